@@ -1,0 +1,57 @@
+"""The game: an exact embedded QWOP, its keys, observations, geometry and Gymnasium environments."""
+
+from .geometry import foot_clearance, knee_clearance, pelvis_height, torso_tilt
+from .keys import (
+    ACTION_SETS,
+    KEY_O,
+    KEY_P,
+    KEY_Q,
+    KEY_W,
+    action_masks,
+    canonical_keys,
+    distinct_action,
+    hip_modes,
+    key_text,
+    last_keys,
+    next_hip_modes,
+)
+from .observation import (
+    FIELDS,
+    FRAME_SECONDS,
+    PARTS,
+    TRACK_Y,
+    UNITS_PER_METRE,
+    denormalise,
+    normalise,
+    raw_from_state,
+)
+from .simulator import Simulator, engines
+
+__all__ = [
+    "ACTION_SETS",
+    "FIELDS",
+    "FRAME_SECONDS",
+    "KEY_O",
+    "KEY_P",
+    "KEY_Q",
+    "KEY_W",
+    "PARTS",
+    "TRACK_Y",
+    "UNITS_PER_METRE",
+    "Simulator",
+    "action_masks",
+    "canonical_keys",
+    "denormalise",
+    "distinct_action",
+    "engines",
+    "foot_clearance",
+    "hip_modes",
+    "key_text",
+    "knee_clearance",
+    "last_keys",
+    "next_hip_modes",
+    "normalise",
+    "pelvis_height",
+    "raw_from_state",
+    "torso_tilt",
+]

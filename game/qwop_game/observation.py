@@ -1,0 +1,76 @@
+"""The 60 numbers that qwop-gym shows of a runner, raw and normalised, and the layout of engine states.
+
+A raw observation is float32 [..., 60]: PARTS x FIELDS, in world units, radians and units per time unit of the
+physics. The normalised one is (raw - centre) / deviation, clipped to [-1, 1], in float32 throughout: equal
+bit for bit to what qwop-gym 1.0.1 computes from the same raw numbers.
+"""
+
+import numpy as np
+
+PARTS: tuple[str, ...] = (
+    "torso",
+    "head",
+    "leftArm",
+    "leftCalf",
+    "leftFoot",
+    "leftForearm",
+    "leftThigh",
+    "rightArm",
+    "rightCalf",
+    "rightFoot",
+    "rightForearm",
+    "rightThigh",
+)
+FIELDS: tuple[str, ...] = ("x", "y", "angle", "vx", "vy")
+OBSERVATION_SIZE = len(PARTS) * len(FIELDS)
+PART_INDEX: dict[str, int] = {part: index for index, part in enumerate(PARTS)}
+
+FRAME_SECONDS = 1 / 30  # scoreTime per frame
+UNITS_PER_METRE = 10.0
+TRACK_Y = 9.14275  # the track's surface; y points down
+HURDLE_X = 500.0
+SAND_X = 1000.0  # from here on a landing counts as a finished run
+
+# Engine states and golden traces: float64 [..., 92].
+STATE_PARTS: tuple[str, ...] = (*PARTS, "hurdleBase", "hurdleTop")
+STATE_FIELDS: tuple[str, ...] = (*FIELDS, "angular_velocity")
+STATE_GLOBALS: tuple[str, ...] = (
+    "score_time",
+    "score",
+    "fallen",
+    "jumped",
+    "jump_landed",
+    "game_ended",
+    "pause",
+    "touching_contacts",
+)
+STATE_SIZE = len(STATE_PARTS) * len(STATE_FIELDS) + len(STATE_GLOBALS)
+
+# qwop-gym's limits of each field: x [-10, 1050], y [-10, 10], angle [-6, 6], vx [-20, 60], vy [-25, 60].
+_LOW = np.tile(np.array([-10, -10, -6, -20, -25], np.float32), len(PARTS))
+_HIGH = np.tile(np.array([1050, 10, 6, 60, 60], np.float32), len(PARTS))
+_CENTRE = (_LOW + _HIGH) / np.float32(2)
+_DEVIATION = _HIGH - _CENTRE
+
+_STATE_TO_RAW = np.array(
+    [6 * part + field for part in range(len(PARTS)) for field in range(len(FIELDS))], dtype=np.intp
+)
+
+
+def normalise(raw: np.ndarray) -> np.ndarray:
+    """Raw observations [..., 60] -> qwop-gym's observations, float32 [..., 60] in [-1, 1]."""
+    observation = np.subtract(raw, _CENTRE, dtype=np.float32)
+    observation /= _DEVIATION
+    return np.clip(observation, -1, 1, out=observation)
+
+
+def denormalise(observation: np.ndarray) -> np.ndarray:
+    """qwop-gym's observations [..., 60] -> raw ones, float32 [..., 60], but for what the clipping cut off."""
+    raw = np.multiply(observation, _DEVIATION, dtype=np.float32)
+    raw += _CENTRE
+    return raw
+
+
+def raw_from_state(state: np.ndarray) -> np.ndarray:
+    """Engine states, float64 [..., 92] -> raw observations, float32 [..., 60]."""
+    return np.asarray(state)[..., _STATE_TO_RAW].astype(np.float32)
