@@ -1,14 +1,214 @@
-// Sine and cosine in the dialect of glibc's FMA build: the bits the recorded game saw.
+// Sine and cosine, one double or one vector of lanes at a time, always with the bits of glibc's FMA
+// build (2.28 or later): the dialect in which the recorded game computed. Self-contained.
+//
+//   qwop::sincos(x, &s, &c)        double; picks FMA instructions at run time where the build has none
+//   qwop::sincos_lanes(x, s, c)    any GCC/Clang vector of 2, 4 or 8 doubles (or a double)
+//
+// Exact for |x| < 105414350 and for NaN; beyond, and for infinity, the answer is the C library's own.
+//
+// The method is IBM's accurate table method, as glibc has it since 2.28. With theta = |x| - n*pi/2 held
+// as a + da, and k/128 the table argument nearest |a|, r = |a| - k/128 + da is below 1/256, and
+//   sin(k/128 + r) = sn + (ssn + s*ccs - c*sn + s*cs)      s = sin r, c = 1 - cos r, by polynomials
+//   cos(k/128 + r) = cs + (ccs - s*ssn - c*cs - s*sn)
+// where sn + ssn and cs + ccs are the table's double-doubles. Below |a| = 0.126 sin is a Taylor
+// polynomial. Which products are fused decides the last bit, so every fused one is written as fma(), and
+// each file that includes this one must be compiled with -ffp-contract=off.
+//
+// All functions are static or in an unnamed namespace: files compiled for different instruction sets
+// include this one, and the linker must never merge their copies.
 #pragma once
 
+#include <cfloat>
 #include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#include "trig_table.hpp"
+
+#if defined(__FAST_MATH__) || FLT_EVAL_METHOD != 0
+#error "trig.hpp needs plain IEEE doubles: no -ffast-math, no x87"
+#endif
+
+#define QWOP_TRIG_INLINE static inline __attribute__((always_inline))
 
 namespace qwop {
+namespace trig {
 
-// *s = sin(x), *c = cos(x), x in radians.
-inline void sincos(double x, double* s, double* c) {
-  *s = std::sin(x);
-  *c = std::cos(x);
+// Ends of the ranges of |x|. glibc compares high words, so each is a double with a zero low word.
+constexpr double kDirectEnd = 0x1.b6p-1;              // 0.8555: below, a = |x| and n = 0
+constexpr double kQuarterEnd = 0x1.368fdp+1;          // 2.4263: below, a = |x| - pi/2 and n = 1
+constexpr double kReductionEnd = 0x1.921fbp+26;       // 105414350: below, the three-part reduction
+constexpr double kTaylorEnd = 0x1.020c49ba5e354p-3;   // 0.126, of |a|
+
+// pi/2 in two parts for the quarter range, and in four for the reduction.
+constexpr double kHalfPi[2] = {0x1.921fb54442d18p+0, 0x1.1a62633145c07p-54};
+constexpr double kPart[4] = {0x1.921fb58p+0, -0x1.dde973cp-27, -0x1.cb3b398p-55, -0x1.d747f23e32ed7p-83};
+constexpr double kTwoOverPi = 0x1.45f306dc9c883p-1;
+constexpr double kToInteger = 0x1.8p+52;  // x + kToInteger - kToInteger rounds x to an integer
+constexpr double kToTable = 0x1.8p+45;    // likewise to a multiple of 1/128; the low word then holds k
+
+// sin r = r + r^3 (kSin[0] + kSin[1] r^2), cos r = 1 - r^2 (kCos[0] + kCos[1] r^2 + kCos[2] r^4).
+constexpr double kSin[2] = {-0x1.5555555555515p-3, 0x1.11110e829872fp-7};
+constexpr double kCos[3] = {0x1p-1, -0x1.5555555555535p-5, 0x1.6c16bedd9e239p-10};
+// sin a = a + a^3 (kTaylor[0] + kTaylor[1] a^2 + ...).
+constexpr double kTaylor[5] = {-0x1.5555555555555p-3, 0x1.1111111110ecep-7, -0x1.a01a019db08b8p-13,
+                               0x1.71de27b9a7ed9p-19, -0x1.addffc2fcdf59p-26};
+
+// a * b + c, rounded once.
+template <class V>
+QWOP_TRIG_INLINE V fma(V a, V b, V c) {
+  if constexpr (std::is_same_v<V, double>) return __builtin_fma(a, b, c);
+#if defined(__AVX512F__)
+  else if constexpr (sizeof(V) == 64) return (V)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#endif
+#if defined(__FMA__)
+  else if constexpr (sizeof(V) == 32) return (V)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+  else if constexpr (sizeof(V) == 16) return (V)_mm_fmadd_pd((__m128d)a, (__m128d)b, (__m128d)c);
+#elif defined(__aarch64__)
+  else if constexpr (sizeof(V) == 16) return (V)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+#endif
+  else {
+    V result;
+    for (unsigned i = 0; i < sizeof(V) / sizeof(double); ++i) result[i] = __builtin_fma(a[i], b[i], c[i]);
+    return result;
+  }
+}
+
+template <class V>
+QWOP_TRIG_INLINE V splat(double value) {
+  if constexpr (std::is_same_v<V, double>) return value;
+  else return value - V{};
+}
+
+// theta = |x| - n * pi/2 as a + da. t holds n in its low bits and n = t - kToInteger as a double.
+template <class V>
+QWOP_TRIG_INLINE void reduce(V ax, V& t, V& a, V& da) {
+  t = fma(ax, splat<V>(kTwoOverPi), splat<V>(kToInteger));
+  const V n = -(t - splat<V>(kToInteger));
+  const V t1 = fma(n, splat<V>(kPart[1]), fma(n, splat<V>(kPart[0]), ax));
+  const V t2 = fma(n, splat<V>(kPart[2]), t1);
+  const V d2 = fma(n, splat<V>(kPart[2]), t1 - t2);
+  a = fma(n, splat<V>(kPart[3]), t2);
+  da = d2 + fma(n, splat<V>(kPart[3]), t2 - a);
+}
+
+// sin(a + da), 0 <= a < 0.126.
+template <class V>
+QWOP_TRIG_INLINE V sin_taylor(V a, V da) {
+  const V aa = a * a;
+  V p = fma(splat<V>(kTaylor[4]), aa, splat<V>(kTaylor[3]));
+  p = fma(p, aa, splat<V>(kTaylor[2]));
+  p = fma(p, aa, splat<V>(kTaylor[1]));
+  p = fma(p, aa, splat<V>(kTaylor[0]));
+  return a + fma(aa, fma(p, a, splat<V>(-0.5) * da), da);
+}
+
+// 1 - cos r as a multiple of r^2, given rr = r^2.
+template <class V>
+QWOP_TRIG_INLINE V cos_factor(V rr) {
+  return fma(fma(splat<V>(kCos[2]), rr, splat<V>(kCos[1])), rr, splat<V>(kCos[0]));
+}
+
+// sin(k/128 + r + da) from row k of the table.
+template <class V>
+QWOP_TRIG_INLINE V sin_near(V r, V da, V sn, V ssn, V cs, V ccs) {
+  const V rr = r * r;
+  const V s = r + fma(r * rr, fma(splat<V>(kSin[1]), rr, splat<V>(kSin[0])), da);
+  const V c = fma(r, da, rr * cos_factor(rr));
+  return sn + fma(s, cs, fma(-c, sn, fma(s, ccs, ssn)));
+}
+
+// cos(k/128 + r) from row k of the table.
+template <class V>
+QWOP_TRIG_INLINE V cos_near(V r, V sn, V ssn, V cs, V ccs) {
+  const V rr = r * r;
+  const V s = fma(r * rr, fma(splat<V>(kSin[1]), rr, splat<V>(kSin[0])), r);
+  const V c = rr * cos_factor(rr);
+  return cs + fma(-s, sn, fma(-c, cs, fma(-s, ssn, ccs)));
+}
+
+QWOP_TRIG_INLINE uint64_t bits(double value) {
+  uint64_t result;
+  std::memcpy(&result, &value, sizeof result);
+  return result;
+}
+
+QWOP_TRIG_INLINE double from_bits(uint64_t value) {
+  double result;
+  std::memcpy(&result, &value, sizeof result);
+  return result;
+}
+
+constexpr uint64_t kSignBit = uint64_t{1} << 63;
+
+QWOP_TRIG_INLINE void sincos_double(double x, double* sine, double* cosine) {
+  const double ax = __builtin_fabs(x);
+  double y = ax, a = ax, da = 0;
+  uint64_t n = 0;
+  if (!(ax < kDirectEnd)) {  // NaN comes in too
+    if (ax < kQuarterEnd) {
+      y = ax - kHalfPi[0];
+      a = y - kHalfPi[1];
+      da = (y - a) - kHalfPi[1];
+      n = 1;
+    } else if (ax < kReductionEnd) {
+      double t;
+      reduce(ax, t, a, da);
+      y = a;
+      n = bits(t);
+    } else {
+      // NaN and infinity become NaN here, so that no C library has a say in its sign.
+      *sine = ax < HUGE_VAL ? std::sin(x) : x / x;
+      *cosine = ax < HUGE_VAL ? std::cos(x) : x / x;
+      return;
+    }
+  }
+  const double u = __builtin_fabs(y) + kToTable;
+  const double* row = kTable[bits(u) & 127];
+  const uint64_t sign = bits(a) & kSignBit;
+  a = __builtin_fabs(a);
+  da = from_bits(bits(da) ^ sign);
+  const double r = a - (u - kToTable);
+  const double s = a < kTaylorEnd ? sin_taylor(a, da) : sin_near(r, da, row[0], row[1], row[2], row[3]);
+  const double c = cos_near(r + da, row[0], row[1], row[2], row[3]);
+  const uint64_t s_bits = bits(s) ^ sign, c_bits = bits(c);
+  const uint64_t swap = (s_bits ^ c_bits) & (0 - (n & 1));
+  *sine = from_bits(s_bits ^ swap ^ ((n << 62 ^ bits(x)) & kSignBit));
+  *cosine = from_bits(c_bits ^ swap ^ ((n + 1) << 62 & kSignBit));
+}
+
+#if defined(__x86_64__) && !defined(__FMA__)
+static inline bool cpu_has_fma() {
+  unsigned a, b, c, d;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_FMA) || !(c & bit_OSXSAVE)) return false;
+  unsigned enabled, high;  // XCR0: does the operating system keep SSE (2) and AVX (4) registers?
+  __asm__("xgetbv" : "=a"(enabled), "=d"(high) : "c"(0));
+  return (enabled & 6) == 6;
+}
+
+static const bool kCpuHasFma = cpu_has_fma();
+
+__attribute__((target("fma"), noinline)) static inline void sincos_fma(double x, double* sine, double* cosine) {
+  sincos_double(x, sine, cosine);
+}
+#endif
+
+}  // namespace trig
+
+// *sine = sin(x), *cosine = cos(x), x in radians.
+static inline void sincos(double x, double* sine, double* cosine) {
+#if defined(__x86_64__) && !defined(__FMA__)
+  if (trig::kCpuHasFma) return trig::sincos_fma(x, sine, cosine);
+#endif
+  trig::sincos_double(x, sine, cosine);
 }
 
 }  // namespace qwop
