@@ -1,0 +1,284 @@
+"""One attempt at the run, per frame: what the file format stores and everything else computes from."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime, timezone
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from qwop_gait import gait_metrics
+from qwop_game import FRAME_SECONDS, UNITS_PER_METRE, action_masks, canonical_keys
+
+OBSERVATION_SIZE = 60
+SOURCES = ("human", "policy", "script")
+GAMES = ("embedded", "real")
+KEY_SOURCES = ("unknown", "pynput", "window", "page", "script")  # key_events["source"] indexes this
+
+# One press or release. time: seconds on the player's monotonic clock (see Episode.wall_clock_offset).
+KEY_EVENT_DTYPE = np.dtype([("time", "<f8"), ("key", "u1"), ("pressed", "?"), ("source", "u1")])
+# One step back and take-over: play went on at to_frame after from_frame frames had been played.
+REWIND_DTYPE = np.dtype([("wall_time", "<f8"), ("from_frame", "<i4"), ("to_frame", "<i4")])
+
+VERIFIED_EXACT, VERIFIED_UNKNOWN = "exact", "unknown"  # or "differs: ..."; see verify.py
+
+Value = str | bool | int | float
+
+
+def new_id() -> str:
+    """A fresh episode id: 32 hexadecimal digits. It stays with the episode through every edit and copy."""
+    return uuid.uuid4().hex
+
+
+def now() -> str:
+    """The current time as ISO 8601 in UTC, to the second."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def action_indices(keys: np.ndarray, action_set: str) -> np.ndarray:
+    """Index of each key mask in an action set: uint8 [T] -> uint8 [T].
+
+    The mask itself where the set has it, else the first action that does the same in the engine (W beside Q
+    and P beside O do nothing). Raises ValueError where the set has neither, as qwop-gym's `reduced` for Q+O.
+    """
+    masks = action_masks(action_set)
+    table = np.full(16, 255, np.uint8)
+    for mask in range(16):
+        same = np.flatnonzero(masks == mask)
+        if not len(same):
+            same = np.flatnonzero(canonical_keys(masks) == canonical_keys(mask))
+        if len(same):
+            table[mask] = same[0]
+    actions = table[np.asarray(keys, np.uint8)]
+    missing = np.flatnonzero(actions == 255)
+    if len(missing):
+        frame = int(missing[0])
+        raise ValueError(
+            f"action set {action_set!r} has no action for key mask {keys[frame]} at frame {frame}"
+        )
+    return actions
+
+
+def _frozen(value: Any, dtype: Any) -> np.ndarray:
+    """A contiguous read-only array; copied unless it already is one."""
+    array = np.asarray(value, dtype=dtype)
+    if array.flags.writeable or not array.flags.c_contiguous:
+        array = np.array(array, order="C")
+        array.flags.writeable = False
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """T frames of play, checked when made. Raises ValueError for anything that can't be an episode.
+
+    Arrays are read-only and are copied unless they already were. Optional ones are None where whoever played
+    did not measure them (a policy has no key events).
+    """
+
+    keys: np.ndarray
+    """uint8 [T]: key mask held during frame t; Q = 1, W = 2, O = 4, P = 8."""
+    raw_observations: np.ndarray
+    """float32 [T + 1, 60]: row t is the state before frame t, in world units (10 = 1 m), unclipped."""
+    times: np.ndarray
+    """float64 [T + 1]: the game's own clock (scoreTime), s. It stands still once the run is over."""
+    terminated: bool
+    """The game ended the run: a fall, the landing, or out of bounds."""
+    truncated: bool
+    """Cut short from outside: a frame limit, the player's restart, a crash."""
+    success: bool
+    """The run was won: 100 m and the jump."""
+    source: str
+    """Who pressed the keys: "human", "policy" or "script"."""
+    player: str = ""
+    """The person's or policy's name, at most 64 bytes of UTF-8."""
+    game: str = "embedded"
+    """Where it was played: "embedded" (this simulator) or "real" (the game in a browser)."""
+    action_set: str = "distinct"
+    """The action set that `actions` indexes; its masks are qwop_game.ACTION_SETS[action_set]."""
+    wall_times: np.ndarray | None = None
+    """float64 [T]: Unix time at which frame t took its keys, s."""
+    lateness: np.ndarray | None = None
+    """float32 [T]: how long after its due time frame t began, s."""
+    wall_clock_offset: float = 0.0
+    """Unix time minus the monotonic clock of key_events, s (0 without key events)."""
+    key_events: np.ndarray | None = None
+    """KEY_EVENT_DTYPE [E]: every press and release, in order of time."""
+    rewinds: np.ndarray | None = None
+    """REWIND_DTYPE [R]: each step back. `keys` is what remains: one exact run from the start."""
+    discarded_keys: np.ndarray | None = None
+    """uint8 [sum(from_frame - to_frame)]: the frames that each rewind threw away, in turn."""
+    rewards: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Reward function's name -> float32 [T]."""
+    passport: Mapping[str, Value] = field(default_factory=dict)
+    """Where the numbers come from: engine, dialect, game_sha256, package, browser, driver, seed, ..."""
+    gait: Mapping[str, float] = field(default_factory=dict)
+    """Gait figures by name, from qwop_gait (see with_gait)."""
+    verified: str = VERIFIED_UNKNOWN
+    """"exact" (replays bit for bit), "unknown", or "differs: ..." with the first differing frame."""
+    tags: tuple[str, ...] = ()
+    """Free labels without spaces."""
+    id: str = field(default_factory=new_id)
+    """32 hexadecimal digits; the episode's own for ever."""
+    created: str = field(default_factory=now)
+    """When it was played, ISO 8601 UTC."""
+
+    def __post_init__(self) -> None:
+        def put(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)
+
+        put("keys", _frozen(self.keys, np.uint8))
+        put("raw_observations", _frozen(self.raw_observations, np.float32))
+        put("times", _frozen(self.times, np.float64))
+        optional = {
+            "wall_times": np.float64,
+            "lateness": np.float32,
+            "key_events": KEY_EVENT_DTYPE,
+            "rewinds": REWIND_DTYPE,
+            "discarded_keys": np.uint8,
+        }
+        for name, dtype in optional.items():
+            if getattr(self, name) is not None:
+                put(name, _frozen(getattr(self, name), dtype))
+        for name in ("terminated", "truncated", "success"):
+            put(name, bool(getattr(self, name)))
+        put("rewards", MappingProxyType({k: _frozen(v, np.float32) for k, v in self.rewards.items()}))
+        put("passport", MappingProxyType(dict(self.passport)))
+        put("gait", MappingProxyType({k: float(v) for k, v in self.gait.items()}))
+        put("wall_clock_offset", float(self.wall_clock_offset))
+        put("tags", tuple(self.tags))
+        self._check()
+
+    def _check(self) -> None:
+        def require(fact: bool, message: str) -> None:
+            if not fact:
+                raise ValueError(f"episode {self.id}: {message}")
+
+        t = len(self.keys) if self.keys.ndim == 1 else 0
+        require(t >= 1, f"keys must be uint8 [T] with T >= 1, not shape {self.keys.shape}")
+        require(int(self.keys.max()) < 16, "a key mask is above 15")
+        shape = (t + 1, OBSERVATION_SIZE)
+        require(
+            self.raw_observations.shape == shape,
+            f"raw_observations has shape {self.raw_observations.shape}; {t} keys need {shape}",
+        )
+        require(bool(np.isfinite(self.raw_observations).all()), "raw_observations holds NaN or infinity")
+        require(self.times.shape == (t + 1,), f"times has shape {self.times.shape}; {t} keys need {(t + 1,)}")
+        require(bool(np.isfinite(self.times).all()), "times holds NaN or infinity")
+        require(bool((np.diff(self.times) >= 0).all()), "times runs backwards")
+        per_frame = {"wall_times": self.wall_times, "lateness": self.lateness}
+        per_frame |= {f"reward {name!r}": reward for name, reward in self.rewards.items()}
+        for name, array in per_frame.items():
+            if array is not None:
+                require(array.shape == (t,), f"{name} has shape {array.shape}; {t} keys need {(t,)}")
+                require(bool(np.isfinite(array).all()), f"{name} holds NaN or infinity")
+        require(self.terminated or not self.success, "success without terminated")
+        require(self.source in SOURCES, f"source {self.source!r} is none of {', '.join(SOURCES)}")
+        require(self.game in GAMES, f"game {self.game!r} is none of {', '.join(GAMES)}")
+        require(len(self.player.encode()) <= 64, "player is longer than 64 bytes")
+        require("\0" not in self.player, "player holds a NUL character")
+        for tag in self.tags:
+            require(bool(tag) and not any(c.isspace() or c == "\0" for c in tag), f"bad tag {tag!r}")
+        require(len(" ".join(self.tags).encode()) <= 256, "tags are longer than 256 bytes together")
+        hexadecimal = len(self.id) == 32 and all(c in "0123456789abcdef" for c in self.id)
+        require(hexadecimal, "id must be 32 hexadecimal digits")
+        for name in (*self.rewards, *self.passport, *self.gait):
+            require(bool(name) and "/" not in name and "\0" not in name, f"bad name {name!r}")
+        for name, value in self.passport.items():
+            require(
+                isinstance(value, str | bool | int | float), f"passport {name!r} must be plain, not {value!r}"
+            )
+        events = self.key_events
+        if events is not None:
+            require(events.ndim == 1, "key_events must be one-dimensional")
+            require(bool(np.isin(events["key"], (1, 2, 4, 8)).all()), "a key event's key is not 1, 2, 4 or 8")
+            require(bool((events["source"] < len(KEY_SOURCES)).all()), "a key event's source is unknown")
+            require(bool((np.diff(events["time"]) >= 0).all()), "key_events runs backwards in time")
+        require(
+            (self.rewinds is None) == (self.discarded_keys is None), "rewinds and discarded_keys go together"
+        )
+        if self.rewinds is not None and self.discarded_keys is not None:
+            length = self.rewinds["from_frame"].astype(np.int64) - self.rewinds["to_frame"]
+            in_order = bool((length > 0).all() and (self.rewinds["to_frame"] >= 0).all())
+            require(self.rewinds.ndim == 1 and in_order, "a rewind goes forward or before the start")
+            require(self.discarded_keys.shape == (int(length.sum()),), "discarded_keys does not fit rewinds")
+        try:
+            object.__setattr__(
+                self, "_actions", _frozen(action_indices(self.keys, self.action_set), np.uint8)
+            )
+        except ValueError as error:
+            raise ValueError(f"episode {self.id}: {error}") from None
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __repr__(self) -> str:
+        end = "success" if self.success else "fell" if self.terminated else "cut short"
+        return f"Episode({self.id[:8]}, {len(self)} frames, {self.time:.2f} s, {self.distance:.2f} m, {end})"
+
+    def __reduce__(self) -> tuple:
+        # Read-only mappings do not pickle, and DataLoader workers hand episodes over by pickling.
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return _rebuild, ({k: dict(v) if isinstance(v, MappingProxyType) else v for k, v in values.items()},)
+
+    @property
+    def actions(self) -> np.ndarray:
+        """uint8 [T]: index of each frame's keys in `action_set`."""
+        return self._actions  # type: ignore[attr-defined]
+
+    @property
+    def num_frames(self) -> int:
+        """T."""
+        return len(self.keys)
+
+    @property
+    def time(self) -> float:
+        """The game's clock after the last frame, s: the run's time where it was won."""
+        return float(self.times[-1])
+
+    @property
+    def distance(self) -> float:
+        """x of the torso after the last frame, m."""
+        return float(self.raw_observations[-1, 0]) / UNITS_PER_METRE
+
+    @property
+    def seconds(self) -> float:
+        """Length of play, s: frames / 30."""
+        return self.num_frames * FRAME_SECONDS
+
+    def replace(self, **changes: Any) -> Episode:
+        """A copy with some fields changed; the id stays unless it is one of them."""
+        return replace(self, **changes)
+
+
+def _rebuild(values: dict[str, Any]) -> Episode:
+    return Episode(**values)
+
+
+def first_difference(a: Episode, b: Episode) -> str | None:
+    """Name of the first field in which two episodes differ by a bit, or None."""
+    for f in fields(Episode):
+        x, y = getattr(a, f.name), getattr(b, f.name)
+        if isinstance(x, np.ndarray) and isinstance(y, np.ndarray):
+            same = x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
+        elif f.name in ("rewards", "gait"):  # by bytes: NaN is equal to itself here
+            same = x.keys() == y.keys() and all(
+                np.asarray(x[k]).tobytes() == np.asarray(y[k]).tobytes() for k in x
+            )
+        else:
+            same = type(x) is type(y) and x == y
+        if not same:
+            return f.name
+    return None
+
+
+def with_gait(episode: Episode) -> Episode:
+    """The episode with its gait figures filled in from qwop_gait.gait_metrics."""
+    figures = asdict(gait_metrics(episode.raw_observations, episode.keys))
+    return episode.replace(
+        gait={name: figures[name] for name in figures if name not in ("frames", "distance")}
+    )

@@ -1,0 +1,324 @@
+"""Format 1: where each field of an Episode stands in the HDF5 file, and how older files become newer ones.
+
+README.md beside this package is the same thing in words. Layout:
+
+    /                       attributes: format, format_version, created, frames_per_second, units_per_metre,
+                            observation_fields, key_bits, environment (JSON)
+    /index                  INDEX_DTYPE [N]: one row per episode, for filters; repeats the attributes below
+    /masks/<name>           bool [N]: subsets, such as train and validation
+    /episodes/000000/       the arrays of an Episode, rewards/<name>, and its scalars as attributes
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from qwop_game import FIELDS, FRAME_SECONDS, PARTS, UNITS_PER_METRE
+
+from .episode import KEY_EVENT_DTYPE, OBSERVATION_SIZE, REWIND_DTYPE, Episode, now
+from .errors import DatasetError
+
+FORMAT = "qwop-episodes"
+FORMAT_VERSION = 1
+OBSERVATION_FIELDS = tuple(f"{part}.{name}" for part in PARTS for name in FIELDS)
+FRAMES_PER_SECOND = round(1 / FRAME_SECONDS)
+
+# verified: 1 exact, 0 unknown, -1 differs. Without gait figures, the shares are NaN and strides is -1.
+INDEX_DTYPE = np.dtype(
+    [
+        ("id", "S32"),
+        ("created", "S20"),
+        ("source", "S8"),
+        ("player", "S64"),
+        ("game", "S8"),
+        ("action_set", "S16"),
+        ("frames", "<i4"),
+        ("time", "<f8"),
+        ("distance", "<f8"),
+        ("terminated", "?"),
+        ("truncated", "?"),
+        ("success", "?"),
+        ("verified", "i1"),
+        ("knee_share", "<f4"),
+        ("upright_share", "<f4"),
+        ("strides", "<i4"),
+        ("tags", "S256"),
+    ]
+)
+_INDEX_CHUNK = 64  # rows; not compressed, so that a grown chunk keeps its place in the file
+_COMPRESSION = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
+_ARRAYS = {  # name -> dtype of the arrays that every episode has
+    "raw_observations": np.dtype("<f4"),
+    "keys": np.dtype("u1"),
+    "actions": np.dtype("u1"),
+    "times": np.dtype("<f8"),
+}
+_OPTIONAL_ARRAYS = {
+    "wall_times": np.dtype("<f8"),
+    "lateness": np.dtype("<f4"),
+    "key_events": KEY_EVENT_DTYPE,
+    "rewinds": REWIND_DTYPE,
+    "discarded_keys": np.dtype("u1"),
+}
+_TEXTS = ("id", "created", "source", "player", "game", "action_set", "verified")
+_FLAGS = ("terminated", "truncated", "success")
+
+
+def episode_name(number: int) -> str:
+    """Group name of episode `number`: six digits."""
+    return f"{number:06d}"
+
+
+@contextmanager
+def explained(path: Path | str) -> Iterator[None]:
+    """Turn whatever HDF5 or NumPy raises on a damaged file into one DatasetError line."""
+    try:
+        yield
+    except DatasetError:
+        raise
+    except (
+        OSError,
+        KeyError,
+        ValueError,
+        TypeError,
+        RuntimeError,
+        IndexError,
+        AttributeError,
+        MemoryError,
+        OverflowError,
+    ) as error:
+        text = " ".join(str(error.args[0] if error.args else error).split()) or type(error).__name__
+        raise DatasetError(f"{path}: damaged: {text[:160]}") from None
+
+
+# ---- text and scalars ----------------------------------------------------------------------------------
+
+
+def _put(attributes: h5py.AttributeManager, name: str, value: Any) -> None:
+    """Texts go in with a fixed length: variable ones live in a part of HDF5 files that has no checksums."""
+    if isinstance(value, str):
+        data = value.encode()
+        attributes.create(name, data, dtype=h5py.string_dtype("utf-8", max(1, len(data))))
+    else:
+        attributes[name] = value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode()
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _text(attributes: h5py.AttributeManager, name: str) -> str:
+    value = _plain(attributes[name])
+    if not isinstance(value, str):
+        raise ValueError(f"attribute {name!r} is not text")
+    return value
+
+
+# ---- the file ------------------------------------------------------------------------------------------
+
+
+def write_root(file: h5py.File, environment: Mapping[str, Any] | None = None) -> None:
+    """Make an empty dataset of an empty file. `environment`: settings that all its episodes share, JSON."""
+    _put(file.attrs, "format", FORMAT)
+    file.attrs["format_version"] = FORMAT_VERSION
+    _put(file.attrs, "created", now())
+    file.attrs["frames_per_second"] = FRAMES_PER_SECOND
+    file.attrs["units_per_metre"] = UNITS_PER_METRE
+    _put(file.attrs, "observation_fields", " ".join(OBSERVATION_FIELDS))
+    _put(file.attrs, "key_bits", "Q=1 W=2 O=4 P=8")
+    _put(file.attrs, "environment", json.dumps(dict(environment or {}), sort_keys=True))
+    file.create_group("episodes")
+    file.create_group("masks")
+    create_index(file)
+
+
+def create_index(file: h5py.File, rows: np.ndarray | None = None) -> None:
+    """The /index table, empty or with `rows`."""
+    rows = np.empty(0, INDEX_DTYPE) if rows is None else rows
+    file.create_dataset(
+        "index", data=rows, dtype=INDEX_DTYPE, maxshape=(None,), chunks=(_INDEX_CHUNK,), fletcher32=True
+    )
+
+
+def check_root(file: h5py.File, path: Path | str) -> None:
+    """Raises DatasetError unless `file` is a dataset of this format version."""
+    try:
+        version = file_version(file)
+    except (KeyError, ValueError):
+        raise DatasetError(f"{path}: an HDF5 file, but not a QWOP dataset (see qwop-data convert)") from None
+    if version > FORMAT_VERSION:
+        raise DatasetError(
+            f"{path}: has format version {version}; this program knows up to {FORMAT_VERSION}: "
+            "upgrade qwop-stride"
+        )
+    if version < FORMAT_VERSION:
+        raise DatasetError(
+            f"{path}: has the older format version {version}: run qwop-data edit --migrate {path}"
+        )
+    fields = _text(file.attrs, "observation_fields")
+    if fields != " ".join(OBSERVATION_FIELDS):
+        raise DatasetError(f"{path}: its observation fields are in another order than ours")
+    if int(file.attrs["frames_per_second"]) != FRAMES_PER_SECOND:
+        raise DatasetError(
+            f"{path}: has {file.attrs['frames_per_second']} frames a second, not {FRAMES_PER_SECOND}"
+        )
+
+
+def file_version(file: h5py.File) -> int:
+    """The format version. Raises KeyError or ValueError for a file of another kind."""
+    if _text(file.attrs, "format") != FORMAT:
+        raise ValueError("another format")
+    return int(file.attrs["format_version"])
+
+
+def read_environment(file: h5py.File) -> dict[str, Any]:
+    """The settings that all episodes of the file share."""
+    return json.loads(_text(file.attrs, "environment"))
+
+
+def read_index(file: h5py.File) -> np.ndarray:
+    """/index as INDEX_DTYPE [N]."""
+    index = file["index"]
+    if index.dtype != INDEX_DTYPE or index.ndim != 1:
+        raise ValueError("/index has other columns than format 1")
+    return index[:]
+
+
+def add_episode(file: h5py.File, episode: Episode) -> int:
+    """Write an episode behind the last one; returns its number."""
+    index = file["index"]
+    number = len(index)
+    write_episode(file["episodes"].create_group(episode_name(number)), episode)
+    index.resize((number + 1,))
+    index[number] = index_row(episode)
+    return number
+
+
+# ---- the episode ---------------------------------------------------------------------------------------
+
+
+def index_row(episode: Episode) -> np.ndarray:
+    """The episode's row of /index."""
+    gait = episode.gait
+    row = np.zeros((), INDEX_DTYPE)
+    for name in ("id", "created", "source", "player", "game", "action_set"):
+        row[name] = getattr(episode, name).encode()
+    row["frames"] = episode.num_frames
+    for name in ("time", "distance", *_FLAGS):
+        row[name] = getattr(episode, name)
+    row["verified"] = {"exact": 1, "unknown": 0}.get(episode.verified, -1)
+    row["knee_share"] = gait.get("knee_near", math.nan)
+    row["upright_share"] = gait.get("upright", math.nan)
+    row["strides"] = gait.get("strides", -1)
+    row["tags"] = " ".join(episode.tags).encode()
+    return row
+
+
+def write_episode(group: h5py.Group, episode: Episode) -> None:
+    """Fill an empty group. Every array is one chunk, since episodes are read whole."""
+
+    def put(parent: h5py.Group, name: str, array: np.ndarray) -> None:
+        if array.size:
+            parent.create_dataset(name, data=array, chunks=array.shape, **_COMPRESSION)
+        else:
+            parent.create_dataset(name, data=array)
+
+    for name in _ARRAYS:
+        put(group, name, getattr(episode, name))
+    for name in _OPTIONAL_ARRAYS:
+        if getattr(episode, name) is not None:
+            put(group, name, getattr(episode, name))
+    for name, reward in episode.rewards.items():
+        put(group.require_group("rewards"), name, reward)
+    for name in _TEXTS:
+        _put(group.attrs, name, getattr(episode, name))
+    for name in _FLAGS:
+        group.attrs[name] = getattr(episode, name)
+    group.attrs["wall_clock_offset"] = episode.wall_clock_offset
+    _put(group.attrs, "tags", " ".join(episode.tags))
+    group.attrs["frames"] = episode.num_frames
+    group.attrs["time"] = episode.time
+    group.attrs["distance"] = episode.distance
+    for prefix, values in (("passport.", episode.passport), ("gait.", episode.gait)):
+        for name, value in values.items():
+            _put(group.attrs, prefix + name, value)
+
+
+def read_episode(group: h5py.Group) -> Episode:
+    """The episode of a group. Raises ValueError and friends where it is not one (see `explained`)."""
+    frames = int(group.attrs["frames"])
+    rows = {"raw_observations": (frames + 1, OBSERVATION_SIZE), "times": (frames + 1,)}
+    for name in ("key_events", "rewinds", "discarded_keys"):
+        rows[name] = (group[name].size,) if name in group else (0,)
+
+    def get(parent: h5py.Group, name: str, dtype: np.dtype) -> np.ndarray:
+        dataset = parent[name]
+        shape = rows.get(name, (frames,))
+        if dataset.shape != shape or dataset.dtype != dtype:
+            raise ValueError(f"{dataset.name} is {dataset.dtype} {dataset.shape}, not {dtype} {shape}")
+        array = dataset[()]
+        array.flags.writeable = False
+        return array
+
+    arrays = {name: get(group, name, dtype) for name, dtype in _ARRAYS.items()}
+    actions = arrays.pop("actions")
+    for name, dtype in _OPTIONAL_ARRAYS.items():
+        if name in group:
+            arrays[name] = get(group, name, dtype)
+    rewards = group.get("rewards", {})
+    attributes = group.attrs
+    scalars: dict[str, Any] = {name: _text(attributes, name) for name in _TEXTS}
+    scalars |= {name: bool(attributes[name]) for name in _FLAGS}
+    mappings: dict[str, dict[str, Any]] = {"passport": {}, "gait": {}}
+    for key in attributes:
+        prefix, dot, name = key.partition(".")
+        if dot and prefix in mappings:
+            mappings[prefix][name] = _plain(attributes[key])
+    episode = Episode(
+        **arrays,
+        **scalars,
+        **mappings,
+        wall_clock_offset=float(attributes["wall_clock_offset"]),
+        tags=tuple(_text(attributes, "tags").split()),
+        rewards={name: get(rewards, name, np.dtype("<f4")) for name in rewards},
+    )
+    if not np.array_equal(actions, episode.actions):
+        raise ValueError(f"{group.name}: actions do not belong to keys")
+    return episode
+
+
+# ---- older files ---------------------------------------------------------------------------------------
+
+
+def _from_0_to_1(file: h5py.File) -> None:
+    """Version 0, before the first release, had no /index and no /masks."""
+    groups = file["episodes"]
+    rows = [index_row(read_episode(groups[name])) for name in sorted(groups)]
+    create_index(file, np.array(rows, INDEX_DTYPE))
+    file.require_group("masks")
+
+
+MIGRATIONS: dict[int, Callable[[h5py.File], None]] = {0: _from_0_to_1}  # version v -> how it becomes v + 1
+
+
+def migrate(file: h5py.File, path: Path | str) -> int:
+    """Bring an open, writable file to FORMAT_VERSION in place; returns the version it had."""
+    try:
+        first = file_version(file)
+    except (KeyError, ValueError):
+        raise DatasetError(f"{path}: an HDF5 file, but not a QWOP dataset (see qwop-data convert)") from None
+    for version in range(first, FORMAT_VERSION):
+        MIGRATIONS[version](file)
+        file.attrs["format_version"] = version + 1
+    check_root(file, path)
+    return first

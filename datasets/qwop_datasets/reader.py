@@ -1,0 +1,128 @@
+"""Read episodes one by one from a file that may be larger than memory, in any number of processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from . import storage
+from .episode import Episode
+from .errors import DatasetError
+from .filters import matching
+from .format import check_root, episode_name, explained, read_environment, read_episode, read_index
+
+
+class DatasetReader:
+    """A sequence of episodes: len(reader), reader[i], iteration. Only the index stays in memory (460 B each).
+
+    path: a dataset file of this format version.
+    where: keep the episodes that a filter accepts, such as "source=human success time<60 knee_share<0.02"
+        (see filters.py), or that a stored mask holds ("mask=train").
+
+    It is a map-style torch dataset as it stands. Pickled or forked into a DataLoader's worker, it opens its
+    own handle there. A file may grow while it is read; the reader keeps to the episodes it found.
+
+    index: INDEX_DTYPE [len(self)], one row per episode.
+    numbers: int64 [len(self)], their numbers in the file.
+
+    Raises DatasetError (one line) for a missing, damaged, foreign, older or newer file.
+    """
+
+    def __init__(self, path: str | os.PathLike, where: str = "") -> None:
+        self.path = Path(path)
+        self._file: h5py.File | None = None
+        self._state: tuple = ()
+        with self._open() as file:
+            self.environment: dict[str, Any] = read_environment(file)
+            index = read_index(file)
+            self.masks = {name: _padded(mask[:], len(index)) for name, mask in file["masks"].items()}
+        self.numbers = np.flatnonzero(matching(index, where, self.masks))
+        self.index = index[self.numbers]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, i: int) -> Episode:
+        number = int(self.numbers[i])
+        with self._open() as file:
+            try:
+                episode = read_episode(file["episodes"][episode_name(number)])
+            except KeyError as error:
+                raise DatasetError(f"{self.path}: episode {number} lacks {error}") from None
+        if episode.id.encode() != self.index["id"][i]:
+            raise DatasetError(
+                f"{self.path}: episode {number} is another one than before; open the file again"
+            )
+        return episode
+
+    def __iter__(self) -> Iterator[Episode]:
+        return (self[i] for i in range(len(self)))
+
+    def __enter__(self) -> DatasetReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_file": None, "_state": ()}
+
+    def close(self) -> None:
+        """Let the file go. Reading on opens it again."""
+        if self._file is not None and self._state[:1] == (os.getpid(),):
+            self._file.close()
+        self._file, self._state = None, ()
+
+    def select(self, where: str) -> DatasetReader:
+        """A reader of those episodes of this one that a filter accepts."""
+        return self.subset(np.flatnonzero(matching(self.index, where, self._own_masks())))
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> DatasetReader:
+        """A reader of some episodes of this one, in the order of `indices`."""
+        other = object.__new__(DatasetReader)
+        other.__dict__ |= self.__getstate__()
+        chosen = np.asarray(indices, np.int64)
+        other.numbers, other.index = self.numbers[chosen], self.index[chosen]
+        return other
+
+    def _own_masks(self) -> dict[str, np.ndarray]:
+        return {name: mask[self.numbers] for name, mask in self.masks.items()}
+
+    @contextmanager
+    def _open(self) -> Iterator[h5py.File]:
+        """The file under a shared lock; opened anew in another process or once it has changed."""
+        with storage.shared(self.path) as descriptor, explained(self.path):
+            info = os.fstat(descriptor)
+            state = (os.getpid(), info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns)
+            if self._file is None or state != self._state:
+                self.close()
+                try:
+                    file = h5py.File(self.path, "r", locking=False)
+                except OSError as error:
+                    raise DatasetError(f"{self.path}: {_why_not(self.path, error)}") from None
+                check_root(file, self.path)
+                self._file, self._state = file, state
+            yield self._file
+
+
+def _why_not(path: Path, error: OSError) -> str:
+    text = " ".join(str(error).split())
+    if "truncated" in text:
+        return "truncated: take it from where it came once more, or from a backup"
+    with open(path, "rb") as handle:
+        if handle.read(8) != b"\x89HDF\r\n\x1a\n":
+            return "not an HDF5 file"
+    return f"damaged: {text[:160]}"
+
+
+def _padded(mask: np.ndarray, count: int) -> np.ndarray:
+    """Episodes that were appended after a mask was stored are not in it."""
+    out = np.zeros(count, bool)
+    out[: len(mask)] = mask
+    return out

@@ -1,0 +1,318 @@
+"""All-or-nothing changes to an HDF5 file, at a cost that does not grow with the file.
+
+HDF5 changes its file in place: killed half-way, it leaves a file that no program opens. So HDF5 never writes
+to the file itself here. It runs on an overlay that reads the file and keeps the changed pages in memory; when
+HDF5 has closed, those pages (an episode and the few metadata pages around it) are
+
+1. written to FILE.redo, with a checksum at the end, and synced to the disk;
+2. copied into FILE, which is synced;
+3. and FILE.redo is removed.
+
+Killed before the end of 1, FILE is untouched and the torn FILE.redo is dropped. Killed later, whoever opens
+FILE next does 2 and 3 again: copying pages twice changes nothing. Databases call this a redo log.
+
+One flock on FILE orders all of it: shared while a reader reads, exclusive for a change.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import struct
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+
+from .errors import DatasetError
+
+try:
+    import fcntl
+except ImportError:  # Windows: no locks; one program at a time is then up to the user
+    fcntl = None  # type: ignore[assignment]
+
+PAGE = 4096
+LOCK_SECONDS = 10.0
+LIBVER = (
+    "v110",
+    "v110",
+)  # every piece of metadata has a checksum from here on; readable since HDF5 1.10 (2016)
+
+_SUPERBLOCK = 48  # bytes; holds the file's size, so it differs before and after an append
+_HEADER = struct.Struct("<8sQQII")  # magic, size before, size after, pages, CRC of the superblock before
+_MAGIC = b"QWOPREDO"
+
+
+def redo_path(path: Path) -> Path:
+    """FILE.redo beside FILE: a change that is being copied into it."""
+    return path.with_name(path.name + ".redo")
+
+
+def sync_directory(path: Path) -> None:
+    """Make creations, renames and removals in a directory survive a power loss, where the system can."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def describe(error: OSError) -> str:
+    """What the operating system said, in the user's words."""
+    words = {
+        errno.ENOSPC: "the disk is full",
+        errno.EDQUOT: "the disk quota is used up",
+        errno.EROFS: "the disk is read-only",
+        errno.EACCES: "permission denied",
+        errno.ENOENT: "no such file",
+        errno.EISDIR: "it is a directory",
+    }
+    if error.errno in words:
+        return words[error.errno]
+    text = error.strerror or str(error)
+    return " ".join(text.split())
+
+
+@contextmanager
+def locked(path: Path, exclusive: bool) -> Iterator[int]:
+    """A descriptor of `path` under a lock; waits for others up to LOCK_SECONDS. Raises DatasetError."""
+    give_up = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR if exclusive else os.O_RDONLY)
+        except OSError as error:
+            raise DatasetError(f"{path}: {describe(error)}") from None
+        try:
+            if not fcntl or _try_lock(descriptor, exclusive):
+                here = os.fstat(descriptor)
+                try:
+                    there = os.stat(path)
+                except OSError:
+                    there = None
+                if there and (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino):
+                    yield descriptor
+                    return
+                # else: an edit replaced the file between open and lock; take the new one
+            if time.monotonic() > give_up:
+                raise DatasetError(f"{path}: another program has it open; close that and try again")
+        finally:
+            os.close(descriptor)  # lets the lock go
+        time.sleep(0.005)
+
+
+def _try_lock(descriptor: int, exclusive: bool) -> bool:
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+@contextmanager
+def shared(path: Path) -> Iterator[int]:
+    """`locked` for reading, after any interrupted change has been finished. Raises DatasetError."""
+    while True:
+        settle(path)
+        with locked(path, exclusive=False) as descriptor:
+            if not _is_whole(_redo_bytes(path)):
+                yield descriptor
+                return
+
+
+def settle(path: Path) -> bool:
+    """Finish, or drop, a change that was interrupted. True if there was one to finish.
+
+    Raises DatasetError where FILE.redo has to be applied but can't be: a read-only directory, or a FILE that
+    is not the one it belongs to.
+    """
+    if not redo_path(path).exists():
+        return False
+    try:
+        with locked(path, exclusive=True) as descriptor:
+            return _settle(path, descriptor)
+    except (OSError, DatasetError) as error:
+        if not _is_whole(_redo_bytes(path)):  # nothing was begun in FILE: it can be read as it is
+            return False
+        reason = describe(error) if isinstance(error, OSError) else str(error).removeprefix(f"{path}: ")
+        raise DatasetError(
+            f"{path}: an interrupted change waits in {redo_path(path).name}: {reason}"
+        ) from None
+
+
+def _redo_bytes(path: Path) -> bytes:
+    try:
+        return redo_path(path).read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _is_whole(data: bytes) -> bool:
+    if len(data) < _HEADER.size + 4 or not data.startswith(_MAGIC):
+        return False
+    return zlib.crc32(data[:-4]) == int.from_bytes(data[-4:], "little")
+
+
+def _settle(path: Path, descriptor: int) -> bool:
+    redo = redo_path(path)
+    if not redo.exists():
+        return False
+    data = _redo_bytes(path)
+    whole = _is_whole(data)
+    if whole:
+        _, _, size, pages, before = _HEADER.unpack_from(data)
+        body = memoryview(data)[_HEADER.size : -4]
+        now = zlib.crc32(os.pread(descriptor, _SUPERBLOCK, 0))
+        after = zlib.crc32(body[8 : 8 + _SUPERBLOCK])  # page 0 is always the first one
+        if now not in (before, after):
+            raise DatasetError(
+                f"{path}: it is not the file that {redo.name} belongs to; move one of them away"
+            )
+        _copy_pages(descriptor, body, pages, size)
+    redo.unlink()
+    sync_directory(path.parent)
+    return whole
+
+
+def _copy_pages(descriptor: int, body: memoryview, pages: int, size: int) -> None:
+    for i in range(pages):
+        record = body[i * (8 + PAGE) : (i + 1) * (8 + PAGE)]
+        _write_all(descriptor, record[8:], int.from_bytes(record[:8], "little") * PAGE)
+    os.ftruncate(descriptor, size)
+    os.fsync(descriptor)
+
+
+def _write_all(descriptor: int, data: memoryview | bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
+
+
+class Overlay(io.RawIOBase):
+    """A file object over `descriptor` whose writes stay in memory, in whole pages."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.base_size = self.size = os.fstat(descriptor).st_size
+        self.pages: dict[int, bytearray] = {}
+        self.position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self.position, os.SEEK_END: self.size}[whence]
+        self.position = start + offset
+        return self.position
+
+    def tell(self) -> int:
+        return self.position
+
+    def truncate(self, size: int | None = None) -> int:
+        self.size = self.position if size is None else size
+        return self.size
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        view = memoryview(buffer).cast("B")[: max(0, self.size - self.position)]
+        done = 0
+        while done < len(view):
+            number, start = divmod(self.position, PAGE)
+            count = min(PAGE - start, len(view) - done)
+            page = self.pages.get(number) or self._stored(number)
+            view[done : done + count] = page[start : start + count]
+            done += count
+            self.position += count
+        return done
+
+    def write(self, data: memoryview) -> int:  # type: ignore[override]
+        view = memoryview(data).cast("B")
+        done = 0
+        while done < len(view):
+            number, start = divmod(self.position, PAGE)
+            count = min(PAGE - start, len(view) - done)
+            if number not in self.pages:
+                self.pages[number] = self._stored(number)
+            self.pages[number][start : start + count] = view[done : done + count]
+            done += count
+            self.position += count
+        self.size = max(self.size, self.position)
+        return done
+
+    def _stored(self, number: int) -> bytearray:
+        return bytearray(os.pread(self.descriptor, PAGE, number * PAGE).ljust(PAGE, b"\0"))
+
+
+@contextmanager
+def transaction(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file open for writing whose changes all happen, on leaving the block, or none (an exception).
+
+    Raises DatasetError where the file can't be opened or the change can't be stored; FILE is then as before.
+    """
+    try:
+        with locked(path, exclusive=True) as descriptor:
+            _settle(path, descriptor)
+            overlay = Overlay(descriptor)
+            with h5py.File(overlay, "r+", libver=LIBVER) as file:
+                yield file
+            if overlay.pages:
+                _commit(path, overlay)
+    except OSError as error:
+        raise DatasetError(f"{path}: {describe(error)}; nothing was changed") from None
+
+
+def _commit(path: Path, overlay: Overlay) -> None:
+    superblock = os.pread(overlay.descriptor, _SUPERBLOCK, 0)
+    overlay.pages.setdefault(0, overlay._stored(0))
+    order = sorted(overlay.pages)
+    parts = [_HEADER.pack(_MAGIC, overlay.base_size, overlay.size, len(order), zlib.crc32(superblock))]
+    for number in order:
+        parts += [number.to_bytes(8, "little"), bytes(overlay.pages[number])]
+    data = b"".join(parts)
+    redo = redo_path(path)
+    try:
+        with open(redo, "wb", buffering=0) as log:
+            view = memoryview(data + zlib.crc32(data).to_bytes(4, "little"))
+            while view:
+                view = view[log.write(view) :]
+            _claim_growth(overlay)  # before the point of no return: a full disk is found here
+            os.fsync(log.fileno())
+    except OSError:
+        _undo_growth(overlay)
+        redo.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+    _copy_pages(overlay.descriptor, memoryview(data)[_HEADER.size :], len(order), overlay.size)
+    redo.unlink()
+    sync_directory(path.parent)
+
+
+def _claim_growth(overlay: Overlay) -> None:
+    growth = overlay.size - overlay.base_size
+    if growth > 0 and hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(overlay.descriptor, overlay.base_size, growth)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that can't
+                raise
+
+
+def _undo_growth(overlay: Overlay) -> None:
+    if os.fstat(overlay.descriptor).st_size > overlay.base_size:
+        os.ftruncate(overlay.descriptor, overlay.base_size)

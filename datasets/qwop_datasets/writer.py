@@ -1,0 +1,172 @@
+"""Append whole episodes to a dataset; make a new one aside and put it in place when it is complete."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from . import storage
+from .episode import Episode, with_gait
+from .errors import DatasetError
+from .format import add_episode, check_root, explained, read_environment, read_index, write_root
+
+
+class DatasetWriter:
+    """Appends episodes to a dataset file, which is made if it is missing.
+
+    path: the file.
+    environment: settings that all episodes of the file share (plain JSON values). An existing file must have
+        the same ones; None takes whatever it has.
+    gait: fill in the gait figures of episodes that have none.
+
+    The file is open during an append only. An append is durable and all or nothing (see storage.py): killed
+    at any moment, the file holds the episodes that it held before, or those and the new ones.
+
+    Raises DatasetError (one line) for a file that is no dataset of this version, other settings, a full disk,
+    a directory that can't be written.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike, environment: Mapping[str, Any] | None = None, *, gait: bool = True
+    ) -> None:
+        self.path = Path(path)
+        self.gait = gait
+        if not self.path.exists():
+            with new_file(self.path, environment, replace=False):
+                pass
+        with storage.shared(self.path), explained(self.path):
+            with h5py.File(self.path, "r", locking=False) as file:
+                check_root(file, self.path)
+                stored = read_environment(file)
+                self._ids = set(read_index(file)["id"].tolist())
+        if environment is not None:
+            _compare(self.path, stored, dict(environment))
+        self.environment = stored
+
+    def __enter__(self) -> DatasetWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __contains__(self, episode_id: str) -> bool:
+        return episode_id.encode() in self._ids
+
+    def append(self, episode: Episode) -> int:
+        """Store one episode; returns its number. Raises DatasetError; the file is then as before."""
+        return self.append_all([episode])[0]
+
+    def append_all(self, episodes: Sequence[Episode]) -> list[int]:
+        """Store several episodes, all or none of them, for the price of one append; returns their numbers."""
+        if self.gait:
+            episodes = [episode if episode.gait else with_gait(episode) for episode in episodes]
+        with explained(self.path), storage.transaction(self.path) as file:
+            check_root(file, self.path)
+            ids = set(read_index(file)["id"].tolist())
+            numbers = []
+            for episode in episodes:
+                if episode.id.encode() in ids:
+                    raise DatasetError(f"{self.path}: episode {episode.id} is already there")
+                numbers.append(add_episode(file, episode))
+                ids.add(episode.id.encode())
+        self._ids = ids
+        return numbers
+
+
+def _compare(path: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
+    missing = object()
+    names = sorted(stored.keys() | wanted.keys())
+    differ = [name for name in names if stored.get(name, missing) != wanted.get(name, missing)]
+    if differ:
+        said = ", ".join(
+            f"{n}: {stored.get(n, 'not set')} there, {wanted.get(n, 'not set')} here" for n in differ
+        )
+        raise DatasetError(f"{path}: was recorded with other settings ({said}); choose another file")
+
+
+def set_verified(path: Path, verified: Mapping[int, str]) -> None:
+    """Store verification results: episode number -> Episode.verified. All of them or none."""
+    from .format import _put, episode_name
+
+    with explained(path), storage.transaction(path) as file:
+        check_root(file, path)
+        index = file["index"]
+        for number, text in verified.items():
+            _put(file["episodes"][episode_name(number)].attrs, "verified", text)
+            row = index[number]
+            row["verified"] = {"exact": 1, "unknown": 0}.get(text, -1)
+            index[number] = row
+
+
+def set_masks(path: Path, masks: Mapping[str, np.ndarray]) -> None:
+    """Store masks, name -> bool [N], in place of those of the same names. All of them or none."""
+    with explained(path), storage.transaction(path) as file:
+        check_root(file, path)
+        for name, mask in masks.items():
+            if name in file["masks"]:
+                del file["masks"][name]
+            file["masks"].create_dataset(
+                name, data=np.asarray(mask, bool), chunks=(len(mask),), fletcher32=True
+            )
+
+
+@contextmanager
+def new_file(
+    path: Path, environment: Mapping[str, Any] | None = None, *, replace: bool = False
+) -> Iterator[h5py.File]:
+    """An open new dataset that takes its place at `path` on leaving the block, whole or not at all.
+
+    Meanwhile it is PATH.new-<process>, which is removed on any failure. replace=False: `path` must not exist.
+    """
+    aside = path.with_name(f"{path.name}.new-{os.getpid()}")
+    try:
+        if path.exists() and not replace:
+            raise DatasetError(f"{path}: exists already; choose another name or remove it")
+        with h5py.File(aside, "w", libver=storage.LIBVER) as file:
+            write_root(file, environment)
+            yield file
+        put_in_place(aside, path, replace=replace)
+    except OSError as error:
+        raise DatasetError(f"{path}: {storage.describe(error)}; nothing was written") from None
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def put_in_place(aside: Path, path: Path, *, replace: bool) -> None:
+    """Sync `aside` to the disk and give it the name `path`."""
+    with open(aside, "rb+") as handle:
+        os.fsync(handle.fileno())
+    if replace:
+        os.replace(aside, path)
+    else:
+        os.link(aside, path)  # unlike a rename, this fails where the name has been taken meanwhile
+        aside.unlink()
+    storage.sync_directory(path.parent)
+
+
+def write_dataset(
+    path: str | os.PathLike,
+    episodes: Iterable[Episode],
+    environment: Mapping[str, Any] | None = None,
+    *,
+    gait: bool = True,
+) -> int:
+    """Make a new dataset of many episodes at once, faster than appending; returns how many.
+
+    Raises DatasetError if `path` exists or can't be written; nothing is left behind then.
+    """
+    count = 0
+    with explained(path), new_file(Path(path), environment) as file:
+        for episode in episodes:
+            add_episode(file, with_gait(episode) if gait and not episode.gait else episode)
+            count += 1
+    return count

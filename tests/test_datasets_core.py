@@ -1,0 +1,253 @@
+"""Episodes, their file format, filters, readers and writers."""
+
+import pickle
+
+import h5py
+import numpy as np
+import pytest
+
+from qwop_datasets import (
+    KEY_EVENT_DTYPE,
+    REWIND_DTYPE,
+    DatasetError,
+    DatasetReader,
+    DatasetWriter,
+    Episode,
+    action_indices,
+    first_difference,
+    write_dataset,
+)
+from qwop_datasets.format import FORMAT_VERSION, OBSERVATION_FIELDS, migrate
+
+
+def episode(frames=30, seed=0, **changes):
+    rng = np.random.default_rng(seed)
+    values = {
+        "keys": rng.integers(0, 16, frames),
+        "raw_observations": rng.normal(0, 5, (frames + 1, 60)),
+        "times": np.arange(frames + 1) / 30,
+        "terminated": True,
+        "truncated": False,
+        "success": False,
+        "source": "script",
+        "id": rng.bytes(16).hex(),
+    }
+    return Episode(**(values | changes))
+
+
+def full_episode(frames=30, seed=1):
+    """Every optional field set."""
+    return episode(
+        frames,
+        seed,
+        player="Zoë",
+        game="real",
+        source="human",
+        wall_times=1.7e9 + np.arange(frames) / 30,
+        lateness=np.linspace(0, 0.01, frames),
+        wall_clock_offset=1.6e9,
+        key_events=np.array([(0.5, 1, True, 1), (0.51, 1, False, 1)], KEY_EVENT_DTYPE),
+        rewinds=np.array([(1.7e9, 20, 15), (1.7e9 + 1, 17, 16)], REWIND_DTYPE),
+        discarded_keys=np.arange(6) % 4,
+        rewards={"default": np.arange(frames) * 0.1, "stride": np.zeros(frames)},
+        passport={"engine": "scalar", "seed": 2**31, "hurdle": True, "factor": 0.1, "empty": ""},
+        gait={"knee_near": 0.01, "upright": 0.97, "strides": 12.0, "cadence": float("nan")},
+        verified="differs: frame 3, torso.x",
+        tags=("warm", "café"),
+    )
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "runs.h5"
+
+
+@pytest.mark.parametrize(
+    "made", [episode(), full_episode(), episode(1), episode(key_events=np.empty(0, KEY_EVENT_DTYPE))]
+)
+def test_what_goes_in_comes_out_bit_for_bit(path, made):
+    DatasetWriter(path, gait=False).append(made)
+    read = DatasetReader(path)[0]
+    assert first_difference(made, read) is None
+    assert read.keys.dtype == np.uint8 and read.raw_observations.dtype == np.float32
+
+
+def test_episodes_are_frozen_and_copy_what_they_are_given():
+    keys = np.zeros(30, np.uint8)
+    made = episode(keys=keys)
+    keys[:] = 1
+    assert not made.keys.any()
+    with pytest.raises(ValueError):
+        made.keys[0] = 1
+    with pytest.raises(TypeError):
+        made.passport["a"] = 1
+    with pytest.raises(AttributeError):
+        made.success = True
+    assert first_difference(pickle.loads(pickle.dumps(full_episode())), full_episode()) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"keys": np.full(30, 16)}, "mask is above 15"),
+        ({"keys": np.zeros(0)}, "T >= 1"),
+        ({"raw_observations": np.zeros((30, 60))}, "need \\(31, 60\\)"),
+        ({"raw_observations": np.full((31, 60), np.nan)}, "NaN"),
+        ({"times": np.arange(31)[::-1]}, "backwards"),
+        ({"lateness": np.zeros(29)}, "lateness has shape"),
+        ({"rewards": {"default": np.zeros(31)}}, "reward 'default'"),
+        ({"success": True, "terminated": False}, "success without terminated"),
+        ({"source": "robot"}, "none of human, policy, script"),
+        ({"game": "flash"}, "none of embedded, real"),
+        ({"tags": ("two words",)}, "bad tag"),
+        ({"player": "x" * 65}, "64 bytes"),
+        ({"id": "7"}, "hexadecimal"),
+        ({"passport": {"browser": ["a"]}}, "must be plain"),
+        ({"action_set": "all"}, "unknown"),
+        ({"keys": np.full(30, 5), "action_set": "reduced"}, "no action for key mask 5 at frame 0"),
+        ({"key_events": np.array([(0, 3, True, 0)], KEY_EVENT_DTYPE)}, "not 1, 2, 4 or 8"),
+        ({"rewinds": np.array([(0, 5, 2)], REWIND_DTYPE), "discarded_keys": np.zeros(2)}, "does not fit"),
+        ({"rewinds": np.array([(0, 2, 5)], REWIND_DTYPE), "discarded_keys": np.zeros(0)}, "forward"),
+    ],
+)
+def test_an_episode_that_can_not_be_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        episode(**changes)
+
+
+def test_action_indices_follow_what_the_engine_does():
+    masks = np.arange(16)
+    # distinct = 3 * {none, Q, W} + {none, O, P}; Q wins over W, O over P
+    thighs = np.where(masks & 1, 1, np.where(masks & 2, 2, 0))
+    calves = np.where(masks & 4, 1, np.where(masks & 8, 2, 0))
+    assert action_indices(masks, "distinct").tolist() == (3 * thighs + calves).tolist()
+    assert action_indices([0, 1, 2, 4, 8, 3, 15], "full").tolist() == [0, 1, 2, 3, 4, 5, 15]
+    assert action_indices([0, 1, 9, 3, 12], "reduced").tolist() == [0, 1, 6, 5, 8]
+
+
+def test_the_file_explains_itself_to_any_hdf5_program(path):
+    write_dataset(path, [full_episode(), episode(seed=2)], {"frame_skip": 1})
+    with h5py.File(path) as file:
+        assert file.attrs["format"] == b"qwop-episodes" or file.attrs["format"] == "qwop-episodes"
+        assert file.attrs["format_version"] == FORMAT_VERSION
+        group = file["episodes/000000"]
+        assert group["raw_observations"].shape == (31, 60)
+        assert group["raw_observations"].chunks == (31, 60)
+        assert group["raw_observations"].compression == "gzip"
+        assert group["actions"].dtype == np.uint8
+        assert set(group["rewards"]) == {"default", "stride"}
+        assert group.attrs["passport.seed"] == 2**31
+        assert list(file["index"]["frames"]) == [30, 30]
+    assert len(OBSERVATION_FIELDS) == 60 and OBSERVATION_FIELDS[5] == "head.x"
+
+
+def test_filters(path):
+    runs = [
+        episode(
+            seed=1, source="human", success=True, gait={"knee_near": 0.01, "upright": 0.9}, tags=("good",)
+        ),
+        episode(
+            seed=2, source="human", gait={"knee_near": 0.5, "upright": 0.1, "strides": 3}, verified="exact"
+        ),
+        episode(60, seed=3, source="policy", terminated=False, truncated=True),
+    ]
+    DatasetWriter(path, gait=False).append_all(runs)
+    reader = DatasetReader(path)
+
+    def numbers(where):
+        return reader.select(where).numbers.tolist()
+
+    assert numbers("") == [0, 1, 2]
+    assert numbers("source=human success") == [0]
+    assert numbers("source!=human") == [2]
+    assert numbers("knee_share<0.02") == [0]  # NaN of the third matches nothing
+    assert numbers("knee_share>=0") == [0, 1]
+    assert numbers("!success time<=1") == [1]
+    assert numbers("time>1.5 frames=60") == [2]
+    assert numbers("fallen") == [1] and numbers("verified") == [1] and numbers("verified=false") == [0, 2]
+    assert numbers("tag=good") == [0] and numbers("strides>2") == [1] and numbers("number=1") == [1]
+    assert numbers(f"id={runs[2].id[:6]}") == [2]
+    assert DatasetReader(path, "source=policy")[0].id == runs[2].id
+    for bad in ("speed>3", "time<fast", "sucess", "!time<3", "source<human", "mask=train", "<3"):
+        with pytest.raises(DatasetError, match="filter"):
+            reader.select(bad)
+
+
+def test_a_reader_survives_growth_and_notices_replacement(path, tmp_path):
+    DatasetWriter(path).append(episode(seed=1))
+    reader = DatasetReader(path)
+    first = reader[0]
+    DatasetWriter(path).append(episode(seed=2))
+    assert len(reader) == 1 and first_difference(reader[0], first) is None
+    write_dataset(tmp_path / "other.h5", [episode(seed=3)])
+    (tmp_path / "other.h5").replace(path)
+    with pytest.raises(DatasetError, match="another one than before"):
+        reader[0]
+
+
+def test_data_loader_workers_open_their_own_handles(path):
+    torch = pytest.importorskip("torch")
+    runs = [episode(20 + i, seed=i) for i in range(6)]
+    write_dataset(path, runs)
+    reader = DatasetReader(path)
+    assert first_difference(reader[0], runs[0]) == "gait"  # the handle is open before the workers fork
+    loader = torch.utils.data.DataLoader(reader, batch_size=2, num_workers=2, collate_fn=list)
+    for _ in range(2):
+        got = [e for batch in loader for e in batch]
+        assert [e.id for e in got] == [e.id for e in runs]
+        assert all(
+            np.array_equal(a.raw_observations, b.raw_observations) for a, b in zip(got, runs, strict=True)
+        )
+
+
+def test_appending_needs_the_same_settings_and_says_what_differs(path):
+    DatasetWriter(path, {"frame_skip": 1, "engine": "embedded"})
+    DatasetWriter(path)
+    with pytest.raises(DatasetError, match="frame_skip: 1 there, 4 here"):
+        DatasetWriter(path, {"frame_skip": 4, "engine": "embedded"})
+
+
+def test_an_episode_is_stored_once(path):
+    writer = DatasetWriter(path)
+    made = episode()
+    assert made.id not in writer
+    writer.append(made)
+    assert made.id in writer and len(writer) == 1
+    before = path.read_bytes()
+    with pytest.raises(DatasetError, match="already there"):
+        writer.append_all([episode(seed=5), made])
+    assert path.read_bytes() == before
+
+
+def test_a_newer_or_foreign_file_is_refused(path):
+    with h5py.File(path, "w") as file:
+        file["data"] = [1, 2]
+    with pytest.raises(DatasetError, match="not a QWOP dataset"):
+        DatasetReader(path)
+    path.unlink()
+    write_dataset(path, [])
+    with h5py.File(path, "r+") as file:
+        file.attrs["format_version"] = FORMAT_VERSION + 1
+    with pytest.raises(DatasetError, match="upgrade"):
+        DatasetWriter(path)
+    path.write_bytes(b"seed=1\n")
+    with pytest.raises(DatasetError, match="not an HDF5 file"):
+        DatasetReader(path)
+    with pytest.raises(DatasetError, match="no such file"):
+        DatasetReader(path.with_name("missing.h5"))
+
+
+def test_migration_brings_an_old_file_up_to_date(path):
+    runs = [full_episode(), episode(seed=4)]
+    write_dataset(path, runs, gait=False)
+    index = DatasetReader(path).index
+    with h5py.File(path, "r+") as file:  # back to version 0: no index, no masks
+        del file["index"], file["masks"]
+        file.attrs["format_version"] = 0
+    with pytest.raises(DatasetError, match="older format version 0"):
+        DatasetReader(path)
+    with h5py.File(path, "r+", libver=("v110", "v110")) as file:
+        assert migrate(file, path) == 0
+    reader = DatasetReader(path)
+    assert reader.index.tobytes() == index.tobytes()
+    assert first_difference(reader[0], runs[0]) is None
