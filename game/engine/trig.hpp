@@ -185,6 +185,71 @@ QWOP_TRIG_INLINE void sincos_double(double x, double* sine, double* cosine) {
   *cosine = from_bits(c_bits ^ swap ^ ((n + 1) << 62 & kSignBit));
 }
 
+// Vectors of 64-bit integers, as many as V has doubles. As a mask, a lane has all bits set or none.
+template <class V>
+using Integers = decltype(V{} < V{});
+
+template <class V>
+constexpr unsigned kLanes = sizeof(V) / sizeof(double);
+
+template <class V>
+QWOP_TRIG_INLINE V masked(Integers<V> mask, double value) {
+  return (V)(mask & (Integers<V>)splat<V>(value));
+}
+
+// Whether every lane is below the limit; a NaN is not.
+template <class V>
+QWOP_TRIG_INLINE bool all_below(V value, double limit) {
+  const Integers<V> below = value < splat<V>(limit);
+#if defined(__AVX512DQ__)
+  if constexpr (sizeof(V) == 64) return _mm512_movepi64_mask((__m512i)below) == 0xff;
+#endif
+#if defined(__AVX__)
+  if constexpr (sizeof(V) == 32) return _mm256_movemask_pd((__m256d)below) == 0xf;
+#endif
+  int64_t all = -1;
+  for (unsigned i = 0; i < kLanes<V>; ++i) all &= below[i];
+  return all != 0;
+}
+
+// The table's rows at 4 * k[i] for lane i, turned into one vector a column.
+template <class V>
+QWOP_TRIG_INLINE void load_rows(Integers<V> k4, V& sn, V& ssn, V& cs, V& ccs) {
+  const double* table = kTable[0];
+#if defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64) {
+    sn = (V)_mm512_i64gather_pd((__m512i)k4, table, 8);
+    ssn = (V)_mm512_i64gather_pd((__m512i)k4, table + 1, 8);
+    cs = (V)_mm512_i64gather_pd((__m512i)k4, table + 2, 8);
+    ccs = (V)_mm512_i64gather_pd((__m512i)k4, table + 3, 8);
+    return;
+  }
+#endif
+#if defined(__AVX2__)
+  if constexpr (sizeof(V) == 32) {
+    const double *row0 = table + k4[0], *row1 = table + k4[1], *row2 = table + k4[2], *row3 = table + k4[3];
+    const __m256d s02 = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(row0)), _mm_load_pd(row2), 1);
+    const __m256d s13 = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(row1)), _mm_load_pd(row3), 1);
+    const __m256d c02 =
+        _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(row0 + 2)), _mm_load_pd(row2 + 2), 1);
+    const __m256d c13 =
+        _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(row1 + 2)), _mm_load_pd(row3 + 2), 1);
+    sn = (V)_mm256_unpacklo_pd(s02, s13);
+    ssn = (V)_mm256_unpackhi_pd(s02, s13);
+    cs = (V)_mm256_unpacklo_pd(c02, c13);
+    ccs = (V)_mm256_unpackhi_pd(c02, c13);
+    return;
+  }
+#endif
+  for (unsigned i = 0; i < kLanes<V>; ++i) {
+    const double* row = table + k4[i];
+    sn[i] = row[0];
+    ssn[i] = row[1];
+    cs[i] = row[2];
+    ccs[i] = row[3];
+  }
+}
+
 #if defined(__x86_64__) && !defined(__FMA__)
 static inline bool cpu_has_fma() {
   unsigned a, b, c, d;
@@ -209,6 +274,50 @@ static inline void sincos(double x, double* sine, double* cosine) {
   if (trig::kCpuHasFma) return trig::sincos_fma(x, sine, cosine);
 #endif
   trig::sincos_double(x, sine, cosine);
+}
+
+// The same for each lane of a vector of doubles; bit for bit what sincos answers for that lane.
+template <class V>
+QWOP_TRIG_INLINE void sincos_lanes(V x, V& sine, V& cosine) {
+  using namespace trig;
+  using I = Integers<V>;
+  const I sign_bit = I{} + INT64_MIN;
+  const I x_sign = (I)x & sign_bit;
+  const V ax = (V)((I)x & ~sign_bit);
+  if (__builtin_expect(!all_below<V>(ax, kReductionEnd), 0)) {  // huge, infinite or NaN
+    for (unsigned i = 0; i < kLanes<V>; ++i) {
+      double s, c;
+      sincos_double(x[i], &s, &c);
+      sine[i] = s;
+      cosine[i] = c;
+    }
+    return;
+  }
+  V t, a, da;
+  reduce(ax, t, a, da);
+  // Lanes below kQuarterEnd have n = 0 or 1 by range.
+  const I low = ax < splat<V>(kQuarterEnd);
+  const I quarter = low & (ax >= splat<V>(kDirectEnd));
+  const V y = low ? ax - masked<V>(quarter, kHalfPi[0]) : a;
+  const V h = masked<V>(quarter, kHalfPi[1]);
+  const I n = low ? quarter & 1 : (I)t;  // only the two lowest bits count
+  a = y - h;
+  da = low ? (y - a) - h : da;
+  const I a_sign = (I)a & sign_bit;
+  a = (V)((I)a & ~sign_bit);
+  da = (V)((I)da ^ a_sign);
+  const V u = (V)((I)y & ~sign_bit) + splat<V>(kToTable);
+  V sn, ssn, cs, ccs;
+  load_rows<V>(((I)u & 127) << 2, sn, ssn, cs, ccs);
+  const V r = a - (u - splat<V>(kToTable));
+  V s = sin_near(r, da, sn, ssn, cs, ccs);
+  s = a < splat<V>(kTaylorEnd) ? sin_taylor(a, da) : s;
+  s = (V)((I)s ^ a_sign);
+  const V c = cos_near(r + da, sn, ssn, cs, ccs);
+  const I odd = (n << 63) < 0;
+  const V s_swapped = odd ? c : s, c_swapped = odd ? s : c;
+  sine = (V)((I)s_swapped ^ x_sign ^ (n << 62 & sign_bit));
+  cosine = (V)((I)c_swapped ^ ((n + 1) << 62 & sign_bit));
 }
 
 }  // namespace qwop
