@@ -1,0 +1,40 @@
+// What follows from the constants once and for all: boxes, masses, local joint anchors, joints of each body.
+#pragma once
+#include "constants.hpp"
+#include "math.hpp"
+
+namespace qwop {
+
+// A box with its vertices in order (-,-), (+,-), (+,+), (-,+), and the outward unit normal of each edge i
+// (from vertex i to vertex i + 1).
+struct Box {
+    Vec2 vertices[4];
+    Vec2 face_normals[4];   // edge * (1 / length), turned: within 1 ulp of unit length, as the game computes it
+    Vec2 face_tangents[4];
+    Vec2 face_centres[4];
+};
+constexpr double BOX_NORMALS[4][2] = {{0, -1}, {1, 0}, {0, 1}, {-1, 0}};
+
+struct BodyModel {
+    Box box;
+    double mass, inv_mass;        // density * area; 0 for static bodies
+    double inertia, inv_inertia;  // about the centre, which is the body's origin; 0 for static bodies
+};
+
+struct JointModel {
+    Vec2 local_anchor_a, local_anchor_b;
+};
+
+struct Model {
+    BodyModel bodies[BODY_COUNT];
+    JointModel joints[JOINT_COUNT];
+    uint8_t joint_lists[BODY_COUNT][5];  // joints of each body, newest first
+    uint8_t joint_counts[BODY_COUNT];
+
+    Model();
+};
+
+// The one model; built before anything else uses it.
+const Model& model();
+
+}  // namespace qwop

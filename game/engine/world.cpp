@@ -1,0 +1,221 @@
+#include "world.hpp"
+
+#include <cstring>
+#include <limits>
+
+#include "island.hpp"
+
+namespace qwop {
+
+// A body appears at the origin (a hurdle part at its final place), gets its leaf there, and is moved
+// afterwards: the leaf's travels shape the tree.
+void World::create_body(int id) {
+    const BodyConstants& c = BODIES[id];
+    const bool hurdle = c.category == HURDLE;
+    Body& body = bodies[id];
+    body = Body();
+    body.awake = c.awake;
+    if (hurdle) body.position = body.previous_position = {c.x, c.y};
+    body.box = tight_box(model().bodies[id].box, body.transform());
+    body.leaf = tree.create_leaf(body.box, static_cast<uint8_t>(id));
+    moved[move_count++] = static_cast<uint8_t>(id);
+    new_fixture = true;
+    if (!hurdle) {
+        set_pose(id, {c.x, c.y}, 0);
+        set_pose(id, {c.x, c.y}, c.angle);
+    }
+}
+
+void World::create_joint(int id) {
+    Joint& joint = joints[id];
+    joint = Joint();
+    joint.lower_angle = JOINTS[id].lower_angle;
+    joint.upper_angle = JOINTS[id].upper_angle;
+    joint.motor_enabled = JOINTS[id].motor_at_start;
+}
+
+void World::destroy_body(int id) {
+    for (int i = contact_count - 1; i >= 0; --i) {
+        const Contact& contact = contacts[contact_order[i]];
+        if (contact.body_a == id || contact.body_b == id) destroy_contact(i);
+    }
+    for (int i = 0; i < move_count; ++i) {
+        if (moved[i] != id) continue;
+        std::memmove(moved + i, moved + i + 1, move_count - i - 1);
+        --move_count;
+        break;
+    }
+    tree.destroy_leaf(bodies[id].leaf);
+    bodies[id].leaf = NO_NODE;
+}
+
+void World::set_pose(int id, Vec2 position, double angle) {
+    Body& body = bodies[id];
+    body.position = body.previous_position = position;
+    body.angle = body.previous_angle = angle;
+    body.rotation = body.previous_rotation = Rotation::of(angle);
+    body.rotation_stale = false;
+    move_leaf(id, body.transform(), body.transform());
+    find_new_contacts();
+}
+
+void World::move_leaf(int id, const Transform& from, const Transform& to) {
+    Body& body = bodies[id];
+    const Box& box = model().bodies[id].box;
+    body.box = combine(tight_box(box, from), tight_box(box, to));
+    if (tree.move_leaf(body.leaf, body.box, to.position - from.position))
+        moved[move_count++] = static_cast<uint8_t>(id);
+}
+
+void World::find_new_contacts() {
+    for (int i = 0; i < move_count; ++i) {
+        const NodeId mover = bodies[moved[i]].leaf;
+        tree.query(tree.nodes[mover].box, [&](NodeId leaf) {
+            if (leaf == mover) return;
+            const NodeId first = leaf < mover ? leaf : mover, second = leaf < mover ? mover : leaf;
+            add_pair(tree.nodes[first].body, tree.nodes[second].body);
+        });
+    }
+    move_count = 0;
+}
+
+void World::add_pair(int body1, int body2) {
+    const BodyConstants &c1 = BODIES[body1], &c2 = BODIES[body2];
+    if (!c1.dynamic && !c2.dynamic) return;
+    if (!(c1.mask & c2.category) || !(c1.category & c2.mask)) return;
+    const int slot = contact_slot(body1, body2);
+    Contact& contact = contacts[slot];
+    if (contact.exists) return;
+    contact.exists = true;
+    contact.touching = false;
+    contact.body_a = static_cast<uint8_t>(body1);
+    contact.body_b = static_cast<uint8_t>(body2);
+    contact.manifold.point_count = 0;
+    contact_order[contact_count++] = static_cast<uint8_t>(slot);
+}
+
+void World::destroy_contact(int order_index) {
+    Contact& contact = contacts[contact_order[order_index]];
+    std::memmove(contact_order + order_index, contact_order + order_index + 1, contact_count - order_index - 1);
+    --contact_count;
+    contact.exists = contact.touching = false;
+    if (contact.manifold.point_count > 0) {
+        bodies[contact.body_a].wake();
+        bodies[contact.body_b].wake();
+    }
+}
+
+void World::update_contacts(ContactListener& listener) {
+    for (int i = contact_count - 1; i >= 0; --i) {
+        Contact& contact = contacts[contact_order[i]];
+        const Body &a = bodies[contact.body_a], &b = bodies[contact.body_b];
+        if (!a.awake && !b.awake) continue;
+        if (overlap(tree.nodes[a.leaf].box, tree.nodes[b.leaf].box)) {
+            update_contact(contact, listener);
+        } else {
+            destroy_contact(i);
+        }
+    }
+}
+
+void World::update_contact(Contact& contact, ContactListener& listener) {
+    Body &a = bodies[contact.body_a], &b = bodies[contact.body_b];
+    const Manifold old = contact.manifold;
+    if (overlap(a.box, b.box)) {
+        Manifold& m = contact.manifold;
+        collide(m, clip_keys, model().bodies[contact.body_a].box, a.transform(), model().bodies[contact.body_b].box,
+                b.transform());
+        // Warm starting: a point that was there in the last frame keeps its impulses.
+        for (int i = 0; i < m.point_count; ++i) {
+            for (int j = 0; j < old.point_count; ++j) {
+                if (old.points[j].key != m.points[i].key) continue;
+                m.points[i].normal_impulse = old.points[j].normal_impulse;
+                m.points[i].tangent_impulse = old.points[j].tangent_impulse;
+                break;
+            }
+        }
+    } else {
+        contact.manifold.point_count = 0;
+    }
+    const bool touching = contact.manifold.point_count > 0, was_touching = contact.touching;
+    if (touching != was_touching) {
+        a.wake();
+        b.wake();
+    }
+    contact.touching = touching;
+    if (touching && !was_touching)
+        listener.begin_contact(contact, world_manifold(contact.manifold, a.transform(), b.transform()));
+}
+
+// Bodies that touch or are joined move together: each awake body, newest first, seeds an island that grows
+// depth first over touching contacts, then joints. Static bodies join islands but do not spread them.
+void World::solve_islands() {
+    uint8_t touching[CONTACT_SLOTS];
+    int touching_contacts = 0;
+    for (int i = contact_count - 1; i >= 0; --i)
+        if (contacts[contact_order[i]].touching) touching[touching_contacts++] = contact_order[i];
+
+    const Model& m = model();
+    const double dt_ratio = inv_dt0 * TIME_STEP;
+    bool body_taken[BODY_COUNT] = {}, joint_taken[JOINT_COUNT] = {}, contact_taken[CONTACT_SLOTS] = {};
+    for (int seed = BODY_COUNT - 1; seed >= 0; --seed) {
+        if (body_taken[seed] || !bodies[seed].awake || !BODIES[seed].dynamic) continue;
+        Island island;
+        uint8_t stack[BODY_COUNT];
+        int stack_size = 0;
+        const auto push = [&](int body) {
+            if (body_taken[body]) return;
+            body_taken[body] = true;
+            stack[stack_size++] = static_cast<uint8_t>(body);
+        };
+        push(seed);
+        while (stack_size > 0) {
+            const int id = stack[--stack_size];
+            island.bodies[island.body_count++] = static_cast<uint8_t>(id);
+            if (!bodies[id].awake) bodies[id].wake();
+            if (!BODIES[id].dynamic) continue;
+            for (int i = 0; i < touching_contacts; ++i) {
+                const int slot = touching[i];
+                const Contact& contact = contacts[slot];
+                if (contact_taken[slot] || (contact.body_a != id && contact.body_b != id)) continue;
+                contact_taken[slot] = true;
+                island.contacts[island.contact_count++] = static_cast<uint8_t>(slot);
+                push(contact.body_a == id ? contact.body_b : contact.body_a);
+            }
+            for (int i = 0; i < m.joint_counts[id]; ++i) {
+                const int joint = m.joint_lists[id][i];
+                if (joint_taken[joint]) continue;
+                joint_taken[joint] = true;
+                island.joints[island.joint_count++] = static_cast<uint8_t>(joint);
+                push(JOINTS[joint].body_a == id ? JOINTS[joint].body_b : JOINTS[joint].body_a);
+            }
+        }
+        island.solve(*this, dt_ratio);
+        for (int i = 0; i < island.body_count; ++i)
+            if (!BODIES[island.bodies[i]].dynamic) body_taken[island.bodies[i]] = false;
+    }
+}
+
+void World::step(ContactListener& listener) {
+    if (new_fixture) {
+        find_new_contacts();
+        new_fixture = false;
+    }
+    update_contacts(listener);
+    solve_islands();
+    for (int id = BODY_COUNT - 1; id >= 0; --id) {
+        Body& body = bodies[id];
+        if (!body.awake || !BODIES[id].dynamic) continue;
+        move_leaf(id, {body.previous_position, body.previous_rotation}, body.transform());
+    }
+    find_new_contacts();
+    inv_dt0 = INV_TIME_STEP;
+}
+
+int World::touching_count() const {
+    int count = 0;
+    for (int i = 0; i < contact_count; ++i) count += contacts[contact_order[i]].touching;
+    return count;
+}
+
+}  // namespace qwop

@@ -1,0 +1,43 @@
+// One game's physics: bodies, joints, contacts and the step. Plain data: copying a World is a snapshot.
+#pragma once
+#include "contact.hpp"
+#include "joint.hpp"
+
+namespace qwop {
+
+// Hears of a contact that starts to touch, in the middle of a step.
+struct ContactListener {
+    virtual void begin_contact(const Contact& contact, const WorldManifold& manifold) = 0;
+};
+
+struct World {
+    Body bodies[BODY_COUNT];
+    Joint joints[JOINT_COUNT];
+    Contact contacts[CONTACT_SLOTS];
+    uint8_t contact_order[CONTACT_SLOTS];  // slots of existing contacts, oldest first; physics goes newest first
+    uint8_t contact_count = 0;
+    uint8_t move_count = 0;                // bodies whose leaf moved since the last search for new pairs
+    uint8_t moved[32];
+    bool new_fixture = false;              // a body was created since the last step
+    double inv_dt0 = 0;                    // 1 / the last step's dt: 0 before the first
+    Tree tree;
+    ClipKeys clip_keys;
+
+    void create_body(int id);
+    void create_joint(int id);
+    void destroy_body(int id);
+    void set_pose(int id, Vec2 position, double angle);
+    void step(ContactListener& listener);
+    int touching_count() const;
+
+  private:
+    void find_new_contacts();
+    void add_pair(int body1, int body2);
+    void destroy_contact(int order_index);
+    void update_contacts(ContactListener& listener);
+    void update_contact(Contact& contact, ContactListener& listener);
+    void solve_islands();
+    void move_leaf(int id, const Transform& from, const Transform& to);
+};
+
+}  // namespace qwop
