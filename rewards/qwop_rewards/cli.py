@@ -1,0 +1,178 @@
+"""`qwop-rewards compare DATASET`: every reward over every stored episode, in one table.
+
+It shows before any training which gait a reward would favour: beside each return stand the episode's
+distance, time and gait, and below the table the rank correlation of the returns with them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from qwop_gait import gait_metrics
+from qwop_rewards.command import CommandError, CommandParser, run_command
+from qwop_rewards.function import TERMS, make_reward, parse_name, parse_options
+from qwop_rewards.offline import batches, run_rewards
+from qwop_rewards.table import text_table
+
+PROGRAM = "qwop-rewards"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One episode in the comparison."""
+
+    episode: int
+    source: str
+    outcome: str
+    distance_m: float
+    time_s: float
+    knee_near: float
+    upright: float
+    returns: dict[str, float]
+    """Reward as given on the command line -> undiscounted return."""
+    failed_frames: dict[str, int]
+    """Reward -> frame at which its knee rule ended the run; absent where it did not."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    from qwop_datasets import DatasetError  # the library works without the datasets package
+
+    parser = CommandParser(prog=PROGRAM, description="Named reward functions.")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=CommandParser)
+    compare = commands.add_parser("compare", help="every reward over every stored episode")
+    compare.add_argument("dataset", metavar="DATASET", help="an HDF5 file of episodes")
+    compare.add_argument("--where", default="", metavar="FILTER", help='episodes, such as "success time<60"')
+    compare.add_argument(
+        "--reward",
+        action="append",
+        metavar="NAME[:OPTION=VALUE,...]",
+        help=f"a term or sum, again for more: torso:torso_threshold=1.0 (default: {', '.join(TERMS)})",
+    )
+    compare.add_argument("--frame-skip", type=int, default=4, help="frames a decision (default: %(default)s)")
+    compare.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    options = parser.parse_args(arguments)
+
+    def command() -> None:
+        rewards = options.reward or list(TERMS)
+        rows = compare_dataset(options.dataset, rewards, options.frame_skip, options.where)
+        if options.json:
+            print(json.dumps({"frame_skip": options.frame_skip, "episodes": [asdict(row) for row in rows]}))
+        else:
+            print(comparison_text(rows))
+
+    return run_command(PROGRAM, command, DatasetError, ValueError)
+
+
+def compare_dataset(dataset: str, rewards: Sequence[str], frame_skip: int = 4, where: str = "") -> list[Row]:
+    """A row for every episode of a dataset that the filter `where` keeps.
+
+    rewards: NAME or NAME:OPTION=VALUE,... each.
+
+    Raises ValueError for an unknown reward or option, CommandError for an empty dataset, DatasetError for a
+    file that can't be read.
+    """
+    from qwop_datasets import DatasetReader
+
+    if len(set(rewards)) != len(rewards):
+        raise ValueError("a reward is given twice: name each once")
+    parsed = {reward: _parse(reward) for reward in rewards}
+    rows: list[Row] = []
+    with DatasetReader(dataset, where) as reader:
+        for batch in batches(reader[i] for i in range(len(reader))):
+            scored = {
+                reward: run_rewards(name, batch, frame_skip, **options)
+                for reward, (name, options) in parsed.items()
+            }
+            for index, episode in enumerate(batch):
+                gait = gait_metrics(episode.raw_observations)
+                ending = "fall" if episode.terminated else "cut short"
+                runs = {reward: scored[reward][index] for reward in rewards}
+                rows.append(
+                    Row(
+                        episode=int(reader.numbers[len(rows)]),
+                        source=episode.source,
+                        outcome="finish" if episode.success else ending,
+                        distance_m=gait.distance,
+                        time_s=float(episode.times[-1]),
+                        knee_near=gait.knee_near,
+                        upright=gait.upright,
+                        returns={reward: run.total for reward, run in runs.items()},
+                        failed_frames={
+                            reward: run.failed_frame
+                            for reward, run in runs.items()
+                            if run.failed_frame is not None
+                        },
+                    )
+                )
+    if not rows:
+        reason = f"no episode matches {where!r}" if where else "no episodes: record or merge some first"
+        raise CommandError(f"{dataset}: {reason}")
+    return rows
+
+
+def comparison_text(rows: Sequence[Row]) -> str:
+    """The table of `compare`, and below it what each reward goes with."""
+    rewards = list(rows[0].returns)
+    header = ["episode", "source", "end", "metres", "seconds", "knee %", "upright %", *rewards]
+    lines = [
+        [
+            str(row.episode),
+            row.source,
+            row.outcome,
+            f"{row.distance_m:.1f}",
+            f"{row.time_s:.2f}",
+            f"{100 * row.knee_near:.1f}",
+            f"{100 * row.upright:.1f}",
+            *(f"{row.returns[r]:.2f}{'!' if r in row.failed_frames else ' '}" for r in rewards),
+        ]
+        for row in rows
+    ]
+    text = text_table(header, lines, left=3)
+    if any(row.failed_frames for row in rows):
+        text += "\n! the knee rule ended the run there"
+    if len(rows) >= 3:
+        figures = {
+            "metres": [row.distance_m for row in rows],
+            "mean speed": [row.distance_m / row.time_s if row.time_s > 0 else 0.0 for row in rows],
+            "knee %": [row.knee_near for row in rows],
+            "upright %": [row.upright for row in rows],
+        }
+        correlations = [
+            [reward]
+            + [_signed(rank_correlation([row.returns[reward] for row in rows], f)) for f in figures.values()]
+            for reward in rewards
+        ]
+        text += "\n\nRank correlation of the return with\n" + text_table(["reward", *figures], correlations)
+    return text
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
+    """Spearman's rho, ties at their mean rank, in [-1, 1]; NaN where either is constant."""
+    ranks = []
+    for values in (np.asarray(x, float), np.asarray(y, float)):
+        _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+        last = np.cumsum(counts)
+        ranks.append((last - (counts - 1) / 2.0)[inverse])
+    a, b = (rank - rank.mean() for rank in ranks)
+    scale = np.sqrt((a * a).sum() * (b * b).sum())
+    return float((a * b).sum() / scale) if scale > 0 else float("nan")
+
+
+def _signed(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:+.2f}"
+
+
+def _parse(reward: str) -> tuple[str, dict[str, str]]:
+    name, colon, assignments = reward.partition(":")
+    options = parse_options(assignments.split(",")) if colon else {}
+    parse_name(name)
+    make_reward(name, 1, **options)  # wrong options are named before the file is read
+    return name, options
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

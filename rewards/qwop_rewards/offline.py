@@ -1,0 +1,104 @@
+"""Rewards of stored runs: the same numbers that the live environment gives for the same decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwop_rewards.function import make_reward
+from qwop_rewards.transition import Transition
+
+
+class StoredRun(Protocol):
+    """The fields of `qwop_datasets.Episode` that rewards are computed from."""
+
+    @property
+    def keys(self) -> NDArray[np.uint8]: ...
+    @property
+    def raw_observations(self) -> NDArray[np.float32]: ...
+    @property
+    def times(self) -> NDArray[np.float64]: ...
+    @property
+    def terminated(self) -> bool: ...
+    @property
+    def success(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class RunReward:
+    """A reward function over one stored run."""
+
+    rewards: NDArray[np.float32]
+    """One a decision, [S]; the run ends where it failed."""
+    failed_frame: int | None
+    """Frame at which the knee rule ended the run, None if it never did."""
+
+    @property
+    def total(self) -> float:
+        """Undiscounted return."""
+        return float(self.rewards.sum(dtype=np.float64))
+
+
+def run_rewards(name: str, runs: Sequence[StoredRun], frame_skip: int = 4, **options: Any) -> list[RunReward]:
+    """A reward function over stored runs, one decision every `frame_skip` frames, all runs side by side.
+
+    The last decision of a run may be shorter than frame_skip frames, as it is live. The key mask of a
+    decision is the one held in its first frame.
+
+    Raises ValueError as `make_reward` does, or for a frame_skip below 1.
+    """
+    if frame_skip < 1:
+        raise ValueError(f"frame_skip is {frame_skip}: it must be 1 or more")
+    if not runs:
+        make_reward(name, 1, **options)  # a wrong name is an error without runs too
+        return []
+    reward = make_reward(name, len(runs), **options)
+    reward.reset(np.ones(len(runs), bool))
+    frames = np.array([len(run.keys) for run in runs])
+    decisions = -(-frames // frame_skip)
+    rewards = np.zeros((int(decisions.max()), len(runs)), np.float32)
+    ended_at = decisions.copy()  # decisions until a run ended or failed
+    failed_frame: list[int | None] = [None] * len(runs)
+    for step in range(len(rewards)):
+        if not (ended_at > step).any():
+            break
+        # A run that is over stands still on its last frames; what it gets then is cut off below.
+        before = np.minimum(step * frame_skip, frames)
+        after = np.minimum((step + 1) * frame_skip, frames)
+        last = decisions - 1 == step
+        rewards[step], failed = reward(
+            Transition(
+                raw=_rows(runs, "raw_observations", before),
+                next_raw=_rows(runs, "raw_observations", after),
+                time=_rows(runs, "times", before),
+                next_time=_rows(runs, "times", after),
+                terminated=last & np.array([run.terminated for run in runs]),
+                success=last & np.array([run.success for run in runs]),
+                keys=_rows(runs, "keys", np.minimum(before, frames - 1)),
+                frames=frame_skip,
+            )
+        )
+        for index in np.flatnonzero(failed & (ended_at > step)):
+            failed_frame[index] = int(after[index])
+            ended_at[index] = step + 1
+    return [RunReward(rewards[:n, i].copy(), failed_frame[i]) for i, n in enumerate(ended_at)]
+
+
+def batches(runs: Iterable[StoredRun], size: int = 128) -> Iterator[list[StoredRun]]:
+    """Runs in lists of up to `size`, so that a file larger than memory streams through."""
+    batch: list[StoredRun] = []
+    for run in runs:
+        batch.append(run)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _rows(runs: Sequence[StoredRun], field: str, at: NDArray[np.integer]) -> NDArray[Any]:
+    return np.stack([getattr(run, field)[row] for run, row in zip(runs, at, strict=True)])

@@ -1,0 +1,231 @@
+"""The terms that rewards are made of. Each gives one number a step and game, float [N].
+
+A term is made for `num_envs` games, keeps what it has to remember per game, and forgets it for the games
+that `reset(mask)` names. Its options are the keyword arguments of its class; `make_reward` takes them by
+these names. Steps are decisions: with frame_skip k, k frames = k / 30 s.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwop_gait import KNEE_NEAR_METRES, knee_near, upright
+from qwop_game import FRAME_SECONDS, PARTS, TRACK_Y, UNITS_PER_METRE
+from qwop_rewards.transition import Transition
+
+_TORSO = 5 * PARTS.index("torso")
+_LEFT_FOOT_X, _RIGHT_FOOT_X = 5 * PARTS.index("leftFoot"), 5 * PARTS.index("rightFoot")
+# The physics advances its own time by 0.04 a frame: a velocity of 1 is 0.04 units a frame.
+_SPEED_TO_METRES_PER_SECOND = 0.04 / FRAME_SECONDS / UNITS_PER_METRE
+
+
+class Default:
+    """qwop-gym 1.0.1's reward, in its own mixture of float32 and float64.
+
+    0.01 * ds / dt - 10 * dt / frames, +50 on success, -10 where the game ends otherwise, with s = x / 10 (m)
+    and t = scoreTime / 10. As there, the first step of an episode is measured from s = 0, t = 0, and not from
+    the first observation. s is taken from the float32 x that is stored; qwop-gym rounds x / 10 once more
+    precisely, which is at most one unit in the last place of s.
+    """
+
+    def __init__(self, num_envs: int) -> None:
+        self._first_step = np.ones(num_envs, bool)
+
+    def reset(self, mask: NDArray[np.bool_]) -> None:
+        self._first_step |= mask
+
+    def __call__(self, transition: Transition) -> NDArray[np.floating]:
+        def metres_and_tenths(
+            raw: NDArray[np.float32], time: NDArray[np.float64]
+        ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            x = raw[:, _TORSO].astype(np.float64)
+            return (x / 10).astype(np.float32), (time / 10).astype(np.float32)
+
+        zero = np.float32(0)
+        s_tm1, t_tm1 = metres_and_tenths(transition.raw, transition.time)
+        s_t, t_t = metres_and_tenths(transition.next_raw, transition.next_time)
+        ds = s_t - np.where(self._first_step, zero, s_tm1)
+        dt = t_t - np.where(self._first_step, zero, t_tm1)
+        self._first_step[:] = False
+
+        speed = np.divide(ds, dt, out=np.zeros_like(ds), where=dt > 0)
+        # Float32 up to here; its division by the int frames_per_step makes the rest float64.
+        time_cost = (dt * np.float32(10)).astype(np.float64) / transition.frames
+        return speed * np.float32(0.01) - time_cost + 50.0 * transition.success - 10.0 * transition.fell
+
+
+class Torso:
+    """`Default` minus torso_weight * max(torso_threshold - h, 0), with h the height of the torso's centre
+    above the track after the step, m.
+
+    The torso's centre is at about 1.1 m in an upright runner and 0.7 m in a scraper.
+
+    torso_threshold: m. torso_weight: reward per metre below it, a step.
+    """
+
+    def __init__(self, num_envs: int, torso_threshold: float = 0.9, torso_weight: float = 1.0) -> None:
+        self._default = Default(num_envs)
+        self._threshold = torso_threshold
+        self._weight = torso_weight
+
+    def reset(self, mask: NDArray[np.bool_]) -> None:
+        self._default.reset(mask)
+
+    def __call__(self, transition: Transition) -> NDArray[np.floating]:
+        height = (TRACK_Y - transition.next_raw[:, _TORSO + 1].astype(np.float64)) / UNITS_PER_METRE
+        return self._default(transition) - self._weight * np.maximum(self._threshold - height, 0.0)
+
+
+class Stride:
+    """Forward progress at a pace: 0.1 per world unit forward, -step_cost a step, -fall_cost where the episode
+    ends without success (the knee rule included), +finish_bonus on success.
+
+    With `power` p the forward part d (world units) becomes 0.1 * d * (v / reference_speed)^(p - 1), where v
+    is the step's mean speed: a metre run faster than the reference is worth more, a slower one less,
+    whatever the frame skip, and p = 1 gives 0.1 * d. Steps backward stay at 0.1 * d.
+
+    power: 1 or more. reference_speed: m/s; 2 m/s is a run of 50 s. step_cost: per decision.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        power: float = 1.0,
+        reference_speed: float = 2.0,
+        step_cost: float = 0.02,
+        fall_cost: float = 2.0,
+        finish_bonus: float = 10.0,
+    ) -> None:
+        if not power >= 1.0:
+            raise ValueError(f"power is {power}: it must be 1 or more")
+        if not reference_speed > 0.0:
+            raise ValueError(f"reference_speed is {reference_speed}: it must be above 0 m/s")
+        self._power = power
+        self._reference_speed = reference_speed
+        self._step_cost = step_cost
+        self._fall_cost = fall_cost
+        self._finish_bonus = finish_bonus
+
+    def reset(self, mask: NDArray[np.bool_]) -> None:
+        pass
+
+    def __call__(self, transition: Transition) -> NDArray[np.floating]:
+        forward = 0.1 * transition.progress
+        if self._power != 1.0:
+            pace = np.maximum(transition.speed, 0.0) / self._reference_speed
+            forward = np.where(forward > 0.0, forward * pace ** (self._power - 1.0), forward)
+        return (
+            forward
+            - self._step_cost
+            - self._fall_cost * transition.fell
+            + self._finish_bonus * transition.success
+        )
+
+
+class Speed:
+    """Mean forward speed of the torso during the step, m/s. It knows no posture and no ending."""
+
+    def __init__(self, num_envs: int) -> None:
+        pass
+
+    def reset(self, mask: NDArray[np.bool_]) -> None:
+        pass
+
+    def __call__(self, transition: Transition) -> NDArray[np.floating]:
+        return transition.speed
+
+
+class Alternation:
+    """1 for each change of the leading foot while the runner is upright (as `qwop_gait.upright` has it).
+
+    A foot leads once it is `lead` m ahead of the other; between -lead and lead the last leader holds, so that
+    feet side by side earn nothing. The first leader of an episode is no change.
+    """
+
+    def __init__(self, num_envs: int, lead: float = 0.3) -> None:
+        if not lead >= 0.0:
+            raise ValueError(f"lead is {lead}: it must be 0 m or more")
+        self._lead = lead
+        self._leader = np.zeros(num_envs, np.int8)
+
+    def reset(self, mask: NDArray[np.bool_]) -> None:
+        self._leader[mask] = 0
+
+    def __call__(self, transition: Transition) -> NDArray[np.floating]:
+        def leader(raw: NDArray[np.float32], before: NDArray[np.int8]) -> NDArray[np.int8]:
+            ahead = (raw[:, _LEFT_FOOT_X] - raw[:, _RIGHT_FOOT_X]) / UNITS_PER_METRE
+            return np.where(np.abs(ahead) >= self._lead, np.sign(ahead), before).astype(np.int8)
+
+        before = leader(transition.raw, self._leader)
+        self._leader = leader(transition.next_raw, before)
+        changed = (before != 0) & (self._leader != before)
+        return (changed & upright(transition.next_raw)).astype(np.float64)
+
+
+class Knee:
+    """Minus the time that a knee was within 0.12 m of the track, s: -frames / 30 for a step that ends so."""
+
+    def __init__(self, num_envs: int) -> None:
+        pass
+
+    def reset(self, mask: NDArray[np.bool_]) -> None:
+        pass
+
+    def __call__(self, transition: Transition) -> NDArray[np.floating]:
+        return -FRAME_SECONDS * transition.frames * knee_near(transition.next_raw)
+
+
+class Energy:
+    """Minus the limbs' restlessness, m^2/s: the mean over the 12 parts of |v_part - v_torso|^2 (m/s)^2 after
+    the step, times the step's length (frames / 30 s). Kinetic energy per kilogram relative to the torso,
+    doubled; a runner who flails pays for it, one who only moves fast does not.
+    """
+
+    def __init__(self, num_envs: int) -> None:
+        pass
+
+    def reset(self, mask: NDArray[np.bool_]) -> None:
+        pass
+
+    def __call__(self, transition: Transition) -> NDArray[np.floating]:
+        parts = transition.next_raw.reshape(len(transition.next_raw), len(PARTS), 5)
+        velocity = parts[:, :, 3:5].astype(np.float64) * _SPEED_TO_METRES_PER_SECOND
+        relative = velocity - velocity[:, PARTS.index("torso"), None]
+        return -FRAME_SECONDS * transition.frames * (relative**2).sum(axis=-1).mean(axis=-1)
+
+
+class KneeRule:
+    """When knees on the track fail the episode: once a knee has been within 0.12 m of it, at every step's
+    end, for `knee_seconds`. 0 fails on the first contact; 1 is what none of 38 finished human runs does.
+    """
+
+    def __init__(self, num_envs: int, knee_seconds: float) -> None:
+        if not knee_seconds >= 0.0:
+            raise ValueError(f"knee_seconds is {knee_seconds}: it must be 0 or more (or 'none' for no rule)")
+        self._limit_frames = knee_seconds / FRAME_SECONDS
+        self._near_frames = np.zeros(num_envs, np.int64)
+
+    def reset(self, mask: NDArray[np.bool_]) -> None:
+        self._near_frames[mask] = 0
+
+    def __call__(self, transition: Transition) -> NDArray[np.bool_]:
+        """bool [N]: failed in this step. The step that first ends near starts the clock, the next run it."""
+        near_before = knee_near(transition.raw)
+        near = knee_near(transition.next_raw)
+        self._near_frames = np.where(near & near_before, self._near_frames + transition.frames, 0)
+        # The tolerance keeps 1.0 s at 30 whole frames against the rounding of 1 / 30.
+        return near & (self._near_frames >= self._limit_frames - 1e-6)
+
+
+__all__ = [
+    "KNEE_NEAR_METRES",
+    "Alternation",
+    "Default",
+    "Energy",
+    "Knee",
+    "KneeRule",
+    "Speed",
+    "Stride",
+    "Torso",
+]

@@ -1,0 +1,56 @@
+"""What a reward function sees of one step of N games."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwop_game import PARTS, UNITS_PER_METRE
+
+_TORSO_X = 5 * PARTS.index("torso")
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One decision of N games, live or stored."""
+
+    raw: NDArray[np.float32]
+    """Raw observations before the step, [N, 60]."""
+    next_raw: NDArray[np.float32]
+    """Raw observations after it (of the final frame where the episode ended), [N, 60]."""
+    time: NDArray[np.float64]
+    """scoreTime before the step, s [N]."""
+    next_time: NDArray[np.float64]
+    """scoreTime after it, s [N]."""
+    terminated: NDArray[np.bool_]
+    """The game ended in this step: a fall, the landing, or out of bounds. Not a time limit. [N]"""
+    success: NDArray[np.bool_]
+    """The run was won in this step; implies terminated. [N]"""
+    keys: NDArray[np.uint8]
+    """Key mask held, [N]."""
+    frames: int
+    """Frames that a whole step lasts. A step in which the game ended may have lasted fewer."""
+
+    @property
+    def fell(self) -> NDArray[np.bool_]:
+        """Ended without success, [N]."""
+        return self.terminated & ~self.success
+
+    @property
+    def progress(self) -> NDArray[np.float64]:
+        """How far the torso moved forward, world units [N]."""
+        return self.next_raw[:, _TORSO_X].astype(np.float64) - self.raw[:, _TORSO_X]
+
+    @property
+    def seconds(self) -> NDArray[np.float64]:
+        """How long the step lasted on the game's clock, s [N]."""
+        return self.next_time - self.time
+
+    @property
+    def speed(self) -> NDArray[np.float64]:
+        """Mean forward speed, m/s [N]; 0 where the clock stood still."""
+        seconds = self.seconds
+        metres = self.progress / UNITS_PER_METRE
+        return np.divide(metres, seconds, out=np.zeros_like(metres), where=seconds > 0)
