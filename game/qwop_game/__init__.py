@@ -1,5 +1,6 @@
 """The game: an exact embedded QWOP, its keys, observations, geometry and Gymnasium environments."""
 
+from .encoder import FEATURE_SIZE, FEATURE_VERSION, encode
 from .geometry import foot_clearance, knee_clearance, pelvis_height, torso_tilt
 from .keys import (
     ACTION_SETS,
@@ -29,6 +30,8 @@ from .simulator import Simulator, engines
 
 __all__ = [
     "ACTION_SETS",
+    "FEATURE_SIZE",
+    "FEATURE_VERSION",
     "FIELDS",
     "FRAME_SECONDS",
     "KEY_O",
@@ -43,6 +46,7 @@ __all__ = [
     "canonical_keys",
     "denormalise",
     "distinct_action",
+    "encode",
     "engines",
     "foot_clearance",
     "hip_modes",

@@ -29,12 +29,17 @@ class Joint:
     """A revolute joint of part_a on part_b, with its two anchors as world points of the creation pose.
 
     The anchors differ by up to 0.001 units, as they do in the game.
+    Its angle is angle_b - angle_a - reference_angle, within [lower_angle, upper_angle]; O and P change those
+    of the hips.
     """
 
     part_a: str
     part_b: str
     world_a: tuple[float, float]
     world_b: tuple[float, float]
+    reference_angle: float
+    lower_angle: float
+    upper_angle: float
 
     @property
     def local_a(self) -> tuple[float, float]:
@@ -70,65 +75,98 @@ JOINTS: dict[str, Joint] = {
         "torso",
         (3.5885141908253755, -4.526224223627244),
         (3.588733341630704, -4.526434658500262),
+        -1.308996406363529,
+        -0.5,
+        0.0,
     ),
     "rightShoulder": Joint(
         "rightArm",
         "torso",
         (2.228476821818547, -4.086468732185028),
         (2.228929993886102, -4.08707555939957),
+        -0.7853907065463961,
+        -0.5,
+        1.5,
     ),
     "leftShoulder": Joint(
         "leftArm",
         "torso",
         (3.6241979856895377, -3.5334881618011442),
         (3.6241778782207157, -3.533950434531982),
+        -2.09438311816829,
+        -2.0,
+        0.0,
     ),
     "leftHip": Joint(
         "leftThigh",
         "torso",
         (2.0030339754142847, 0.23737160622781284),
         (2.003367181376716, 0.23802590387419476),
+        0.7258477508944043,
+        -1.5,
+        0.5,
     ),
     "rightHip": Joint(
         "rightThigh",
         "torso",
         (1.2475900729227194, -0.011046642863645761),
         (1.2470052823973599, -0.011635347168778898),
+        -2.719359381718199,
+        -1.3,
+        0.7,
     ),
     "leftElbow": Joint(
         "leftForearm",
         "leftArm",
         (5.525375332758792, -1.63856204930891),
         (5.52537532948459, -1.6385620366077662),
+        2.09438311816829,
+        -0.1,
+        0.5,
     ),
     "rightElbow": Joint(
         "rightForearm",
         "rightArm",
         (-0.006090859076100963, -2.8004758838752157),
         (-0.0060908611708438976, -2.8004758929205846),
+        1.2968199012274688,
+        -0.1,
+        0.5,
     ),
     "leftKnee": Joint(
         "leftCalf",
         "leftThigh",
         (3.384323411985692, 3.5168931240916876),
         (3.3844684376952108, 3.5174122997898016),
+        -0.3953113764119829,
+        -1.6,
+        0.0,
     ),
     "rightKnee": Joint(
         "rightCalf",
         "rightThigh",
         (1.4982369235492752, 4.175600306005656),
         (1.4982043532615996, 4.17493520671361),
+        2.2893406247158676,
+        -1.3,
+        0.3,
     ),
     "leftAnkle": Joint(
         "leftFoot",
         "leftCalf",
         (3.312322507818897, 7.947704853895541),
         (3.3123224825088817, 7.947704836256229),
+        -1.7244327585010226,
+        -0.5,
+        0.5,
     ),
     "rightAnkle": Joint(
         "rightFoot",
         "rightCalf",
         (-1.6562855402197227, 6.961551452557676),
         (-1.655726670462596, 6.961493826969391),
+        -1.5708045825942758,
+        -0.5,
+        0.5,
     ),
 }

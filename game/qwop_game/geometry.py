@@ -11,41 +11,40 @@ from .body import BOXES, JOINTS
 from .observation import PART_INDEX, TRACK_Y, UNITS_PER_METRE
 
 
-def _columns(field: int, *parts: str) -> np.ndarray:
-    return np.array([5 * PART_INDEX[part] + field for part in parts], dtype=np.intp)
+def _parts(*names: str) -> np.ndarray:
+    return np.array([PART_INDEX[name] for name in names], dtype=np.intp)
 
 
 def _float32(values: list[float]) -> np.ndarray:
     return np.array(values, dtype=np.float32)
 
 
-_Y, _ANGLE = 1, 2
+_Y, _ANGLE, _NUM_FIELDS = 1, 2, 5
 _TRACK_Y = np.float32(TRACK_Y)
 _UNITS_PER_METRE = np.float32(UNITS_PER_METRE)
-_TORSO_Y, _TORSO_ANGLE = 5 * PART_INDEX["torso"] + _Y, 5 * PART_INDEX["torso"] + _ANGLE
+_TORSO = PART_INDEX["torso"]
 
 # The pelvis: midpoint of the two hip joints' anchors on the torso, in the torso's axes.
 _PELVIS_X, _PELVIS_Y = np.mean([JOINTS["leftHip"].local_b, JOINTS["rightHip"].local_b], axis=0).astype(
     np.float32
 )
 
-_FEET = ("leftFoot", "rightFoot")
-_FEET_Y, _FEET_ANGLE = _columns(_Y, *_FEET), _columns(_ANGLE, *_FEET)
-_FEET_HALF_WIDTH = _float32([BOXES[part].half_width for part in _FEET])
-_FEET_HALF_HEIGHT = _float32([BOXES[part].half_height for part in _FEET])
+_FEET = _parts("leftFoot", "rightFoot")
+_FEET_HALF_WIDTH = _float32([BOXES[part].half_width for part in ("leftFoot", "rightFoot")])
+_FEET_HALF_HEIGHT = _float32([BOXES[part].half_height for part in ("leftFoot", "rightFoot")])
 
 # A knee is where the calf's box and the thigh's box end: their edges on the side of the knee joint.
-# Order: left calf, right calf, left thigh, right thigh; then the lower of calf and thigh counts.
-_KNEE_PARTS = ("leftCalf", "rightCalf", "leftThigh", "rightThigh")
-_KNEE_Y, _KNEE_ANGLE = _columns(_Y, *_KNEE_PARTS), _columns(_ANGLE, *_KNEE_PARTS)
-_KNEE_ANCHOR_X = [JOINTS[knee].local_a[0] for knee in ("leftKnee", "rightKnee")] + [
-    JOINTS[knee].local_b[0] for knee in ("leftKnee", "rightKnee")
+_KNEE_NAMES = ("leftCalf", "rightCalf", "leftThigh", "rightThigh")
+_KNEE_PARTS = _parts(*_KNEE_NAMES)
+_KNEE_ANCHORS = [JOINTS["leftKnee"].local_a, JOINTS["rightKnee"].local_a] + [
+    JOINTS["leftKnee"].local_b,
+    JOINTS["rightKnee"].local_b,
 ]
 # Signed distance along the box's long axis to the knee end: + for both calves, - for the left thigh.
 _KNEE_END = _float32(
-    [np.copysign(BOXES[part].half_width, x) for part, x in zip(_KNEE_PARTS, _KNEE_ANCHOR_X, strict=True)]
+    [np.copysign(BOXES[part].half_width, x) for part, (x, _) in zip(_KNEE_NAMES, _KNEE_ANCHORS, strict=True)]
 )
-_KNEE_HALF_HEIGHT = _float32([BOXES[part].half_height for part in _KNEE_PARTS])
+_KNEE_HALF_HEIGHT = _float32([BOXES[part].half_height for part in _KNEE_NAMES])
 
 
 def pelvis_height(raw: np.ndarray) -> np.ndarray:
@@ -53,9 +52,7 @@ def pelvis_height(raw: np.ndarray) -> np.ndarray:
 
     y_pelvis = y + sin(angle) * px + cos(angle) * py, with (px, py) that midpoint in the torso's axes.
     """
-    angle = raw[..., _TORSO_ANGLE]
-    y = raw[..., _TORSO_Y] + np.sin(angle) * _PELVIS_X + np.cos(angle) * _PELVIS_Y
-    return (_TRACK_Y - y) / _UNITS_PER_METRE
+    return pelvis_height_of_pose(*_pose(raw))
 
 
 def foot_clearance(raw: np.ndarray) -> np.ndarray:
@@ -63,13 +60,7 @@ def foot_clearance(raw: np.ndarray) -> np.ndarray:
 
     A box's lowest point is at y + |half_width * sin(angle)| + |half_height * cos(angle)|.
     """
-    angle = raw[..., _FEET_ANGLE]
-    y = (
-        raw[..., _FEET_Y]
-        + np.abs(_FEET_HALF_WIDTH * np.sin(angle))
-        + np.abs(_FEET_HALF_HEIGHT * np.cos(angle))
-    )
-    return (_TRACK_Y - y) / _UNITS_PER_METRE
+    return foot_clearance_of_pose(*_pose(raw))
 
 
 def knee_clearance(raw: np.ndarray) -> np.ndarray:
@@ -79,9 +70,7 @@ def knee_clearance(raw: np.ndarray) -> np.ndarray:
     four corners counts. One end's lowest corner is at y + end * sin(angle) + |half_height * cos(angle)|,
     where `end` is plus or minus the half width.
     """
-    angle = raw[..., _KNEE_ANGLE]
-    y = raw[..., _KNEE_Y] + _KNEE_END * np.sin(angle) + np.abs(_KNEE_HALF_HEIGHT * np.cos(angle))
-    return (_TRACK_Y - np.maximum(y[..., :2], y[..., 2:])) / _UNITS_PER_METRE
+    return knee_clearance_of_pose(*_pose(raw))
 
 
 def torso_tilt(raw: np.ndarray) -> np.ndarray:
@@ -90,4 +79,33 @@ def torso_tilt(raw: np.ndarray) -> np.ndarray:
     The torso's long axis points to the neck along its local +x, so upright is an angle of -pi/2.
     """
     turn = np.float32(2 * np.pi)
-    return np.mod(raw[..., _TORSO_ANGLE] + np.float32(1.5 * np.pi), turn) - np.float32(np.pi)
+    angle = raw[..., _NUM_FIELDS * _TORSO + _ANGLE]
+    return np.mod(angle + np.float32(1.5 * np.pi), turn) - np.float32(np.pi)
+
+
+# The same from y, sin(angle) and cos(angle) of the parts, [..., 12] each, for those who have them already.
+
+
+def pelvis_height_of_pose(y: np.ndarray, sin: np.ndarray, cos: np.ndarray) -> np.ndarray:
+    """`pelvis_height` from the parts' y, sine and cosine, [..., 12] each -> [...]."""
+    return (_TRACK_Y - (y[..., _TORSO] + sin[..., _TORSO] * _PELVIS_X + cos[..., _TORSO] * _PELVIS_Y)) / (
+        _UNITS_PER_METRE
+    )
+
+
+def foot_clearance_of_pose(y: np.ndarray, sin: np.ndarray, cos: np.ndarray) -> np.ndarray:
+    """`foot_clearance` from the parts' y, sine and cosine, [..., 12] each -> [..., 2]."""
+    below = np.abs(_FEET_HALF_WIDTH * sin[..., _FEET]) + np.abs(_FEET_HALF_HEIGHT * cos[..., _FEET])
+    return (_TRACK_Y - (y[..., _FEET] + below)) / _UNITS_PER_METRE
+
+
+def knee_clearance_of_pose(y: np.ndarray, sin: np.ndarray, cos: np.ndarray) -> np.ndarray:
+    """`knee_clearance` from the parts' y, sine and cosine, [..., 12] each -> [..., 2]."""
+    below = _KNEE_END * sin[..., _KNEE_PARTS] + np.abs(_KNEE_HALF_HEIGHT * cos[..., _KNEE_PARTS])
+    lowest = y[..., _KNEE_PARTS] + below
+    return (_TRACK_Y - np.maximum(lowest[..., :2], lowest[..., 2:])) / _UNITS_PER_METRE
+
+
+def _pose(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    angle = raw[..., _ANGLE::_NUM_FIELDS]
+    return raw[..., _Y::_NUM_FIELDS], np.sin(angle), np.cos(angle)

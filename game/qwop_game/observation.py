@@ -47,10 +47,10 @@ STATE_GLOBALS: tuple[str, ...] = (
 STATE_SIZE = len(STATE_PARTS) * len(STATE_FIELDS) + len(STATE_GLOBALS)
 
 # qwop-gym's limits of each field: x [-10, 1050], y [-10, 10], angle [-6, 6], vx [-20, 60], vy [-25, 60].
-_LOW = np.tile(np.array([-10, -10, -6, -20, -25], np.float32), len(PARTS))
-_HIGH = np.tile(np.array([1050, 10, 6, 60, 60], np.float32), len(PARTS))
-_CENTRE = (_LOW + _HIGH) / np.float32(2)
-_DEVIATION = _HIGH - _CENTRE
+RAW_LOW = np.tile(np.array([-10, -10, -6, -20, -25], np.float32), len(PARTS))
+RAW_HIGH = np.tile(np.array([1050, 10, 6, 60, 60], np.float32), len(PARTS))
+_CENTRE = (RAW_LOW + RAW_HIGH) / np.float32(2)
+_DEVIATION = RAW_HIGH - _CENTRE
 
 _STATE_TO_RAW = np.array(
     [6 * part + field for part in range(len(PARTS)) for field in range(len(FIELDS))], dtype=np.intp

@@ -1,0 +1,112 @@
+"""What a policy sees: features from the 60 raw numbers and the keys alone, as the real game gives them too.
+
+Raw numbers are first limited to what qwop-gym can show (x in [-10, 1050], ...), so that a policy sees the
+same in both games. Angular velocities are not among the 60 numbers; the relative velocities of jointed parts,
+which are, determine them: v_b - v_a = w_a x r_a - w_b x r_b at each joint. Solving that in every step would
+cost more than the rest of the encoder, so it is left to the network.
+"""
+
+import numpy as np
+
+from .body import JOINTS
+from .geometry import foot_clearance_of_pose, knee_clearance_of_pose, pelvis_height_of_pose
+from .keys import NUM_HIP_MODES, canonical_keys
+from .observation import (
+    HURDLE_X,
+    OBSERVATION_SIZE,
+    PART_INDEX,
+    PARTS,
+    RAW_HIGH,
+    RAW_LOW,
+    SAND_X,
+    TRACK_Y,
+    UNITS_PER_METRE,
+)
+
+FEATURE_VERSION = 1
+"""Rises with any change of the features' meaning or order; a checkpoint names the one it was made for."""
+
+_NUM_FIELDS = 5
+_TORSO = PART_INDEX["torso"]  # the first part: "the others" are all after it
+_OTHERS = len(PARTS) - 1
+_JOINT_A = np.array([PART_INDEX[joint.part_a] for joint in JOINTS.values()], dtype=np.intp)
+_JOINT_B = np.array([PART_INDEX[joint.part_b] for joint in JOINTS.values()], dtype=np.intp)
+
+_REFERENCE_ANGLE = np.array([joint.reference_angle for joint in JOINTS.values()], dtype=np.float32)[:, None]
+
+_RAW_LOW, _RAW_HIGH = RAW_LOW[:, None], RAW_HIGH[:, None]
+
+_METRES = np.float32(1 / UNITS_PER_METRE)
+_SPEED = np.float32(1 / 10)  # a runner of 2 m/s has vx = 17; feet swing with about as much again
+_CLEARANCE = np.float32(2)  # metres to half metres: what matters is near 0
+
+# How far ahead (positive) or behind a landmark is, in units: coarse over 10 m, fine over 2 m, both clipped.
+_LANDMARKS = np.array([HURDLE_X, HURDLE_X, SAND_X, SAND_X], np.float32)[:, None]
+_LANDMARK_REACH = np.array([100.0, 20.0, 100.0, 20.0], np.float32)[:, None]
+
+_HIP_MODE_BITS = np.eye(NUM_HIP_MODES, dtype=np.float32)
+_KEY_BITS = (canonical_keys(np.arange(16))[:, None] >> np.arange(4) & 1).astype(np.float32)
+
+FEATURE_BLOCKS: dict[str, int] = {
+    "position": 2 * _OTHERS,  # x, then y, of head .. rightThigh relative to the torso, m
+    "velocity": 2 * (_OTHERS + 1),  # vx, then vy: the torso's own, the others' relative to it, / 10
+    "sin": len(PARTS),  # of each part's angle
+    "cos": len(PARTS),
+    "joint_angle": len(JOINTS),  # as the joints' limits count it, rad
+    "height": 2,  # of the torso's centre and of the pelvis above the track, m
+    "clearance": 4,  # left and right foot, left and right knee, half metres
+    "landmark": len(_LANDMARKS),  # hurdle coarse and fine, sand coarse and fine
+    "hip_mode": NUM_HIP_MODES,  # one of three is 1: as created, set by O, set by P
+    "last_keys": 4,  # Q, W, O, P of the frame before, as the engine obeys them
+}
+FEATURE_SIZE = sum(FEATURE_BLOCKS.values())
+_ENDS = np.cumsum(list(FEATURE_BLOCKS.values())).tolist()
+FEATURE_SLICES: dict[str, slice] = {
+    name: slice(end - size, end) for (name, size), end in zip(FEATURE_BLOCKS.items(), _ENDS, strict=True)
+}
+
+
+def encode(raw: np.ndarray, hip_mode: np.ndarray | int, last_keys: np.ndarray | int) -> np.ndarray:
+    """Features for policies, float32 [..., FEATURE_SIZE], of order one; FEATURE_BLOCKS says what they are.
+
+    raw: raw observations, [..., 60].
+    hip_mode: uint8 [...], which hip limits hold now (`hip_modes`).
+    last_keys: uint8 [...], key masks of the frame before (`last_keys`); 0 at an episode's start.
+    """
+    raw = np.asarray(raw)
+    lead = raw.shape[:-1]
+    # Columns first: every operation below then runs along the games, contiguous in memory.
+    raw = np.array(raw.reshape(-1, OBSERVATION_SIZE).T, dtype=np.float32, order="C")
+    np.minimum(raw, _RAW_HIGH, out=raw)
+    np.maximum(raw, _RAW_LOW, out=raw)
+    games = raw.shape[1]
+    x, y, angle, vx, vy = (raw[field::_NUM_FIELDS] for field in range(_NUM_FIELDS))
+
+    features = np.empty((FEATURE_SIZE, games), np.float32)
+    block = {name: features[rows] for name, rows in FEATURE_SLICES.items()}
+
+    position = block["position"].reshape(2, _OTHERS, games)
+    np.subtract(x[1:], x[_TORSO], out=position[0])
+    np.subtract(y[1:], y[_TORSO], out=position[1])
+    position *= _METRES
+
+    velocity = block["velocity"].reshape(2, _OTHERS + 1, games)
+    velocity[:, 0] = vx[_TORSO], vy[_TORSO]
+    np.subtract(vx[1:], vx[_TORSO], out=velocity[0, 1:])
+    np.subtract(vy[1:], vy[_TORSO], out=velocity[1, 1:])
+    velocity *= _SPEED
+
+    sin, cos = np.sin(angle, out=block["sin"]), np.cos(angle, out=block["cos"])
+    np.subtract(angle[_JOINT_B], angle[_JOINT_A], out=block["joint_angle"])
+    block["joint_angle"] -= _REFERENCE_ANGLE
+
+    block["height"][0] = (np.float32(TRACK_Y) - y[_TORSO]) * _METRES
+    block["height"][1] = pelvis_height_of_pose(y.T, sin.T, cos.T)
+    block["clearance"][:2] = foot_clearance_of_pose(y.T, sin.T, cos.T).T
+    block["clearance"][2:] = knee_clearance_of_pose(y.T, sin.T, cos.T).T
+    block["clearance"] *= _CLEARANCE
+
+    np.clip((_LANDMARKS - x[_TORSO]) / _LANDMARK_REACH, -1, 1, out=block["landmark"])
+    block["hip_mode"][:] = _HIP_MODE_BITS[hip_mode].reshape(-1, NUM_HIP_MODES).T
+    block["last_keys"][:] = _KEY_BITS[last_keys].reshape(-1, 4).T
+    return np.ascontiguousarray(features.T).reshape(*lead, FEATURE_SIZE)
