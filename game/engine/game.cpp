@@ -57,6 +57,10 @@ void Game::update(uint8_t keys) {
     hold_keys(keys);
     Referee referee(*this);
     if (!paused) world.step(referee);
+    end_frame();
+}
+
+void Game::end_frame() {
     move_camera_and_score();
     if (jump_landed && !ended) {
         paused = true;

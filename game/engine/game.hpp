@@ -14,8 +14,10 @@ struct Game {
     // The state in which an episode begins: page load (2 frames), then the game's own reset (2 frames).
     static const Game& canonical();
 
-    // One frame with `keys` held (KEY_* bits).
+    // One frame with `keys` held (KEY_* bits): clock, floors, head, keys; physics; camera, score, end.
     void update(uint8_t keys);
+    void judge_contact(const Contact& contact, const WorldManifold& manifold);  // one that starts to touch
+    void end_frame();
 
     void write_state(double* columns) const;        // STATE_COLUMNS
     void write_observation(float* columns) const;   // OBSERVATION_SIZE
@@ -24,7 +26,6 @@ struct Game {
     void teleport(Vec2 offset, Vec2 velocity);
 
   private:
-    friend struct Referee;
     void create_track();
     void create_player();
     void reset();
@@ -32,7 +33,6 @@ struct Game {
     void hold_keys(uint8_t keys);
     void move_camera_and_score();
     void end_game();
-    void judge_contact(const Contact& contact, const WorldManifold& manifold);
 };
 
 }  // namespace qwop

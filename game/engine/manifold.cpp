@@ -67,33 +67,29 @@ static double max_separation(int& best_edge, const Box& box1, const Transform& x
     }
 }
 
-// Sutherland-Hodgman: keeps the part of segment (in, in + 1) with dot(normal, v) <= offset. Returns the
-// number of vertices kept. `in` and `out` index the six clip vertices.
-static int clip(Vec2* v, ClipKeys& keys, int out, int in, Vec2 normal, double offset) {
-    const double d0 = normal.x * v[in].x + normal.y * v[in].y - offset;
-    const double d1 = normal.x * v[in + 1].x + normal.y * v[in + 1].y - offset;
+struct ClipVertex {
+    Vec2 v;
+    uint32_t key;  // which features made it
+};
+
+// Sutherland-Hodgman: keeps the part of segment `in` with dot(normal, v) <= offset. Returns the number of
+// vertices kept. (The game shares key objects between clip vertices: an interpolated one refers to its
+// source's. It can't show: such a vertex always comes second, after its source has been read.)
+static int clip(ClipVertex (&out)[2], const ClipVertex (&in)[2], Vec2 normal, double offset) {
+    const double d0 = normal.x * in[0].v.x + normal.y * in[0].v.y - offset;
+    const double d1 = normal.x * in[1].v.x + normal.y * in[1].v.y - offset;
     int count = 0;
-    if (d0 <= 0) {
-        v[out + count] = v[in];
-        keys.of(out + count) = keys.of(in);
-        ++count;
-    }
-    if (d1 <= 0) {
-        v[out + count] = v[in + 1];
-        keys.of(out + count) = keys.of(in + 1);
-        ++count;
-    }
+    if (d0 <= 0) out[count++] = in[0];
+    if (d1 <= 0) out[count++] = in[1];
     if (d0 * d1 < 0) {
         const double t = d0 / (d0 - d1);
-        v[out + count] = {v[in].x + t * (v[in + 1].x - v[in].x), v[in].y + t * (v[in + 1].y - v[in].y)};
-        keys.object[out + count] = keys.object[d0 > 0 ? in : in + 1];
-        ++count;
+        out[count++] = {{in[0].v.x + t * (in[1].v.x - in[0].v.x), in[0].v.y + t * (in[1].v.y - in[0].v.y)},
+                        in[d0 > 0 ? 0 : 1].key};
     }
     return count;
 }
 
-void collide(Manifold& manifold, ClipKeys& clip_keys, const Box& box_a, const Transform& xf_a, const Box& box_b,
-             const Transform& xf_b) {
+void collide(Manifold& manifold, const Box& box_a, const Transform& xf_a, const Box& box_b, const Transform& xf_b) {
     manifold.point_count = 0;
     const double radius = POLYGON_RADIUS + POLYGON_RADIUS;
 
@@ -121,14 +117,12 @@ void collide(Manifold& manifold, ClipKeys& clip_keys, const Box& box_a, const Tr
             incident = i;
         }
     }
-    Vec2 v[6];
-    v[0] = to_world(xf2, box2.vertices[incident]);
-    v[1] = to_world(xf2, box2.vertices[next(incident)]);
-    const auto key = [&](int edge, int vertex) {
-        return static_cast<uint32_t>(edge1) | static_cast<uint32_t>(edge) << 8 | static_cast<uint32_t>(vertex) << 16;
+    const auto vertex = [&](int edge, int number) {
+        const int key = edge1 | edge << 8 | number << 16;
+        return ClipVertex{to_world(xf2, box2.vertices[edge]), static_cast<uint32_t>(key)};
     };
-    clip_keys.of(0) = key(incident, 0);
-    clip_keys.of(1) = key(next(incident), 1);
+    const ClipVertex incident_edge[2] = {vertex(incident, 0), vertex(next(incident), 1)};
+    ClipVertex clipped1[2], clipped2[2];
 
     const Vec2 tangent = rotate(xf1.rotation, box1.face_tangents[edge1]);
     const Vec2 normal{tangent.y, -tangent.x};
@@ -138,17 +132,17 @@ void collide(Manifold& manifold, ClipKeys& clip_keys, const Box& box_a, const Tr
     const double side_offset1 = -tangent.x * v11.x - tangent.y * v11.y + radius;
     const double side_offset2 = tangent.x * v12.x + tangent.y * v12.y + radius;
 
-    if (clip(v, clip_keys, 2, 0, {-tangent.x, -tangent.y}, side_offset1) < 2) return;
-    if (clip(v, clip_keys, 4, 2, tangent, side_offset2) < 2) return;
+    if (clip(clipped1, incident_edge, {-tangent.x, -tangent.y}, side_offset1) < 2) return;
+    if (clip(clipped2, clipped1, tangent, side_offset2) < 2) return;
 
     manifold.local_normal = box1.face_normals[edge1];
     manifold.local_point = box1.face_centres[edge1];
-    for (int i = 4; i < 6; ++i) {
-        const double separation = normal.x * v[i].x + normal.y * v[i].y - front_offset;
+    for (const ClipVertex& c : clipped2) {
+        const double separation = normal.x * c.v.x + normal.y * c.v.y - front_offset;
         if (separation <= radius) {
             ManifoldPoint& point = manifold.points[manifold.point_count++];
-            point.local_point = unrotate(xf2.rotation, v[i] - xf2.position);
-            point.key = clip_keys.of(i) | static_cast<uint32_t>(flip) << 24;
+            point.local_point = unrotate(xf2.rotation, c.v - xf2.position);
+            point.key = c.key | static_cast<uint32_t>(flip) << 24;
             point.normal_impulse = point.tangent_impulse = 0;
         }
     }

@@ -30,19 +30,8 @@ struct Manifold {
     bool face_b = false;             // the reference face belongs to box B
 };
 
-// Feature keys of the six clip vertices, which the game shares between all contacts: an interpolated vertex
-// takes its source's key object by reference, so a later write can reach it. No run is known in which this
-// shows, but it is state. Vertices 0-1 the incident edge, 2-3 after the first clip, 4-5 after the second.
-struct ClipKeys {
-    uint32_t keys[6] = {0, 0, 0, 0, 0, 0};
-    uint8_t object[6] = {0, 1, 2, 3, 4, 5};
-
-    uint32_t& of(int vertex) { return keys[object[vertex]]; }
-};
-
 // Replaces the manifold's geometry and keys; impulses are zeroed.
-void collide(Manifold& manifold, ClipKeys& clip_keys, const Box& box_a, const Transform& xf_a, const Box& box_b,
-             const Transform& xf_b);
+void collide(Manifold& manifold, const Box& box_a, const Transform& xf_a, const Box& box_b, const Transform& xf_b);
 
 // The manifold in world coordinates. point_count points are meaningful.
 struct WorldManifold {

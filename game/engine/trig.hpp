@@ -89,10 +89,11 @@ QWOP_TRIG_INLINE V splat(double value) {
 }
 
 // theta = |x| - n * pi/2 as a + da. t holds n in its low bits and n = t - kToInteger as a double.
-template <class V>
-QWOP_TRIG_INLINE void reduce(V ax, V& t, V& a, V& da) {
+template <class V, class M>
+QWOP_TRIG_INLINE void reduce(V ax, M where, V& t, V& a, V& da) {
   t = fma(ax, splat<V>(kTwoOverPi), splat<V>(kToInteger));
-  const V n = -(t - splat<V>(kToInteger));
+  V n = splat<V>(kToInteger) - t;
+  if constexpr (!std::is_same_v<V, double>) n = (V)((M)n & where);
   const V t1 = fma(n, splat<V>(kPart[1]), fma(n, splat<V>(kPart[0]), ax));
   const V t2 = fma(n, splat<V>(kPart[2]), t1);
   const V d2 = fma(n, splat<V>(kPart[2]), t1 - t2);
@@ -161,7 +162,7 @@ QWOP_TRIG_INLINE void sincos_double(double x, double* sine, double* cosine) {
       n = 1;
     } else if (ax < kReductionEnd) {
       double t;
-      reduce(ax, t, a, da);
+      reduce(ax, true, t, a, da);
       y = a;
       n = bits(t);
     } else {
@@ -200,10 +201,10 @@ QWOP_TRIG_INLINE V masked(Integers<V> mask, double value) {
 // Whether every lane is below the limit; a NaN is not.
 template <class V>
 QWOP_TRIG_INLINE bool all_below(V value, double limit) {
-  const Integers<V> below = value < splat<V>(limit);
-#if defined(__AVX512DQ__)
-  if constexpr (sizeof(V) == 64) return _mm512_movepi64_mask((__m512i)below) == 0xff;
+#if defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64) return _mm512_cmp_pd_mask((__m512d)value, _mm512_set1_pd(limit), _CMP_LT_OQ) == 0xff;
 #endif
+  const Integers<V> below = value < splat<V>(limit);
 #if defined(__AVX__)
   if constexpr (sizeof(V) == 32) return _mm256_movemask_pd((__m256d)below) == 0xf;
 #endif
@@ -212,28 +213,48 @@ QWOP_TRIG_INLINE bool all_below(V value, double limit) {
   return all != 0;
 }
 
-// The table's rows at 4 * k[i] for lane i, turned into one vector a column.
+// The table's rows for u = |y| + kToTable of each lane, turned into one vector a column.
 template <class V>
-QWOP_TRIG_INLINE void load_rows(Integers<V> k4, V& sn, V& ssn, V& cs, V& ccs) {
-  const double* table = kTable[0];
+QWOP_TRIG_INLINE void load_rows(Integers<V> u, V& sn, V& ssn, V& cs, V& ccs) {
+  // Through memory: the load ports have room, the shuffle port, which extracts lanes, has not. The low
+  // word of u is k.
+  alignas(sizeof(V)) uint32_t words[2 * kLanes<V>];
+  u <<= 2;
+  std::memcpy(words, &u, sizeof u);
+  __asm__("" : "+m"(words));
+  const double* rows[kLanes<V>];
+  for (unsigned i = 0; i < kLanes<V>; ++i) rows[i] = kTable[0] + words[2 * i];
 #if defined(__AVX512F__)
   if constexpr (sizeof(V) == 64) {
-    sn = (V)_mm512_i64gather_pd((__m512i)k4, table, 8);
-    ssn = (V)_mm512_i64gather_pd((__m512i)k4, table + 1, 8);
-    cs = (V)_mm512_i64gather_pd((__m512i)k4, table + 2, 8);
-    ccs = (V)_mm512_i64gather_pd((__m512i)k4, table + 3, 8);
+#ifdef G
+    u = (u&508);
+    const double* table = kTable[0];
+    sn = (V)_mm512_i64gather_pd((__m512i)u, table, 8);
+    ssn = (V)_mm512_i64gather_pd((__m512i)u, table + 1, 8);
+    cs = (V)_mm512_i64gather_pd((__m512i)u, table + 2, 8);
+    ccs = (V)_mm512_i64gather_pd((__m512i)u, table + 3, 8);
+#else
+    const auto pair = [&](int i, int j) __attribute__((always_inline)) {
+      return _mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_load_pd(rows[i])), _mm256_load_pd(rows[j]), 1);
+    };
+    const __m512d r02 = pair(0, 2), r13 = pair(1, 3), r46 = pair(4, 6), r57 = pair(5, 7);
+    const __m512d lo = _mm512_unpacklo_pd(r02, r13), lo4 = _mm512_unpacklo_pd(r46, r57);
+    const __m512d hi = _mm512_unpackhi_pd(r02, r13), hi4 = _mm512_unpackhi_pd(r46, r57);
+    sn = (V)_mm512_shuffle_f64x2(lo, lo4, 0x88);
+    cs = (V)_mm512_shuffle_f64x2(lo, lo4, 0xdd);
+    ssn = (V)_mm512_shuffle_f64x2(hi, hi4, 0x88);
+    ccs = (V)_mm512_shuffle_f64x2(hi, hi4, 0xdd);
+#endif
     return;
   }
 #endif
-#if defined(__AVX2__)
+#if defined(__AVX__)
   if constexpr (sizeof(V) == 32) {
-    const double *row0 = table + k4[0], *row1 = table + k4[1], *row2 = table + k4[2], *row3 = table + k4[3];
-    const __m256d s02 = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(row0)), _mm_load_pd(row2), 1);
-    const __m256d s13 = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(row1)), _mm_load_pd(row3), 1);
-    const __m256d c02 =
-        _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(row0 + 2)), _mm_load_pd(row2 + 2), 1);
-    const __m256d c13 =
-        _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(row1 + 2)), _mm_load_pd(row3 + 2), 1);
+    const auto pair = [&](int i, int j, int column) __attribute__((always_inline)) {
+      return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(rows[i] + column)),
+                                  _mm_load_pd(rows[j] + column), 1);
+    };
+    const __m256d s02 = pair(0, 2, 0), s13 = pair(1, 3, 0), c02 = pair(0, 2, 2), c13 = pair(1, 3, 2);
     sn = (V)_mm256_unpacklo_pd(s02, s13);
     ssn = (V)_mm256_unpackhi_pd(s02, s13);
     cs = (V)_mm256_unpacklo_pd(c02, c13);
@@ -242,11 +263,10 @@ QWOP_TRIG_INLINE void load_rows(Integers<V> k4, V& sn, V& ssn, V& cs, V& ccs) {
   }
 #endif
   for (unsigned i = 0; i < kLanes<V>; ++i) {
-    const double* row = table + k4[i];
-    sn[i] = row[0];
-    ssn[i] = row[1];
-    cs[i] = row[2];
-    ccs[i] = row[3];
+    sn[i] = rows[i][0];
+    ssn[i] = rows[i][1];
+    cs[i] = rows[i][2];
+    ccs[i] = rows[i][3];
   }
 }
 
@@ -282,7 +302,6 @@ QWOP_TRIG_INLINE void sincos_lanes(V x, V& sine, V& cosine) {
   using namespace trig;
   using I = Integers<V>;
   const I sign_bit = I{} + INT64_MIN;
-  const I x_sign = (I)x & sign_bit;
   const V ax = (V)((I)x & ~sign_bit);
   if (__builtin_expect(!all_below<V>(ax, kReductionEnd), 0)) {  // huge, infinite or NaN
     for (unsigned i = 0; i < kLanes<V>; ++i) {
@@ -293,31 +312,29 @@ QWOP_TRIG_INLINE void sincos_lanes(V x, V& sine, V& cosine) {
     }
     return;
   }
+  const I high = ax >= splat<V>(kQuarterEnd);
+  const I quarter = (ax >= splat<V>(kDirectEnd)) & (ax < splat<V>(kQuarterEnd));
   V t, a, da;
-  reduce(ax, t, a, da);
-  // Lanes below kQuarterEnd have n = 0 or 1 by range.
-  const I low = ax < splat<V>(kQuarterEnd);
-  const I quarter = low & (ax >= splat<V>(kDirectEnd));
-  const V y = low ? ax - masked<V>(quarter, kHalfPi[0]) : a;
+  reduce(ax, high, t, a, da);
+  const V y = a - masked<V>(quarter, kHalfPi[0]);
   const V h = masked<V>(quarter, kHalfPi[1]);
-  const I n = low ? quarter & 1 : (I)t;  // only the two lowest bits count
+  const I n = ((I)t & high) - quarter;  // modulo 4
   a = y - h;
-  da = low ? (y - a) - h : da;
+  da += (y - a) - h;
   const I a_sign = (I)a & sign_bit;
   a = (V)((I)a & ~sign_bit);
   da = (V)((I)da ^ a_sign);
   const V u = (V)((I)y & ~sign_bit) + splat<V>(kToTable);
   V sn, ssn, cs, ccs;
-  load_rows<V>(((I)u & 127) << 2, sn, ssn, cs, ccs);
+  load_rows<V>((I)u, sn, ssn, cs, ccs);
   const V r = a - (u - splat<V>(kToTable));
   V s = sin_near(r, da, sn, ssn, cs, ccs);
   s = a < splat<V>(kTaylorEnd) ? sin_taylor(a, da) : s;
-  s = (V)((I)s ^ a_sign);
-  const V c = cos_near(r + da, sn, ssn, cs, ccs);
-  const I odd = (n << 63) < 0;
-  const V s_swapped = odd ? c : s, c_swapped = odd ? s : c;
-  sine = (V)((I)s_swapped ^ x_sign ^ (n << 62 & sign_bit));
-  cosine = (V)((I)c_swapped ^ ((n + 1) << 62 & sign_bit));
+  const I s_bits = (I)s ^ a_sign;
+  const I c_bits = (I)cos_near(r + da, sn, ssn, cs, ccs);
+  const I swap = (s_bits ^ c_bits) & -(n & 1);
+  sine = (V)(s_bits ^ swap ^ ((n << 62 ^ (I)x) & sign_bit));
+  cosine = (V)(c_bits ^ swap ^ ((n + 1) << 62 & sign_bit));
 }
 
 }  // namespace qwop

@@ -123,7 +123,7 @@ void World::update_contact(Contact& contact, ContactListener& listener) {
     const Manifold old = contact.manifold;
     if (overlap(a.box, b.box)) {
         Manifold& m = contact.manifold;
-        collide(m, clip_keys, model().bodies[contact.body_a].box, a.transform(), model().bodies[contact.body_b].box,
+        collide(m, model().bodies[contact.body_a].box, a.transform(), model().bodies[contact.body_b].box,
                 b.transform());
         // Warm starting: a point that was there in the last frame keeps its impulses.
         for (int i = 0; i < m.point_count; ++i) {

@@ -21,7 +21,6 @@ struct World {
     bool new_fixture = false;              // a body was created since the last step
     double inv_dt0 = 0;                    // 1 / the last step's dt: 0 before the first
     Tree tree;
-    ClipKeys clip_keys;
 
     void create_body(int id);
     void create_joint(int id);
