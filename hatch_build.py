@@ -1,0 +1,185 @@
+"""Compile the C++ engine, game/engine/*.cpp, into one shared library beside the Python package that loads it.
+
+Hatchling calls EngineBuildHook for wheels and editable installs; `python hatch_build.py` compiles in place.
+The library is loaded with ctypes, so one wheel serves every Python: py3-none-<platform>.
+"""
+
+import hashlib
+import importlib.util
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from packaging.tags import platform_tags
+
+# The game's bits depend on every product and sum being rounded once: no contraction into fused
+# multiply-adds, no reordering, and no -march=native, which would tie a wheel to one machine.
+FLAGS = ["-O3", "-std=c++17", "-fvisibility=hidden", "-ffp-contract=off", "-fno-fast-math"]
+
+# lanes_<isa>.cpp is compiled for its instruction set; which of them runs is decided at import.
+ISA_FLAGS = {
+    "avx512": ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma"],
+    "avx2": ["-mavx2", "-mfma"],
+    "sse2": [],
+    "neon": [],
+}
+ISAS_OF_MACHINE = {
+    "x86_64": {"avx512", "avx2", "sse2"},
+    "amd64": {"avx512", "avx2", "sse2"},
+    "aarch64": {"neon"},
+    "arm64": {"neon"},
+}
+
+# A whole C++ compiler as a Python package, for machines without one. Left alone it would build for the
+# CPU at hand and trap on undefined behaviour; -s drops the symbols of its static libraries (1.4 MB).
+ZIG_REQUIREMENT = "ziglang==0.17.1"
+ZIG_FLAGS = ["-mcpu=baseline", "-fno-sanitize=undefined"]
+
+LIBRARY_SUFFIX = {"Windows": ".dll", "Darwin": ".dylib"}.get(platform.system(), ".so")
+
+
+class Compiler(NamedTuple):
+    command: tuple[str, ...]
+    version: str  # first line of `--version`: a new compiler compiles everything anew
+    compile_flags: tuple[str, ...] = ()
+    link_flags: tuple[str, ...] = ()
+
+
+def compiler_version(command: list[str]) -> str | None:
+    """First line of `command --version`; None where it fails: macOS has a c++ that only asks for Xcode."""
+    try:
+        result = subprocess.run([*command, "--version"], capture_output=True, text=True)
+    except OSError:
+        return None
+    return result.stdout.partition("\n")[0] if result.returncode == 0 else None
+
+
+def installed_compiler() -> Compiler | None:
+    """$CXX where it is set, else the first of c++, g++ and clang++ that runs."""
+    if os.environ.get("CXX"):
+        command = shlex.split(os.environ["CXX"])
+        version = compiler_version(command)
+        if version is None:
+            raise SystemExit(
+                f"engine: CXX={shlex.join(command)} does not run: name a C++17 compiler or unset it"
+            )
+        return Compiler(tuple(command), version)
+    for name in ("c++", "g++", "clang++"):
+        path = shutil.which(name)
+        version = compiler_version([path]) if path else None
+        if path and version:
+            return Compiler((path,), version)
+    return None
+
+
+def find_compiler() -> Compiler:
+    compiler = installed_compiler()
+    if compiler is not None:
+        return compiler
+    if importlib.util.find_spec("ziglang"):
+        command = [sys.executable, "-m", "ziglang", "c++"]
+        version = compiler_version(command)
+        if version is not None:
+            return Compiler(tuple(command), f"zig {version}", tuple(ZIG_FLAGS), (*ZIG_FLAGS, "-s"))
+    raise SystemExit(
+        "engine: no C++17 compiler found (tried CXX, c++, g++, clang++, ziglang): install one, "
+        f"for example by `apt-get install g++`, `xcode-select --install` or `pip install {ZIG_REQUIREMENT}`"
+    )
+
+
+def sources(engine: Path) -> list[tuple[Path, list[str]]]:
+    """Each source that this machine can run, with the flags of its instruction set."""
+    isas = ISAS_OF_MACHINE.get(platform.machine().lower(), set())
+    chosen = []
+    for source in sorted(engine.glob("*.cpp")):
+        isa = source.stem.rpartition("_")[2]
+        if isa not in ISA_FLAGS:
+            chosen.append((source, []))
+        elif isa in isas:
+            chosen.append((source, ISA_FLAGS[isa]))
+    if not chosen:
+        raise SystemExit(f"engine: no C++ sources in {engine}: the checkout is incomplete")
+    return chosen
+
+
+def digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def run(command: list[str]) -> None:
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode != 0:
+        raise SystemExit(f"{result.stdout}{result.stderr}engine: this command failed: {shlex.join(command)}")
+
+
+def compile_engine(root: Path) -> Path:
+    """Bring game/qwop_game/_engine.<suffix> up to date and return its path.
+
+    An object's name holds a digest of all that it is made from, so what is unchanged is never compiled twice.
+    """
+    engine, objects = root / "game" / "engine", root / "build" / "engine"
+    library = root / "game" / "qwop_game" / f"_engine{LIBRARY_SUFFIX}"
+    compiler = find_compiler()
+    flags = [*FLAGS, *compiler.compile_flags, *([] if platform.system() == "Windows" else ["-fPIC"])]
+    headers = [path.read_bytes() for path in sorted(engine.glob("*.h*"))]
+    objects.mkdir(parents=True, exist_ok=True)
+
+    wanted: dict[Path, list[str]] = {}
+    for source, isa_flags in sources(engine):
+        options = [*flags, *isa_flags]
+        name = f"{source.stem}-{digest(compiler.version, options, source.read_bytes(), headers)}.o"
+        wanted[objects / name] = [*compiler.command, *options, "-c", str(source), "-o"]
+
+    def compile_object(path: Path) -> None:
+        unfinished = path.with_suffix(f".{os.getpid()}.part")
+        run([*wanted[path], str(unfinished)])
+        os.replace(unfinished, path)
+
+    missing = [path for path in wanted if not path.exists()]
+    if missing:
+        print(f"engine: compiling {len(missing)} of {len(wanted)} files with {compiler.version}", flush=True)
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(compile_object, missing))
+
+    link = ["-shared", *compiler.link_flags]
+    linked = objects / "linked"
+    state = digest(link, sorted(path.name for path in wanted))
+    if not library.exists() or not linked.exists() or linked.read_text() != state:
+        # A process may have the old library mapped: never write into it.
+        unfinished = library.with_name(f"_engine-{os.getpid()}.part")
+        run([*compiler.command, *link, *map(str, wanted), "-o", str(unfinished)])
+        os.replace(unfinished, library)
+        linked.write_text(state)
+    for path in objects.glob("*.o"):
+        if path not in wanted:
+            path.unlink()
+    return library
+
+
+class EngineBuildHook(BuildHookInterface):
+    PLUGIN_NAME = "custom"
+
+    def dependencies(self) -> list[str]:
+        return [] if installed_compiler() else [ZIG_REQUIREMENT]
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        library = compile_engine(Path(self.root))
+        build_data["pure_python"] = False
+        build_data["tag"] = f"py3-none-{local_platform_tag()}"
+        build_data["force_include"][str(library)] = f"qwop_game/{library.name}"
+
+
+def local_platform_tag() -> str:
+    """This machine's own tag: manylinux and musllinux promise what a local build cannot."""
+    return next(tag for tag in platform_tags() if not tag.startswith(("manylinux", "musllinux")))
+
+
+if __name__ == "__main__":
+    compile_engine(Path(__file__).resolve().parent)
