@@ -1,6 +1,9 @@
 """Episodes, their file format, filters, readers and writers."""
 
+import os
 import pickle
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -183,6 +186,25 @@ def test_a_reader_survives_growth_and_notices_replacement(path, tmp_path):
     (tmp_path / "other.h5").replace(path)
     with pytest.raises(DatasetError, match="another one than before"):
         reader[0]
+
+
+@pytest.mark.parametrize("end", ["", "del reader", "import gc, sys; sys.keep = reader; gc.disable()"])
+def test_a_reader_left_open_does_no_harm_at_exit(path, end):
+    write_dataset(path, [episode()])
+    script = f"from qwop_datasets import DatasetReader; reader = DatasetReader({str(path)!r}); reader[0]; {end}"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    assert subprocess.run([sys.executable, "-c", script], env=environment).returncode == 0
+
+
+def test_two_readers_of_one_growing_file(path):
+    writer = DatasetWriter(path)
+    writer.append(episode(seed=1))
+    first = DatasetReader(path)
+    assert len(first[0]) == 30
+    writer.append(episode(40, seed=2))
+    second = DatasetReader(path)
+    assert len(first) == 1 and len(second) == 2
+    assert len(second[1]) == 40 and len(first[0]) == 30
 
 
 def test_data_loader_workers_open_their_own_handles(path):

@@ -17,7 +17,9 @@ from qwop_game import FRAME_SECONDS, UNITS_PER_METRE, action_masks, canonical_ke
 OBSERVATION_SIZE = 60
 SOURCES = ("human", "policy", "script")
 GAMES = ("embedded", "real")
-KEY_SOURCES = ("unknown", "pynput", "window", "page", "script")  # key_events["source"] indexes this
+# Who reported a key event; key_events["source"] is an index into this. "focus": the window lost the focus and
+# with it all keys. "resume": the key was already down, or had been let go, when play began or went on.
+KEY_SOURCES = ("unknown", "pynput", "window", "page", "script", "focus", "resume")
 
 # One press or release. time: seconds on the player's monotonic clock (see Episode.wall_clock_offset).
 KEY_EVENT_DTYPE = np.dtype([("time", "<f8"), ("key", "u1"), ("pressed", "?"), ("source", "u1")])
@@ -147,7 +149,8 @@ class Episode:
         for name in ("terminated", "truncated", "success"):
             put(name, bool(getattr(self, name)))
         put("rewards", MappingProxyType({k: _frozen(v, np.float32) for k, v in self.rewards.items()}))
-        put("passport", MappingProxyType(dict(self.passport)))
+        plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in self.passport.items()}
+        put("passport", MappingProxyType(plain))
         put("gait", MappingProxyType({k: float(v) for k, v in self.gait.items()}))
         put("wall_clock_offset", float(self.wall_clock_offset))
         put("tags", tuple(self.tags))

@@ -102,7 +102,7 @@ def explained(path: Path | str) -> Iterator[None]:
 # ---- text and scalars ----------------------------------------------------------------------------------
 
 
-def _put(attributes: h5py.AttributeManager, name: str, value: Any) -> None:
+def put_attribute(attributes: h5py.AttributeManager, name: str, value: Any) -> None:
     """Texts go in with a fixed length: variable ones live in a part of HDF5 files that has no checksums."""
     if isinstance(value, str):
         data = value.encode()
@@ -129,14 +129,14 @@ def _text(attributes: h5py.AttributeManager, name: str) -> str:
 
 def write_root(file: h5py.File, environment: Mapping[str, Any] | None = None) -> None:
     """Make an empty dataset of an empty file. `environment`: settings that all its episodes share, JSON."""
-    _put(file.attrs, "format", FORMAT)
+    put_attribute(file.attrs, "format", FORMAT)
     file.attrs["format_version"] = FORMAT_VERSION
-    _put(file.attrs, "created", now())
+    put_attribute(file.attrs, "created", now())
     file.attrs["frames_per_second"] = FRAMES_PER_SECOND
     file.attrs["units_per_metre"] = UNITS_PER_METRE
-    _put(file.attrs, "observation_fields", " ".join(OBSERVATION_FIELDS))
-    _put(file.attrs, "key_bits", "Q=1 W=2 O=4 P=8")
-    _put(file.attrs, "environment", json.dumps(dict(environment or {}), sort_keys=True))
+    put_attribute(file.attrs, "observation_fields", " ".join(OBSERVATION_FIELDS))
+    put_attribute(file.attrs, "key_bits", "Q=1 W=2 O=4 P=8")
+    put_attribute(file.attrs, "environment", json.dumps(dict(environment or {}), sort_keys=True))
     file.create_group("episodes")
     file.create_group("masks")
     create_index(file)
@@ -241,17 +241,17 @@ def write_episode(group: h5py.Group, episode: Episode) -> None:
     for name, reward in episode.rewards.items():
         put(group.require_group("rewards"), name, reward)
     for name in _TEXTS:
-        _put(group.attrs, name, getattr(episode, name))
+        put_attribute(group.attrs, name, getattr(episode, name))
     for name in _FLAGS:
         group.attrs[name] = getattr(episode, name)
     group.attrs["wall_clock_offset"] = episode.wall_clock_offset
-    _put(group.attrs, "tags", " ".join(episode.tags))
+    put_attribute(group.attrs, "tags", " ".join(episode.tags))
     group.attrs["frames"] = episode.num_frames
     group.attrs["time"] = episode.time
     group.attrs["distance"] = episode.distance
     for prefix, values in (("passport.", episode.passport), ("gait.", episode.gait)):
         for name, value in values.items():
-            _put(group.attrs, prefix + name, value)
+            put_attribute(group.attrs, prefix + name, value)
 
 
 def read_episode(group: h5py.Group) -> Episode:

@@ -103,22 +103,12 @@ class DatasetReader:
             if self._file is None or state != self._state:
                 self.close()
                 try:
-                    file = h5py.File(self.path, "r", locking=False)
+                    file = storage.open_for_reading(descriptor)
                 except OSError as error:
-                    raise DatasetError(f"{self.path}: {_why_not(self.path, error)}") from None
+                    raise DatasetError(f"{self.path}: {storage.why_not(descriptor, error)}") from None
                 check_root(file, self.path)
                 self._file, self._state = file, state
             yield self._file
-
-
-def _why_not(path: Path, error: OSError) -> str:
-    text = " ".join(str(error).split())
-    if "truncated" in text:
-        return "truncated: take it from where it came once more, or from a backup"
-    with open(path, "rb") as handle:
-        if handle.read(8) != b"\x89HDF\r\n\x1a\n":
-            return "not an HDF5 file"
-    return f"damaged: {text[:160]}"
 
 
 def _padded(mask: np.ndarray, count: int) -> np.ndarray:

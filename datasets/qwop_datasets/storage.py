@@ -19,10 +19,13 @@ from __future__ import annotations
 import errno
 import io
 import os
+import signal
 import struct
+import threading
 import time
+import weakref
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -105,7 +108,9 @@ def locked(path: Path, exclusive: bool) -> Iterator[int]:
             if time.monotonic() > give_up:
                 raise DatasetError(f"{path}: another program has it open; close that and try again")
         finally:
-            os.close(descriptor)  # lets the lock go
+            if fcntl:
+                _unlock(descriptor)
+            os.close(descriptor)
         time.sleep(0.005)
 
 
@@ -117,6 +122,58 @@ def _try_lock(descriptor: int, exclusive: bool) -> bool:
     except OSError:  # a file system without locks
         return True
     return True
+
+
+def _unlock(descriptor: int) -> None:
+    # In so many words: a duplicate of the descriptor (see open_for_reading) would keep the lock.
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    except OSError:
+        pass
+
+
+def open_for_reading(descriptor: int) -> h5py.File:
+    """An HDF5 file of its own on a duplicate of `descriptor`. Raises OSError where it is none.
+
+    Opened by name, HDF5 would hand out what the process has open already, with metadata from before the last
+    append.
+    """
+    handle = os.fdopen(os.dup(descriptor), "rb", buffering=0)
+    try:
+        file = h5py.File(handle, "r")
+    except BaseException:
+        handle.close()
+        raise
+    # Left open until the interpreter is gone, such a file would call into it once more and crash.
+    weakref.finalize(file, _close, file.id)
+    return file
+
+
+def _close(file_id: h5py.h5f.FileID) -> None:
+    if file_id.valid:
+        file_id.close()
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file open for reading, between changes. Raises DatasetError."""
+    with shared(path) as descriptor:
+        try:
+            file = open_for_reading(descriptor)
+        except OSError as error:
+            raise DatasetError(f"{path}: {why_not(descriptor, error)}") from None
+        with file:
+            yield file
+
+
+def why_not(descriptor: int, error: OSError) -> str:
+    """Why HDF5 did not open a file."""
+    text = " ".join(str(error).split())
+    if os.pread(descriptor, 8, 0) != b"\x89HDF\r\n\x1a\n":
+        return "not an HDF5 file"
+    if "truncated" in text:
+        return "truncated: copy it once more from where it came, or take a backup"
+    return f"damaged: {text[:160]}"
 
 
 @contextmanager
@@ -207,6 +264,9 @@ class Overlay(io.RawIOBase):
         self.base_size = self.size = os.fstat(descriptor).st_size
         self.pages: dict[int, bytearray] = {}
         self.position = 0
+        # An error in the middle of HDF5's work leaves the library in a state that crashes at exit. So it is
+        # noted here, HDF5 comes to its end, and the transaction raises it.
+        self.failure: BaseException | None = None
 
     def readable(self) -> bool:
         return True
@@ -231,50 +291,90 @@ class Overlay(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         view = memoryview(buffer).cast("B")[: max(0, self.size - self.position)]
-        done = 0
-        while done < len(view):
-            number, start = divmod(self.position, PAGE)
-            count = min(PAGE - start, len(view) - done)
-            page = self.pages.get(number) or self._stored(number)
-            view[done : done + count] = page[start : start + count]
-            done += count
-            self.position += count
-        return done
+        return self._noting_failure(self._read, view)
 
     def write(self, data: memoryview) -> int:  # type: ignore[override]
-        view = memoryview(data).cast("B")
-        done = 0
-        while done < len(view):
-            number, start = divmod(self.position, PAGE)
-            count = min(PAGE - start, len(view) - done)
+        return self._noting_failure(self._write, memoryview(data).cast("B"))
+
+    def _noting_failure(self, act: Callable[[memoryview], int], view: memoryview) -> int:
+        try:
+            return act(view)
+        except BaseException as error:
+            self.failure = self.failure or error.with_traceback(None)
+            return len(view)
+
+    def _read(self, view: memoryview) -> int:
+        for number, start, done, count in self._spans(len(view)):
+            page = self.pages.get(number) or self._stored(number)
+            view[done : done + count] = page[start : start + count]
+        self.position += len(view)
+        return len(view)
+
+    def _write(self, view: memoryview) -> int:
+        for number, start, done, count in self._spans(len(view)):
             if number not in self.pages:
                 self.pages[number] = self._stored(number)
             self.pages[number][start : start + count] = view[done : done + count]
-            done += count
-            self.position += count
+        self.position += len(view)
         self.size = max(self.size, self.position)
-        return done
+        return len(view)
+
+    def _spans(self, length: int) -> Iterator[tuple[int, int, int, int]]:
+        """The pages under the next `length` bytes: page, offset in it, offset in the data, bytes."""
+        done = 0
+        while done < length:
+            number, start = divmod(self.position + done, PAGE)
+            count = min(PAGE - start, length - done)
+            yield number, start, done, count
+            done += count
 
     def _stored(self, number: int) -> bytearray:
         return bytearray(os.pread(self.descriptor, PAGE, number * PAGE).ljust(PAGE, b"\0"))
 
 
 @contextmanager
-def transaction(path: Path) -> Iterator[h5py.File]:
+def transaction(path: Path, check: Callable[[h5py.File], None] | None = None) -> Iterator[h5py.File]:
     """An HDF5 file open for writing whose changes all happen, on leaving the block, or none (an exception).
 
+    check: looks at the changed file, as it will be, before it is stored; what it raises stops that.
     Raises DatasetError where the file can't be opened or the change can't be stored; FILE is then as before.
     """
     try:
-        with locked(path, exclusive=True) as descriptor:
+        with locked(path, exclusive=True) as descriptor, _interrupts_wait():
             _settle(path, descriptor)
             overlay = Overlay(descriptor)
-            with h5py.File(overlay, "r+", libver=LIBVER) as file:
-                yield file
+            try:
+                with h5py.File(overlay, "r+", libver=LIBVER) as file:
+                    yield file
+                if check:
+                    with h5py.File(overlay, "r") as file:
+                        check(file)
+            finally:
+                if overlay.failure:
+                    failure, overlay.failure = overlay.failure, None
+                    raise failure from None
             if overlay.pages:
                 _commit(path, overlay)
     except OSError as error:
         raise DatasetError(f"{path}: {describe(error)}; nothing was changed") from None
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Ctrl-C during the block takes effect after it: Python would raise it in the middle of HDF5's work."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is interrupted
+        return
+    received: list[int] = []
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not None]
+    before = {n: signal.signal(n, lambda number, _: received.append(number)) for n in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in received:
+            signal.raise_signal(number)
 
 
 def _commit(path: Path, overlay: Overlay) -> None:

@@ -12,9 +12,19 @@ import h5py
 import numpy as np
 
 from . import storage
-from .episode import Episode, with_gait
+from .episode import Episode, first_difference, with_gait
 from .errors import DatasetError
-from .format import add_episode, check_root, explained, read_environment, read_index, write_root
+from .format import (
+    add_episode,
+    check_root,
+    episode_name,
+    explained,
+    put_attribute,
+    read_environment,
+    read_episode,
+    read_index,
+    write_root,
+)
 
 
 class DatasetWriter:
@@ -40,11 +50,10 @@ class DatasetWriter:
         if not self.path.exists():
             with new_file(self.path, environment, replace=False):
                 pass
-        with storage.shared(self.path), explained(self.path):
-            with h5py.File(self.path, "r", locking=False) as file:
-                check_root(file, self.path)
-                stored = read_environment(file)
-                self._ids = set(read_index(file)["id"].tolist())
+        with explained(self.path), storage.reading(self.path) as file:
+            check_root(file, self.path)
+            stored = read_environment(file)
+            self._ids = set(read_index(file)["id"].tolist())
         if environment is not None:
             _compare(self.path, stored, dict(environment))
         self.environment = stored
@@ -69,10 +78,17 @@ class DatasetWriter:
         """Store several episodes, all or none of them, for the price of one append; returns their numbers."""
         if self.gait:
             episodes = [episode if episode.gait else with_gait(episode) for episode in episodes]
-        with explained(self.path), storage.transaction(self.path) as file:
+        numbers: list[int] = []
+
+        def read_back(file: h5py.File) -> None:
+            for number, episode in zip(numbers, episodes, strict=True):
+                stored = read_episode(file["episodes"][episode_name(number)])
+                if differs := first_difference(stored, episode):
+                    raise DatasetError(f"{self.path}: {differs} did not read back; nothing was changed")
+
+        with explained(self.path), storage.transaction(self.path, read_back) as file:
             check_root(file, self.path)
             ids = set(read_index(file)["id"].tolist())
-            numbers = []
             for episode in episodes:
                 if episode.id.encode() in ids:
                     raise DatasetError(f"{self.path}: episode {episode.id} is already there")
@@ -95,13 +111,11 @@ def _compare(path: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None
 
 def set_verified(path: Path, verified: Mapping[int, str]) -> None:
     """Store verification results: episode number -> Episode.verified. All of them or none."""
-    from .format import _put, episode_name
-
     with explained(path), storage.transaction(path) as file:
         check_root(file, path)
         index = file["index"]
         for number, text in verified.items():
-            _put(file["episodes"][episode_name(number)].attrs, "verified", text)
+            put_attribute(file["episodes"][episode_name(number)].attrs, "verified", text)
             row = index[number]
             row["verified"] = {"exact": 1, "unknown": 0}.get(text, -1)
             index[number] = row
