@@ -1,6 +1,8 @@
 """The game: an exact embedded QWOP, its keys, observations, geometry and Gymnasium environments."""
 
 from .encoder import FEATURE_SIZE, FEATURE_VERSION, encode
+from .env import QWOPEnv
+from .games import StartStates
 from .geometry import foot_clearance, knee_clearance, pelvis_height, torso_tilt
 from .keys import (
     ACTION_SETS,
@@ -26,10 +28,13 @@ from .observation import (
     normalise,
     raw_from_state,
 )
+from .registration import ENV_ID, register_env
 from .simulator import Simulator, engines
+from .vector_env import QWOPVectorEnv
 
 __all__ = [
     "ACTION_SETS",
+    "ENV_ID",
     "FEATURE_SIZE",
     "FEATURE_VERSION",
     "FIELDS",
@@ -41,7 +46,10 @@ __all__ = [
     "PARTS",
     "TRACK_Y",
     "UNITS_PER_METRE",
+    "QWOPEnv",
+    "QWOPVectorEnv",
     "Simulator",
+    "StartStates",
     "action_masks",
     "canonical_keys",
     "denormalise",
@@ -59,3 +67,5 @@ __all__ = [
     "raw_from_state",
     "torso_tilt",
 ]
+
+register_env()

@@ -1,0 +1,102 @@
+"""One game as a Gymnasium environment: "qwop_game/QWOP-v0"."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from .games import Games
+
+
+class QWOPEnv(gymnasium.Env[np.ndarray, np.int64]):
+    """QWOP, exact and without a browser.
+
+    The physics knows no chance: the same actions give the same episode, bit for bit; `seed` only seeds
+    `action_space.sample()` and `np_random`.
+
+    frame_skip: frames (1/30 s) that an action is held.
+    action_set: "distinct", the 9 that differ, index = 3 * {none, Q, W} + {none, O, P}; or qwop-gym's 16,
+        "full", or its 9, "reduced".
+    observation: "qwop_gym", float32 [60] as qwop-gym gives it; or "features", what `encode` makes of it.
+    max_frames: an episode this many frames old is truncated; None: never.
+    render_mode: None, "rgb_array" (`render()` gives uint8 [400, 640, 3]) or "human" (a window that shows
+        every frame, 30 a second).
+    engine: see `Simulator`.
+
+    Reward: qwop-gym's default. Terminated: a fall, a landing in the sand, or a torso below -10 m or past
+    105 m; a success if the torso is past 100 m then.
+
+    info: time (scoreTime, s), distance (m), is_success, fallen, keys (mask held in the step), hip_mode (that
+    holds now), frame (of the episode), raw_observation (float32 [60]).
+
+    Raises ValueError for an option out of range, TypeError for an unknown one.
+    """
+
+    metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 30}
+
+    def __init__(
+        self,
+        frame_skip: int = 4,
+        action_set: str = "distinct",
+        observation: str = "qwop_gym",
+        max_frames: int | None = None,
+        render_mode: str | None = None,
+        engine: str = "auto",
+    ) -> None:
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise ValueError(f"render_mode {render_mode!r} is unknown: choose human, rgb_array or None")
+        self.render_mode = render_mode
+        self.games = Games(1, frame_skip, action_set, observation, max_frames, engine)
+        self.action_space = self.games.action_space
+        self.observation_space = self.games.observation_space
+        self._window = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """The canonical start. There are no options. Raises ValueError for any."""
+        super().reset(seed=seed)
+        if options:
+            raise ValueError(f"reset knows no options, got {', '.join(map(repr, options))}")
+        self.games.reset()
+        if self.render_mode == "human":
+            self._show()
+        return self.games.observations()[0], self._info()
+
+    def step(self, action: np.int64 | int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Hold an action's keys for frame_skip frames."""
+        keys = self.games.keys_of(action)
+        reward, terminated, truncated = self.games.step(
+            keys, after_frame=self._show if self.render_mode == "human" else None
+        )
+        observation = self.games.observations()[0]
+        return observation, float(reward[0]), bool(terminated[0]), bool(truncated[0]), self._info()
+
+    def render(self) -> np.ndarray | None:
+        """rgb_array: the picture of now, uint8 [400, 640, 3]. human: None, `step` has shown every frame."""
+        if self.render_mode == "rgb_array":
+            from .render import Renderer
+
+            if self._window is None:
+                self._window = Renderer()
+            return self._window.rgb_array(self._scene())
+        if self.render_mode is None:
+            gymnasium.logger.warn(
+                "render() needs a render_mode: make the environment with 'rgb_array' or 'human'"
+            )
+        return None
+
+    def close(self) -> None:
+        """Close the window and free the game."""
+        if self._window is not None:
+            self._window.close()
+            self._window = None
+        self.games.simulator.close()
+
+    def _info(self) -> dict[str, Any]:
+        facts = self.games.facts()
+        raw_observation = facts.pop("raw_observation")[0]
+        return {
+            **{name: values[0].item() for name, values in facts.items()},
+            "raw_observation": raw_observation,
+        }

@@ -1,0 +1,208 @@
+"""N games played by decisions: what QWOPEnv (one game) and QWOPVectorEnv (many) have in common.
+
+Over the simulator it adds the action set, the frame skip, the keys' memory (hip mode, last keys), the length
+of each episode, and qwop-gym's rules: when a run is over, when it is a success, what a step is worth.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from gymnasium import spaces
+
+from .encoder import FEATURE_SIZE, encode
+from .keys import HIP_AS_CREATED, action_masks, next_hip_modes
+from .observation import FRAME_SECONDS, OBSERVATION_SIZE, normalise
+from .simulator import FLAG_FALLEN, FLAG_GAME_ENDED, Simulator
+
+OBSERVATIONS = ("qwop_gym", "features")
+
+# qwop-gym's bounds of a run, m: beyond them it is over; a run that is over is a success past the last.
+_TOO_FAR_BACK, _TOO_FAR_AHEAD, _FINISH = -10.0, 105.0, 100.0
+# qwop-gym's reward, which it computes in float32
+_SPEED_WEIGHT, _TIME_COST = np.float32(0.01), np.float32(10)
+_SUCCESS_REWARD, _FAILURE_COST = np.float32(50), np.float32(10)
+
+
+@dataclass(frozen=True)
+class StartStates:
+    """States to start episodes from instead of the canonical start, for example frames of demonstrations.
+
+    Rows where `mask` is false are not read.
+    """
+
+    mask: np.ndarray
+    """bool [N]: the games that start from their row; the others start as always."""
+    snapshots: np.ndarray
+    """uint8 [N, S]: `Simulator.snapshot()` rows."""
+    hip_mode: np.ndarray
+    """uint8 [N]: the hip mode there, see `hip_modes`."""
+    last_keys: np.ndarray
+    """uint8 [N]: key mask of the frame before, see `last_keys`."""
+
+
+class Games:
+    """The games, their clocks and their rules. Arrays are [num_envs], or [num_envs, ...].
+
+    num_envs: how many.
+    frame_skip: frames that one action is held.
+    action_set: "distinct" (9), "full" (16, qwop-gym's) or "reduced" (9, qwop-gym's).
+    observation: "qwop_gym" (60 normalised numbers) or "features" (what `encode` gives).
+    max_frames: an episode that is this many frames old is truncated after the step; None: never.
+    engine: see `Simulator`.
+
+    Raises ValueError for options out of range.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        frame_skip: int,
+        action_set: str,
+        observation: str,
+        max_frames: int | None,
+        engine: str,
+    ) -> None:
+        if not isinstance(frame_skip, int | np.integer) or frame_skip < 1:
+            raise ValueError(f"frame_skip is {frame_skip!r}: it must be a whole number of frames, 1 or more")
+        if observation not in OBSERVATIONS:
+            raise ValueError(
+                f"observation {observation!r} is unknown: choose one of {', '.join(OBSERVATIONS)}"
+            )
+        if max_frames is not None and max_frames < 1:
+            raise ValueError(f"max_frames is {max_frames}: it must be 1 or more, or None for no limit")
+        self.action_masks = action_masks(action_set)
+        self.frame_skip = int(frame_skip)
+        self.observation = observation
+        self.max_frames = max_frames
+        self.simulator = Simulator(num_envs, engine=engine)
+        self.num_envs = num_envs
+        self.action_space = spaces.Discrete(len(self.action_masks))
+        if observation == "features":
+            self.observation_space = spaces.Box(-np.inf, np.inf, (FEATURE_SIZE,), np.float32)
+        else:
+            self.observation_space = spaces.Box(-1, 1, (OBSERVATION_SIZE,), np.float32)
+
+        self.keys = np.zeros(num_envs, np.uint8)  # held in the step before, 0 at an episode's start
+        self.hip_mode = np.zeros(num_envs, np.uint8)
+        self.frame = np.zeros(num_envs, np.int64)  # of the episode
+        self.success = np.zeros(num_envs, bool)
+        # What qwop-gym's reward compares with: m and tenths of a second, 0 until an episode's first step.
+        self._last_distance = np.zeros(num_envs, np.float32)
+        self._last_tenths = np.zeros(num_envs, np.float32)
+
+    def reset(self, mask: np.ndarray | None = None, start: StartStates | None = None) -> None:
+        """Start new episodes where `mask` (bool; None: everywhere) is true, from `start` where it says so."""
+        where = np.ones(self.num_envs, bool) if mask is None else mask
+        self.simulator.reset(mask)
+        self.keys[where] = 0
+        self.hip_mode[where] = HIP_AS_CREATED
+        self.frame[where] = 0
+        self.success[where] = False
+        self._last_distance[where] = 0
+        self._last_tenths[where] = 0
+        if start is not None:
+            given = where & start.mask
+            self.simulator.restore(start.snapshots, given)
+            self.keys[given] = start.last_keys[given]
+            self.hip_mode[given] = start.hip_mode[given]
+
+    def keys_of(self, actions: np.ndarray | int) -> np.ndarray:
+        """Actions -> key masks, uint8 [num_envs]. Raises ValueError for actions out of range."""
+        actions = np.asarray(actions).reshape(self.num_envs)
+        if actions.dtype.kind not in "iu" or actions.min() < 0 or actions.max() >= len(self.action_masks):
+            last = len(self.action_masks) - 1
+            raise ValueError(f"actions must be whole numbers from 0 to {last}, got {actions.tolist()}")
+        return self.action_masks[actions]
+
+    def step(
+        self, keys: np.ndarray, after_frame: Callable[[], None] | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Hold `keys`, uint8 [num_envs], for frame_skip frames.
+
+        after_frame: called after every single frame, for a window that shows them all.
+
+        returns: qwop-gym's reward float32, terminated bool, truncated bool. A game that ends stands still for
+            the rest of its step, so its last step may be shorter.
+        """
+        simulator = self.simulator
+        before = simulator.time.copy()
+        if after_frame is None:
+            simulator.step(keys, self.frame_skip)
+        else:
+            for _ in range(self.frame_skip):
+                simulator.step(keys, 1)
+                after_frame()
+        # The clock stops with the run, in the frame that ends it.
+        self.frame += np.rint((simulator.time - before) / FRAME_SECONDS).astype(np.int64)
+        self.keys = keys.copy()
+        self.hip_mode = next_hip_modes(self.hip_mode, keys)
+
+        distance = simulator.distance
+        ended = (simulator.flags & FLAG_GAME_ENDED) != 0
+        terminated = ended | (distance < _TOO_FAR_BACK) | (distance > _TOO_FAR_AHEAD)
+        self.success = terminated & (distance > _FINISH)
+        if self.max_frames is None:
+            truncated = np.zeros(self.num_envs, bool)
+        else:
+            truncated = (self.frame >= self.max_frames) & ~terminated
+        return self._reward(terminated), terminated, truncated
+
+    def observations(self, where: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Observations of the games `where` (an index of axis 0), new float32 [n, D]."""
+        raw = self.simulator.raw_observation[where]
+        if self.observation == "features":
+            return encode(raw, self.hip_mode[where], self.keys[where])
+        return normalise(raw)
+
+    def facts(self) -> dict[str, np.ndarray]:
+        """What an info dict tells, new arrays [num_envs]: see `QWOPEnv`."""
+        simulator = self.simulator
+        return {
+            "time": simulator.time.copy(),
+            "distance": simulator.distance.copy(),
+            "is_success": self.success.copy(),
+            "fallen": (simulator.flags & FLAG_FALLEN) != 0,
+            "keys": self.keys.copy(),
+            "hip_mode": self.hip_mode.copy(),
+            "frame": self.frame.copy(),
+            "raw_observation": simulator.raw_observation.copy(),
+        }
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """All that `set_state` needs to go on bit for bit from here, as arrays [num_envs, ...]."""
+        return {
+            "snapshot": self.simulator.snapshot(),
+            "keys": self.keys.copy(),
+            "hip_mode": self.hip_mode.copy(),
+            "frame": self.frame.copy(),
+            "last_distance": self._last_distance.copy(),
+            "last_tenths": self._last_tenths.copy(),
+        }
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Put all games where `get_state` was called. Raises ValueError for another number of games."""
+        self.simulator.restore(state["snapshot"])
+        self.keys = state["keys"].astype(np.uint8)
+        self.hip_mode = state["hip_mode"].astype(np.uint8)
+        self.frame = state["frame"].astype(np.int64)
+        self.success = np.zeros(self.num_envs, bool)
+        self._last_distance = state["last_distance"].astype(np.float32)
+        self._last_tenths = state["last_tenths"].astype(np.float32)
+
+    def _reward(self, terminated: np.ndarray) -> np.ndarray:
+        """qwop-gym 1.0.1's default reward, float32 [num_envs].
+
+        0.01 * ds / dt - 10 * dt / frame_skip, +50 on success, -10 on failure; s = x / 10, t = scoreTime / 10,
+        both float32. As there, an episode's first step counts from s = 0 and t = 0.
+        """
+        distance = self.simulator.distance.astype(np.float32)
+        tenths = (self.simulator.time / 10).astype(np.float32)
+        ds, dt = distance - self._last_distance, tenths - self._last_tenths
+        self._last_distance, self._last_tenths = distance, tenths
+        # dt is 0 where an ended game is stepped on without a reset
+        speed = np.divide(ds, dt, out=np.zeros_like(ds), where=dt > 0)
+        reward = speed * _SPEED_WEIGHT - dt * _TIME_COST / np.float32(self.frame_skip)
+        reward[self.success] += _SUCCESS_REWARD
+        reward[terminated & ~self.success] -= _FAILURE_COST
+        return reward

@@ -1,0 +1,15 @@
+"""Makes "qwop_game/QWOP-v0" known to gymnasium.make and make_vec."""
+
+from gymnasium.envs.registration import register, registry
+
+ENV_ID = "qwop_game/QWOP-v0"
+
+
+def register_env() -> None:
+    """Register the environment, once. Importing qwop_game does it; so does Gymnasium's plugin entry point."""
+    if ENV_ID not in registry:
+        register(
+            id=ENV_ID,
+            entry_point="qwop_game.env:QWOPEnv",
+            vector_entry_point="qwop_game.vector_env:QWOPVectorEnv",
+        )

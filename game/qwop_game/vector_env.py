@@ -1,0 +1,171 @@
+"""Many games as one Gymnasium vector environment: all are stepped by one call into the engine."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+
+from .games import Games, StartStates
+
+
+class QWOPVectorEnv(VectorEnv):
+    """`num_envs` games with the options of `QWOPEnv`, stepped together, reset as soon as they end.
+
+    A game whose episode ends in a step starts its next one within that same step, as Gymnasium 0.29 has it:
+    the returned observation is the new episode's first, infos describes that one, and the old one's last
+    stand in infos["final_observation"] and infos["final_info"] (object arrays [N], with masks under
+    "_final_observation", "_final_info").
+
+    For learners the same facts stand in arrays. infos has them after the resets; infos["final"] has them
+    before, in every step and for every game, so that row i is what really followed game i's action:
+        observation float32 [N, D], raw_observation float32 [N, 60], time (s) and distance (m) float64 [N],
+        is_success and fallen bool [N], keys and hip_mode uint8 [N], frame int64 [N] (length so far).
+
+    start_states: called with bool [N], the games about to start an episode, in `reset` as well as after an
+        episode's end; what it returns says which of them start elsewhere than at the canonical start. None,
+        or a result of None: nowhere. It may be exchanged at any time. Frames count from where an episode starts.
+    max_episode_steps: for gymnasium.make_vec; the same as max_frames = max_episode_steps * frame_skip.
+    render_mode: None or "rgb_array".
+
+    gymnasium.make_vec(..., vectorization_mode="custom") hands on what is in vector_kwargs and, up to 0.29.1,
+    drops all other options without a word: use vector_kwargs=dict(frame_skip=2), or this class.
+
+    Raises ValueError for an option out of range, TypeError for an unknown one.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 30}
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        frame_skip: int = 4,
+        action_set: str = "distinct",
+        observation: str = "qwop_gym",
+        max_frames: int | None = None,
+        render_mode: str | None = None,
+        engine: str = "auto",
+        start_states: Callable[[np.ndarray], StartStates | None] | None = None,
+        max_episode_steps: int | None = None,
+    ) -> None:
+        self.closed = True  # until there is something to close
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"render_mode {render_mode!r} is unknown here: choose rgb_array or None")
+        if max_episode_steps is not None:
+            limit = max_episode_steps * frame_skip
+            max_frames = limit if max_frames is None else min(limit, max_frames)
+        self.games = Games(num_envs, frame_skip, action_set, observation, max_frames, engine)
+        super().__init__(num_envs, self.games.observation_space, self.games.action_space)
+        self.render_mode = render_mode
+        self.start_states = start_states
+        self._all = np.ones(num_envs, bool)
+        self._keys = np.zeros(num_envs, np.uint8)
+        self._renderer = None
+
+    @property
+    def action_masks(self) -> np.ndarray:
+        """Key mask of each action, uint8 [A]."""
+        return self.games.action_masks
+
+    @property
+    def frame_skip(self) -> int:
+        """Frames a step."""
+        return self.games.frame_skip
+
+    def reset_wait(
+        self, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start new episodes in all games: observations float32 [N, D] and infos. Seeds change nothing.
+
+        Raises ValueError for any option.
+        """
+        if options:
+            raise ValueError(f"reset knows no options, got {', '.join(map(repr, options))}")
+        self._start(self._all)
+        return self.games.observations(), self._infos(self.games.facts())
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Take note of the actions, whole numbers [N]. Raises ValueError where one is out of range."""
+        self._keys = self.games.keys_of(actions)
+
+    def step_wait(
+        self, **kwargs: Any
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Play the step: observations float32 [N, D], rewards float64, terminated and truncated bool [N]."""
+        reward, terminated, truncated = self.games.step(self._keys)
+        observations = self.games.observations()
+        facts = self.games.facts()
+        infos = self._infos(facts)
+        infos["final"] = {"observation": observations.copy(), **{name: a.copy() for name, a in facts.items()}}
+        ended = terminated | truncated
+        if ended.any():
+            self.end_episodes(ended, observations, infos)
+        return observations, reward.astype(np.float64), terminated, truncated, infos
+
+    def end_episodes(self, ended: np.ndarray, observations: np.ndarray, infos: dict[str, Any]) -> None:
+        """Start new episodes in the games `ended`, bool [N], and bring a step's results up to date in place.
+
+        For wrappers that end an episode which the game would let go on, such as a reward that calls it
+        failed: `observations` and `infos` are those that `step` has just returned.
+        """
+        final = infos["final"]
+        if "final_observation" not in infos:
+            for name in ("final_observation", "final_info"):
+                infos[name] = np.full(self.num_envs, None, dtype=object)
+                infos["_" + name] = np.zeros(self.num_envs, bool)
+        for i in np.flatnonzero(ended):
+            infos["final_observation"][i] = final["observation"][i]
+            infos["final_info"][i] = {
+                name: values[i] if values.ndim > 1 else values[i].item()
+                for name, values in final.items()
+                if name != "observation"
+            }
+        infos["_final_observation"][ended] = True
+        infos["_final_info"][ended] = True
+
+        self._start(ended)
+        observations[ended] = self.games.observations(ended)
+        for name, values in self.games.facts().items():
+            infos[name][ended] = values[ended]
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """All that `set_state` needs to go on bit for bit from here, as arrays [N, ...]."""
+        return self.games.get_state()
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Put all games where `get_state` was called. Raises ValueError for another number of games."""
+        self.games.set_state(state)
+
+    def render(self) -> tuple[np.ndarray, ...]:
+        """The picture of every game, uint8 [400, 640, 3] each. Raises ValueError without rgb_array."""
+        if self.render_mode != "rgb_array":
+            raise ValueError("render() needs render_mode='rgb_array'")
+        from .render import Renderer
+
+        if self._renderer is None:
+            self._renderer = Renderer()
+        return ()
+
+    def call_async(self, name: str, *args: Any, **kwargs: Any) -> None:
+        """Only for `call("render")`, which recorders use, and attributes that all games share."""
+        self._called = (name, args, kwargs)
+
+    def call_wait(self, **kwargs: Any) -> list[Any]:
+        """One result per game of what `call_async` asked for."""
+        name, args, named = self._called
+        value = getattr(self, name)
+        result = value(*args, **named) if callable(value) else value
+        return list(result) if name == "render" else [result] * self.num_envs
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Free the games."""
+        self.games.simulator.close()
+
+    def _start(self, mask: np.ndarray) -> None:
+        self.games.reset(mask, None if self.start_states is None else self.start_states(mask.copy()))
+
+    def _infos(self, facts: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Facts in Gymnasium's form: beside each array a mask of who has it, here everybody."""
+        infos: dict[str, Any] = dict(facts)
+        infos.update({"_" + name: self._all for name in facts})
+        return infos
