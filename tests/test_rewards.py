@@ -8,8 +8,8 @@ import pytest
 
 from qwop_datasets import DatasetWriter, Episode
 from qwop_gait import knee_near
-from qwop_game import PARTS, UNITS_PER_METRE, raw_from_state
-from qwop_rewards import TERMS, Transition, make_reward, parse_name, run_rewards
+from qwop_game import PARTS, UNITS_PER_METRE, QWOPVectorEnv, Simulator, raw_from_state
+from qwop_rewards import TERMS, RewardVectorEnv, Transition, make_reward, parse_name, run_rewards
 from qwop_rewards.cli import main, rank_correlation
 from qwop_rewards.table import text_table
 
@@ -278,6 +278,105 @@ def test_a_stored_run_ends_where_the_knee_rule_fails_it(golden):
     (run,) = run_rewards("stride", [_run(scraping, times, keys, "success")], frame_skip=4, knee_seconds=None)
     assert run.failed_frame is None
     assert len(run.rewards) == 50
+
+
+def play_live(name, steps, frame_skip, options, seed=0, num_envs=6):
+    """Random actions, each held for a few steps: per game, the first episode's keys, rewards and failure."""
+    envs = RewardVectorEnv(QWOPVectorEnv(num_envs, frame_skip=frame_skip, max_frames=240), name, **options)
+    envs.reset()
+    generator = np.random.default_rng(seed)
+    logs = [
+        {"keys": [], "rewards": [], "failed": False, "over": False, "facts": None} for _ in range(num_envs)
+    ]
+    for step_index in range(steps):
+        if step_index % 3 == 0:
+            actions = generator.integers(0, 9, num_envs)
+        _, rewards, terminated, truncated, infos = envs.step(actions)
+        final = infos["final"]
+        for i, log in enumerate(logs):
+            if log["over"]:
+                continue
+            log["keys"] += [final["keys"][i]] * frame_skip
+            log["rewards"].append(rewards[i])
+            if terminated[i] or truncated[i]:
+                assert infos["final_info"][i]["distance"] == final["distance"][i]
+                assert infos["frame"][i] == 0  # the next episode stands at its start
+                assert infos["time"][i] < final["time"][i]
+                log |= {
+                    "over": True,
+                    "failed": bool(final["failed"][i]),
+                    "terminated": bool(terminated[i]),
+                    "truncated": bool(truncated[i]),
+                    "frames": int(final["frame"][i]),
+                }
+    return logs
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("stride", {"knee_seconds": 0, "power": 1.6}),
+        ("default+2*alternation+knee+energy+speed", {"knee_seconds": 0.2}),
+        ("torso", {"torso_threshold": 1.05}),
+    ],
+)
+@pytest.mark.parametrize("frame_skip", [1, 4])
+def test_live_rewards_are_the_stored_ones_bit_for_bit(name, options, frame_skip):
+    logs = play_live(name, 260 // frame_skip, frame_skip, options)
+    assert all(log["over"] for log in logs)
+    if "knee_seconds" in options:
+        assert any(log["failed"] for log in logs)
+    for log in logs:
+        simulator = Simulator(1)
+        raw, times = [simulator.raw_observation[0].copy()], [simulator.time[0]]
+        for keys in log["keys"][: log["frames"]]:
+            simulator.step(np.array([keys], np.uint8))
+            raw.append(simulator.raw_observation[0].copy())
+            times.append(simulator.time[0])
+        ended = bool(simulator.flags[0] & 8)
+        assert log["terminated"] == (ended or log["failed"])
+        run = _run(np.array(raw), np.array(times), log["keys"][: log["frames"]], "fall" if ended else "no")
+        (stored,) = run_rewards(name, [run], frame_skip, **options)
+        assert stored.rewards.tolist() == log["rewards"]
+        assert (stored.failed_frame is not None) == log["failed"]
+
+
+def test_a_resumed_reward_environment_goes_on_bit_for_bit():
+    def make():
+        return RewardVectorEnv(QWOPVectorEnv(4, frame_skip=4), "stride+alternation+default", knee_seconds=0.4)
+
+    def play_on(envs, steps, seed):
+        generator = np.random.default_rng(seed)
+        return [envs.step(np.repeat(generator.integers(0, 9, 2), 2))[:4] for _ in range(steps)]
+
+    envs = make()
+    envs.reset()
+    play_on(envs, 11, seed=5)
+    state = {name: array.copy() for name, array in envs.get_state().items()}
+    expected = play_on(envs, 40, seed=6)
+    other = make()
+    other.reset()
+    play_on(other, 3, seed=9)
+    other.set_state(state)
+    for theirs, ours in zip(play_on(other, 40, seed=6), expected, strict=True):
+        for a, b in zip(theirs, ours, strict=True):
+            assert a.tobytes() == b.tobytes()
+    assert any(step[2].any() for step in expected)
+    with pytest.raises(ValueError, match="this reward remembers"):
+        RewardVectorEnv(QWOPVectorEnv(4), "speed").set_state(state)
+
+
+def test_reward_environment_keeps_the_environments_face():
+    inner = QWOPVectorEnv(3, frame_skip=2, observation="features")
+    envs = RewardVectorEnv(inner, "stride")
+    assert (envs.num_envs, envs.frame_skip, envs.single_action_space.n) == (3, 2, 9)
+    assert envs.single_observation_space == inner.single_observation_space
+    calls = []
+    envs.start_states = lambda mask: calls.append(mask.tolist())
+    observations, _ = envs.reset()
+    assert observations.shape == (3, inner.single_observation_space.shape[0])
+    assert calls == [[True] * 3]
+    assert envs.step(np.zeros(3, int))[1].dtype == np.float32
 
 
 def test_rank_correlation():

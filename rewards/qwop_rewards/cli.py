@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from qwop_datasets import DatasetError, DatasetReader
 from qwop_gait import gait_metrics
 from qwop_rewards.command import CommandError, CommandParser, run_command
 from qwop_rewards.function import TERMS, make_reward, parse_name, parse_options
@@ -39,8 +40,6 @@ class Row:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    from qwop_datasets import DatasetError  # the library works without the datasets package
-
     parser = CommandParser(prog=PROGRAM, description="Named reward functions.")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=CommandParser)
     compare = commands.add_parser("compare", help="every reward over every stored episode")
@@ -75,8 +74,6 @@ def compare_dataset(dataset: str, rewards: Sequence[str], frame_skip: int = 4, w
     Raises ValueError for an unknown reward or option, CommandError for an empty dataset, DatasetError for a
     file that can't be read.
     """
-    from qwop_datasets import DatasetReader
-
     if len(set(rewards)) != len(rewards):
         raise ValueError("a reward is given twice: name each once")
     parsed = {reward: _parse(reward) for reward in rewards}

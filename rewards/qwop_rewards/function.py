@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -32,6 +32,8 @@ STRIDE_KNEE_SECONDS = 1.0
 class Term(Protocol):
     """What the classes of `qwop_rewards.terms` share."""
 
+    memory: dict[str, NDArray[Any]]
+
     def reset(self, mask: NDArray[np.bool_]) -> None: ...
     def __call__(self, transition: Transition) -> NDArray[np.floating]: ...
 
@@ -42,6 +44,12 @@ class RewardFunction:
     def __init__(self, terms: Sequence[tuple[float, Term]], knee_rule: KneeRule | None = None) -> None:
         self._terms = tuple(terms)
         self._knee_rule = knee_rule
+        remembering = [term for _, term in self._terms] + ([knee_rule] if knee_rule is not None else [])
+        self._memory = {
+            f"{type(part).__name__}.{name}": array
+            for part in remembering
+            for name, array in part.memory.items()
+        }
 
     def reset(self, mask: NDArray[np.bool_]) -> None:
         """Forget the games where `mask`, bool [N], is true: their episodes start anew."""
@@ -65,6 +73,19 @@ class RewardFunction:
         for weight, term in self._terms:
             total += weight * term(transition)
         return total.astype(np.float32), failed
+
+    def get_state(self) -> dict[str, NDArray[Any]]:
+        """What the function remembers of the N games, for `set_state`: name -> array [N]."""
+        return {name: array.copy() for name, array in self._memory.items()}
+
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from where `get_state` was called. Raises ValueError for the state of another reward."""
+        shapes = {name: array.shape for name, array in state.items()}
+        expected = {name: array.shape for name, array in self._memory.items()}
+        if shapes != expected:
+            raise ValueError(f"this reward remembers {expected}, the state holds {shapes}")
+        for name, array in state.items():
+            self._memory[name][:] = array
 
 
 def make_reward(name: str, num_envs: int, **options: Any) -> RewardFunction:

@@ -1,16 +1,18 @@
 """The terms that rewards are made of. Each gives one number a step and game, float [N].
 
-A term is made for `num_envs` games, keeps what it has to remember per game, and forgets it for the games
-that `reset(mask)` names. Its options are the keyword arguments of its class; `make_reward` takes them by
-these names. Steps are decisions: with frame_skip k, k frames = k / 30 s.
+A term is made for `num_envs` games, keeps what it has to remember per game in the arrays of `memory`, always
+the same ones, and forgets it for the games that `reset(mask)` names. Its options are the keyword arguments of its
+class; `make_reward` takes them by these names. Steps are decisions: with frame_skip k, k frames = k / 30 s.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from qwop_gait import KNEE_NEAR_METRES, knee_near, upright
+from qwop_gait import knee_near, upright
 from qwop_game import FRAME_SECONDS, PARTS, TRACK_Y, UNITS_PER_METRE
 from qwop_rewards.transition import Transition
 
@@ -18,6 +20,16 @@ _TORSO = 5 * PARTS.index("torso")
 _LEFT_FOOT_X, _RIGHT_FOOT_X = 5 * PARTS.index("leftFoot"), 5 * PARTS.index("rightFoot")
 # The physics advances its own time by 0.04 a frame: a velocity of 1 is 0.04 units a frame.
 _SPEED_TO_METRES_PER_SECOND = 0.04 / FRAME_SECONDS / UNITS_PER_METRE
+
+
+class Memoryless:
+    """What terms share that look at one transition only: nothing to remember, nothing to forget."""
+
+    def __init__(self, num_envs: int) -> None:
+        self.memory: dict[str, NDArray[Any]] = {}
+
+    def reset(self, mask: NDArray[np.bool_]) -> None:
+        """Nothing to do."""
 
 
 class Default:
@@ -31,6 +43,7 @@ class Default:
 
     def __init__(self, num_envs: int) -> None:
         self._first_step = np.ones(num_envs, bool)
+        self.memory = {"first_step": self._first_step}
 
     def reset(self, mask: NDArray[np.bool_]) -> None:
         self._first_step |= mask
@@ -66,6 +79,7 @@ class Torso:
 
     def __init__(self, num_envs: int, torso_threshold: float = 0.9, torso_weight: float = 1.0) -> None:
         self._default = Default(num_envs)
+        self.memory = self._default.memory
         self._threshold = torso_threshold
         self._weight = torso_weight
 
@@ -77,7 +91,7 @@ class Torso:
         return self._default(transition) - self._weight * np.maximum(self._threshold - height, 0.0)
 
 
-class Stride:
+class Stride(Memoryless):
     """Forward progress at a pace: 0.1 per world unit forward, -step_cost a step, -fall_cost where the episode
     ends without success (the knee rule included), +finish_bonus on success.
 
@@ -97,6 +111,7 @@ class Stride:
         fall_cost: float = 2.0,
         finish_bonus: float = 10.0,
     ) -> None:
+        super().__init__(num_envs)
         if not power >= 1.0:
             raise ValueError(f"power is {power}: it must be 1 or more")
         if not reference_speed > 0.0:
@@ -106,9 +121,6 @@ class Stride:
         self._step_cost = step_cost
         self._fall_cost = fall_cost
         self._finish_bonus = finish_bonus
-
-    def reset(self, mask: NDArray[np.bool_]) -> None:
-        pass
 
     def __call__(self, transition: Transition) -> NDArray[np.floating]:
         forward = 0.1 * transition.progress
@@ -123,14 +135,8 @@ class Stride:
         )
 
 
-class Speed:
+class Speed(Memoryless):
     """Mean forward speed of the torso during the step, m/s. It knows no posture and no ending."""
-
-    def __init__(self, num_envs: int) -> None:
-        pass
-
-    def reset(self, mask: NDArray[np.bool_]) -> None:
-        pass
 
     def __call__(self, transition: Transition) -> NDArray[np.floating]:
         return transition.speed
@@ -148,6 +154,7 @@ class Alternation:
             raise ValueError(f"lead is {lead}: it must be 0 m or more")
         self._lead = lead
         self._leader = np.zeros(num_envs, np.int8)
+        self.memory = {"leader": self._leader}
 
     def reset(self, mask: NDArray[np.bool_]) -> None:
         self._leader[mask] = 0
@@ -158,35 +165,23 @@ class Alternation:
             return np.where(np.abs(ahead) >= self._lead, np.sign(ahead), before).astype(np.int8)
 
         before = leader(transition.raw, self._leader)
-        self._leader = leader(transition.next_raw, before)
+        self._leader[:] = leader(transition.next_raw, before)
         changed = (before != 0) & (self._leader != before)
         return (changed & upright(transition.next_raw)).astype(np.float64)
 
 
-class Knee:
+class Knee(Memoryless):
     """Minus the time that a knee was within 0.12 m of the track, s: -frames / 30 for a step that ends so."""
-
-    def __init__(self, num_envs: int) -> None:
-        pass
-
-    def reset(self, mask: NDArray[np.bool_]) -> None:
-        pass
 
     def __call__(self, transition: Transition) -> NDArray[np.floating]:
         return -FRAME_SECONDS * transition.frames * knee_near(transition.next_raw)
 
 
-class Energy:
+class Energy(Memoryless):
     """Minus the limbs' restlessness, m^2/s: the mean over the 12 parts of |v_part - v_torso|^2 (m/s)^2 after
     the step, times the step's length (frames / 30 s). Kinetic energy per kilogram relative to the torso,
     doubled; a runner who flails pays for it, one who only moves fast does not.
     """
-
-    def __init__(self, num_envs: int) -> None:
-        pass
-
-    def reset(self, mask: NDArray[np.bool_]) -> None:
-        pass
 
     def __call__(self, transition: Transition) -> NDArray[np.floating]:
         parts = transition.next_raw.reshape(len(transition.next_raw), len(PARTS), 5)
@@ -205,6 +200,7 @@ class KneeRule:
             raise ValueError(f"knee_seconds is {knee_seconds}: it must be 0 or more (or 'none' for no rule)")
         self._limit_frames = knee_seconds / FRAME_SECONDS
         self._near_frames = np.zeros(num_envs, np.int64)
+        self.memory = {"near_frames": self._near_frames}
 
     def reset(self, mask: NDArray[np.bool_]) -> None:
         self._near_frames[mask] = 0
@@ -213,19 +209,6 @@ class KneeRule:
         """bool [N]: failed in this step. The step that first ends near starts the clock, the next run it."""
         near_before = knee_near(transition.raw)
         near = knee_near(transition.next_raw)
-        self._near_frames = np.where(near & near_before, self._near_frames + transition.frames, 0)
+        self._near_frames[:] = np.where(near & near_before, self._near_frames + transition.frames, 0)
         # The tolerance keeps 1.0 s at 30 whole frames against the rounding of 1 / 30.
         return near & (self._near_frames >= self._limit_frames - 1e-6)
-
-
-__all__ = [
-    "KNEE_NEAR_METRES",
-    "Alternation",
-    "Default",
-    "Energy",
-    "Knee",
-    "KneeRule",
-    "Speed",
-    "Stride",
-    "Torso",
-]
