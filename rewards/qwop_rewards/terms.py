@@ -1,8 +1,8 @@
 """The terms that rewards are made of. Each gives one number a step and game, float [N].
 
 A term is made for `num_envs` games, keeps what it has to remember per game in the arrays of `memory`, always
-the same ones, and forgets it for the games that `reset(mask)` names. Its options are the keyword arguments of its
-class; `make_reward` takes them by these names. Steps are decisions: with frame_skip k, k frames = k / 30 s.
+the same ones, and forgets it for the games that `reset(mask)` names. Its options are the keyword arguments
+of its class; `make_reward` takes them by these names. Steps are decisions of k = frame_skip frames, k / 30 s.
 """
 
 from __future__ import annotations

@@ -1,0 +1,144 @@
+"""`qwop-eval [CHECKPOINT]`: judge a policy under protocol P (docs/evaluation.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from qwop_datasets import DatasetError, DatasetWriter, Episode
+from qwop_datasets.verify import verify_episodes
+from qwop_evaluation.player import CheckpointPlayer, shipped_policy_path
+from qwop_evaluation.protocol import MAX_SECONDS, play
+from qwop_evaluation.summary import plain, summarise, summary_json
+from qwop_evaluation.table import figure, results_table
+from qwop_gait import GaitMetrics
+from qwop_rewards.command import CommandError, CommandParser, run_command
+from qwop_rl_core import CheckpointError
+
+PROGRAM = "qwop-eval"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = CommandParser(prog=PROGRAM, description="Judge a policy under protocol P.")
+    parser.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help="default: the shipped policy")
+    parser.add_argument("--episodes", type=int, default=100, metavar="N", help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seeds are S to S+N-1 (default: 0)")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--sample", action="store_true", help="draw actions from the policy (the default)")
+    mode.add_argument("--argmax", action="store_true", help="always take the most likely action")
+    parser.add_argument(
+        "--unperturbed",
+        action="store_true",
+        help="no idle frames, no repeats: the game as it is, not protocol P",
+    )
+    parser.add_argument(
+        "--max-seconds", type=float, default=MAX_SECONDS, help="cut an episode short (default: %(default)g)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    parser.add_argument("--save", metavar="FILE.h5", help="append the episodes, verified, to a dataset")
+    parser.add_argument("--only-finished", action="store_true", help="--save keeps finished runs only")
+    options = parser.parse_args(arguments)
+
+    def command() -> None:
+        if options.episodes < 1:
+            raise CommandError(f"--episodes {options.episodes}: at least 1 is needed")
+        if options.only_finished and not options.save:
+            raise CommandError("--only-finished goes with --save FILE.h5")
+        player = CheckpointPlayer(options.checkpoint or shipped_policy_path())
+        if options.sample and not player.samples:
+            raise CommandError("--sample: a Q-network has no distribution to draw from; leave the flag away")
+        writer = DatasetWriter(options.save) if options.save else None
+        seeds = range(options.seed, options.seed + options.episodes)
+        # tqdm stays silent where standard error is no terminal
+        with tqdm(total=options.episodes, desc="episodes over", disable=None, leave=False) as bar:
+
+            def show(_frame: int, over: int) -> None:
+                bar.update(over - bar.n)
+
+            episodes = play(
+                player,
+                seeds,
+                sample=not options.argmax,
+                perturbed=not options.unperturbed,
+                max_seconds=options.max_seconds,
+                on_frame=show,
+            )
+        if writer is not None:
+            _save(writer, [e for e in episodes if e.success or not options.only_finished], player.sha256)
+        if options.json:
+            print(json.dumps(report(player, episodes, options.seed), allow_nan=False))
+        else:
+            print(report_text(player, episodes, options.seed))
+
+    return run_command(PROGRAM, command, CheckpointError, DatasetError, ValueError)
+
+
+def report(player: CheckpointPlayer, episodes: Sequence[Episode], seed: int) -> dict[str, Any]:
+    """What `--json` prints: the summary's figures, how they were made, and every episode with its seed."""
+    summary = summarise(episodes)
+    return summary_json(summary) | {
+        "seed": seed,
+        "seeds": [int(episode.passport["seed"]) for episode in episodes],
+        "protocol": episodes[0].passport["protocol"],
+        "actions": "sampled" if episodes[0].passport["sampled"] else "argmax",
+        "policy": player.name,
+        "policy_sha256": player.sha256,
+        "frame_skip": player.frame_skip,
+        "action_set": player.action_set,
+        "runs": [_run(episode, gait) for episode, gait in zip(episodes, summary.gaits, strict=True)],
+    }
+
+
+def report_text(player: CheckpointPlayer, episodes: Sequence[Episode], seed: int) -> str:
+    """The figures as text: a table, the gait, how they were made."""
+    summary = summarise(episodes)
+    gait = summary.gait
+    passport = episodes[0].passport
+    how = "sampled" if passport["sampled"] else "argmax"
+    protocol = "protocol P" if passport["protocol"] == "P" else "unperturbed"
+    cut = sum(episode.truncated for episode in episodes)
+    return "\n".join(
+        [
+            results_table({player.name: summary}),
+            "",
+            f"gait: pelvis at {figure(gait.pelvis_height, 2)} m, {figure(gait.cadence, 0)} steps a minute, "
+            f"flight {figure(100 * gait.flight, 0)} %, symmetry {figure(gait.symmetry, 2)}, "
+            f"torso {figure(gait.torso_pitch, 0)} +- {figure(gait.torso_pitch_std, 0)} degrees forward, "
+            f"{figure(gait.key_switches, 1)} key switches a second",
+            f"{protocol}, {how} actions, seeds {seed} to {seed + len(episodes) - 1}, "
+            f"frame skip {player.frame_skip}" + (f"; {cut} cut short" if cut else ""),
+        ]
+    )
+
+
+def _run(episode: Episode, gait: GaitMetrics) -> dict[str, Any]:
+    return {
+        "seed": episode.passport["seed"],
+        "idle_frames": episode.passport["idle_frames"],
+        "finished": episode.success,
+        "truncated": episode.truncated,
+        "time_s": episode.time,
+        "distance_m": episode.distance,
+        "knee_near": gait.knee_near,
+        "upright": gait.upright,
+        "strides": gait.strides,
+        "symmetry": plain(gait.symmetry),
+    }
+
+
+def _save(writer: DatasetWriter, episodes: Sequence[Episode], sha256: str) -> None:
+    writer.append_all(
+        [
+            episode.replace(
+                passport={**episode.passport, "policy_sha256": sha256}, verified=verification.text
+            )
+            for episode, verification in zip(episodes, verify_episodes(episodes), strict=True)
+        ]
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

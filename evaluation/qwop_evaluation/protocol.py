@@ -1,0 +1,180 @@
+"""Protocol P: how a policy is judged in a game without chance. docs/evaluation.md says why.
+
+Everything random in an episode comes from its own seed s, drawn from numpy's default_rng(s) in this order:
+first integers(0, 30), the idle frames at the start; then, for every decision, two uniform numbers. Is the
+first below 0.02, the previous action is held once more; the second picks a sampled policy's action. So an
+episode is the same whether it is played alone or among a thousand, and a sampled and an argmax policy meet
+the same disturbances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwop_datasets import Episode
+from qwop_evaluation.player import Player
+from qwop_game import FRAME_SECONDS
+from qwop_game.games import Games
+
+MAX_IDLE_FRAMES = 29
+"""The most frames without keys before the first decision; uniform from 0."""
+REPEAT_PROBABILITY = 0.02
+"""Chance, at every decision, that the previous action is held once more."""
+MAX_SECONDS = 200.0
+"""An episode that has not ended by then is cut short: four times a good run."""
+BATCH = 128
+"""Episodes that are played side by side; the others wait for the next batch."""
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """What an episode's seed decides, drawn in advance."""
+
+    idle_frames: int
+    repeats: NDArray[np.bool_]
+    """Whether decision k holds the previous action once more, [D]."""
+    choices: NDArray[np.float64]
+    """Uniform number that picks decision k's action of a sampled policy, [D]."""
+
+    @classmethod
+    def drawn(cls, seed: int, decisions: int, perturbed: bool = True) -> Disturbance:
+        """Protocol P's draws for one episode. Not perturbed: no idle frames, no repeats, the same choices."""
+        generator = np.random.default_rng(seed)
+        idle_frames = int(generator.integers(0, MAX_IDLE_FRAMES + 1))
+        uniform = generator.random((decisions, 2))
+        repeats = uniform[:, 0] < REPEAT_PROBABILITY
+        if not perturbed:
+            idle_frames, repeats = 0, np.zeros(decisions, bool)
+        return cls(idle_frames, repeats, uniform[:, 1])
+
+
+def choose(scores: NDArray[np.floating], uniform: NDArray[np.float64] | None = None) -> NDArray[np.int64]:
+    """Actions from scores [N, A]: the best one, or with `uniform` [N] a draw from softmax(scores).
+
+    The draw inverts the cumulative distribution: the first action whose cumulative probability exceeds
+    uniform.
+    """
+    if uniform is None:
+        return scores.argmax(axis=1)
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    cumulative = weights.cumsum(axis=1)
+    return (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(axis=1)
+
+
+def play(
+    player: Player,
+    seeds: Sequence[int],
+    sample: bool = True,
+    perturbed: bool = True,
+    max_seconds: float = MAX_SECONDS,
+    on_frame: Callable[[int, int], None] | None = None,
+) -> list[Episode]:
+    """Play one episode per seed, as protocol P has it, in the embedded game.
+
+    Args:
+        player: the policy.
+        seeds: one a episode, each 0 or more.
+        sample: draw actions from the policy's distribution; else take the best. A player whose scores are
+            action values always takes the best.
+        perturbed: with protocol P's idle frames and repeats; without them and without sampling, all episodes
+            are the same.
+        max_seconds: play is cut short (`truncated`) after that time, s.
+        on_frame: called after each frame with (frames played, episodes over), of all.
+
+    Returns:
+        Episodes in the order of seeds, per frame, with seed, idle_frames, protocol and policy in `passport`.
+
+    Raises:
+        ValueError: a negative seed, or a time limit shorter than the idle frames.
+    """
+    if any(seed < 0 for seed in seeds):
+        raise ValueError(f"seed {min(seeds)} is negative: seeds are 0 or more")
+    max_frames = round(max_seconds / FRAME_SECONDS)
+    if max_frames <= MAX_IDLE_FRAMES:
+        raise ValueError(f"max_seconds is {max_seconds}: it must be more than the first second")
+    episodes: list[Episode] = []
+    for first in range(0, len(seeds), BATCH):
+        batch = seeds[first : first + BATCH]
+
+        def report(frame: int, over: int, before: int = first) -> None:
+            if on_frame is not None:
+                on_frame(frame, before + over)
+
+        episodes += _play_batch(player, batch, sample and player.samples, perturbed, max_frames, report)
+    return episodes
+
+
+def _play_batch(
+    player: Player,
+    seeds: Sequence[int],
+    sample: bool,
+    perturbed: bool,
+    max_frames: int,
+    on_frame: Callable[[int, int], None],
+) -> list[Episode]:
+    n = len(seeds)
+    most_decisions = -(-max_frames // player.frame_skip)
+    disturbances = [Disturbance.drawn(seed, most_decisions, perturbed) for seed in seeds]
+    idle_frames = np.array([d.idle_frames for d in disturbances])
+    repeats = np.stack([d.repeats for d in disturbances])
+    choices = np.stack([d.choices for d in disturbances])
+
+    # One frame a step: decisions of different episodes fall on different frames.
+    games = Games(n, 1, player.action_set, "features", max_frames, "auto")
+    simulator = games.simulator
+    held = np.zeros(n, np.uint8)  # keys of the current decision; none while idle
+    length = np.zeros(n, np.int64)
+    playing, ended, won = np.ones(n, bool), np.zeros(n, bool), np.zeros(n, bool)
+    keys: list[NDArray[np.uint8]] = []
+    raw = [simulator.raw_observation.copy()]
+    times = [simulator.time.copy()]
+
+    while playing.any():
+        frame = len(keys)
+        decision, phase = np.divmod(frame - idle_frames, player.frame_skip)
+        deciding = np.flatnonzero(playing & (frame >= idle_frames) & (phase == 0))
+        # A repeat leaves `held` as it is: the previous action, once more.
+        deciding = deciding[~repeats[deciding, decision[deciding]]]
+        if len(deciding):
+            uniform = choices[deciding, decision[deciding]] if sample else None
+            actions = choose(player.scores(games.observations(deciding)), uniform)
+            held[deciding] = games.action_masks[actions]
+        _, terminated, truncated = games.step(held)
+        keys.append(held.copy())
+        raw.append(simulator.raw_observation.copy())
+        times.append(simulator.time.copy())
+
+        over = playing & (terminated | truncated)
+        length[over] = frame + 1
+        ended |= over & terminated
+        won |= over & games.success
+        playing &= ~over
+        on_frame(frame + 1, n - int(playing.sum()))
+
+    all_keys, all_raw, all_times = np.stack(keys), np.stack(raw), np.stack(times)
+    return [
+        Episode(
+            keys=all_keys[:frames, i],
+            raw_observations=all_raw[: frames + 1, i],
+            times=all_times[: frames + 1, i],
+            terminated=bool(ended[i]),
+            truncated=not ended[i],
+            success=bool(won[i]),
+            source="policy",
+            player=player.name,
+            action_set=player.action_set,
+            passport={
+                "protocol": "P" if perturbed else "unperturbed",
+                "seed": int(seeds[i]),
+                "idle_frames": int(idle_frames[i]),
+                "frame_skip": player.frame_skip,
+                "sampled": sample,
+                "engine": simulator.engine,
+            },
+        )
+        for i, frames in enumerate(length.tolist())
+    ]
