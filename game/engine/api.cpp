@@ -1,4 +1,5 @@
 #include <cstring>
+#include <memory>
 #include <string>
 #include <type_traits>
 
@@ -16,44 +17,67 @@ static_assert(std::is_trivially_copyable<Game>::value, "a snapshot copies a Game
 
 struct qwop_sim {
     std::unique_ptr<qwop::Simulator> simulator;
-    bool stop_at_end;
-    std::vector<uint8_t> ended;  // stands still (stop_at_end)
-    float* observation = nullptr;
-    double* time = nullptr;
-    double* distance = nullptr;
-    uint8_t* flags = nullptr;
+    qwop::Outputs outputs{nullptr, nullptr, nullptr, nullptr};
 
     void refresh(int env) {
-        const Game& game = simulator->game(env);
-        ended[env] = stop_at_end && game.ended;
-        if (!observation) return;
-        game.write_observation(observation + env * qwop::OBSERVATION_SIZE);
-        time[env] = game.score_time;
-        distance[env] = game.distance();
-        flags[env] = game.flags();
+        if (!outputs.observation) return;
+        simulator->observe(env, {outputs.observation + env * qwop::OBSERVATION_SIZE, outputs.time + env,
+                                 outputs.distance + env, outputs.flags + env});
     }
 };
 
-const char* qwop_engines() { return "scalar"; }
+struct Engine {
+    const char* name;
+    qwop::Simulator* (*make)(int num_envs, bool stop_at_end);
+    bool (*runs_here)();
+};
+
+#if defined(__x86_64__)
+static bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+static bool has_avx512() {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+}
+#endif
+static bool always() { return true; }
+
+static const Engine ENGINES[] = {
+#if defined(__x86_64__)
+    {"avx512", qwop::make_avx512, has_avx512},
+    {"avx2", qwop::make_avx2, has_avx2},
+    {"sse2", qwop::make_sse2, always},
+#elif defined(__aarch64__)
+    {"neon", qwop::make_neon, always},
+#endif
+    {"scalar", qwop::make_scalar, always},
+};
+
+const char* qwop_engines() {
+    static const std::string names = [] {
+        std::string list;
+        for (const Engine& engine : ENGINES)
+            if (engine.runs_here()) list += (list.empty() ? "" : ",") + std::string(engine.name);
+        return list;
+    }();
+    return names.c_str();
+}
 
 size_t qwop_snapshot_size() { return sizeof(SnapshotHeader) + sizeof(Game); }
 
-qwop_sim* qwop_create(const char* engine, int num_envs, int stop_at_end) {
-    if (num_envs < 1 || std::string(engine) != "scalar") return nullptr;
-    auto* sim = new qwop_sim;
-    sim->simulator = qwop::make_scalar(num_envs);
-    sim->stop_at_end = stop_at_end != 0;
-    sim->ended.assign(num_envs, 0);
-    return sim;
+qwop_sim* qwop_create(const char* name, int num_envs, int stop_at_end) {
+    for (const Engine& engine : ENGINES) {
+        if (num_envs < 1 || std::strcmp(engine.name, name) != 0 || !engine.runs_here()) continue;
+        auto sim = std::make_unique<qwop_sim>();
+        sim->simulator.reset(engine.make(num_envs, stop_at_end != 0));
+        return sim->simulator ? sim.release() : nullptr;
+    }
+    return nullptr;
 }
 
 void qwop_destroy(qwop_sim* sim) { delete sim; }
 
 void qwop_bind(qwop_sim* sim, float* observation, double* time, double* distance, uint8_t* flags) {
-    sim->observation = observation;
-    sim->time = time;
-    sim->distance = distance;
-    sim->flags = flags;
+    sim->outputs = {observation, time, distance, flags};
     for (int i = 0; i < sim->simulator->num_envs(); ++i) sim->refresh(i);
 }
 
@@ -66,12 +90,8 @@ void qwop_reset(qwop_sim* sim, const uint8_t* mask) {
 }
 
 void qwop_step(qwop_sim* sim, const uint8_t* keys, int frames) {
-    const int n = sim->simulator->num_envs();
-    for (int frame = 0; frame < frames; ++frame) {
-        sim->simulator->step(keys, sim->ended.data());
-        for (int i = 0; sim->stop_at_end && i < n; ++i) sim->ended[i] = sim->simulator->game(i).ended;
-    }
-    for (int i = 0; i < n; ++i) sim->refresh(i);
+    sim->simulator->step(keys, frames);
+    for (int i = 0; i < sim->simulator->num_envs(); ++i) sim->refresh(i);
 }
 
 void qwop_state(qwop_sim* sim, double* out) {

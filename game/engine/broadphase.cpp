@@ -25,11 +25,15 @@ void Tree::destroy_leaf(NodeId leaf) {
 
 bool Tree::move_leaf(NodeId leaf, const Aabb& box, Vec2 displacement) {
     if (contains(nodes[leaf].box, box)) return false;
-    remove(leaf);
-    nodes[leaf].box = fatten(box, AABB_EXTENSION + AABB_MULTIPLIER * std::fabs(displacement.x),
-                             AABB_EXTENSION + AABB_MULTIPLIER * std::fabs(displacement.y));
-    insert(leaf);
+    reinsert(leaf, fatten(box, AABB_EXTENSION + AABB_MULTIPLIER * std::fabs(displacement.x),
+                          AABB_EXTENSION + AABB_MULTIPLIER * std::fabs(displacement.y)));
     return true;
+}
+
+void Tree::reinsert(NodeId leaf, const Aabb& fat_box) {
+    remove(leaf);
+    nodes[leaf].box = fat_box;
+    insert(leaf);
 }
 
 NodeId Tree::allocate() {

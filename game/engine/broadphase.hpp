@@ -50,6 +50,9 @@ struct Tree {
     // True when the box had left the fat one, so that the leaf was taken out and put in again.
     bool move_leaf(NodeId leaf, const Aabb& box, Vec2 displacement);
 
+    // Takes the leaf out and puts it in again with this fat box.
+    void reinsert(NodeId leaf, const Aabb& fat_box);
+
     // Calls visit(leaf) for each leaf that overlaps `box`, the later child first.
     template <class Visit>
     void query(const Aabb& box, Visit visit) const {

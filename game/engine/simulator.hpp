@@ -1,22 +1,57 @@
 // Many games stepped together. The engines differ in how, never in a single bit of what.
 #pragma once
-#include <memory>
-#include <vector>
+#include <cstddef>
 
 #include "game.hpp"
 
 namespace qwop {
 
+// Where a game's numbers go: OBSERVATION_SIZE floats, clock (s), distance (m), flags.
+struct Outputs {
+    float* observation;
+    double* time;
+    double* distance;
+    uint8_t* flags;
+};
+
 class Simulator {
   public:
-    virtual ~Simulator() = default;
+    virtual ~Simulator();
     virtual int num_envs() const = 0;
     virtual const Game& game(int env) = 0;
     virtual void set_game(int env, const Game& game) = 0;
-    // One frame for every game that is not skipped (one byte a game; nullptr: none is).
-    virtual void step(const uint8_t* keys, const uint8_t* skip) = 0;
+    // `frames` frames of every game with its keys held. With stop_at_end an ended game stands still.
+    virtual void step(const uint8_t* keys, int frames) = 0;
+    virtual void observe(int env, Outputs out) const = 0;
 };
 
-std::unique_ptr<Simulator> make_scalar(int num_envs);
+// nullptr where this build or this CPU has no such engine.
+Simulator* make_scalar(int num_envs, bool stop_at_end);
+Simulator* make_sse2(int num_envs, bool stop_at_end);
+Simulator* make_neon(int num_envs, bool stop_at_end);
+Simulator* make_avx2(int num_envs, bool stop_at_end);
+Simulator* make_avx512(int num_envs, bool stop_at_end);
+
+// --- What the lane engines need of the scalar one. Compiled once, for the plainest CPU: files for other
+// instruction sets must not hold copies of shared inline functions.
+constexpr double SLEEPY = 0.3;  // s at rest from which a game is the scalar engine's: sleep comes at 0.5
+void* allocate_aligned(size_t size);
+void free_aligned(void* memory);
+void observe_game(const Game& game, Outputs out);
+uint8_t flags_of(const Game& game);
+Transform transform_of(Body& body);
+Aabb current_box(int id, const Transform& xf);
+void surface_order(const Tree& tree, uint8_t* surfaces);
+bool has_hurdle_contacts(const World& world);
+bool fits_vectors(Game& game, bool hurdle_settled);
+bool update_watching_hurdle(Game& game, uint8_t keys);
+bool has_ended(const Game& game);
+bool is_over(const Game& game);
+void finish_game(Game& game);
+void forget_contact(World& world, int part, int floor);
+void meet(World& world, int part, int surface);
+void judge_manifold(Game& game, const Contact& contact, const Manifold& manifold, const Transform& xf_a, const Transform& xf_b);
+double rounded_score(double torso_x);
+double first_floor_x(double camera_x);
 
 }  // namespace qwop

@@ -28,11 +28,11 @@ struct World {
     void set_pose(int id, Vec2 position, double angle);
     void step(ContactListener& listener);
     int touching_count() const;
+    void destroy_contact(int order_index);
+    void add_pair(int body1, int body2);  // body1 has the smaller node; does nothing for a known or filtered pair
 
   private:
     void find_new_contacts();
-    void add_pair(int body1, int body2);
-    void destroy_contact(int order_index);
     void update_contacts(ContactListener& listener);
     void update_contact(Contact& contact, ContactListener& listener);
     void solve_islands();

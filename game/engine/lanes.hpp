@@ -1,0 +1,508 @@
+// The fast engine: one game per vector lane. A frame of a running game goes through the vectors; what is
+// rare - a floor that moves, the hurdle awake or in reach, a fall, a landing, a body about to sleep - is
+// played by the scalar engine on that lane's Game. Both give the same bits.
+//
+// Broad phase without a tree: which parts meet which floors is a box test, and the order in which pairs are
+// found follows from the order in which the tree is walked past the floors. Taking a part's leaf out and in
+// never reorders other leaves, so the order changes only when a floor moves; until then the parts' moves are
+// noted, and made in the tree when the scalar engine next needs it.
+#pragma once
+#include "lanes_contact.hpp"
+#include "lanes_joint.hpp"
+#include "simulator.hpp"
+
+namespace qwop {
+namespace lanes {
+
+// The order in which an island visits the runner's joints: depth first from the right thigh.
+constexpr JointId JOINT_ORDER[JOINTS_COUNT] = {RIGHT_KNEE, RIGHT_HIP,   LEFT_HIP,  LEFT_SHOULDER, RIGHT_SHOULDER, NECK,
+                                               RIGHT_ELBOW, LEFT_ELBOW, LEFT_KNEE, LEFT_ANKLE,    RIGHT_ANKLE};
+constexpr int MAX_CONTACTS = 2 * PARTS;  // a part touches two floors at most: on a seam
+
+template <class V>
+class Engine final : public Simulator {
+    using I = Mask<V>;
+    static constexpr int W = WIDTH<V>;
+
+  public:
+    Engine(Block<V>* blocks, int num_envs, bool stop_at_end) : blocks_(blocks), num_envs_(num_envs), stop_at_end_(stop_at_end) {
+        for (int i = 0; i < block_count() * W; ++i) set_game(i, Game::canonical());
+        for (int part = 0; part < PARTS; ++part)
+            for (int floor = 0; floor < FLOOR_COUNT; ++floor) floor_is_a_[part][floor] = floor_is_a(part, floor);
+    }
+    ~Engine() override { free_aligned(blocks_); }
+
+    int num_envs() const override { return num_envs_; }
+
+    const Game& game(int env) override {
+        Block<V>& b = blocks_[env / W];
+        if (b.here[env % W]) b.give_back(env % W);
+        return b.games[env % W];
+    }
+
+    void set_game(int env, const Game& game) override {
+        Block<V>& b = blocks_[env / W];
+        const int lane = env % W;
+        b.games[lane] = game;
+        b.here[lane] = false;
+        b.settled[lane] = !has_hurdle_contacts(game.world);
+        if (fits_vectors(b.games[lane], b.settled[lane])) b.take(lane);
+    }
+
+    void step(const uint8_t* keys, int frames) override {
+        for (int i = 0; i < block_count(); ++i) {
+            uint8_t block_keys[W] = {};
+            for (int lane = 0; lane < W && i * W + lane < num_envs_; ++lane) block_keys[lane] = keys[i * W + lane];
+            for (int frame = 0; frame < frames; ++frame) step_block(blocks_[i], block_keys, i * W);
+        }
+    }
+
+    void observe(int env, Outputs out) const override {
+        const Block<V>& b = blocks_[env / W];
+        const int lane = env % W;
+        if (!b.here[lane]) return observe_game(b.games[lane], out);
+        for (int i = 0; i < PARTS; ++i) {
+            const int p = STATE_ORDER[i] - FIRST_PART;
+            *out.observation++ = static_cast<float>(b.x[p][lane]);
+            *out.observation++ = static_cast<float>(b.y[p][lane]);
+            *out.observation++ = static_cast<float>(b.angle[p][lane]);
+            *out.observation++ = static_cast<float>(b.vx[p][lane]);
+            *out.observation++ = static_cast<float>(b.vy[p][lane]);
+        }
+        *out.time = b.score_time[lane];
+        *out.distance = b.x[0][lane] / 10;
+        *out.flags = flags_of(b.games[lane]);
+    }
+
+  private:
+    Block<V>* blocks_;
+    int num_envs_;
+    bool stop_at_end_;
+    bool floor_is_a_[PARTS][FLOOR_COUNT];
+
+    int block_count() const { return (num_envs_ + W - 1) / W; }
+
+    void step_block(Block<V>& b, const uint8_t* keys, int first_env) {
+        unsigned running = 0;
+        for (int lane = 0; lane < W && first_env + lane < num_envs_; ++lane) {
+            Game& game = b.games[lane];
+            if (b.here[lane] && !(b.leaving >> lane & 1)) {
+                running |= 1u << lane;
+                continue;
+            }
+            if (b.here[lane]) b.give_back(lane);
+            if (stop_at_end_ && has_ended(game)) continue;
+            b.settled[lane] = update_watching_hurdle(game, keys[lane]);
+            if (fits_vectors(game, b.settled[lane])) b.take(lane);
+        }
+        if (running) frame(b, keys, running);
+    }
+
+    void frame(Block<V>& b, const uint8_t* keys, unsigned running) {
+        JointLanes<V> joints[JOINTS_COUNT];
+        ContactLanes<V> contacts[MAX_CONTACTS];
+
+        b.score_time += FRAME_SECONDS;
+        b.head_torque += HEAD_TORQUE * (b.angle[HEAD - FIRST_PART] + HEAD_TORQUE_ANGLE);
+        hold_keys(b, keys, joints);
+        update_contacts(b, running);
+
+        for (int p = 0; p < PARTS; ++p) b.vy[p] += TIME_STEP * GRAVITY_Y;
+        const double head_inv_inertia = model().bodies[HEAD].inv_inertia;
+        b.w[HEAD - FIRST_PART] += TIME_STEP * head_inv_inertia * b.head_torque;
+        const int contact_count = gather_contacts(b, running, contacts);
+        for (int i = 0; i < contact_count; ++i) contacts[i].prepare(b);
+        for (int i = 0; i < contact_count; ++i) contacts[i].warm_start(b);
+        for (JointLanes<V>& joint : joints) {
+            joint.prepare(b);
+            joint.warm_start(b);
+        }
+        for (int iteration = 0; iteration < VELOCITY_ITERATIONS; ++iteration) {
+            for (JointLanes<V>& joint : joints) joint.solve_velocity(b);
+            for (int i = 0; i < contact_count; ++i) contacts[i].solve_velocity(b);
+        }
+        for (int i = 0; i < contact_count; ++i) contacts[i].store_impulses(b);
+
+        V before_x[PARTS], before_y[PARTS];
+        integrate_positions(b, before_x, before_y);
+        solve_positions(b, joints, contacts, contact_count, running);
+        count_rest(b);
+        move_leaves(b, before_x, before_y, running);
+        finish_frame(b, running);
+    }
+
+    void hold_keys(Block<V>& b, const uint8_t* keys, JointLanes<V>* joints) {
+        V thighs, calves;
+        for (int lane = 0; lane < W; ++lane) {
+            thighs[lane] = keys[lane] & KEY_Q ? 1 : keys[lane] & KEY_W ? -1 : 0;
+            calves[lane] = keys[lane] & KEY_O ? 1 : keys[lane] & KEY_P ? -1 : 0;
+        }
+        const I o = calves > V{}, p = calves < V{};
+        const auto limit = [&](V& value, double with_o, double with_p) {
+            value = select<V>(o, splat<V>(with_o), select<V>(p, splat<V>(with_p), value));
+        };
+        limit(b.left_hip_lower, HIP_LIMITS_O.left_lower, HIP_LIMITS_P.left_lower);
+        limit(b.left_hip_upper, HIP_LIMITS_O.left_upper, HIP_LIMITS_P.left_upper);
+        limit(b.right_hip_lower, HIP_LIMITS_O.right_lower, HIP_LIMITS_P.right_lower);
+        limit(b.right_hip_upper, HIP_LIMITS_O.right_upper, HIP_LIMITS_P.right_upper);
+
+        const Model& m = model();
+        for (int i = 0; i < JOINTS_COUNT; ++i) {
+            const JointId id = JOINT_ORDER[i];
+            const JointConstants& c = JOINTS[id];
+            JointLanes<V>& joint = joints[i];
+            joint.joint = id - FIRST_JOINT;
+            joint.a = c.body_a - FIRST_PART;
+            joint.b = c.body_b - FIRST_PART;
+            joint.motor = c.motor_at_start;
+            joint.inv_mass_a = m.bodies[c.body_a].inv_mass;
+            joint.inv_mass_b = m.bodies[c.body_b].inv_mass;
+            joint.inv_i_a = m.bodies[c.body_a].inv_inertia;
+            joint.inv_i_b = m.bodies[c.body_b].inv_inertia;
+            joint.motor_mass = 1 / (joint.inv_i_a + joint.inv_i_b);
+            joint.max_motor_torque = c.max_motor_torque;
+            joint.reference_angle = c.reference_angle;
+            joint.anchor_a = m.joints[id].local_anchor_a;
+            joint.anchor_b = m.joints[id].local_anchor_b;
+            joint.lower_angle = splat<V>(c.lower_angle);
+            joint.upper_angle = splat<V>(c.upper_angle);
+            joint.motor_speed = V{};
+            switch (id) {
+                case RIGHT_HIP:
+                    joint.motor_speed = thighs * HIP_SPEED;
+                    joint.lower_angle = b.right_hip_lower;
+                    joint.upper_angle = b.right_hip_upper;
+                    break;
+                case LEFT_HIP:
+                    joint.motor_speed = -thighs * HIP_SPEED;
+                    joint.lower_angle = b.left_hip_lower;
+                    joint.upper_angle = b.left_hip_upper;
+                    break;
+                case RIGHT_SHOULDER: joint.motor_speed = -thighs * SHOULDER_SPEED; break;
+                case LEFT_SHOULDER: joint.motor_speed = thighs * SHOULDER_SPEED; break;
+                case RIGHT_KNEE: joint.motor_speed = calves * KNEE_SPEED; break;
+                case LEFT_KNEE: joint.motor_speed = -calves * KNEE_SPEED; break;
+                default: break;
+            }
+        }
+    }
+
+    // World::update_contacts for the parts' contacts; the hurdle's own are at rest.
+    void update_contacts(Block<V>& b, unsigned running) {
+        uint64_t any = 0;
+        for (int lane = 0; lane < W; ++lane)
+            if (running >> lane & 1) any |= b.exists[lane];
+        uint64_t began[W] = {};
+        unsigned began_lanes = 0;
+        for (; any; any &= any - 1) {
+            const int pair = __builtin_ctzll(any), p = pair / FLOOR_COUNT, f = pair % FLOOR_COUNT;
+            unsigned with_pair = 0;
+            for (int lane = 0; lane < W; ++lane) with_pair |= static_cast<unsigned>(b.exists[lane] >> pair & 1) << lane;
+            with_pair &= running;
+            const unsigned fat = bits<V>(overlapping<V>(b.fat_box[p], b.floor_fat_box[f]));
+            for (unsigned gone = with_pair & ~fat; gone; gone &= gone - 1) destroy_contact(b, __builtin_ctz(gone), pair);
+            const unsigned updated = with_pair & fat;
+            if (!updated) continue;
+            const unsigned tight = updated & bits<V>(overlapping<V>(b.box[p], b.floor_box[f]));
+            ManifoldLanes<V>& m = b.manifold[pair];
+            const I updated_lanes = mask_of<V>(updated);
+            I count{};
+            if (tight) {
+                ManifoldLanes<V> fresh;
+                collide<V>(fresh, p, floor_is_a_[p][f], {b.x[p], b.y[p]}, {b.cos[p], b.sin[p]}, b.floor_x[f]);
+                const I tight_lanes = mask_of<V>(tight);
+                count = tight_lanes & fresh.count;
+                keep_impulses(fresh, m);
+                store(m, fresh, tight_lanes);
+            }
+            m.count = updated_lanes ? count : m.count;
+            const unsigned touching = bits<V>(count > 0) & updated;
+            unsigned was_touching = 0;
+            for (int lane = 0; lane < W; ++lane) was_touching |= static_cast<unsigned>(b.touching[lane] >> pair & 1) << lane;
+            for (unsigned changed = (touching ^ was_touching) & updated; changed; changed &= changed - 1) {
+                const int lane = __builtin_ctz(changed);
+                b.touching[lane] ^= uint64_t{1} << pair;
+                b.rest[p][lane] = 0;
+                if (!(touching >> lane & 1)) continue;
+                began[lane] |= uint64_t{1} << pair;
+                began_lanes |= 1u << lane;
+            }
+        }
+        for (; began_lanes; began_lanes &= began_lanes - 1) {
+            const int lane = __builtin_ctz(began_lanes);
+            judge(b, lane, began[lane]);
+        }
+    }
+
+    // Points that were there in the last frame keep their impulses.
+    static void keep_impulses(ManifoldLanes<V>& fresh, const ManifoldLanes<V>& old) {
+        for (PointLanes<V>& point : fresh.points) {
+            const I second = (old.count > 1) & (old.points[1].key == point.key);
+            const I first = (old.count > 0) & (old.points[0].key == point.key);
+            const V zero{};
+            point.normal_impulse = select<V>(first, old.points[0].normal_impulse, select<V>(second, old.points[1].normal_impulse, zero));
+            point.tangent_impulse = select<V>(first, old.points[0].tangent_impulse, select<V>(second, old.points[1].tangent_impulse, zero));
+        }
+    }
+
+    static void store(ManifoldLanes<V>& to, const ManifoldLanes<V>& from, I lanes) {
+        to.face_part = lanes ? from.face_part : to.face_part;
+        to.normal_x = select<V>(lanes, from.normal_x, to.normal_x);
+        to.normal_y = select<V>(lanes, from.normal_y, to.normal_y);
+        to.local_x = select<V>(lanes, from.local_x, to.local_x);
+        to.local_y = select<V>(lanes, from.local_y, to.local_y);
+        for (int k = 0; k < 2; ++k) {
+            PointLanes<V>& point = to.points[k];
+            point.local_x = select<V>(lanes, from.points[k].local_x, point.local_x);
+            point.local_y = select<V>(lanes, from.points[k].local_y, point.local_y);
+            point.normal_impulse = select<V>(lanes, from.points[k].normal_impulse, point.normal_impulse);
+            point.tangent_impulse = select<V>(lanes, from.points[k].tangent_impulse, point.tangent_impulse);
+            point.key = lanes ? from.points[k].key : point.key;
+        }
+    }
+
+    void destroy_contact(Block<V>& b, int lane, int pair) {
+        if (b.manifold[pair].count[lane] > 0) b.rest[pair / FLOOR_COUNT][lane] = 0;
+        b.exists[lane] &= ~(uint64_t{1} << pair);
+        b.touching[lane] &= ~(uint64_t{1} << pair);
+        forget_contact(b.games[lane].world, FIRST_PART + pair / FLOOR_COUNT, FLOOR_0 + pair % FLOOR_COUNT);
+    }
+
+    // Contacts that began to touch, newest first, as the rules hear of them.
+    void judge(Block<V>& b, int lane, uint64_t began) {
+        Game& game = b.games[lane];
+        for (int i = game.world.contact_count - 1; i >= 0; --i) {
+            const Contact& contact = game.world.contacts[game.world.contact_order[i]];
+            if (contact.body_a < FIRST_PART && contact.body_b < FIRST_PART) continue;
+            const int pair = pair_of(contact.body_a, contact.body_b);
+            if (!(began >> pair & 1)) continue;
+            const int p = pair / FLOOR_COUNT, f = pair % FLOOR_COUNT;
+            Transform part, floor;
+            part.position = {b.x[p][lane], b.y[p][lane]};
+            part.rotation.cos = b.cos[p][lane];
+            part.rotation.sin = b.sin[p][lane];
+            floor.position = {b.floor_x[f][lane], FLOOR_Y};
+            floor.rotation.cos = 1;
+            floor.rotation.sin = 0;
+            const bool part_is_b = contact.body_b >= FIRST_PART;
+            judge_manifold(game, contact, manifold_of<V>(b.manifold[pair], lane, part_is_b), part_is_b ? floor : part,
+                           part_is_b ? part : floor);
+            b.score[lane] = game.score;
+        }
+    }
+
+    // The touching contacts as constraints: those of a part in the order of the contact list, newest first.
+    // Contacts of different parts act on different bodies, so that their order among each other is free.
+    int gather_contacts(Block<V>& b, unsigned running, ContactLanes<V>* contacts) {
+        uint64_t any = 0;
+        for (int lane = 0; lane < W; ++lane)
+            if (running >> lane & 1) any |= b.touching[lane];
+        int count = 0;
+        for (int p = 0; p < PARTS; ++p) {
+            const unsigned floors = any >> (p * FLOOR_COUNT) & 7;
+            if (!floors) continue;
+            unsigned on[2][FLOOR_COUNT] = {};
+            for (int lane = 0; lane < W; ++lane) {
+                if (!(running >> lane & 1)) continue;
+                const unsigned here = b.touching[lane] >> (p * FLOOR_COUNT) & 7;
+                if (!here) continue;
+                int newer = __builtin_ctz(here);
+                if (const unsigned more = here & (here - 1)) {
+                    int older = __builtin_ctz(more);
+                    if (!created_after(b.games[lane].world, p, newer, older)) {
+                        const int swap = newer;
+                        newer = older;
+                        older = swap;
+                    }
+                    on[1][older] |= 1u << lane;
+                }
+                on[0][newer] |= 1u << lane;
+            }
+            for (int k = 0; k < 2; ++k) {
+                if (!(on[k][0] | on[k][1] | on[k][2])) continue;
+                ContactLanes<V>& contact = contacts[count++];
+                contact.part = p;
+                for (int f = 0; f < FLOOR_COUNT; ++f) contact.on_floor[f] = mask_of<V>(on[k][f]);
+                contact.active = contact.on_floor[0] | contact.on_floor[1] | contact.on_floor[2];
+            }
+        }
+        return count;
+    }
+
+    static bool created_after(const World& world, int p, int floor1, int floor2) {
+        const int slot1 = p * 5 + floor1, slot2 = p * 5 + floor2;
+        for (int i = world.contact_count - 1; i >= 0; --i) {
+            if (world.contact_order[i] == slot1) return true;
+            if (world.contact_order[i] == slot2) return false;
+        }
+        return true;
+    }
+
+    void integrate_positions(Block<V>& b, V* before_x, V* before_y) {
+        for (int p = 0; p < PARTS; ++p) {
+            const V dx = TIME_STEP * b.vx[p], dy = TIME_STEP * b.vy[p];
+            const I fast = dx * dx + dy * dy > MAX_TRANSLATION_SQUARED;
+            if (bits<V>(fast)) {
+                const V inv_length = 1.0 / square_root<V>(b.vx[p] * b.vx[p] + b.vy[p] * b.vy[p]);
+                b.vx[p] = select<V>(fast, b.vx[p] * inv_length * (MAX_TRANSLATION * INV_TIME_STEP), b.vx[p]);
+                b.vy[p] = select<V>(fast, b.vy[p] * inv_length * (MAX_TRANSLATION * INV_TIME_STEP), b.vy[p]);
+            }
+            const V rotation = TIME_STEP * b.w[p];
+            const I spinning = rotation * rotation > MAX_ROTATION_SQUARED;
+            const V top = splat<V>(MAX_ROTATION * INV_TIME_STEP);
+            b.w[p] = select<V>(spinning, select<V>(b.w[p] < V{}, -top, top), b.w[p]);
+            before_x[p] = b.x[p];
+            before_y[p] = b.y[p];
+            b.x[p] += TIME_STEP * b.vx[p];
+            b.y[p] += TIME_STEP * b.vy[p];
+            b.angle[p] += TIME_STEP * b.w[p];
+        }
+    }
+
+    void solve_positions(Block<V>& b, JointLanes<V>* joints, ContactLanes<V>* contacts, int contact_count, unsigned running) {
+        bool stale[PARTS];
+        for (bool& part : stale) part = true;
+        const auto fresh = [&](int p) {
+            if (stale[p]) sincos_lanes<V>(b.angle[p], b.sin[p], b.cos[p]);
+            stale[p] = false;
+            return Turn<V>{b.cos[p], b.sin[p]};
+        };
+        I live = mask_of<V>(running);
+        for (int iteration = 0; iteration < POSITION_ITERATIONS && bits<V>(live); ++iteration) {
+            V min_separation{};
+            for (int i = 0; i < contact_count; ++i) {
+                const int p = contacts[i].part;
+                contacts[i].solve_position(b, fresh(p), live, min_separation);
+                stale[p] = true;
+            }
+            I okay = min_separation > -1.5 * LINEAR_SLOP;
+            for (int i = 0; i < JOINTS_COUNT; ++i) {
+                JointLanes<V>& joint = joints[i];
+                const Turn<V> turn_a = fresh(joint.a), turn_b = fresh(joint.b);
+                okay &= joint.solve_position(b, turn_a, turn_b, live);
+                stale[joint.a] = stale[joint.b] = true;
+            }
+            live &= ~okay;
+        }
+        for (int p = 0; p < PARTS; ++p) fresh(p);
+    }
+
+    void count_rest(Block<V>& b) {
+        for (int p = 0; p < PARTS; ++p) {
+            const I moving = (b.w[p] * b.w[p] > ANGULAR_SLEEP_TOLERANCE * ANGULAR_SLEEP_TOLERANCE) |
+                             (b.vx[p] * b.vx[p] + b.vy[p] * b.vy[p] > LINEAR_SLEEP_TOLERANCE * LINEAR_SLEEP_TOLERANCE);
+            b.rest[p] = select<V>(moving, V{}, b.rest[p] + TIME_STEP);
+        }
+    }
+
+    // Body::move_leaf for all parts, newest first, and the search for new pairs.
+    void move_leaves(Block<V>& b, const V* before_x, const V* before_y, unsigned running) {
+        unsigned moved[PARTS];
+        for (int p = PARTS - 1; p >= 0; --p) {
+            const Bounds<V> before = b.still_box[p];
+            const Bounds<V> now = tight_bounds(p, {b.x[p], b.y[p]}, {b.cos[p], b.sin[p]});
+            b.still_box[p] = now;
+            b.box[p] = {minimum<V>(before.lower_x, now.lower_x), minimum<V>(before.lower_y, now.lower_y),
+                        maximum<V>(before.upper_x, now.upper_x), maximum<V>(before.upper_y, now.upper_y)};
+            moved[p] = running & ~bits<V>(containing<V>(b.fat_box[p], b.box[p]));
+            if (!moved[p]) continue;
+            const auto extent = [&](V now_at, V before_at) {
+                const V d = now_at - before_at;
+                return AABB_EXTENSION + AABB_MULTIPLIER * select<V>(d > V{}, d, -d);
+            };
+            const V ex = extent(b.x[p], before_x[p]), ey = extent(b.y[p], before_y[p]);
+            const I lanes = mask_of<V>(moved[p]);
+            Bounds<V>& fat = b.fat_box[p];
+            fat.lower_x = select<V>(lanes, b.box[p].lower_x - ex, fat.lower_x);
+            fat.lower_y = select<V>(lanes, b.box[p].lower_y - ey, fat.lower_y);
+            fat.upper_x = select<V>(lanes, b.box[p].upper_x + ex, fat.upper_x);
+            fat.upper_y = select<V>(lanes, b.box[p].upper_y + ey, fat.upper_y);
+            for (unsigned left = moved[p]; left; left &= left - 1) {
+                const int lane = __builtin_ctz(left);
+                if (b.move_count[lane] == MOVE_CAPACITY) b.replay_moves(lane);
+                Move& move = b.moves[lane][b.move_count[lane]++];
+                move.box = bounds_of<V>(fat, lane);
+                move.body = static_cast<uint8_t>(FIRST_PART + p);
+            }
+        }
+        for (int p = PARTS - 1; p >= 0; --p) {
+            if (!moved[p]) continue;
+            unsigned meets[5];  // by surface: floors, block, hurdle top
+            unsigned all = 0;
+            for (int f = 0; f < FLOOR_COUNT; ++f) meets[f] = bits<V>(overlapping<V>(b.fat_box[p], b.floor_fat_box[f]));
+            meets[3] = bits<V>(overlapping<V>(b.fat_box[p], b.block_fat_box));
+            meets[4] = bits<V>(overlapping<V>(b.fat_box[p], b.hurdle_fat_box));
+            for (int f = 0; f < FLOOR_COUNT; ++f) {
+                unsigned known = 0;
+                for (int lane = 0; lane < W; ++lane)
+                    known |= static_cast<unsigned>(b.exists[lane] >> (p * FLOOR_COUNT + f) & 1) << lane;
+                meets[f] &= moved[p] & ~known;
+                all |= meets[f];
+            }
+            meets[3] &= moved[p];
+            meets[4] &= moved[p];
+            all |= meets[3] | meets[4];
+            for (; all; all &= all - 1) {
+                const int lane = __builtin_ctz(all);
+                for (const uint8_t surface : b.surfaces[lane]) {
+                    if (!(meets[surface] >> lane & 1)) continue;
+                    meet(b.games[lane].world, FIRST_PART + p, surface == 4 ? int{HURDLE_TOP} : int{surface});
+                    if (surface >= FLOOR_COUNT) {
+                        b.leaving |= 1u << lane;
+                    } else {
+                        b.exists[lane] |= uint64_t{1} << (p * FLOOR_COUNT + surface);
+                        b.manifold[p * FLOOR_COUNT + surface].count[lane] = 0;
+                    }
+                }
+            }
+        }
+    }
+
+    static Bounds<V> tight_bounds(int p, Pair<V> position, Turn<V> turn) {
+        const Vec2 corner = model().bodies[FIRST_PART + p].box.vertices[2];
+        const V hx = splat<V>(corner.x), hy = splat<V>(corner.y);
+        const Pair<V> first = placed<V>(position, turn, -hx, -hy);
+        Bounds<V> box{first.x, first.y, first.x, first.y};
+        const V xs[3] = {hx, hx, -hx}, ys[3] = {-hy, hy, hy};
+        for (int i = 0; i < 3; ++i) {
+            const Pair<V> v = placed<V>(position, turn, xs[i], ys[i]);
+            box = {minimum<V>(box.lower_x, v.x), minimum<V>(box.lower_y, v.y), maximum<V>(box.upper_x, v.x),
+                   maximum<V>(box.upper_y, v.y)};
+        }
+        return {box.lower_x - POLYGON_RADIUS, box.lower_y - POLYGON_RADIUS, box.upper_x + POLYGON_RADIUS,
+                box.upper_y + POLYGON_RADIUS};
+    }
+
+    // Camera and score; lanes that are no longer plain running go to the scalar engine.
+    void finish_frame(Block<V>& b, unsigned running) {
+        const V torso_x = b.x[0], torso_y = b.y[0];
+        const V followed = clamped<V>((torso_x + CAMERA_OFFSET) * PIXELS_PER_UNIT, splat<V>(CAMERA_MIN), splat<V>(CAMERA_MAX));
+        const I frozen = torso_y < CAMERA_FREEZE_Y;
+        V rest = b.rest[0];
+        for (int p = 1; p < PARTS; ++p) rest = minimum<V>(rest, b.rest[p]);
+        const unsigned sleepy = bits<V>(rest > SLEEPY);
+        for (int lane = 0; lane < W; ++lane) {
+            if (!(running >> lane & 1)) continue;
+            Game& game = b.games[lane];
+            if (is_over(game)) {
+                b.give_back(lane);
+                finish_game(game);
+                continue;
+            }
+            if (!frozen[lane]) b.camera_x[lane] = followed[lane];
+            b.score[lane] = rounded_score(torso_x[lane]);
+            if (first_floor_x(b.camera_x[lane]) != b.floor_x[0][lane] || (sleepy >> lane & 1)) b.leaving |= 1u << lane;
+        }
+    }
+};
+
+template <class V>
+static inline Simulator* make(int num_envs, bool stop_at_end) {
+    const size_t blocks = static_cast<size_t>((num_envs + WIDTH<V> - 1) / WIDTH<V>);
+    void* memory = allocate_aligned(blocks * sizeof(Block<V>));
+    __builtin_memset(memory, 0, blocks * sizeof(Block<V>));
+    return new Engine<V>(static_cast<Block<V>*>(memory), num_envs, stop_at_end);
+}
+
+}  // namespace lanes
+}  // namespace qwop

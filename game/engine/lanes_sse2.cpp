@@ -1,0 +1,16 @@
+// 2 games to a vector: SSE2, which every x86-64 CPU has.
+#if defined(__SSE2__)
+#include "lanes.hpp"
+
+typedef double Vector __attribute__((vector_size(16)));
+
+namespace qwop {
+Simulator* make_sse2(int num_envs, bool stop_at_end) { return lanes::make<Vector>(num_envs, stop_at_end); }
+}  // namespace qwop
+#else
+#include "simulator.hpp"
+
+namespace qwop {
+Simulator* make_sse2(int, bool) { return nullptr; }
+}  // namespace qwop
+#endif
