@@ -46,7 +46,6 @@ class Engine final : public Simulator {
         b.games[lane] = game;
         b.here[lane] = false;
         b.settled[lane] = !has_hurdle_contacts(game.world);
-        if (fits_vectors(b.games[lane], b.settled[lane])) b.take(lane);
     }
 
     void step(const uint8_t* keys, int frames) override {
@@ -92,8 +91,12 @@ class Engine final : public Simulator {
             }
             if (b.here[lane]) b.give_back(lane);
             if (stop_at_end_ && has_ended(game)) continue;
-            b.settled[lane] = update_watching_hurdle(game, keys[lane]);
-            if (fits_vectors(game, b.settled[lane])) b.take(lane);
+            if (fits_vectors(game, b.settled[lane])) {
+                b.take(lane);
+                running |= 1u << lane;
+            } else {
+                b.settled[lane] = update_watching_hurdle(game, keys[lane]);
+            }
         }
         if (running) frame(b, keys, running);
     }
