@@ -84,7 +84,7 @@ def header() -> str:
         "namespace qwop {",
         "namespace trig {",
         "",
-        "// Row k: sin(k/128) high, low, cos(k/128) high, low. 32 bytes a row: one AVX load, half a cache line.",
+        "// Row k: sin(k/128) high, low, cos(k/128) high, low. A row is half a cache line.",
         f"alignas(64) inline constexpr double kTable[{ROWS}][4] = {{",
     ]
     lines += ["    {" + ", ".join(value.hex() for value in row) + "}," for row in table()]

@@ -45,14 +45,16 @@ namespace qwop {
 namespace trig {
 
 // Ends of the ranges of |x|. glibc compares high words, so each is a double with a zero low word.
-constexpr double kDirectEnd = 0x1.b6p-1;       // 0.8555: below, n = 0 and a = |x|
-constexpr double kQuarterEnd = 0x1.368fdp+1;   // 2.4263: below, n = 1
+constexpr double kDirectEnd = 0x1.b6p-1;         // 0.8555: below, n = 0 and a = |x|
+constexpr double kQuarterEnd = 0x1.368fdp+1;     // 2.4263: below, n = 1
 constexpr double kReductionEnd = 0x1.921fbp+26;  // 105414336: below, n is found by multiplication
-constexpr double kPolynomialEnd = 0x1.020c49ba5e354p-3;  // 0.126, of |a|
+// And of |a|, for sin.
+constexpr double kPolynomialEnd = 0x1.020c49ba5e354p-3;  // 0.126
 
 // pi/2 in two parts for the quarter range; in four, short enough for exact products with n, beyond it.
 constexpr double kHalfPi[2] = {0x1.921fb54442d18p+0, 0x1.1a62633145c07p-54};
-constexpr double kHalfPiParts[4] = {0x1.921fb58p+0, -0x1.dde973cp-27, -0x1.cb3b398p-55, -0x1.d747f23e32ed7p-83};
+constexpr double kHalfPiParts[4] = {0x1.921fb58p+0, -0x1.dde973cp-27, -0x1.cb3b398p-55,
+                                    -0x1.d747f23e32ed7p-83};
 constexpr double kTwoOverPi = 0x1.45f306dc9c883p-1;
 
 // Adding one of these rounds to an integer, or to a multiple of 1/128; the sum's low word holds n, or k.
@@ -87,7 +89,7 @@ constexpr bool has_fma() {
   return false;
 }
 
-// a * b + c, rounded once. A double's is exact in any build; without the instruction the C library computes it.
+// a * b + c, rounded once. On doubles it works in any build: without the instruction, in the C library.
 template <class V>
 QWOP_TRIG_INLINE V fma(V a, V b, V c) {
   if constexpr (std::is_same_v<V, double>) {
@@ -200,8 +202,9 @@ QWOP_TRIG_INLINE void sincos_double(double x, double* sine, double* cosine) {
   a = __builtin_fabs(a);
   da = flip_sign(da, a_sign);
   const double r = a - (u - kToTable);
-  double s = a < kPolynomialEnd ? sin_by_polynomial(a, da) : sin_by_table(r, da, row[0], row[1], row[2], row[3]);
-  const double c = cos_by_table(r + da, row[0], row[1], row[2], row[3]);
+  const double sn = row[0], ssn = row[1], cs = row[2], ccs = row[3];
+  double s = a < kPolynomialEnd ? sin_by_polynomial(a, da) : sin_by_table(r, da, sn, ssn, cs, ccs);
+  const double c = cos_by_table(r + da, sn, ssn, cs, ccs);
   s = flip_sign(s, a_sign);
   *sine = flip_sign(n & 1 ? c : s, n << 62 ^ bits(x));
   *cosine = flip_sign(n & 1 ? s : c, (n + 1) << 62);
@@ -218,7 +221,8 @@ static inline bool cpu_has_fma() {
 
 static const bool kCpuHasFma = cpu_has_fma();
 
-__attribute__((target("fma"), noinline)) static inline void sincos_fma(double x, double* sine, double* cosine) {
+__attribute__((target("fma"), noinline))
+static inline void sincos_fma(double x, double* sine, double* cosine) {
   sincos_double(x, sine, cosine);
 }
 #endif
@@ -321,26 +325,31 @@ QWOP_TRIG_INLINE void load_rows(V u, V& sn, V& ssn, V& cs, V& ccs) {
   }
 #if defined(__AVX512F__)
   if constexpr (sizeof(V) == 64) {
+    constexpr __mmask8 all = 0xff;  // the forms without a mask make GCC 12 warn of its own header
     const auto pair = [&](int i, int j) __attribute__((always_inline)) {
-      return _mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_load_pd(rows[i])), _mm256_load_pd(rows[j]), 1);
+      const __m512d row = _mm512_castpd256_pd512(_mm256_load_pd(rows[i]));
+      return _mm512_maskz_insertf64x4(all, row, _mm256_load_pd(rows[j]), 1);
     };
     const __m512d rows02 = pair(0, 2), rows13 = pair(1, 3), rows46 = pair(4, 6), rows57 = pair(5, 7);
-    const __m512d high0123 = _mm512_unpacklo_pd(rows02, rows13), high4567 = _mm512_unpacklo_pd(rows46, rows57);
-    const __m512d low0123 = _mm512_unpackhi_pd(rows02, rows13), low4567 = _mm512_unpackhi_pd(rows46, rows57);
-    sn = (V)_mm512_shuffle_f64x2(high0123, high4567, 0x88);
-    cs = (V)_mm512_shuffle_f64x2(high0123, high4567, 0xdd);
-    ssn = (V)_mm512_shuffle_f64x2(low0123, low4567, 0x88);
-    ccs = (V)_mm512_shuffle_f64x2(low0123, low4567, 0xdd);
+    const __m512d high0123 = _mm512_maskz_unpacklo_pd(all, rows02, rows13);
+    const __m512d high4567 = _mm512_maskz_unpacklo_pd(all, rows46, rows57);
+    const __m512d low0123 = _mm512_maskz_unpackhi_pd(all, rows02, rows13);
+    const __m512d low4567 = _mm512_maskz_unpackhi_pd(all, rows46, rows57);
+    sn = (V)_mm512_maskz_shuffle_f64x2(all, high0123, high4567, 0x88);
+    cs = (V)_mm512_maskz_shuffle_f64x2(all, high0123, high4567, 0xdd);
+    ssn = (V)_mm512_maskz_shuffle_f64x2(all, low0123, low4567, 0x88);
+    ccs = (V)_mm512_maskz_shuffle_f64x2(all, low0123, low4567, 0xdd);
     return;
   }
 #endif
 #if defined(__AVX__)
   if constexpr (sizeof(V) == 32) {
     const auto pair = [&](int i, int j, int column) __attribute__((always_inline)) {
-      return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(rows[i] + column)),
-                                  _mm_load_pd(rows[j] + column), 1);
+      const __m256d half = _mm256_castpd128_pd256(_mm_load_pd(rows[i] + column));
+      return _mm256_insertf128_pd(half, _mm_load_pd(rows[j] + column), 1);
     };
-    const __m256d sin02 = pair(0, 2, 0), sin13 = pair(1, 3, 0), cos02 = pair(0, 2, 2), cos13 = pair(1, 3, 2);
+    const __m256d sin02 = pair(0, 2, 0), sin13 = pair(1, 3, 0);
+    const __m256d cos02 = pair(0, 2, 2), cos13 = pair(1, 3, 2);
     sn = (V)_mm256_unpacklo_pd(sin02, sin13);
     ssn = (V)_mm256_unpackhi_pd(sin02, sin13);
     cs = (V)_mm256_unpacklo_pd(cos02, cos13);
