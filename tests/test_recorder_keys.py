@@ -7,6 +7,7 @@ import types
 import numpy as np
 import pygame
 import pytest
+
 from qwop_game import KEY_O, KEY_P, KEY_Q, KEY_W
 from qwop_recorder.errors import RecorderError
 from qwop_recorder.key_events import KEYS, TICK, KeyEvent, KeyQueue, apply_events, keys_from_events, reconcile

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+
 from qwop_recorder.loop import JITTER_EDGES_MS, LATE_SECONDS, FrameTiming, run_loop
 
 PERIOD = 1 / 30

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+
 from qwop_game import KEY_O, KEY_P, KEY_Q, KEY_W
 from qwop_recorder.key_events import KeyEvent, keys_from_events
 from qwop_recorder.session import (
@@ -50,6 +51,7 @@ class FakeGame:
         self.time = np.array([int(state[0]) / 30])
         self.distance = np.array([int(state[1]) / 10])
         self.flags = np.array([state[3]], np.uint8)
+        self.state = np.zeros((1, 92))
 
 
 class FakeStore:
@@ -318,6 +320,14 @@ def test_closing_in_mid_run_keeps_what_was_played_as_a_run_cut_short(command):
     assert [(run.frames, run.ended) for run in player.store.file] == [(2, True), (3, False)]
 
 
+def test_closing_a_run_rewound_to_its_start_drops_it():
+    player = Player(store=FakeStore())
+    player.wait()
+    player.play("qq")
+    player.do(Command.BACK, Command.GO, Command.CLOSE)
+    assert player.store.file == [] and player.store.calls[-2:] == ["rewind 0", "drop"]
+
+
 def test_closing_before_the_first_frame_keeps_nothing():
     player = Player(store=FakeStore())
     player.do(Command.CLOSE)
@@ -410,6 +420,14 @@ def test_the_session_ends_with_the_last_episode_asked_for():
     player.do(Command.GO)
     assert player.session.phase is Phase.DONE
     assert [run.distance for run in player.store.file] == [2.0, 4.0]
+
+
+def test_a_run_out_of_bounds_is_over_as_it_is_for_a_replay():
+    player = Player(store=FakeStore())
+    player.session._game.step = lambda keys: player.session._game._put(np.array([1, 1051, 0, 0], np.uint64))
+    player.wait()
+    player.play("q")
+    assert player.session.phase is Phase.ENDED and player.session.run.ended and not player.session.run.success
 
 
 def test_personal_best_counts_distance_until_a_finish_and_time_from_then_on():

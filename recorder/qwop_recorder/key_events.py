@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
 from qwop_game import KEY_O, KEY_P, KEY_Q, KEY_W
 
 KEYS: dict[str, int] = {"q": KEY_Q, "w": KEY_W, "o": KEY_O, "p": KEY_P}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+
 from qwop_game import FRAME_SECONDS
 
 POLL_SECONDS = 0.001

@@ -16,6 +16,8 @@ from enum import Enum, auto
 from typing import Protocol
 
 import numpy as np
+
+from qwop_datasets.replay import TOO_FAR_AHEAD, TOO_FAR_BACK
 from qwop_gait import gait_metrics
 from qwop_game import FRAME_SECONDS, Simulator
 from qwop_game.simulator import FLAG_GAME_ENDED, FLAG_JUMP_LANDED
@@ -26,6 +28,8 @@ from .loop import FrameTiming
 FRAMES_PER_SECOND = 30
 SNAPSHOT_FRAMES = 30
 """Frames between two snapshots of a run: a rewind replays at most this many, less than a millisecond."""
+HURDLE_IN_SIGHT = 45.0
+"""From this distance on (m) the picture needs to know where the hurdle is: it may have been run into."""
 AGAIN_SECONDS = 1.0
 """Longest countdown when a session is under way: the next run, after a pause, after a rewind."""
 AUTO_RESTART_SECONDS = 1.0
@@ -73,6 +77,7 @@ class Run:
     events: the key events of these frames, in order
     rewinds: (session's clock, frames before, frames after); discarded_keys: what they cut off, in order
     snapshots: frame -> the game's exact state before it
+    states: frame -> Simulator.state's row, float64 [92], where the hurdle may be in sight, for the picture
     """
 
     observations: list[np.ndarray]
@@ -84,6 +89,7 @@ class Run:
     rewinds: list[tuple[float, int, int]] = field(default_factory=list)
     discarded_keys: list[int] = field(default_factory=list)
     snapshots: dict[int, np.ndarray] = field(default_factory=dict)
+    states: dict[int, np.ndarray] = field(default_factory=dict)
     ended: bool = False
     success: bool = False
 
@@ -132,6 +138,7 @@ class Store(Protocol):
 
     def commit(self, run: Run) -> str:
         """Put the run into the file; a line that says how its exact replay went."""
+        ...
 
     def flush(self) -> None: ...
 
@@ -293,6 +300,8 @@ class Session:
         run.lateness.append(lateness)
         run.observations.append(game.raw_observation[0].copy())
         run.times.append(float(game.time[0]))
+        if run.distance > HURDLE_IN_SIGHT:
+            run.states[run.frames] = game.state[0]
         self.cursor = run.frames
         self.timing.frame(now, lateness)
         self._presses = [event.time for event in events if event.pressed and event.source != "resume"]
@@ -301,7 +310,8 @@ class Session:
             # every call, though an earlier one may fail: the store keeps what it could not write
             _all([lambda e=e: store.event(run, e) for e in events] + [lambda: store.frame(run)])
 
-        over = bool(game.flags[0] & FLAG_GAME_ENDED)
+        out_of_bounds = not TOO_FAR_BACK <= run.distance <= TOO_FAR_AHEAD
+        over = bool(game.flags[0] & FLAG_GAME_ENDED) or out_of_bounds
         stored = self._stored(record)
         if over:
             self._end()
@@ -317,16 +327,14 @@ class Session:
         self._scrubbed = False
         self._ticks_left = round(AUTO_RESTART_SECONDS * FRAMES_PER_SECOND)
         self.reject = self._reason_to_reject(run)
-        if run.success:
-            self.message = f"100 m in {run.time:.2f} s"
-        else:
-            self.message = f"fell at {run.distance:.1f} m after {run.time:.1f} s"
+        news = [] if run.success else [f"after {run.time:.1f} s"]
         # A run with a rewind is no feat of one go.
         if not run.rewinds and self.best.update(run.distance, run.time, run.success):
-            self.message += ", your best"
+            news.append("your best")
         if self.reject:
-            self.message += f"; not kept: {self.reject}"
-        else:
+            news.append(f"not kept: {self.reject}")
+        self.message = ", ".join(news)
+        if self.reject is None:
             self._stored(lambda store: store.end(run))
 
     @property
@@ -370,7 +378,7 @@ class Session:
 
     def _go(self, now: float) -> None:
         if self.phase is Phase.PLAYING:
-            self._pause("paused")
+            self._pause("")
         elif self.phase is Phase.PAUSED:
             if self._stored(lambda store: store.flush()):
                 self._count_down(AGAIN_SECONDS)
@@ -394,7 +402,7 @@ class Session:
 
     def _pause_or_finish(self) -> None:
         if self.phase is Phase.PLAYING:
-            self._pause("paused")
+            self._pause("")
         else:
             self._finish()
 
@@ -434,11 +442,10 @@ class Session:
         self.cursor = min(max(self.cursor + direction * step, 0), self.run.frames)
         if self.cursor == self.run.frames:
             self.phase = Phase.ENDED if self.run.ended else Phase.PAUSED
-            self.message = "back at the end" if self.run.ended else "paused"
+            self.message = "back at the end" if self.run.ended else ""
         else:
             self.phase = Phase.REWOUND
-            behind = (self.run.frames - self.cursor) * FRAME_SECONDS
-            self.message = f"{behind:.1f} s back, at {self.run.times[self.cursor]:.1f} s"
+            self.message = ""
 
     def _take_over(self, now: float) -> None:
         """Cut the run at the cursor and bring the game there: exactly, from a snapshot and the keys since."""
@@ -467,6 +474,8 @@ class Session:
         if self.enough:
             self._finish()
         else:
+            last = f"{self.run.distance:.1f} m"
+            self.message = "" if self.practice else f"{last} not kept" if self.reject else f"{last} kept"
             self._keep()
             self._new_run(AGAIN_SECONDS)
 
@@ -501,6 +510,8 @@ class Session:
             self._keep()
         elif self.phase is Phase.ENDED:
             self._keep()
+        else:
+            self._drop_run()  # begun, then rewound to its start
         if self._held is not None:
             self.unsaved.append(self._held)
             self._held = None

@@ -1,0 +1,110 @@
+"""What recording costs: python benchmarks/recorder.py [--json] [--frames N] [--folder DIR]
+
+Plays the embedded game with random keys as `qwop-record` does, as fast as it goes, and times each part of a
+frame: the tick (key sample, game, journal), the same without a store, the picture (on SDL's dummy screen,
+unless SDL_VIDEODRIVER says otherwise), and what a kept run costs once (exact replay, append). DIR is the disk
+to write to. A list of objects: what, count, median, 99th percentile and worst in ms, and the share of a
+frame's 33.3 ms that the 99th percentile takes.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+
+from qwop_game import FRAME_SECONDS, Simulator  # noqa: E402
+from qwop_recorder.key_events import KeyQueue  # noqa: E402
+from qwop_recorder.session import Command, Phase, Session, SessionOptions  # noqa: E402
+from qwop_recorder.storage import EpisodeStore  # noqa: E402
+from qwop_recorder.window import Window  # noqa: E402
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Seconds that `action` takes."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def play(frames: int, store: EpisodeStore | None, window: Window | None) -> dict[str, list[float]]:
+    """Seconds of each tick, picture and keep over `frames` frames of play."""
+    session = Session(Simulator(1), store, SessionOptions(countdown=1 / 30))
+    queue = KeyQueue(time.perf_counter)
+    queue.set_focus(True)
+    random = np.random.default_rng(0)
+    seconds: dict[str, list[float]] = {"tick": [], "picture": [], "keep": []}
+    down = 0
+    while len(seconds["tick"]) < frames:
+        if session.phase is Phase.ENDED:
+            seconds["keep"].append(timed(lambda: session.command(Command.GO)))
+        if random.random() < 0.3:
+            key = 1 << int(random.integers(4))
+            down ^= key
+            queue.put(key, bool(down & key), "window")
+        playing = session.phase is Phase.PLAYING
+
+        def tick() -> None:
+            events, now = queue.sample()
+            session.tick(events, now, 0.0)
+
+        spent = timed(tick)
+        if playing:
+            seconds["tick"].append(spent)
+            if window is not None:
+                seconds["picture"].append(timed(lambda: window.draw(session)))
+    session.command(Command.CLOSE)
+    return seconds
+
+
+def row(what: str, seconds: list[float]) -> dict[str, float | int | str]:
+    """One object of the result."""
+    ms = 1000 * np.array(seconds)
+    p99 = float(np.percentile(ms, 99))
+    return {
+        "what": what,
+        "count": len(ms),
+        "median_ms": round(float(np.median(ms)), 4),
+        "p99_ms": round(p99, 4),
+        "worst_ms": round(float(ms.max()), 4),
+        "p99_share_of_frame": round(p99 / (1000 * FRAME_SECONDS), 5),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--frames", type=int, default=6000)
+    parser.add_argument("--folder", type=Path, default=None)
+    options = parser.parse_args()
+    window = Window("benchmark")
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        store = EpisodeStore(Path(folder) / "runs.h5", "", 0.0, {})
+        recorded = play(options.frames, store, window)
+        store.close()
+    practised = play(options.frames, None, None)
+    window.close()
+    rows = [
+        row("frame: keys, game, journal", recorded["tick"]),
+        row("frame: keys, game (practice)", practised["tick"]),
+        row("picture", recorded["picture"]),
+        row("keep a run: replay, append, sync", recorded["keep"]),
+    ]
+    if options.json:
+        print(json.dumps(rows, indent=1))
+        return
+    for r in rows:
+        print(
+            f"{r['what']:<34} {r['count']:6d} x  median {r['median_ms']:8.3f}  p99 {r['p99_ms']:8.3f}  "
+            f"worst {r['worst_ms']:8.3f} ms  p99 is {r['p99_share_of_frame']:7.2%} of a frame"
+        )
+
+
+if __name__ == "__main__":
+    main()

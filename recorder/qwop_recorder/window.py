@@ -1,0 +1,211 @@
+"""The recorder's window: the game, what the player needs to know, and the commands that are keys."""
+
+import math
+import os
+import sys
+import textwrap
+
+import pygame
+
+from qwop_game import FRAME_SECONDS, UNITS_PER_METRE
+from qwop_game.render import INK, PAPER, STANDING_HURDLE, Colour, Dials, Renderer, hurdle_pose
+
+from .errors import RecorderError
+from .key_events import KeyQueue
+from .key_sources import KeySource
+from .loop import SLOW_FRAMES
+from .session import Command, Phase, Session
+
+WIDTH, HEIGHT = 800, 500
+STRIP = 56
+"""Height of the strip below the picture that says which keys mean something, px."""
+COMMAND_KEYS: dict[int, Command] = {
+    pygame.K_SPACE: Command.GO,
+    pygame.K_RETURN: Command.GO,
+    pygame.K_r: Command.RESTART,
+    pygame.K_BACKSPACE: Command.DISCARD,
+    pygame.K_LEFT: Command.BACK,
+    pygame.K_RIGHT: Command.FORWARD,
+    pygame.K_ESCAPE: Command.FINISH,
+}
+
+GREY, RED, AMBER, GREEN = (160, 168, 182), (255, 96, 96), (255, 190, 60), (120, 224, 140)
+SMALL, MEDIUM, LARGE = 22, 28, 64  # px, font sizes
+
+
+class Window:
+    """Opens the window at once. Raises RecorderError where there is no display."""
+
+    def __init__(self, name: str) -> None:
+        environ = os.environ
+        if sys.platform.startswith("linux") and not any(
+            environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
+        ):
+            # SDL would try its way through every driver, with their messages.
+            raise RecorderError(_no_display("none is set"))
+        try:
+            pygame.display.init()
+            pygame.font.init()
+        except pygame.error as error:
+            raise RecorderError(_no_display(str(error))) from None
+        driver = pygame.display.get_driver()
+        if driver in ("dummy", "offscreen") and environ.get("SDL_VIDEODRIVER") != driver:
+            pygame.display.quit()
+            raise RecorderError(_no_display("none was found"))
+        try:
+            self.surface = pygame.display.set_mode((WIDTH, HEIGHT + STRIP))
+        except pygame.error as error:
+            pygame.display.quit()
+            raise RecorderError(_no_display(str(error))) from None
+        pygame.display.set_caption(name)
+        pygame.key.stop_text_input()  # no input method between the keyboard and the game
+        self._focused: bool | None = None
+        self._renderer = Renderer(WIDTH, HEIGHT)
+        self._texts: dict[tuple[str, int, Colour], pygame.Surface] = {}
+        self._fonts: dict[int, pygame.font.Font] = {}
+
+    def close(self) -> None:
+        """Close the window."""
+        pygame.quit()
+
+    def poll(self, source: KeySource, queue: KeyQueue) -> list[Command]:
+        """Take in what has happened since the last call: keys to their source, the rest as commands."""
+        commands = []
+        for event in pygame.event.get():
+            if event.type == pygame.QUIT:
+                commands.append(Command.CLOSE)
+            elif event.type == pygame.KEYDOWN and event.key in COMMAND_KEYS:
+                commands.append(COMMAND_KEYS[event.key])
+            else:
+                source.handle(event)
+        focused = pygame.key.get_focused()
+        if focused != self._focused:
+            self._focused = focused
+            queue.set_focus(focused)
+            commands.append(Command.FOCUS_GAINED if focused else Command.FOCUS_LOST)
+        return commands
+
+    # -- pictures ------------------------------------------------------------------------------------
+
+    def draw(self, session: Session) -> None:
+        """Draw the session and show it."""
+        run, cursor = session.run, session.cursor
+        state = run.states.get(cursor)
+        self._renderer.draw(
+            self.surface,
+            session.observation,
+            Dials(session.shown_keys, run.times[cursor], float(session.observation[0]) / UNITS_PER_METRE),
+            STANDING_HURDLE if state is None else hurdle_pose(state),
+        )
+        self._status(session)
+        self._banner(session)
+        self.surface.fill(INK, (0, HEIGHT, WIDTH, STRIP))
+        lines = help_lines(session)
+        for i, line in enumerate(lines):
+            label = self._rendered(line, SMALL, PAPER)
+            middle = HEIGHT + STRIP // 2 + 24 * i - 12 * (len(lines) - 1)
+            self.surface.blit(label, label.get_rect(center=(WIDTH // 2, middle)))
+        pygame.display.flip()
+
+    def _status(self, session: Session) -> None:
+        """What is being recorded, and what the player has done so far."""
+        best = session.best
+        if best.distance is not None:
+            self._plate([(f"best {best.distance:.1f} m", SMALL, PAPER)], (12, 76), "midleft")
+        if best.time is not None:
+            self._plate([(f"best {best.time:.1f} s", SMALL, PAPER)], (WIDTH - 12, 76), "midright")
+        counts = f"run {session.attempts}"
+        if not session.practice:
+            wanted = f" of {session.options.episodes}" if session.options.episodes else ""
+            counts += f", {session.kept}{wanted} kept"
+        playing = session.phase is Phase.PLAYING
+        state, colour = ("practice", AMBER) if session.practice else ("REC", RED if playing else GREY)
+        self._plate([(state, SMALL, colour), (counts, SMALL, PAPER)], (WIDTH // 2, 22))
+        if playing and session.timing.slow:
+            late = f"{session.timing.recent_late} of the last {SLOW_FRAMES} frames were late"
+            self._plate([(f"slow: {late}; close other programs", SMALL, INK)], (WIDTH // 2, 54), paint=AMBER)
+
+    def _banner(self, session: Session) -> None:
+        """What the session is doing, in the middle, while nothing is played; else the news."""
+        phase, line = session.phase, session.message
+        at, colour = (WIDTH // 2, 170), PAPER
+        if phase is Phase.COUNTDOWN:
+            at = (WIDTH * 7 // 10, 170)  # beside the runner
+            title = str(max(1, math.ceil(session.countdown_seconds - 1e-6)))
+        elif phase is Phase.PAUSED:
+            title = "Paused"
+        elif phase is Phase.ENDED:
+            run = session.run
+            title = f"100 m in {run.time:.2f} s" if run.success else f"Fell at {run.distance:.1f} m"
+            colour = GREEN if run.success else PAPER
+        elif phase is Phase.REWOUND:
+            title = f"{(session.run.frames - session.cursor) * FRAME_SECONDS:.1f} s back"
+        else:
+            if line:
+                self._plate([(line, SMALL, PAPER)], (WIDTH // 2, 54 + 32 * session.timing.slow))
+            return
+        self._plate([(title, LARGE, colour)], at)
+        for i, part in enumerate(textwrap.wrap(line, 64)):
+            colour = RED if session.problem else PAPER
+            self._plate([(part, MEDIUM, colour)], (at[0], at[1] + 52 + 32 * i))
+
+    def _plate(
+        self,
+        words: list[tuple[str, int, Colour]],
+        at: tuple[int, int],
+        anchor: str = "center",
+        paint: Colour = INK,
+    ) -> None:
+        """Words (text, size, colour) beside each other on a plate."""
+        labels = [self._rendered(*word) for word in words]
+        gap, height = 10, max(label.get_height() for label in labels)
+        width = sum(label.get_width() for label in labels) + gap * (len(labels) - 1)
+        plate = pygame.Surface((width + 22, height + 8), pygame.SRCALPHA)
+        pygame.draw.rect(plate, (*paint, 205), plate.get_rect(), border_radius=min(12, height // 2 + 4))
+        x = 11
+        for label in labels:
+            plate.blit(label, (x, 4 + (height - label.get_height()) // 2))
+            x += label.get_width() + gap
+        self.surface.blit(plate, plate.get_rect(**{anchor: at}))
+
+    def _rendered(self, text: str, size: int, colour: Colour) -> pygame.Surface:
+        """A text as a picture; the last few hundred are kept, since most do not change between frames."""
+        key = (text, size, colour)
+        if key not in self._texts:
+            if len(self._texts) > 300:
+                self._texts.clear()
+            if size not in self._fonts:
+                self._fonts[size] = pygame.font.Font(None, size)
+            self._texts[key] = self._fonts[size].render(text, True, colour)
+        return self._texts[key]
+
+
+def help_lines(session: Session) -> list[str]:
+    """The keys that mean something now."""
+    seconds = f"{session.options.rewind:g} s"
+    if session.enough:
+        keep = "keep it and finish"
+    elif session.practice or session.reject:
+        keep = "next run"
+    else:
+        keep = "keep it, next run"
+    lines = {
+        Phase.COUNTDOWN: ["hold your first keys  |  ESC  finish"],
+        Phase.PLAYING: [f"SPACE  pause  |  R  start over  |  LEFT  {seconds} back"],
+        Phase.PAUSED: [f"SPACE  go on  |  R  start over  |  LEFT  {seconds} back", "ESC  finish"],
+        Phase.ENDED: [f"SPACE  {keep}  |  BACKSPACE  throw it away", f"LEFT  {seconds} back  |  ESC  finish"],
+        Phase.REWOUND: [
+            f"SPACE  take over from here  |  LEFT, RIGHT  {seconds}",
+            "R  start over  |  ESC  keep it, finish",
+        ],
+        Phase.DONE: [],
+    }[session.phase]
+    if session.can_discard and session.phase in (Phase.COUNTDOWN, Phase.PAUSED):
+        lines[-1] += "  |  BACKSPACE  throw the run before away"
+    return lines
+
+
+def _no_display(reason: str) -> str:
+    return f"no display to play on ({reason}): start it on a desktop" + (
+        ", or set DISPLAY" if sys.platform.startswith("linux") else ""
+    )

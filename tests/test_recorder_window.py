@@ -1,0 +1,300 @@
+"""`qwop-record` as a person meets it: a real window, real keys typed by xdotool, the file that comes out."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from qwop_datasets import KEY_SOURCES, DatasetReader
+from qwop_datasets.journal import journal_path
+from qwop_game import Simulator, key_text
+from qwop_recorder.cli import main
+from qwop_recorder.key_events import KEYS, KeyEvent, keys_from_events
+
+MISSING = [program for program in ("Xvfb", "xdotool") if shutil.which(program) is None]
+needs_display = pytest.mark.skipif(bool(MISSING), reason=f"{' and '.join(MISSING)} not installed")
+PATIENCE = 60.0  # s, before a test gives up on a process; never a thing that is asserted
+
+
+@pytest.fixture(scope="module")
+def display():
+    """A screen of our own, whose keyboard repeats a held key after 100 ms, every 20 ms."""
+    reader, writer = os.pipe()
+    options = [
+        "-displayfd",
+        str(writer),
+        "-screen",
+        "0",
+        "1024x768x24",
+        "-ardelay",
+        "100",
+        "-arinterval",
+        "20",
+    ]
+    server = subprocess.Popen(
+        ["Xvfb", *options, "-noreset", "-nolisten", "tcp"],
+        pass_fds=[writer],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        number = pipe.readline().strip()
+    assert number, "Xvfb did not start"
+    yield f":{number}"
+    server.terminate()
+    server.wait()
+
+
+def environment(display: str | None) -> dict[str, str]:
+    hidden = ("DISPLAY", "WAYLAND_DISPLAY", "XDG_SESSION_TYPE", "SDL_VIDEODRIVER")
+    env = {name: value for name, value in os.environ.items() if name not in hidden}
+    return env | ({"DISPLAY": display} if display else {})
+
+
+class Recorder:
+    """A running `qwop-record FILE`."""
+
+    def __init__(self, path, display, *options):
+        self.path, self.display = path, display
+        command = [sys.executable, "-m", "qwop_recorder.cli", str(path), "--countdown", "0", *options]
+        self.process = subprocess.Popen(
+            command,
+            env=environment(display),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait_for_frames(self, count: int) -> None:
+        """Until the journal holds at least `count` frames (a frame's record is 276 bytes)."""
+        journal, give_up = journal_path(self.path), time.monotonic() + PATIENCE
+        while not journal.exists() or journal.stat().st_size < 500 + 276 * count:
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < give_up, "the recorder plays no frames"
+            time.sleep(0.005)
+
+    def type(self, script: str) -> None:
+        """xdotool commands, such as "keydown q sleep 0.005 keyup q"."""
+        subprocess.run(["xdotool", *script.split()], env=environment(self.display), check=True)
+
+    def end(self) -> tuple[int, str, str]:
+        """Exit code and what was printed."""
+        out, err = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, out, err
+
+
+def sent(script: str) -> list[tuple[int, bool]]:
+    """(key, pressed) of each keydown and keyup in an xdotool script."""
+    words = script.split()
+    return [(KEYS[key], verb == "keydown") for verb, key in pairwise(words) if verb in ("keydown", "keyup")]
+
+
+def check(episode, source: str) -> None:
+    """Every frame of the file follows from the keys' own stamps and replays bit for bit."""
+    game = Simulator(1)
+    for frame, keys in enumerate(episode.keys):
+        assert game.raw_observation[0].tobytes() == episode.raw_observations[frame].tobytes()
+        game.step(np.array([keys], np.uint8))
+    assert game.raw_observation[0].tobytes() == episode.raw_observations[-1].tobytes()
+    events = [KeyEvent(e["time"], int(e["key"]), bool(e["pressed"]), "") for e in episode.key_events]
+    stamps = episode.wall_times - episode.wall_clock_offset
+    assert keys_from_events(events, stamps).tolist() == episode.keys.tolist()
+    assert {KEY_SOURCES[i] for i in episode.key_events["source"]} == {source}
+    assert episode.verified == "exact" and episode.source == "human"
+
+
+def segments(keys: np.ndarray, key: int) -> list[int]:
+    """Lengths of the stretches of frames in which `key` is held."""
+    held = np.concatenate([[0], (keys & key) > 0, [0]]).astype(int)
+    return (np.flatnonzero(np.diff(held) == -1) - np.flatnonzero(np.diff(held) == 1)).tolist()
+
+
+TAPS = "keydown q sleep 0.005 keyup q sleep 0.15 " * 3 + "keydown p sleep 0.005 keyup p sleep 0.15"
+ROLLOVER = (
+    "keydown q sleep 0.06 keydown w sleep 0.06 keydown o sleep 0.06 keydown p sleep 0.06 "
+    "keyup q sleep 0.06 keyup w sleep 0.06 keyup o sleep 0.06 keyup p sleep 0.1"
+)
+REPEAT = "keydown o sleep 0.6 keyup o sleep 0.1"  # the server sends about 25 presses
+
+
+@needs_display
+@pytest.mark.parametrize("source", ["pynput", "window"])
+def test_every_key_that_xdotool_types_is_in_the_file_frame_by_frame(tmp_path, display, source):
+    path = tmp_path / "runs.h5"
+    recorder = Recorder(path, display, "--keys", source, "--player", "ada")
+    scripts = [TAPS, ROLLOVER, REPEAT]
+    for number, script in enumerate(scripts):
+        recorder.wait_for_frames(2)
+        recorder.type(script)
+        # the run goes to the file as cut short only at the end; meanwhile start over in a new session
+        recorder.type("key Escape sleep 0.05 key Escape")
+        code, out, err = recorder.end()
+        assert (code, err) == (0, ""), err
+        assert "replay exact" in out and "lateness median" in out
+        if number < len(scripts) - 1:
+            recorder = Recorder(path, display, "--keys", source, "--player", "ada")
+    episodes = list(DatasetReader(path))
+    assert len(episodes) == 3 and all(e.truncated and e.player == "ada" for e in episodes)
+    for episode, script in zip(episodes, scripts, strict=True):
+        check(episode, source)
+        events = [(int(e["key"]), bool(e["pressed"])) for e in episode.key_events]
+        assert events == sent(script)
+
+    taps, rollover, repeat = (episode.keys for episode in episodes)
+    # a tap of 5 ms is there, once, and not longer than its stamps say (checked above)
+    assert len(segments(taps, KEYS["q"])) == 3 and len(segments(taps, KEYS["p"])) == 1
+    order = [int(keys) for i, keys in enumerate(rollover) if keys and (i == 0 or keys != rollover[i - 1])]
+    assert [key_text(k) for k in order] == ["Q", "QW", "QWO", "QWOP", "WOP", "OP", "P"]
+    (held,) = segments(repeat, KEYS["o"])
+    (press, release) = episodes[2].key_events["time"]
+    assert release - press > 0.59 and held >= 17  # one press of 18 frames, not 25 presses
+
+
+@contextmanager
+def another_window(name: str):
+    """The id of a window of another program that can take the focus."""
+    xlib = pytest.importorskip("Xlib.display", reason="python-xlib is pynput's on Linux only")
+    connection = xlib.Display(name)
+    window = connection.screen().root.create_window(970, 0, 40, 40, 0, 0)
+    window.map()
+    connection.sync()
+    yield window.id
+    connection.close()
+
+
+@needs_display
+def test_another_windows_typing_is_not_recorded(tmp_path, display):
+    path = tmp_path / "runs.h5"
+    recorder = Recorder(path, display, "--keys", "pynput")
+    recorder.wait_for_frames(2)
+    window = subprocess.run(
+        ["xdotool", "getwindowfocus"], env=environment(display), capture_output=True, text=True, check=True
+    ).stdout.strip()
+    recorder.type("keydown q sleep 0.1 keyup q sleep 0.1")
+    with another_window(display) as other:
+        recorder.type(f"windowfocus {other} sleep 0.2 keydown w sleep 0.1 keyup w sleep 0.1")
+        recorder.type(
+            f"windowfocus {window} sleep 0.2 key space sleep 0.2 keydown o sleep 0.1 keyup o sleep 0.1"
+        )
+    recorder.process.send_signal(signal.SIGINT)
+    code, _, err = recorder.end()
+    assert (code, err) == (0, "")
+    (episode,) = DatasetReader(path)
+    check(episode, "pynput")
+    assert [(int(e["key"]), bool(e["pressed"])) for e in episode.key_events] == sent(
+        "keydown q keyup q keydown o keyup o"
+    )
+
+
+@needs_display
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_orderly_end_in_mid_run_keeps_the_run(tmp_path, display, how):
+    path = tmp_path / "runs.h5"
+    recorder = Recorder(path, display, "--keys", "window")
+    recorder.wait_for_frames(10)
+    recorder.process.send_signal(how)
+    code, out, err = recorder.end()
+    assert (code, err) == (0, "") and "1 kept" in out
+    (episode,) = DatasetReader(path)
+    assert episode.truncated and episode.num_frames >= 10 and not journal_path(path).exists()
+
+
+@needs_display
+def test_commands_and_rewind_without_the_mouse(tmp_path, display):
+    path = tmp_path / "runs.h5"
+    recorder = Recorder(path, display, "--keys", "window", "--rewind", "0.3", "--episodes", "1")
+    recorder.wait_for_frames(20)
+    recorder.type("key Left sleep 0.1 key space sleep 0.1")  # back 9 frames, take over
+    recorder.wait_for_frames(25)
+    recorder.type("key space sleep 0.1 key r")  # pause, start over
+    recorder.wait_for_frames(40)
+    recorder.type("keydown q keydown o sleep 0.3 keyup q sleep 0.1 key Left sleep 0.1 key space sleep 0.3")
+    recorder.type("key Escape sleep 0.1 key Escape")
+    code, out, err = recorder.end()
+    assert (code, err) == (0, "") and "1 kept" in out
+    (episode,) = DatasetReader(path)
+    assert len(episode.rewinds) == 1 and "rewound" in episode.tags and episode.verified == "exact"
+
+
+@needs_display
+def test_killed_while_playing_then_started_again(tmp_path, display):
+    path = tmp_path / "runs.h5"
+    played = []
+    for number in range(3):
+        recorder = Recorder(path, display, "--keys", "window")
+        if number:
+            assert "recovered 1 run(s)" in recorder.process.stdout.readline()
+        played.append(random.Random(number).randint(3, 15))
+        recorder.wait_for_frames(played[-1])
+        recorder.process.kill()
+        recorder.end()
+    recorder = Recorder(path, display, "--keys", "window", "--recover", "no")
+    code, _, err = recorder.end()
+    assert code == 2 and "recover" in err and err.count("\n") == 1
+    recorder = Recorder(path, display, "--keys", "window")
+    assert "recovered 1 run(s)" in recorder.process.stdout.readline()
+    recorder.wait_for_frames(1)
+    recorder.process.send_signal(signal.SIGINT)
+    assert recorder.end()[0] == 0
+    episodes = list(DatasetReader(path))
+    assert [("recovered" in e.tags) for e in episodes] == [True, True, True, False]
+    assert all(e.num_frames >= frames for e, frames in zip(episodes, played, strict=False))
+
+
+@needs_display
+def test_practice_writes_nothing(tmp_path, display):
+    path = tmp_path / "runs.h5"
+    recorder = Recorder(path, display, "--practice", "--keys", "window")
+    give_up = time.monotonic() + PATIENCE
+    while time.monotonic() < give_up:
+        time.sleep(0.3)
+        recorder.type("key Escape")
+        if recorder.process.poll() is not None:
+            break
+    code, out, _ = recorder.end()
+    assert code == 0 and "nothing was recorded" in out and list(tmp_path.iterdir()) == []
+
+
+def refused(*arguments: str, display: str | None = None) -> str:
+    """What the command prints when it refuses: one line, exit code 2."""
+    command = [sys.executable, "-m", "qwop_recorder.cli", *arguments]
+    done = subprocess.run(command, env=environment(display), capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 2 and done.stdout == "", done
+    assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr, done.stderr
+    return done.stderr
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems always have a display")
+def test_no_display_is_one_line(tmp_path):
+    line = refused(str(tmp_path / "runs.h5"))
+    assert line.startswith("qwop-record: no display") and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "option", ["--episodes=0", "--max-knee-share=2", "--countdown=-1", "--rewind=0", f"--player={'x' * 65}"]
+)
+def test_bad_options_are_one_line(tmp_path, capsys, option):
+    assert main([str(tmp_path / "runs.h5"), option]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"qwop-record: {option.split('=')[0]}") and line.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_display
+def test_files_it_may_not_append_to_are_left_as_they_are(tmp_path, display):
+    foreign = tmp_path / "notes.h5"
+    foreign.write_bytes(b"\x89HDF\r\n\x1a\n" + b"x" * 500)
+    assert "notes.h5" in refused(str(foreign), display=display)
+    assert foreign.read_bytes() == b"\x89HDF\r\n\x1a\n" + b"x" * 500
+    assert "no such file" in refused(str(tmp_path / "missing" / "runs.h5"), display=display)
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.h5"]
