@@ -3,7 +3,7 @@
 namespace qwop {
 
 static Vec2 centre(const Aabb& box) {
-    return {(box.lower.x + box.upper.x) / 2, (box.lower.y + box.upper.y) / 2};
+    return {(box.lower.x + box.upper.x) * 0.5, (box.lower.y + box.upper.y) * 0.5};
 }
 
 static Aabb fatten(const Aabb& box, double x, double y) {

@@ -14,6 +14,16 @@ static PivotMass pivot_mass(double m_a, double m_b, double i_a, double i_b, Vec2
             0.0 + -i_a * a.x * a.y + -i_b * b.x * b.y, m_a + m_b + i_a * a.x * a.x + i_b * b.x * b.x};
 }
 
+double linear_slop_squared() {
+    static const double bound = [] {
+        double x = LINEAR_SLOP * LINEAR_SLOP;
+        while (std::sqrt(x) > LINEAR_SLOP) x = std::nextafter(x, 0.0);
+        while (std::sqrt(std::nextafter(x, 1.0)) <= LINEAR_SLOP) x = std::nextafter(x, 1.0);
+        return x;
+    }();
+    return bound;
+}
+
 JointSolver::JointSolver(int id, Joint* j, Body* bodies) : joint(j) {
     const JointConstants& c = JOINTS[id];
     const Model& m = qwop::model();
@@ -121,7 +131,7 @@ bool JointSolver::solve_position() {
     const Vec2 arm_b = rotate(b->fresh_rotation(), model->local_anchor_b);
     const double cx = b->position.x + arm_b.x - (a->position.x + arm_a.x);
     const double cy = b->position.y + arm_b.y - (a->position.y + arm_a.y);
-    const double position_error = std::sqrt(cx * cx + cy * cy);
+    const bool position_okay = cx * cx + cy * cy <= linear_slop_squared();
 
     const PivotMass k = pivot_mass(inv_mass_a, inv_mass_b, inv_i_a, inv_i_b, arm_a, arm_b);
     double det = k.xx * k.yy - k.xy * k.yx;
@@ -163,7 +173,7 @@ bool JointSolver::solve_position() {
         b->angle += inv_i_b * impulse;
     }
     a->rotation_stale = b->rotation_stale = true;
-    return position_error <= LINEAR_SLOP && angular_error <= ANGULAR_SLOP;
+    return position_okay && angular_error <= ANGULAR_SLOP;
 }
 
 }  // namespace qwop

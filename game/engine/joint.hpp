@@ -16,6 +16,9 @@ struct Joint {
     bool motor_enabled = false, limit_enabled = true;
 };
 
+// The greatest double whose square root is at most LINEAR_SLOP: comparing squares with it is exact.
+double linear_slop_squared();
+
 // Within one step: what the velocity and position passes share.
 struct JointSolver {
     Joint* joint;

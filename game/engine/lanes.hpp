@@ -27,6 +27,7 @@ class Engine final : public Simulator {
   public:
     Engine(Block<V>* blocks, int num_envs, bool stop_at_end) : blocks_(blocks), num_envs_(num_envs), stop_at_end_(stop_at_end) {
         for (int i = 0; i < block_count() * W; ++i) set_game(i, Game::canonical());
+        for (int i = 0; i < JOINTS_COUNT; ++i) joints_[i].set_constants(JOINT_ORDER[i]);
         for (int part = 0; part < PARTS; ++part)
             for (int floor = 0; floor < FLOOR_COUNT; ++floor) floor_is_a_[part][floor] = floor_is_a(part, floor);
     }
@@ -37,6 +38,7 @@ class Engine final : public Simulator {
     const Game& game(int env) override {
         Block<V>& b = blocks_[env / W];
         if (b.here[env % W]) b.give_back(env % W);
+        b.replay_moves(env % W);
         return b.games[env % W];
     }
 
@@ -45,6 +47,7 @@ class Engine final : public Simulator {
         const int lane = env % W;
         b.games[lane] = game;
         b.here[lane] = false;
+        b.move_count[lane] = 0;
         b.settled[lane] = !has_hurdle_contacts(game.world);
     }
 
@@ -78,6 +81,7 @@ class Engine final : public Simulator {
     int num_envs_;
     bool stop_at_end_;
     bool floor_is_a_[PARTS][FLOOR_COUNT];
+    JointLanes<V> joints_[JOINTS_COUNT];  // of the block at hand
 
     int block_count() const { return (num_envs_ + W - 1) / W; }
 
@@ -95,6 +99,7 @@ class Engine final : public Simulator {
                 b.take(lane);
                 running |= 1u << lane;
             } else {
+                b.replay_moves(lane);
                 b.settled[lane] = update_watching_hurdle(game, keys[lane]);
             }
         }
@@ -102,12 +107,11 @@ class Engine final : public Simulator {
     }
 
     void frame(Block<V>& b, const uint8_t* keys, unsigned running) {
-        JointLanes<V> joints[JOINTS_COUNT];
         ContactLanes<V> contacts[MAX_CONTACTS];
 
         b.score_time += FRAME_SECONDS;
         b.head_torque += HEAD_TORQUE * (b.angle[HEAD - FIRST_PART] + HEAD_TORQUE_ANGLE);
-        hold_keys(b, keys, joints);
+        hold_keys(b, keys);
         update_contacts(b, running);
 
         for (int p = 0; p < PARTS; ++p) b.vy[p] += TIME_STEP * GRAVITY_Y;
@@ -116,25 +120,25 @@ class Engine final : public Simulator {
         const int contact_count = gather_contacts(b, running, contacts);
         for (int i = 0; i < contact_count; ++i) contacts[i].prepare(b);
         for (int i = 0; i < contact_count; ++i) contacts[i].warm_start(b);
-        for (JointLanes<V>& joint : joints) {
+        for (JointLanes<V>& joint : joints_) {
             joint.prepare(b);
             joint.warm_start(b);
         }
         for (int iteration = 0; iteration < VELOCITY_ITERATIONS; ++iteration) {
-            for (JointLanes<V>& joint : joints) joint.solve_velocity(b);
+            for (JointLanes<V>& joint : joints_) joint.solve_velocity(b);
             for (int i = 0; i < contact_count; ++i) contacts[i].solve_velocity(b);
         }
         for (int i = 0; i < contact_count; ++i) contacts[i].store_impulses(b);
 
         V before_x[PARTS], before_y[PARTS];
         integrate_positions(b, before_x, before_y);
-        solve_positions(b, joints, contacts, contact_count, running);
+        solve_positions(b, contacts, contact_count, running);
         count_rest(b);
         move_leaves(b, before_x, before_y, running);
         finish_frame(b, running);
     }
 
-    void hold_keys(Block<V>& b, const uint8_t* keys, JointLanes<V>* joints) {
+    void hold_keys(Block<V>& b, const uint8_t* keys) {
         V thighs, calves;
         for (int lane = 0; lane < W; ++lane) {
             thighs[lane] = keys[lane] & KEY_Q ? 1 : keys[lane] & KEY_W ? -1 : 0;
@@ -149,28 +153,9 @@ class Engine final : public Simulator {
         limit(b.right_hip_lower, HIP_LIMITS_O.right_lower, HIP_LIMITS_P.right_lower);
         limit(b.right_hip_upper, HIP_LIMITS_O.right_upper, HIP_LIMITS_P.right_upper);
 
-        const Model& m = model();
         for (int i = 0; i < JOINTS_COUNT; ++i) {
-            const JointId id = JOINT_ORDER[i];
-            const JointConstants& c = JOINTS[id];
-            JointLanes<V>& joint = joints[i];
-            joint.joint = id - FIRST_JOINT;
-            joint.a = c.body_a - FIRST_PART;
-            joint.b = c.body_b - FIRST_PART;
-            joint.motor = c.motor_at_start;
-            joint.inv_mass_a = m.bodies[c.body_a].inv_mass;
-            joint.inv_mass_b = m.bodies[c.body_b].inv_mass;
-            joint.inv_i_a = m.bodies[c.body_a].inv_inertia;
-            joint.inv_i_b = m.bodies[c.body_b].inv_inertia;
-            joint.motor_mass = 1 / (joint.inv_i_a + joint.inv_i_b);
-            joint.max_motor_torque = c.max_motor_torque;
-            joint.reference_angle = c.reference_angle;
-            joint.anchor_a = m.joints[id].local_anchor_a;
-            joint.anchor_b = m.joints[id].local_anchor_b;
-            joint.lower_angle = splat<V>(c.lower_angle);
-            joint.upper_angle = splat<V>(c.upper_angle);
-            joint.motor_speed = V{};
-            switch (id) {
+            JointLanes<V>& joint = joints_[i];
+            switch (JOINT_ORDER[i]) {
                 case RIGHT_HIP:
                     joint.motor_speed = thighs * HIP_SPEED;
                     joint.lower_angle = b.right_hip_lower;
@@ -362,7 +347,7 @@ class Engine final : public Simulator {
         }
     }
 
-    void solve_positions(Block<V>& b, JointLanes<V>* joints, ContactLanes<V>* contacts, int contact_count, unsigned running) {
+    void solve_positions(Block<V>& b, ContactLanes<V>* contacts, int contact_count, unsigned running) {
         bool stale[PARTS];
         for (bool& part : stale) part = true;
         const auto fresh = [&](int p) {
@@ -379,8 +364,7 @@ class Engine final : public Simulator {
                 stale[p] = true;
             }
             I okay = min_separation > -1.5 * LINEAR_SLOP;
-            for (int i = 0; i < JOINTS_COUNT; ++i) {
-                JointLanes<V>& joint = joints[i];
+            for (JointLanes<V>& joint : joints_) {
                 const Turn<V> turn_a = fresh(joint.a), turn_b = fresh(joint.b);
                 okay &= joint.solve_position(b, turn_a, turn_b, live);
                 stale[joint.a] = stale[joint.b] = true;

@@ -81,8 +81,8 @@ struct Block {
     Game games[W];
 
     void take(int lane);         // games[lane] -> vectors
-    void give_back(int lane);    // vectors -> games[lane]
-    void replay_moves(int lane);
+    void give_back(int lane);    // vectors -> games[lane], all but the tree
+    void replay_moves(int lane); // brings the tree up to date
 };
 
 // Whether A of the contact is the floor: the smaller tree node. A leaf keeps its node, so this is the same in
@@ -128,6 +128,7 @@ static inline Manifold manifold_of(const ManifoldLanes<V>& from, int lane, bool 
 
 template <class V>
 void Block<V>::take(int lane) {
+    replay_moves(lane);
     Game& game = games[lane];
     World& world = game.world;
     for (int p = 0; p < PARTS; ++p) {
@@ -195,7 +196,6 @@ void Block<V>::take(int lane) {
     score_time[lane] = game.score_time;
     score[lane] = game.score;
     camera_x[lane] = game.camera_x;
-    move_count[lane] = 0;
     here[lane] = true;
     leaving &= ~(1u << lane);
 }
@@ -204,7 +204,6 @@ template <class V>
 void Block<V>::give_back(int lane) {
     Game& game = games[lane];
     World& world = game.world;
-    replay_moves(lane);
     for (int p = 0; p < PARTS; ++p) {
         Body& body = world.bodies[FIRST_PART + p];
         body.position = body.previous_position = {x[p][lane], y[p][lane]};

@@ -12,15 +12,18 @@ constexpr int64_t AT_UPPER = static_cast<int64_t>(LimitState::at_upper);
 template <class V>
 struct JointLanes {
     using I = Mask<V>;
+    // Constants of the joint.
     int joint;                       // 0 = NECK
     int a, b;                        // parts
     bool motor;
-    double inv_mass_a, inv_mass_b, inv_i_a, inv_i_b, motor_mass, max_motor_torque, reference_angle;
+    double inv_mass_a, inv_mass_b, inv_i_a, inv_i_b, motor_mass, max_motor_torque, reference_angle, slop_squared;
     Vec2 anchor_a, anchor_b;
+    // This frame's.
     V lower_angle, upper_angle, motor_speed;
     V r_ax, r_ay, r_bx, r_by, pivot_xx, pivot_xy, pivot_yx, pivot_yy, limit_position_impulse;
     I at_lower, at_upper;
 
+    void set_constants(JointId id);
     void prepare(Block<V>& s);
     void warm_start(Block<V>& s);
     void solve_velocity(Block<V>& s);
@@ -36,6 +39,29 @@ struct JointLanes {
                 inv_mass + inv_i_a * ax * ax + inv_i_b * bx * bx};
     }
 };
+
+template <class V>
+void JointLanes<V>::set_constants(JointId id) {
+    const Model& m = model();
+    const JointConstants& c = JOINTS[id];
+    joint = id - FIRST_JOINT;
+    a = c.body_a - FIRST_PART;
+    b = c.body_b - FIRST_PART;
+    motor = c.motor_at_start;
+    inv_mass_a = m.bodies[c.body_a].inv_mass;
+    inv_mass_b = m.bodies[c.body_b].inv_mass;
+    inv_i_a = m.bodies[c.body_a].inv_inertia;
+    inv_i_b = m.bodies[c.body_b].inv_inertia;
+    motor_mass = 1 / (inv_i_a + inv_i_b);
+    max_motor_torque = c.max_motor_torque;
+    reference_angle = c.reference_angle;
+    slop_squared = linear_slop_squared();
+    anchor_a = m.joints[id].local_anchor_a;
+    anchor_b = m.joints[id].local_anchor_b;
+    lower_angle = splat<V>(c.lower_angle);
+    upper_angle = splat<V>(c.upper_angle);
+    motor_speed = V{};
+}
 
 template <class V>
 void JointLanes<V>::prepare(Block<V>& s) {
@@ -120,7 +146,7 @@ Mask<V> JointLanes<V>::solve_position(Block<V>& s, Turn<V> turn_a, Turn<V> turn_
     const Pair<V> arm_b = rotated<V>(turn_b, splat<V>(anchor_b.x), splat<V>(anchor_b.y));
     const V cx = s.x[b] + arm_b.x - (s.x[a] + arm_a.x);
     const V cy = s.y[b] + arm_b.y - (s.y[a] + arm_a.y);
-    const V position_error = square_root<V>(cx * cx + cy * cy);
+    const I position_okay = cx * cx + cy * cy <= slop_squared;
 
     const PivotMass k = pivot_mass(arm_a.x, arm_a.y, arm_b.x, arm_b.y);
     const V det = 1.0 / (k.xx * k.yy - k.xy * k.xy);
@@ -153,7 +179,7 @@ Mask<V> JointLanes<V>::solve_position(Block<V>& s, Turn<V> turn_a, Turn<V> turn_
     }
     s.angle[a] = select<V>(live, angle_a, s.angle[a]);
     s.angle[b] = select<V>(live, angle_b, s.angle[b]);
-    return (position_error <= LINEAR_SLOP) & (angular_error <= ANGULAR_SLOP);
+    return position_okay & (angular_error <= ANGULAR_SLOP);
 }
 
 }  // namespace lanes
