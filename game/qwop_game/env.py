@@ -1,11 +1,15 @@
 """One game as a Gymnasium environment: "qwop_game/QWOP-v0"."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
 
 from .games import Games
+
+if TYPE_CHECKING:  # pygame is loaded with the first picture only
+    from .render import Renderer
+    from .window import Window
 
 
 class QWOPEnv(gymnasium.Env[np.ndarray, np.int64]):
@@ -29,7 +33,8 @@ class QWOPEnv(gymnasium.Env[np.ndarray, np.int64]):
     info: time (scoreTime, s), distance (m), is_success, fallen, keys (mask held in the step), hip_mode (that
     holds now), frame (of the episode), raw_observation (float32 [60]).
 
-    Raises ValueError for an option out of range, TypeError for an unknown one.
+    Raises ValueError for an option out of range, TypeError for an unknown one; with "human", `reset` raises
+    `window.DisplayError` where there is no display.
     """
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 30}
@@ -49,7 +54,8 @@ class QWOPEnv(gymnasium.Env[np.ndarray, np.int64]):
         self.games = Games(1, frame_skip, action_set, observation, max_frames, engine)
         self.action_space = self.games.action_space
         self.observation_space = self.games.observation_space
-        self._window = None
+        self._renderer: Renderer | None = None
+        self._window: Window | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -77,9 +83,9 @@ class QWOPEnv(gymnasium.Env[np.ndarray, np.int64]):
         if self.render_mode == "rgb_array":
             from .render import Renderer
 
-            if self._window is None:
-                self._window = Renderer()
-            return self._window.rgb_array(self._scene())
+            if self._renderer is None:
+                self._renderer = Renderer()
+            return self._renderer.rgb_array(*self.games.scene(0))
         if self.render_mode is None:
             gymnasium.logger.warn(
                 "render() needs a render_mode: make the environment with 'rgb_array' or 'human'"
@@ -90,8 +96,14 @@ class QWOPEnv(gymnasium.Env[np.ndarray, np.int64]):
         """Close the window and free the game."""
         if self._window is not None:
             self._window.close()
-            self._window = None
         self.games.simulator.close()
+
+    def _show(self) -> None:
+        from .window import Window
+
+        if self._window is None:
+            self._window = Window()
+        self._window.show(*self.games.scene(0))
 
     def _info(self) -> dict[str, Any]:
         facts = self.games.facts()

@@ -6,6 +6,7 @@ of each episode, and qwop-gym's rules: when a run is over, when it is a success,
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from gymnasium import spaces
@@ -14,6 +15,9 @@ from .encoder import FEATURE_SIZE, encode
 from .keys import HIP_AS_CREATED, action_masks, next_hip_modes
 from .observation import FRAME_SECONDS, OBSERVATION_SIZE, normalise
 from .simulator import FLAG_FALLEN, FLAG_GAME_ENDED, Simulator
+
+if TYPE_CHECKING:  # pygame is loaded with the first picture only
+    from .render import Dials, HurdlePose
 
 OBSERVATIONS = ("qwop_gym", "features")
 
@@ -127,6 +131,7 @@ class Games:
         """
         simulator = self.simulator
         before = simulator.time.copy()
+        self.keys = keys.copy()
         if after_frame is None:
             simulator.step(keys, self.frame_skip)
         else:
@@ -135,7 +140,6 @@ class Games:
                 after_frame()
         # The clock stops with the run, in the frame that ends it.
         self.frame += np.rint((simulator.time - before) / FRAME_SECONDS).astype(np.int64)
-        self.keys = keys.copy()
         self.hip_mode = next_hip_modes(self.hip_mode, keys)
 
         distance = simulator.distance
@@ -168,6 +172,18 @@ class Games:
             "frame": self.frame.copy(),
             "raw_observation": simulator.raw_observation.copy(),
         }
+
+    def scene(self, game: int) -> "tuple[np.ndarray, Dials, HurdlePose]":
+        """What `Renderer.draw` needs for the picture of one game."""
+        from .render import Dials, hurdle_pose
+
+        simulator = self.simulator
+        dials = Dials(
+            keys=int(self.keys[game]),
+            seconds=float(simulator.time[game]),
+            metres=float(simulator.distance[game]),
+        )
+        return simulator.raw_observation[game], dials, hurdle_pose(simulator.state[game])
 
     def get_state(self) -> dict[str, np.ndarray]:
         """All that `set_state` needs to go on bit for bit from here, as arrays [num_envs, ...]."""

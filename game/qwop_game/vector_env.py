@@ -1,12 +1,15 @@
 """Many games as one Gymnasium vector environment: all are stepped by one call into the engine."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium.vector import VectorEnv
 
 from .games import Games, StartStates
+
+if TYPE_CHECKING:  # pygame is loaded with the first picture only
+    from .render import Renderer
 
 
 class QWOPVectorEnv(VectorEnv):
@@ -24,7 +27,7 @@ class QWOPVectorEnv(VectorEnv):
 
     start_states: called with bool [N], the games about to start an episode, in `reset` as well as after an
         episode's end; what it returns says which of them start elsewhere than at the canonical start. None,
-        or a result of None: nowhere. It may be exchanged at any time. Frames count from where an episode starts.
+        or a result of None: nowhere. It may be exchanged at any time. Frames count from an episode's start.
     max_episode_steps: for gymnasium.make_vec; the same as max_frames = max_episode_steps * frame_skip.
     render_mode: None or "rgb_array".
 
@@ -60,7 +63,7 @@ class QWOPVectorEnv(VectorEnv):
         self.start_states = start_states
         self._all = np.ones(num_envs, bool)
         self._keys = np.zeros(num_envs, np.uint8)
-        self._renderer = None
+        self._renderer: Renderer | None = None
 
     @property
     def action_masks(self) -> np.ndarray:
@@ -144,7 +147,7 @@ class QWOPVectorEnv(VectorEnv):
 
         if self._renderer is None:
             self._renderer = Renderer()
-        return ()
+        return tuple(self._renderer.rgb_array(*self.games.scene(i)) for i in range(self.num_envs))
 
     def call_async(self, name: str, *args: Any, **kwargs: Any) -> None:
         """Only for `call("render")`, which recorders use, and attributes that all games share."""

@@ -1,0 +1,684 @@
+"""Pictures of the game, drawn here from raw observations: runners, track, hurdle, sand, stadium and dials.
+
+Nothing needs a display: a Renderer draws on any pygame surface. Lengths below are world units unless they are
+named otherwise; the picture shows VIEW_HEIGHT units from top to bottom at any size.
+"""
+
+import os
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil, cos, floor, hypot, sin
+
+os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+
+import numpy as np
+import pygame
+
+from .body import BOXES, HURDLE_BASE, HURDLE_TOP, JOINTS, Box
+from .keys import KEY_NAMES
+from .observation import PART_INDEX, SAND_X, STATE_FIELDS, STATE_PARTS, TRACK_Y, UNITS_PER_METRE
+
+SIZE = (640, 400)  # px
+VIEW_HEIGHT = 23.0
+GROUND = 18.4  # from the picture's top to the line that feet touch
+CAMERA_AHEAD = 3.0  # the camera looks this far ahead of the runner
+_REACH = 3.0  # no part is drawn farther than this from its centre
+SMOOTHING = 3  # runners are drawn this many times larger and scaled down, for smooth edges
+
+Colour = tuple[int, int, int]
+Point = tuple[float, float]
+# x, y, angle of the hurdle's base and top
+HurdlePose = tuple[tuple[float, float, float], tuple[float, float, float]]
+
+STANDING_HURDLE: HurdlePose = (
+    (HURDLE_BASE.x, HURDLE_BASE.y, HURDLE_BASE.angle),
+    (HURDLE_TOP.x, HURDLE_TOP.y, HURDLE_TOP.angle),
+)
+
+# Far (left) limbs are darker than near (right) ones, and each side has shoes of its own.
+OUTLINE: Colour = (38, 30, 44)
+SKIN, SKIN_FAR = (236, 178, 134), (190, 132, 100)
+HAIR: Colour = (70, 42, 34)
+SHORTS, SHORTS_FAR = (44, 62, 110), (32, 44, 82)
+SHOE_RIGHT, SHOE_LEFT = (240, 92, 52), (58, 150, 214)
+SOCK, SOCK_FAR = (250, 250, 250), (206, 210, 222)
+SHIRTS: tuple[Colour, ...] = ((226, 60, 66), (60, 140, 220), (252, 186, 50), (86, 176, 98), (160, 96, 200))
+
+INK, PAPER, KEY_UP, KEY_DOWN = (24, 28, 40), (250, 250, 246), (52, 60, 78), (255, 190, 60)
+
+
+@dataclass(frozen=True)
+class Runner:
+    """One runner of a picture."""
+
+    raw: np.ndarray
+    """Raw observation, [60]."""
+    label: str = ""
+    """Shown above the head."""
+    shirt: Colour = SHIRTS[0]
+    opacity: int = 255
+    """0 to 255; less than 255 makes a ghost."""
+
+
+@dataclass(frozen=True)
+class Dials:
+    """What is written over the picture; what is None is left out."""
+
+    keys: int | None = None
+    """Key mask held."""
+    seconds: float | None = None
+    """scoreTime."""
+    metres: float | None = None
+    """Distance, shown with one decimal."""
+
+
+def hurdle_pose(state: np.ndarray) -> HurdlePose:
+    """Where a state's hurdle is, from one row of `Simulator.state`, float64 [92]."""
+    width = len(STATE_FIELDS)
+    base, top = (width * STATE_PARTS.index(part) for part in ("hurdleBase", "hurdleTop"))
+    return tuple(map(float, state[base : base + 3])), tuple(map(float, state[top : top + 3]))  # pyright: ignore
+
+
+def ghost_race(raws: Sequence[np.ndarray], labels: Sequence[str], opacity: int = 120) -> list[Runner]:
+    """Runners in shirts of different colours: the first one solid, the others as ghosts behind it."""
+    runners = [
+        Runner(raw, label, SHIRTS[i % len(SHIRTS)], opacity)
+        for i, (raw, label) in enumerate(zip(raws, labels, strict=True))
+    ]
+    return [replace(runners[0], opacity=255), *runners[1:]]
+
+
+class Renderer:
+    """Draws pictures of one size; the backdrop is painted once, when it is made.
+
+    width, height: px.
+    """
+
+    def __init__(self, width: int = SIZE[0], height: int = SIZE[1]) -> None:
+        if width < 64 or height < 64:
+            raise ValueError(f"a picture of {width} x {height} px is too small: 64 x 64 is the least")
+        pygame.font.init()
+        self.width, self.height = int(width), int(height)
+        self.scale = self.height / VIEW_HEIGHT  # px per unit
+        self._ground = round(GROUND * self.scale)
+        self._sky = _paint_sky(self.width, self._ground)
+        self._stand = _paint_stand(self.scale)
+        self._boards = _paint_boards(self.scale)
+        self._surface = pygame.Surface((self.width, self.height))
+        self._texts: dict[tuple[str, int, Colour], pygame.Surface] = {}
+        self._fonts: dict[int, pygame.font.Font] = {}
+
+    def rgb_array(
+        self,
+        runners: Sequence[Runner] | np.ndarray,
+        dials: Dials | None = None,
+        hurdle: HurdlePose = STANDING_HURDLE,
+        camera_x: float | None = None,
+    ) -> np.ndarray:
+        """The picture that `draw` makes, a new uint8 [height, width, 3]."""
+        self.draw(self._surface, runners, dials, hurdle, camera_x)
+        pixels = np.frombuffer(pygame.image.tobytes(self._surface, "RGB"), np.uint8)
+        return pixels.reshape(self.height, self.width, 3).copy()
+
+    def draw(
+        self,
+        surface: pygame.Surface,
+        runners: Sequence[Runner] | np.ndarray,
+        dials: Dials | None = None,
+        hurdle: HurdlePose = STANDING_HURDLE,
+        camera_x: float | None = None,
+    ) -> None:
+        """Draw on the surface's top left [width, height] px.
+
+        runners: the first one is drawn over the others; or the raw observation, [60], of one.
+        dials: None: no writing at all.
+        hurdle: see `hurdle_pose`; the 60 numbers do not tell where it is.
+        camera_x: the x to look at; None: the first runner's torso.
+        """
+        if isinstance(runners, np.ndarray):
+            runners = [Runner(runners)]
+        if camera_x is None:
+            camera_x = float(runners[0].raw[0])
+        camera_x += CAMERA_AHEAD
+        surface.blit(self._sky, (0, 0))
+        self._scroll(surface, self._stand, camera_x, 0.12, -3.6)
+        self._scroll(surface, self._boards, camera_x, 0.55, -1.7)
+        self._draw_track(surface, camera_x)
+        self._draw_hurdle(surface, camera_x, hurdle)
+        for runner in reversed(runners):
+            self._draw_runner(surface, camera_x, runner)
+        for runner in runners:
+            self._draw_label(surface, camera_x, runner)
+        if dials is not None:
+            self._draw_dials(surface, dials)
+
+    # -- the stadium -----------------------------------------------------------------------------------
+
+    def _at(self, camera_x: float, x: float, y: float) -> Point:
+        """World -> px, in the plane of the runners."""
+        return self.width / 2 + (x - camera_x) * self.scale, self._ground + (y - TRACK_Y) * self.scale
+
+    def _on_track(self, camera_x: float, x: float, depth: float) -> Point:
+        """px of a point on the track, `depth` units nearer than the runners' line: lower, and wider apart."""
+        return (
+            self.width / 2 + (x - camera_x) * self.scale * (1 + 0.075 * depth),
+            self._ground + depth * self.scale,
+        )
+
+    def _scroll(
+        self, surface: pygame.Surface, tile: pygame.Surface, camera_x: float, rate: float, bottom: float
+    ) -> None:
+        """Repeat a tile across the picture, moving at `rate` of the track, `bottom` units below its line."""
+        top = self._ground + round(bottom * self.scale) - tile.get_height()
+        left = -round(camera_x * self.scale * rate) % tile.get_width() - tile.get_width()
+        while left < self.width:
+            surface.blit(tile, (left, top))
+            left += tile.get_width()
+
+    def _draw_track(self, surface: pygame.Surface, camera_x: float) -> None:
+        far, near = -1.15, VIEW_HEIGHT - GROUND
+        scale = self.scale
+        pygame.draw.rect(
+            surface, (118, 176, 84), (0, self._ground - round(1.9 * scale), self.width, round(0.8 * scale))
+        )
+        top = self._ground + round(far * scale)
+        pygame.draw.rect(surface, (200, 86, 62), (0, top, self.width, self.height - top))
+        half_view = self.width / 2 / scale + 4
+        first, last = camera_x - half_view * 1.1, camera_x + half_view * 1.1
+
+        # lanes: every second one a shade darker, lines between them
+        edges = [far, -0.62, 0.55, 2.1, near + 0.1]
+        for i, (upper, lower) in enumerate(zip(edges, edges[1:], strict=False)):
+            if i % 2:
+                y = self._ground + round(upper * scale)
+                pygame.draw.rect(
+                    surface, (190, 78, 56), (0, y, self.width, round((lower - upper) * scale) + 1)
+                )
+
+        if last > SAND_X:
+            corners = [(SAND_X, far), (last + 20, far), (last + 20, near + 0.1), (SAND_X, near + 0.1)]
+            pygame.draw.polygon(
+                surface, (226, 196, 132), [self._on_track(camera_x, x, d) for x, d in corners]
+            )
+            self._draw_sand_grains(surface, camera_x, max(first, SAND_X), last, near)
+
+        for depth in edges[:-1]:
+            stop = self._on_track(camera_x, SAND_X, depth)[0] if last > SAND_X else self.width
+            y = self._ground + round(depth * scale)
+            if stop > 0:
+                thick = max(1, round((0.07 + 0.02 * depth) * scale))
+                pygame.draw.rect(surface, (244, 226, 214), (0, y, min(self.width, round(stop)), thick))
+
+        for metre in range(floor(first / UNITS_PER_METRE), ceil(last / UNITS_PER_METRE) + 1):
+            x = metre * UNITS_PER_METRE
+            if 0 <= metre < 100 and metre % 10:
+                self._stripe(surface, camera_x, x, 0.08, 0.55, 0.85, (236, 196, 178))
+            elif 0 <= metre <= 100:
+                self._stripe(surface, camera_x, x, 0.16, far, near + 0.1, (250, 240, 232))
+                if metre < 100:
+                    self._painted_number(surface, camera_x, x, str(metre))
+
+    def _stripe(
+        self,
+        surface: pygame.Surface,
+        camera_x: float,
+        x: float,
+        half_width: float,
+        far: float,
+        near: float,
+        colour: Colour,
+    ) -> None:
+        corners = [
+            (x - half_width, far),
+            (x + half_width, far),
+            (x + half_width, near),
+            (x - half_width, near),
+        ]
+        pygame.draw.polygon(surface, colour, [self._on_track(camera_x, a, depth) for a, depth in corners])
+
+    def _painted_number(self, surface: pygame.Surface, camera_x: float, x: float, text: str) -> None:
+        label = self._text(text, 1.5, (250, 240, 232))
+        flat = pygame.transform.smoothscale(label, (label.get_width(), max(1, label.get_height() * 3 // 4)))
+        left, top = self._on_track(camera_x, x + 0.35, 0.85)
+        surface.blit(flat, (round(left), round(top)))
+
+    def _draw_sand_grains(
+        self, surface: pygame.Surface, camera_x: float, first: float, last: float, near: float
+    ) -> None:
+        size = max(1, round(0.1 * self.scale))
+        for column in range(floor(first), ceil(last)):
+            chance = random.Random(column)
+            for _ in range(5):
+                x, y = self._on_track(camera_x, column + chance.random(), chance.uniform(-1.0, near))
+                shade = (206, 172, 106) if chance.random() < 0.6 else (242, 220, 164)
+                if column + 0.0 >= SAND_X:
+                    pygame.draw.rect(surface, shade, (round(x), round(y), 2 * size, size))
+
+    def _draw_hurdle(self, surface: pygame.Surface, camera_x: float, pose: HurdlePose) -> None:
+        if abs(pose[1][0] - camera_x) * self.scale > self.width:
+            return
+        base, top = pose
+        self._shadow(surface, camera_x, base[0], 2.6)
+        self._box(surface, camera_x, HURDLE_BASE, base, (70, 76, 92))
+        self._box(surface, camera_x, HURDLE_TOP, top, (246, 246, 242))
+        # red bands across the upright board
+        for low, high in ((-3.65, -2.4), (-1.0, 0.25), (1.65, 2.9)):
+            corners = [
+                (-HURDLE_TOP.half_width, low),
+                (HURDLE_TOP.half_width, low),
+                (HURDLE_TOP.half_width, high),
+                (-HURDLE_TOP.half_width, high),
+            ]
+            pygame.draw.polygon(surface, (220, 54, 60), [self._turned(camera_x, top, p) for p in corners])
+        outline = [(x * HURDLE_TOP.half_width, y * HURDLE_TOP.half_height) for x, y in _CORNERS]
+        pygame.draw.aalines(surface, OUTLINE, True, [self._turned(camera_x, top, p) for p in outline])
+
+    def _turned(self, camera_x: float, pose: tuple[float, float, float], local: Point) -> Point:
+        x, y, angle = pose
+        c, s = cos(angle), sin(angle)
+        return self._at(camera_x, x + c * local[0] - s * local[1], y + s * local[0] + c * local[1])
+
+    def _box(
+        self,
+        surface: pygame.Surface,
+        camera_x: float,
+        box: Box,
+        pose: tuple[float, float, float],
+        colour: Colour,
+    ) -> None:
+        corners = [(x * box.half_width, y * box.half_height) for x, y in _CORNERS]
+        points = [self._turned(camera_x, pose, corner) for corner in corners]
+        pygame.draw.polygon(surface, colour, points)
+        pygame.draw.aalines(surface, OUTLINE, True, points)
+
+    def _shadow(self, surface: pygame.Surface, camera_x: float, x: float, half_width: float) -> None:
+        width, height = round(2 * half_width * self.scale), max(2, round(0.6 * self.scale))
+        shade = pygame.Surface((width, height), pygame.SRCALPHA)
+        pygame.draw.ellipse(shade, (60, 16, 16, 80), shade.get_rect())
+        left, top = self._at(camera_x, x - half_width, TRACK_Y - 0.22)
+        surface.blit(shade, (round(left), round(top)))
+
+    # -- a runner --------------------------------------------------------------------------------------
+
+    def _draw_runner(self, surface: pygame.Surface, camera_x: float, runner: Runner) -> None:
+        parts = np.asarray(runner.raw, dtype=np.float64).reshape(-1, 5)
+        torso_x = float(parts[0, 0])
+        if abs(torso_x - camera_x) * self.scale > self.width:
+            return
+        if runner.opacity == 255:
+            for foot in ("leftFoot", "rightFoot"):
+                x, y = parts[PART_INDEX[foot], :2]
+                spread = 1.9 - 0.12 * max(0.0, min(8.0, TRACK_Y - float(y)))
+                self._shadow(surface, camera_x, float(x), spread)
+        # The sprite holds all parts; its corner is at a whole px, so that the runner does not tremble.
+        low, high = parts[:, :2].min(axis=0) - _REACH, parts[:, :2].max(axis=0) + _REACH
+        left, top = map(floor, self._at(camera_x, *low))
+        right, bottom = map(ceil, self._at(camera_x, *high))
+        width, height = right - left, bottom - top
+        sprite = pygame.Surface((width * SMOOTHING, height * SMOOTHING), pygame.SRCALPHA)
+        origin_x, origin_y = self._at(camera_x, 0, 0)
+        origin = (origin_x - left) * SMOOTHING, (origin_y - top) * SMOOTHING
+        figure = _Figure(sprite, parts, self.scale * SMOOTHING, origin)
+        figure.draw(runner.shirt)
+        picture = pygame.transform.smoothscale(sprite, (width, height))
+        if runner.opacity < 255:
+            picture.set_alpha(runner.opacity)
+        surface.blit(picture, (left, top))
+
+    def _draw_label(self, surface: pygame.Surface, camera_x: float, runner: Runner) -> None:
+        if not runner.label:
+            return
+        text = self._text(runner.label, 0.95, PAPER)
+        head = 5 * PART_INDEX["head"]
+        x, y = self._at(camera_x, float(runner.raw[head]), float(runner.raw[head + 1]) - 2.3)
+        box = text.get_rect(center=(round(x), round(y))).inflate(
+            round(0.7 * self.scale), round(0.3 * self.scale)
+        )
+        box.clamp_ip(surface.get_rect())
+        pill = pygame.Surface(box.size, pygame.SRCALPHA)
+        pygame.draw.rect(pill, (*runner.shirt, 225), pill.get_rect(), border_radius=box.height // 2)
+        surface.blit(pill, box)
+        surface.blit(text, text.get_rect(center=box.center))
+
+    # -- the dials -------------------------------------------------------------------------------------
+
+    def _draw_dials(self, surface: pygame.Surface, dials: Dials) -> None:
+        margin = round(0.55 * self.scale)
+        if dials.metres is not None:
+            self._plate(surface, f"{dials.metres:.1f} m", (margin, margin), "topleft")
+            self._progress(surface, dials.metres)
+        if dials.seconds is not None:
+            self._plate(surface, f"{dials.seconds:.1f} s", (self.width - margin, margin), "topright")
+        if dials.keys is not None:
+            size = round(2.3 * self.scale)
+            step = size + round(0.35 * self.scale)
+            top = self.height - margin - size
+            lefts = (margin, margin + step, self.width - margin - size - step, self.width - margin - size)
+            for bit, (name, left) in enumerate(zip(KEY_NAMES, lefts, strict=True)):
+                self._keycap(surface, name, pygame.Rect(left, top, size, size), bool(dials.keys >> bit & 1))
+
+    def _plate(self, surface: pygame.Surface, text: str, at: tuple[int, int], anchor: str) -> None:
+        label = self._text(text, 1.9, PAPER)
+        box = label.get_rect().inflate(round(1.1 * self.scale), round(0.5 * self.scale))
+        setattr(box, anchor, at)
+        plate = pygame.Surface(box.size, pygame.SRCALPHA)
+        pygame.draw.rect(plate, (*INK, 190), plate.get_rect(), border_radius=round(0.5 * self.scale))
+        surface.blit(plate, box)
+        surface.blit(label, label.get_rect(center=box.center))
+
+    def _progress(self, surface: pygame.Surface, metres: float) -> None:
+        """The whole track as a bar between the keys, with hurdle and runner on it."""
+        left, right = round(0.3 * self.width), round(0.7 * self.width)
+        y, thick = self.height - round(1.55 * self.scale), max(3, round(0.28 * self.scale))
+        here = left + (right - left) * min(max(metres, 0.0), 100.0) / 100
+        bar = pygame.Rect(left, y - thick // 2, right - left, thick)
+        pygame.draw.rect(surface, INK, bar.inflate(4, 4), border_radius=thick)
+        pygame.draw.rect(surface, (214, 218, 226), bar, border_radius=thick)
+        done = pygame.Rect(left, bar.top, round(here) - left, thick)
+        pygame.draw.rect(surface, SHIRTS[0], done, border_radius=thick)
+        middle = (left + right) // 2
+        pygame.draw.rect(surface, INK, (middle - 1, y - round(0.55 * self.scale), 3, round(1.1 * self.scale)))
+        radius = round(0.45 * self.scale)
+        pygame.draw.circle(surface, INK, (here, y), radius + 2)
+        pygame.draw.circle(surface, PAPER, (here, y), radius)
+
+    def _keycap(self, surface: pygame.Surface, name: str, rect: pygame.Rect, held: bool) -> None:
+        radius, drop = round(0.45 * self.scale), max(2, round(0.22 * self.scale))
+        pygame.draw.rect(surface, INK, rect.move(0, drop), border_radius=radius)
+        face = rect.move(0, drop - 1) if held else rect
+        pygame.draw.rect(surface, KEY_DOWN if held else KEY_UP, face, border_radius=radius)
+        rim = (255, 232, 170) if held else (108, 118, 140)
+        pygame.draw.rect(surface, rim, face, max(1, round(0.12 * self.scale)), border_radius=radius)
+        label = self._text(name, 1.5, INK if held else PAPER)
+        surface.blit(label, label.get_rect(center=face.center))
+
+    def _text(self, text: str, height: float, colour: Colour) -> pygame.Surface:
+        """A text, `height` units high; the latest few hundred are kept, for most last many frames."""
+        pixels = max(8, round(height * self.scale * 1.25))
+        key = (text, pixels, colour)
+        if key not in self._texts:
+            if len(self._texts) > 300:
+                self._texts.clear()
+            if pixels not in self._fonts:
+                self._fonts[pixels] = pygame.font.Font(None, pixels)
+            self._texts[key] = self._fonts[pixels].render(text, True, colour)
+        return self._texts[key]
+
+
+_CORNERS = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+
+
+class _Figure:
+    """One runner on a sprite: limbs as rounded shapes between the joints, far side first."""
+
+    def __init__(self, surface: pygame.Surface, parts: np.ndarray, scale: float, origin: Point) -> None:
+        self._surface = surface
+        self._scale = scale
+        self._origin = origin
+        self._parts = {
+            name: (float(row[0]), float(row[1]), cos(row[2]), sin(row[2]))
+            for name, row in zip(PART_INDEX, parts, strict=True)
+        }
+
+    def draw(self, shirt: Colour) -> None:
+        dark = _shade(shirt, 0.72)
+        self._arm("left", SKIN_FAR, dark)
+        self._leg("left", SKIN_FAR, SHORTS_FAR, SOCK_FAR, SHOE_LEFT)
+        self._trunk(shirt)
+        self._leg("right", SKIN, SHORTS, SOCK, SHOE_RIGHT)
+        self._head()
+        self._arm("right", SKIN, shirt)
+
+    def _leg(self, side: str, skin: Colour, shorts: Colour, sock: Colour, shoe: Colour) -> None:
+        thigh, calf, foot = side + "Thigh", side + "Calf", side + "Foot"
+        hip, knee_on_thigh = JOINTS[side + "Hip"].local_a, JOINTS[side + "Knee"].local_b
+        knee, ankle_on_calf = JOINTS[side + "Knee"].local_a, JOINTS[side + "Ankle"].local_b
+        ankle = JOINTS[side + "Ankle"].local_a
+        half_w, half_h = BOXES[foot].half_width, BOXES[foot].half_height
+        sole = [(-half_w, half_h - 0.3), (half_w, half_h - 0.3), (half_w, half_h), (-half_w + 0.1, half_h)]
+        upper = [
+            (-half_w, half_h - 0.25),
+            (-half_w + 0.02, -half_h * 0.75),
+            (ankle[0] + 0.5, -half_h),
+            (ankle[0] + 0.85, -half_h * 0.35),
+            (half_w * 0.75, -0.02),
+            (half_w, half_h - 0.3),
+        ]
+        # the middle of a limb, for what covers only half of it
+        half_thigh = _between(hip, knee_on_thigh, 0.62)
+        half_calf = _between(knee, ankle_on_calf, 0.66)
+        outline = 0.13
+        for grow, colours in ((outline, [OUTLINE] * 6), (0.0, [sock, skin, skin, shorts, shoe, PAPER])):
+            self._capsule(calf, half_calf, ankle_on_calf, 0.52 + grow, 0.46 + grow, colours[0])
+            self._capsule(calf, knee, half_calf, 0.74 + grow, 0.53 + grow, colours[1])
+            self._capsule(thigh, hip, knee_on_thigh, 1.02 + grow, 0.76 + grow, colours[2])
+            self._capsule(thigh, hip, half_thigh, 1.08 + grow, 1.0 + grow, colours[3], round_end=False)
+            self._polygon(foot, upper, colours[4], grow)
+            self._polygon(foot, sole, colours[5], grow)
+
+    def _arm(self, side: str, skin: Colour, sleeve: Colour) -> None:
+        arm, forearm = side + "Arm", side + "Forearm"
+        shoulder, elbow_on_arm = JOINTS[side + "Shoulder"].local_a, JOINTS[side + "Elbow"].local_b
+        elbow = JOINTS[side + "Elbow"].local_a
+        hand_x = -BOXES[forearm].half_width if elbow[0] > 0 else BOXES[forearm].half_width
+        hand = (hand_x * 0.8, 0.0)
+        cuff = _between(shoulder, elbow_on_arm, 0.55)
+        for grow, colours in ((0.13, [OUTLINE] * 4), (0.0, [skin, skin, skin, sleeve])):
+            self._capsule(forearm, elbow, hand, 0.5 + grow, 0.36 + grow, colours[0])
+            self._capsule(forearm, hand, hand, 0.5 + grow, 0.5 + grow, colours[1])
+            self._capsule(arm, shoulder, elbow_on_arm, 0.62 + grow, 0.5 + grow, colours[2])
+            self._capsule(arm, shoulder, cuff, 0.72 + grow, 0.68 + grow, colours[3], round_end=False)
+
+    def _trunk(self, shirt: Colour) -> None:
+        neck_on_torso, neck_on_head = JOINTS["neck"].local_b, JOINTS["neck"].local_a
+        hips = _between(JOINTS["leftHip"].local_b, JOINTS["rightHip"].local_b, 0.5)
+        shoulders = _between(JOINTS["leftShoulder"].local_b, JOINTS["rightShoulder"].local_b, 0.5)
+        shoulders = (shoulders[0] - 0.1, shoulders[1])
+        waist = _between(hips, shoulders, 0.3)
+        a, b = (
+            self._point("torso", neck_on_torso),
+            self._point("head", (neck_on_head[0], neck_on_head[1] - 0.6)),
+        )
+        for grow, colours in ((0.13, [OUTLINE] * 4), (0.0, [SKIN, SHORTS, shirt, shirt])):
+            self._tapered(a, b, 0.6 + grow, 0.55 + grow, colours[0])
+            self._capsule("torso", hips, waist, 1.2 + grow, 1.16 + grow, colours[1])
+            self._capsule("torso", waist, shoulders, 1.12 + grow, 1.36 + grow, colours[2])
+        # a paler stripe down the shirt's side
+        self._capsule("torso", _between(waist, shoulders, 0.1), shoulders, 0.22, 0.22, _shade(shirt, 1.25))
+
+    def _head(self) -> None:
+        half_w, half_h = BOXES["head"].half_width, BOXES["head"].half_height
+        skull, chin = (-0.05, -half_h + 1.05), (0.12, half_h - 0.72)
+        for grow, skin, hair in ((0.13, OUTLINE, OUTLINE), (0.0, SKIN, HAIR)):
+            self._capsule("head", skull, chin, 1.06 + grow, 0.74 + grow, skin)
+            nose = [(half_w - 0.25, -0.15), (half_w + 0.2, 0.3), (half_w - 0.3, 0.42)]
+            self._polygon("head", nose, skin, grow)
+            crown = [
+                (half_w - 0.25, -half_h + 0.42),
+                (0.45, -half_h - 0.12),
+                (-0.35, -half_h - 0.12),
+                (-half_w - 0.02, -half_h + 0.6),
+                (-half_w - 0.08, 0.2),
+                (-0.55, 0.35),
+                (-0.5, -0.35),
+                (0.1, -0.62),
+            ]
+            self._polygon("head", crown, hair, grow)
+        self._polygon(
+            "head",
+            [(half_w - 0.04, -0.75), (half_w - 0.0, -0.45), (-half_w + 0.02, -0.2), (-half_w, -0.52)],
+            PAPER,
+            0.0,
+        )
+        self._capsule("head", (0.62, 0.02), (0.62, 0.12), 0.13, 0.13, OUTLINE)
+        self._capsule("head", (0.5, 0.78), (0.8, 0.74), 0.06, 0.06, OUTLINE)
+
+    # -- shapes, in a part's own axes ------------------------------------------------------------------
+
+    def _point(self, part: str, local: Point) -> Point:
+        x, y, c, s = self._parts[part]
+        return (
+            self._origin[0] + (x + c * local[0] - s * local[1]) * self._scale,
+            self._origin[1] + (y + s * local[0] + c * local[1]) * self._scale,
+        )
+
+    def _polygon(self, part: str, corners: Sequence[Point], colour: Colour, grow: float) -> None:
+        points = [self._point(part, corner) for corner in corners]
+        pygame.draw.polygon(self._surface, colour, points)
+        if grow:
+            width = grow * self._scale
+            for a, b in zip(points, points[1:] + points[:1], strict=True):
+                self._tapered(a, b, grow, grow, colour)
+                pygame.draw.circle(self._surface, colour, a, width)
+
+    def _capsule(
+        self,
+        part: str,
+        start: Point,
+        end: Point,
+        start_radius: float,
+        end_radius: float,
+        colour: Colour,
+        round_end: bool = True,
+    ) -> None:
+        """A limb: two circles and what lies between them."""
+        a, b = self._point(part, start), self._point(part, end)
+        self._tapered(a, b, start_radius, end_radius, colour, round_end)
+
+    def _tapered(
+        self,
+        a: Point,
+        b: Point,
+        a_radius: float,
+        b_radius: float,
+        colour: Colour,
+        round_end: bool = True,
+    ) -> None:
+        ra, rb = a_radius * self._scale, b_radius * self._scale
+        pygame.draw.circle(self._surface, colour, a, ra)
+        length = hypot(b[0] - a[0], b[1] - a[1])
+        if length < 1e-6:
+            return
+        if round_end:
+            pygame.draw.circle(self._surface, colour, b, rb)
+        nx, ny = -(b[1] - a[1]) / length, (b[0] - a[0]) / length
+        quad = [
+            (a[0] + nx * ra, a[1] + ny * ra),
+            (b[0] + nx * rb, b[1] + ny * rb),
+            (b[0] - nx * rb, b[1] - ny * rb),
+            (a[0] - nx * ra, a[1] - ny * ra),
+        ]
+        pygame.draw.polygon(self._surface, colour, quad)
+
+
+# -- the backdrop, painted once ------------------------------------------------------------------------
+
+
+def _paint_sky(width: int, ground: int) -> pygame.Surface:
+    sky = pygame.Surface((width, ground))
+    for y in range(ground):
+        sky.fill(_mix((96, 168, 226), (226, 240, 246), (y / ground) ** 0.8), (0, y, width, 1))
+    chance = random.Random(4)
+    for _ in range(5):
+        x, y = chance.uniform(0, width), chance.uniform(0.04, 0.3) * ground
+        size = chance.uniform(0.03, 0.06) * ground
+        cloud = pygame.Surface((round(9 * size), round(4 * size)), pygame.SRCALPHA)
+        cloud.fill((255, 255, 255, 0))
+        for dx, dy, radius in ((2, 2.6, 1.1), (3.6, 2.1, 1.6), (5.4, 2.4, 1.4), (6.9, 2.8, 1.0)):
+            pygame.draw.circle(cloud, (255, 255, 255, 190), (dx * size, dy * size), radius * size)
+        small = pygame.transform.smoothscale(cloud, (cloud.get_width() // 2, cloud.get_height() // 2))
+        sky.blit(pygame.transform.smoothscale(small, cloud.get_size()), (x - 4 * size, y))
+    return sky
+
+
+def _paint_stand(scale: float) -> pygame.Surface:
+    """A stand full of people under a roof, with floodlights; it repeats seamlessly."""
+    width, height = round(48 * scale), round(11.5 * scale)
+    tile = pygame.Surface((width, height), pygame.SRCALPHA)
+    roof, first_row = round(3.0 * scale), round(4.3 * scale)
+    tile.fill((126, 140, 168), (0, roof, width, height - roof))
+    tile.fill((84, 96, 124), (0, roof + round(0.5 * scale), width, first_row - roof - round(0.5 * scale)))
+    chance = random.Random(7)
+    crowd = [
+        (206, 92, 88),
+        (88, 128, 190),
+        (228, 196, 112),
+        (118, 170, 124),
+        (222, 222, 226),
+        (150, 116, 172),
+    ]
+    row_height, dot = 0.75 * scale, max(1.0, 0.23 * scale)
+    rows = int((height - first_row) / row_height) + 1
+    for row in range(rows):
+        y = first_row + row * row_height
+        shade = _mix((112, 124, 152), (142, 156, 182), row / rows)
+        tile.fill(shade, (0, round(y), width, ceil(row_height)))
+        for seat in range(64):
+            if chance.random() < 0.82:
+                x = (seat + 0.5 + chance.uniform(-0.15, 0.15)) * width / 64
+                body = _mix(chance.choice(crowd), shade, 0.35)
+                pygame.draw.rect(
+                    tile,
+                    body,
+                    (x - dot, y + 0.3 * scale, 2 * dot, row_height * 0.6),
+                    border_radius=round(dot),
+                )
+                face = _mix((214, 160, 124), shade, 0.25)
+                pygame.draw.circle(tile, face, (x, y + 0.22 * scale), dot * 0.8)
+    for pillar in range(4):
+        x = round((pillar + 0.5) * width / 4)
+        tile.fill((226, 230, 238), (x, roof, max(2, round(0.3 * scale)), height - roof))
+    tile.fill((236, 240, 246), (0, roof - round(0.35 * scale), width, round(0.75 * scale)))
+    tile.fill((200, 74, 74), (0, roof + round(0.4 * scale), width, max(2, round(0.14 * scale))))
+    for mast in (0.25, 0.75):
+        x = mast * width
+        tile.fill((150, 158, 174), (round(x), round(0.6 * scale), max(2, round(0.22 * scale)), roof))
+        panel = pygame.Rect(0, 0, round(3.0 * scale), round(1.0 * scale))
+        panel.midtop = (round(x), 0)
+        pygame.draw.rect(tile, (116, 124, 142), panel, border_radius=3)
+        for lamp in range(4):
+            centre = (panel.left + (lamp + 0.5) * panel.width / 4, panel.centery)
+            pygame.draw.circle(tile, (255, 250, 224), centre, 0.29 * scale)
+    return tile
+
+
+def _paint_boards(scale: float) -> pygame.Surface:
+    """Boards along the track in front of a hedge; they repeat seamlessly."""
+    width, height = round(56 * scale), round(3.4 * scale)
+    tile = pygame.Surface((width, height), pygame.SRCALPHA)
+    hedge = round(1.1 * scale)
+    chance = random.Random(2)
+    for i in range(60):
+        x = (i + 0.5) * width / 60
+        radius = chance.uniform(0.55, 0.8) * scale
+        for wrap in (-width, 0, width):
+            pygame.draw.circle(tile, (66, 128, 74), (x + wrap, hedge), radius)
+    tile.fill((58, 116, 66), (0, hedge, width, height - hedge))
+    font = pygame.font.Font(None, round(1.75 * scale))
+    board = width / 7
+    top, board_height = round(1.55 * scale), round(1.85 * scale)
+    texts = ["STRIDE", "Q  W", "100 METRES", "O  P", "UPRIGHT", "HURDLE 50 M", "NO KNEES"]
+    colours = [(40, 72, 140), (246, 246, 240), (196, 60, 60), (246, 246, 240), (36, 110, 104), (246, 196, 76)]
+    colours.append((246, 246, 240))
+    for i, (text, colour) in enumerate(zip(texts, colours, strict=True)):
+        face = pygame.Rect(round(i * board) + 1, top, round(board) - 2, board_height)
+        pygame.draw.rect(tile, colour, face)
+        pygame.draw.rect(tile, _shade(colour, 0.8), face, 1)
+        label = font.render(text, True, PAPER if sum(colour) < 420 else (40, 72, 140))
+        tile.blit(label, label.get_rect(center=face.center))
+    return tile
+
+
+def _mix(a: Colour, b: Colour, share: float) -> Colour:
+    """A colour between a (share 0) and b (share 1)."""
+    return tuple(round(p + (q - p) * share) for p, q in zip(a, b, strict=True))  # pyright: ignore
+
+
+def _shade(colour: Colour, factor: float) -> Colour:
+    """A darker (factor < 1) or paler colour."""
+    return tuple(min(255, round(channel * factor)) for channel in colour)  # pyright: ignore
+
+
+def _between(a: Point, b: Point, share: float) -> Point:
+    return a[0] + (b[0] - a[0]) * share, a[1] + (b[1] - a[1]) * share

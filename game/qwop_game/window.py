@@ -1,0 +1,60 @@
+"""A window that shows the game at its own pace, 30 frames a second."""
+
+import os
+import sys
+
+from .render import SIZE, Renderer, pygame
+
+FRAMES_PER_SECOND = 30
+
+
+class DisplayError(RuntimeError):
+    """There is no display to open a window on."""
+
+
+class Window:
+    """Opens at once; `closed` turns true when the user closes it.
+
+    Raises DisplayError where none can be opened.
+    """
+
+    def __init__(self, title: str = "QWOP", width: int = SIZE[0], height: int = SIZE[1]) -> None:
+        variables = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
+        if sys.platform.startswith("linux") and not any(map(os.environ.get, variables)):
+            # SDL would try its way through every driver, with their messages.
+            raise DisplayError(_no_display("DISPLAY is not set"))
+        try:
+            pygame.display.init()
+            wanted = os.environ.get("SDL_VIDEODRIVER")
+            driver = pygame.display.get_driver()
+            if driver in ("dummy", "offscreen") and wanted != driver:
+                raise DisplayError(_no_display("none was found"))
+            self._surface = pygame.display.set_mode((width, height))
+        except pygame.error as error:
+            raise DisplayError(_no_display(str(error))) from None
+        pygame.display.set_caption(title)
+        self.renderer = Renderer(width, height)
+        self.closed = False
+        self._clock = pygame.time.Clock()
+
+    def show(self, *scene, **options) -> None:
+        """Draw with the arguments of `Renderer.draw` and wait until the frame's time has passed."""
+        if self.closed:
+            return
+        for event in pygame.event.get():
+            if event.type == pygame.QUIT:
+                self.close()
+                return
+        self.renderer.draw(self._surface, *scene, **options)
+        pygame.display.flip()
+        self._clock.tick(FRAMES_PER_SECOND)
+
+    def close(self) -> None:
+        """Close the window. Calling it again does nothing."""
+        if not self.closed:
+            self.closed = True
+            pygame.display.quit()
+
+
+def _no_display(reason: str) -> str:
+    return f"no window can be opened ({reason}): use render_mode='rgb_array', a desktop or xvfb-run"
