@@ -194,6 +194,23 @@ def read_index(file: h5py.File) -> np.ndarray:
     return index[:]
 
 
+def write_mask(file: h5py.File, name: str, mask: np.ndarray) -> None:
+    """Store a mask, bool [N], in place of one of the same name."""
+    if name in file["masks"]:
+        del file["masks"][name]
+    checksum = {"chunks": mask.shape, "fletcher32": True} if len(mask) else {}
+    file["masks"].create_dataset(name, data=np.asarray(mask, bool), **checksum)
+
+
+def read_masks(file: h5py.File, count: int) -> dict[str, np.ndarray]:
+    """The stored masks, bool [count]: false for episodes that were added after a mask was stored."""
+    masks = {}
+    for name, stored in file["masks"].items():
+        masks[name] = np.zeros(count, bool)
+        masks[name][: len(stored)] = stored[()]
+    return masks
+
+
 def add_episode(file: h5py.File, episode: Episode) -> int:
     """Write an episode behind the last one; returns its number."""
     index = file["index"]

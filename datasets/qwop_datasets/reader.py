@@ -15,7 +15,15 @@ from . import storage
 from .episode import Episode
 from .errors import DatasetError
 from .filters import matching
-from .format import check_root, episode_name, explained, read_environment, read_episode, read_index
+from .format import (
+    check_root,
+    episode_name,
+    explained,
+    read_environment,
+    read_episode,
+    read_index,
+    read_masks,
+)
 
 
 class DatasetReader:
@@ -41,7 +49,7 @@ class DatasetReader:
         with self._open() as file:
             self.environment: dict[str, Any] = read_environment(file)
             index = read_index(file)
-            self.masks = {name: _padded(mask[:], len(index)) for name, mask in file["masks"].items()}
+            self.masks = read_masks(file, len(index))
         self.numbers = np.flatnonzero(matching(index, where, self.masks))
         self.index = index[self.numbers]
 
@@ -60,6 +68,15 @@ class DatasetReader:
                 f"{self.path}: episode {number} is another one than before; open the file again"
             )
         return episode
+
+    def array(self, i: int, name: str) -> np.ndarray:
+        """One array of episode i alone, such as "keys", without the cost of the others."""
+        number = int(self.numbers[i])
+        with self._open() as file:
+            group = file["episodes"][episode_name(number)]
+            if name not in group:
+                raise DatasetError(f"{self.path}: episode {number} has no {name}")
+            return group[name][()]
 
     def __iter__(self) -> Iterator[Episode]:
         return (self[i] for i in range(len(self)))
@@ -109,10 +126,3 @@ class DatasetReader:
                 check_root(file, self.path)
                 self._file, self._state = file, state
             yield self._file
-
-
-def _padded(mask: np.ndarray, count: int) -> np.ndarray:
-    """Episodes that were appended after a mask was stored are not in it."""
-    out = np.zeros(count, bool)
-    out[: len(mask)] = mask
-    return out

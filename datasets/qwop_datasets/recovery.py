@@ -10,6 +10,7 @@ from . import storage
 from .episode import Episode
 from .errors import DatasetError
 from .journal import journal_path, recover
+from .verify import verify_episode
 from .writer import DatasetWriter
 
 
@@ -37,8 +38,8 @@ def needs_recovery(path: str | os.PathLike) -> bool:
 def recover_dataset(path: str | os.PathLike) -> Recovery:
     """Finish what a crash interrupted; doing it twice, or being killed meanwhile, does no harm.
 
-    The journal is removed once every episode of it is in the dataset. Raises DatasetError where a recording
-    is under way, or the disk refuses.
+    Episodes from the journal are replayed, and marked, before they are stored. The journal is removed once
+    all are in the dataset. Raises DatasetError where a recording is under way, or the disk refuses.
     """
     path = Path(path)
     journal = journal_path(path)
@@ -51,6 +52,7 @@ def recover_dataset(path: str | os.PathLike) -> Recovery:
         writer = DatasetWriter(path)
         for episode in episodes:
             if episode.id not in writer:
+                episode = _verified(episode)
                 writer.append(episode)
                 taken.append(episode)
     copy = None
@@ -64,6 +66,13 @@ def recover_dataset(path: str | os.PathLike) -> Recovery:
     except OSError as error:
         raise DatasetError(f"{journal}: {storage.describe(error)}") from None
     return Recovery(finished, tuple(taken), len(episodes) - len(taken), damaged, copy)
+
+
+def _verified(episode: Episode) -> Episode:
+    try:
+        return episode.replace(verified=verify_episode(episode).text)
+    except ImportError:  # no engine here: saving comes first
+        return episode
 
 
 def _free_name(path: Path) -> Path:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from .format import (
     read_environment,
     read_episode,
     read_index,
+    write_mask,
     write_root,
 )
 
@@ -126,45 +128,63 @@ def set_masks(path: Path, masks: Mapping[str, np.ndarray]) -> None:
     with explained(path), storage.transaction(path) as file:
         check_root(file, path)
         for name, mask in masks.items():
-            if name in file["masks"]:
-                del file["masks"][name]
-            file["masks"].create_dataset(
-                name, data=np.asarray(mask, bool), chunks=(len(mask),), fletcher32=True
-            )
+            write_mask(file, name, mask)
 
 
 @contextmanager
 def new_file(
-    path: Path, environment: Mapping[str, Any] | None = None, *, replace: bool = False
+    path: Path,
+    environment: Mapping[str, Any] | None = None,
+    *,
+    replace: bool = False,
+    check: Callable[[h5py.File], None] | None = None,
 ) -> Iterator[h5py.File]:
     """An open new dataset that takes its place at `path` on leaving the block, whole or not at all.
 
-    Meanwhile it is PATH.new-<process>, which is removed on any failure. replace=False: `path` must not exist.
+    check: looks at the complete file first; what it raises leaves `path` as it was. replace: see output_file.
+    """
+    with output_file(path, replace=replace) as aside:
+        with h5py.File(aside, "w", libver=storage.LIBVER) as file:
+            write_root(file, environment)
+            yield file
+        if check:
+            with h5py.File(aside, "r") as file:
+                check(file)
+
+
+@contextmanager
+def output_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A name beside `path` to write to. On leaving the block that file becomes `path`, synced to the disk.
+
+    On any failure it is removed. Raises DatasetError where `path` exists (unless `replace`) or can't be
+    written.
     """
     aside = path.with_name(f"{path.name}.new-{os.getpid()}")
     try:
         if path.exists() and not replace:
             raise DatasetError(f"{path}: exists already; choose another name or remove it")
-        with h5py.File(aside, "w", libver=storage.LIBVER) as file:
-            write_root(file, environment)
-            yield file
-        put_in_place(aside, path, replace=replace)
+        yield aside
+        with open(aside, "rb+") as handle:
+            os.fsync(handle.fileno())
+        if replace:
+            shutil.copymode(path, aside)
+            os.replace(aside, path)
+        else:
+            _rename_to_free_name(aside, path)
+        storage.sync_directory(path.parent)
     except OSError as error:
         raise DatasetError(f"{path}: {storage.describe(error)}; nothing was written") from None
     finally:
         aside.unlink(missing_ok=True)
 
 
-def put_in_place(aside: Path, path: Path, *, replace: bool) -> None:
-    """Sync `aside` to the disk and give it the name `path`."""
-    with open(aside, "rb+") as handle:
-        os.fsync(handle.fileno())
-    if replace:
-        os.replace(aside, path)
-    else:
+def _rename_to_free_name(aside: Path, path: Path) -> None:
+    try:
         os.link(aside, path)  # unlike a rename, this fails where the name has been taken meanwhile
-        aside.unlink()
-    storage.sync_directory(path.parent)
+    except FileExistsError:
+        raise DatasetError(f"{path}: exists already; choose another name or remove it") from None
+    except OSError:  # a file system without hard links
+        os.rename(aside, path)
 
 
 def write_dataset(

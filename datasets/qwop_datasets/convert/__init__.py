@@ -1,0 +1,108 @@
+"""Datasets to and from the formats of other projects, one module per format.
+
+| name      | what                                              | written as          |
+|-----------|---------------------------------------------------|---------------------|
+| minari    | Minari dataset (`minari.load_dataset`)            | directory NAME-v0   |
+| robomimic | robomimic HDF5 (`get_dataset_info`)               | .hdf5               |
+| imitation | `imitation.data.serialize` trajectories           | directory           |
+| qwop-gym  | qwop-gym's text recordings: keys only             | .rec                |
+| npz       | Gymnasium-style arrays of all steps               | .npz                |
+| csv       | one row per frame                                 | .csv                |
+
+A step is always one frame. What another format has no place for (key events, rewinds, wall-clock times) stays
+behind; what comes back is exact: from raw observations where the file has them, else from its keys, replayed
+in the simulator and compared with the observations that it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import DatasetError
+from ..reader import DatasetReader
+from . import imitation, minari, qwop_gym, robomimic, tables
+from .common import Imported, Importing, explained
+
+FORMATS = ("minari", "robomimic", "imitation", "qwop-gym", "npz", "csv")
+_SUFFIXES = {".rec": "qwop-gym", ".npz": "npz", ".csv": "csv", ".hdf5": "robomimic"}
+
+
+def export(
+    reader: DatasetReader,
+    path: Path,
+    to: str,
+    *,
+    observations: str = "normalised",
+    action_set: str | None = None,
+) -> tuple[int, list[str]]:
+    """Write episodes to a new file or directory; returns how many, and a line for each one left out.
+
+    observations: "normalised" (what the environment gives: qwop-gym's, in [-1, 1]) or "raw".
+    action_set: what the actions index; None: each format's own habit ("distinct", qwop-gym "full").
+
+    Raises DatasetError where `path` exists or can't be written, or the format can't hold the episodes.
+    """
+    writers = {
+        "minari": minari.write,
+        "robomimic": robomimic.write,
+        "imitation": imitation.write,
+        "qwop-gym": qwop_gym.write,
+        "npz": tables.write_npz,
+        "csv": tables.write_csv,
+    }
+    if not len(reader):
+        raise DatasetError(f"{reader.path}: no episode to convert")
+    if observations not in ("normalised", "raw"):
+        raise DatasetError(f"--observations {observations}: choose normalised or raw")
+    if path.exists():
+        raise DatasetError(f"{path}: exists already; choose another name or remove it")
+    return writers[to](reader, path, observations=observations, action_set=action_set)
+
+
+def episodes_of(path: Path, options: Importing, kind: str | None = None) -> Iterator[Imported]:
+    """The episodes of a file or directory of another project, in order: each an Episode or why it is not one.
+
+    kind: its format; None: found out. Raises DatasetError for what can't be read at all.
+    """
+    readers = {
+        "minari": minari.read,
+        "robomimic": robomimic.read,
+        "imitation": imitation.read,
+        "qwop-gym": qwop_gym.read,
+        "npz": tables.read_npz,
+        "csv": tables.read_csv,
+    }
+    with explained(path):
+        yield from readers[kind or detect(path)](path, options)
+
+
+def detect(path: Path) -> str:
+    """The format of something to read. Raises DatasetError."""
+    if path.is_dir():
+        if (path / "data" / "main_data.hdf5").exists():
+            return "minari"
+        if (path / "dataset_info.json").exists():
+            return "imitation"
+    elif path.exists():
+        with open(path, "rb") as file:
+            start = file.read(8)
+        if start.startswith(b"seed="):
+            return "qwop-gym"
+        if start.startswith(b"\x89HDF"):
+            return "robomimic"
+        if path.suffix in _SUFFIXES:
+            return _SUFFIXES[path.suffix]
+    else:
+        raise DatasetError(f"{path}: no such file")
+    raise DatasetError(f"{path}: unknown format; name it with --from ({', '.join(FORMATS)})")
+
+
+def format_for(path: Path) -> str:
+    """The format to write for a name. Raises DatasetError."""
+    if path.suffix in _SUFFIXES:
+        return _SUFFIXES[path.suffix]
+    raise DatasetError(f"{path}: name the format with --to ({', '.join(FORMATS)})")
+
+
+__all__ = ["FORMATS", "Imported", "Importing", "detect", "episodes_of", "export", "format_for"]

@@ -1,0 +1,140 @@
+"""Minari datasets, written and read without the package: DIRECTORY/data/{main_data.hdf5, metadata.json}.
+
+The directory's name is the dataset's: `minari.load_dataset("qwop/human-v0")` finds it at
+$MINARI_DATASETS_PATH/qwop/human-v0. Everything that Minari has no field for travels in `infos` and in the
+attribute `qwop`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import gymnasium
+import h5py
+import numpy as np
+
+from qwop_game import action_masks
+
+from ..episode import Episode
+from ..errors import DatasetError
+from ..reader import DatasetReader
+from .common import (
+    ENVIRONMENT_ID,
+    Imported,
+    Importing,
+    actions_of,
+    episode_from_keys,
+    keys_from_actions,
+    observations_of,
+    output_directory,
+    own_episode,
+    rewards_of,
+    scalars,
+)
+
+MINARI_VERSION = "0.5.0"  # the layout's; later versions read it
+_NAME = re.compile(r"^[-_\w]+-v\d+$")
+
+
+def write(
+    reader: DatasetReader, path: Path, *, observations: str, action_set: str | None
+) -> tuple[int, list[str]]:
+    """A dataset directory, such as datasets/qwop/human-v0; its last two parts become its id."""
+    if not _NAME.match(path.name):
+        raise DatasetError(f"{path}: a Minari dataset is a directory NAME-v0; choose such a name")
+    action_set = action_set or "distinct"
+    steps = 0
+    with output_directory(path) as aside:
+        (aside / "data").mkdir()
+        main = aside / "data" / "main_data.hdf5"
+        with h5py.File(main, "w", track_order=True) as file:
+            for number, episode in enumerate(reader):
+                group = file.create_group(f"episode_{number}")
+                group.attrs["id"] = number
+                group.attrs["total_steps"] = episode.num_frames
+                group.attrs["qwop"] = scalars(episode)
+                _write_episode(group, episode, observations, action_set)
+                steps += episode.num_frames
+        metadata = _metadata(path, observations, action_set, len(reader), steps)
+        metadata["dataset_size"] = round(main.stat().st_size / 1e6, 1)
+        (aside / "data" / "metadata.json").write_text(json.dumps(metadata))
+    return len(reader), []
+
+
+def _write_episode(group: h5py.Group, episode: Episode, observations: str, action_set: str) -> None:
+    last = np.arange(1, episode.num_frames + 1) == episode.num_frames
+    arrays = {
+        "observations": observations_of(episode, observations),
+        "actions": actions_of(episode, action_set),
+        "rewards": rewards_of(episode).astype(np.float64),
+        "terminations": last & episode.terminated,
+        "truncations": last & (not episode.terminated),
+        # infos have a row for the reset too
+        "infos/keys": np.concatenate([[0], episode.keys]).astype(np.uint8),
+        "infos/time": episode.times,
+        "infos/raw_observations": episode.raw_observations,
+    }
+    for name, array in arrays.items():
+        group.create_dataset(name, data=array, compression="gzip", shuffle=True, chunks=array.shape)
+
+
+def _metadata(path: Path, observations: str, action_set: str, episodes: int, steps: int) -> dict:
+    normal = observations == "normalised"
+    bound = 1.0 if normal else np.inf
+    low, high = [[sign * bound] * 60 for sign in (-1, 1)]
+    count = len(action_masks(action_set))
+    namespace = path.absolute().parent.name
+    metadata = {
+        "dataset_id": f"{namespace}/{path.name}" if re.fullmatch(r"[-_\w]{2,}", namespace) else path.name,
+        "total_episodes": episodes,
+        "total_steps": steps,
+        "data_format": "hdf5",
+        "observation_space": json.dumps(
+            {"type": "Box", "dtype": "float32", "shape": [60], "low": low, "high": high}
+        ),
+        "action_space": json.dumps({"type": "Discrete", "dtype": "int64", "start": 0, "n": count}),
+        "minari_version": MINARI_VERSION,
+        "description": f"QWOP, one frame a step, {observations} observations, action set {action_set!r}",
+        "requirements": ["qwop-stride"],
+    }
+    if normal:
+        spec = gymnasium.envs.registration.EnvSpec(
+            id=ENVIRONMENT_ID,
+            entry_point="qwop_game:QWOPEnv",
+            kwargs={"frame_skip": 1, "action_set": action_set},
+        )
+        metadata["env_spec"] = spec.to_json()
+    return metadata
+
+
+def read(path: Path, options: Importing) -> Iterator[Imported]:
+    """Ours exactly; another's from its actions, replayed and compared with its observations."""
+    metadata = json.loads((path / "data" / "metadata.json").read_text())
+    space = json.loads(metadata.get("action_space", "{}"))
+    with h5py.File(path / "data" / "main_data.hdf5", "r", locking=False) as file:
+        names = sorted(file, key=lambda name: int(name.rpartition("_")[2]))
+        for name in names:
+            group = file[name]
+            if "qwop" in group.attrs:
+                yield Imported(name, _own(group))
+                continue
+            if isinstance(group["observations"], h5py.Group) or space.get("type") != "Discrete":
+                raise DatasetError(f"{path}: not QWOP: it has other spaces than Box and Discrete")
+            keys = keys_from_actions(group["actions"][()], options, path, space["n"])
+            fields = {
+                "source": options.checked_source(path),
+                "player": options.player,
+                "game": options.game,
+                "action_set": options.action_set or "full",
+            }
+            observed = group["observations"][()]
+            yield episode_from_keys(name, keys, fields, observed=observed, stride=options.frames_per_step)
+
+
+def _own(group: h5py.Group) -> Episode:
+    infos = group["infos"]
+    raw, times = infos["raw_observations"][()], infos["time"][()]
+    return own_episode(str(group.attrs["qwop"]), infos["keys"][1:], raw, times, group["rewards"][()])

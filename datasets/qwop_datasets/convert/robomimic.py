@@ -1,0 +1,99 @@
+"""robomimic's HDF5: data/demo_N with actions, rewards, dones, states, obs, next_obs; mask/<name>.
+
+robomimic has continuous actions in [-1, 1] only, so each of the four keys is one: +1 held, -1 not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from qwop_game import KEY_O, KEY_P, KEY_Q, KEY_W
+
+from ..errors import DatasetError
+from ..reader import DatasetReader
+from ..writer import output_file
+from .common import (
+    ENVIRONMENT_ID,
+    Imported,
+    Importing,
+    episode_from_keys,
+    observations_of,
+    own_episode,
+    rewards_of,
+    scalars,
+)
+
+_KEYS = np.array([KEY_Q, KEY_W, KEY_O, KEY_P], np.uint8)
+_GYM_ENVIRONMENT = 2  # robomimic's EnvType.GYM_TYPE
+OBSERVATION_KEY = "observation"
+
+
+def write(
+    reader: DatasetReader, path: Path, *, observations: str, action_set: str | None
+) -> tuple[int, list[str]]:
+    """One file; `reader`'s masks become filter keys. `states` are the raw observations."""
+    if action_set:
+        raise DatasetError("robomimic has no discrete actions: leave --action-set out")
+    total = 0
+    with output_file(path) as aside, h5py.File(aside, "w") as file:
+        data = file.create_group("data")
+        for number, episode in enumerate(reader):
+            group = data.create_group(f"demo_{number}")
+            group.attrs["num_samples"] = episode.num_frames
+            group.attrs["qwop"] = scalars(episode)
+            shown = observations_of(episode, observations)
+            last = np.arange(1, episode.num_frames + 1) == episode.num_frames
+            arrays = {
+                "actions": np.where(episode.keys[:, None] & _KEYS, np.float32(1), np.float32(-1)),
+                "rewards": rewards_of(episode),
+                "dones": (last & episode.terminated).astype(np.int64),
+                "states": episode.raw_observations[:-1],
+                f"obs/{OBSERVATION_KEY}": shown[:-1],
+                f"next_obs/{OBSERVATION_KEY}": shown[1:],
+                "times": episode.times,
+                "last_state": episode.raw_observations[-1:],
+            }
+            for name, array in arrays.items():
+                group.create_dataset(name, data=array, compression="gzip", shuffle=True, chunks=array.shape)
+            total += episode.num_frames
+        data.attrs["total"] = total
+        settings = {"frame_skip": 1, "action_set": "full"}
+        data.attrs["env_args"] = json.dumps(
+            {"env_name": ENVIRONMENT_ID, "type": _GYM_ENVIRONMENT, "env_kwargs": settings}
+        )
+        for name, mask in reader.masks.items():
+            chosen = np.flatnonzero(mask[reader.numbers])
+            file.create_dataset(f"mask/{name}", data=[f"demo_{i}".encode() for i in chosen], dtype="S16")
+    return len(reader), []
+
+
+def read(path: Path, options: Importing) -> Iterator[Imported]:
+    """Ours exactly; another's of four key actions replayed and compared with its observations, if any."""
+    with h5py.File(path, "r", locking=False) as file:
+        if "data" not in file or not isinstance(file["data"], h5py.Group):
+            raise DatasetError(f"{path}: not a robomimic file: it has no group data")
+        for name in sorted(file["data"], key=lambda name: int(name.rpartition("_")[2])):
+            group = file["data"][name]
+            actions = group["actions"]
+            if actions.ndim != 2 or actions.shape[1] != len(_KEYS):
+                raise DatasetError(f"{path}: not QWOP: {name} has actions {actions.shape}, not [T, 4]")
+            keys = ((actions[()] > 0) * _KEYS).sum(axis=1).astype(np.uint8)
+            if "qwop" in group.attrs:
+                raw = np.concatenate([group["states"][()], group["last_state"][()]])
+                times, rewards = group["times"][()], group["rewards"][()]
+                yield Imported(name, own_episode(str(group.attrs["qwop"]), keys, raw, times, rewards))
+                continue
+            fields = {
+                "source": options.checked_source(path),
+                "player": options.player,
+                "game": options.game,
+                "action_set": "full",
+            }
+            observed = group[f"obs/{OBSERVATION_KEY}"][()] if f"obs/{OBSERVATION_KEY}" in group else None
+            keys = np.repeat(keys, options.frames_per_step)
+            yield episode_from_keys(name, keys, fields, observed=observed, stride=options.frames_per_step)

@@ -1,0 +1,88 @@
+"""Does an episode happen again, bit for bit, when its keys are pressed again?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from .episode import VERIFIED_EXACT, Episode
+from .format import OBSERVATION_FIELDS
+from .replay import FINISH, Replay, replay
+
+LANES = 64
+CLOCK_TOLERANCE = 1e-6  # s; the real game's clock starts at an odd value, and is rounded from there on
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a replay showed. Everything but `exact` is None for an exact one."""
+
+    exact: bool
+    frame: int | None = None
+    """The first observation that differs: 0 is the start, t the one after t frames."""
+    field: str | None = None
+    """Such as "torso.x": the one that differs most there; or "time", "terminated", "success"."""
+    stored: float | None = None
+    replayed: float | None = None
+
+    @property
+    def text(self) -> str:
+        """Episode.verified: "exact", or "differs: ..." with frame, field and amount."""
+        if self.exact:
+            return VERIFIED_EXACT
+        if self.stored is None or self.replayed is None:
+            raise ValueError("an inexact verification names what differs")
+        amount = abs(self.stored - self.replayed)
+        numbers = f"{self.stored:.9g} stored, {self.replayed:.9g} replayed"
+        return f"differs: frame {self.frame}, {self.field} by {amount:.3g} ({numbers})"
+
+
+def verify_episode(episode: Episode, *, engine: str = "auto") -> Verification:
+    """Replay one episode and compare every raw observation with ==. A 100 m run takes milliseconds."""
+    return next(verify_episodes([episode], engine=engine))
+
+
+def verify_episodes(
+    episodes: Iterable[Episode], *, lanes: int = LANES, engine: str = "auto"
+) -> Iterator[Verification]:
+    """Replay episodes, `lanes` of them at once, and compare every raw observation with ==; in order.
+
+    Takes episodes from the iterable as it needs them: at most `lanes` of them are in memory.
+    """
+    iterator = iter(episodes)
+    while batch := list(islice(iterator, lanes)):
+        results: dict[int, Verification] = {}
+        # In the real game a fallen runner slides on; ours stands still, unless told otherwise.
+        for game, stop_at_end in (("embedded", True), ("real", False)):
+            chosen = [i for i, episode in enumerate(batch) if episode.game == game]
+            replays = replay([batch[i].keys for i in chosen], stop_at_end=stop_at_end, engine=engine)
+            results |= {i: compare(batch[i], r) for i, r in zip(chosen, replays, strict=True)}
+        for i in range(len(batch)):
+            yield results[i]
+
+
+def compare(episode: Episode, replayed: Replay) -> Verification:
+    """An episode beside the replay of its keys."""
+    stored, again = episode.raw_observations, replayed.raw_observations
+    rows = np.flatnonzero((stored != again).any(axis=1))
+    if len(rows):
+        frame = int(rows[0])
+        worst = int(np.abs(stored[frame].astype(np.float64) - again[frame]).argmax())
+        field = OBSERVATION_FIELDS[worst]
+        return Verification(False, frame, field, float(stored[frame, worst]), float(again[frame, worst]))
+    clock, clock_again = episode.times - episode.times[0], replayed.times - replayed.times[0]
+    frames = np.flatnonzero(np.abs(clock - clock_again) > CLOCK_TOLERANCE)
+    if len(frames):
+        frame = int(frames[0])
+        return Verification(False, frame, "time", float(clock[frame]), float(clock_again[frame]))
+    last = episode.num_frames
+    if episode.terminated != replayed.over:
+        return Verification(False, last, "terminated", float(episode.terminated), float(replayed.over))
+    # The game counts a fall just before the finish line, after the jump, as a landing; qwop-gym does not.
+    won = {replayed.landed, replayed.over and replayed.distance > FINISH}
+    if episode.success not in won:
+        return Verification(False, last, "success", float(episode.success), float(replayed.landed))
+    return Verification(True)
