@@ -23,8 +23,8 @@ from .errors import RecorderError  # noqa: E402
 from .key_events import KeyQueue  # noqa: E402
 from .key_sources import WindowKeys, open_key_source  # noqa: E402
 from .loop import Clock, SystemClock, run_loop  # noqa: E402
-from .session import Command, PersonalBest, Phase, Session, SessionOptions  # noqa: E402
-from .storage import EpisodeStore, personal_best, recover, waiting  # noqa: E402
+from .session import Command, Phase, Session, SessionOptions  # noqa: E402
+from .storage import EpisodeStore, personal_best, recover, unsaved  # noqa: E402
 from .window import Window  # noqa: E402
 
 
@@ -96,7 +96,7 @@ def record(config: RecordConfig, clock: Clock | None = None) -> int:
     clock = clock or SystemClock()
     if not config.practice:
         _offer_recovery(config)
-    best = PersonalBest() if config.practice else personal_best(config.file, config.player)
+    best = personal_best(config.file, config.player)
     window = Window("QWOP practice" if config.practice else f"QWOP: {config.file.name}")
     store = None
     try:
@@ -132,6 +132,8 @@ def record(config: RecordConfig, clock: Clock | None = None) -> int:
 
 def _play(session: Session, window: Window, clock: Clock, keys: str) -> None:
     """Run the loop until the session is done."""
+    # The hook's thread stamps keys as soon as it gets the interpreter: 1 ms at most, not Python's 5.
+    sys.setswitchinterval(0.001)
     queue = KeyQueue(clock.now)
     source, note = open_key_source(keys, queue)
     if note:
@@ -186,27 +188,26 @@ def _signals_noted() -> Iterator[list[int]]:
 
 def _offer_recovery(config: RecordConfig) -> None:
     """Take in what an earlier session left, if the person wants it."""
-    if not waiting(config.file):
+    runs = unsaved(config.file)
+    if runs is None:
         return
-    answer = config.recover
+    answer = config.recover if runs else "yes"
     if answer == "ask":
         answer = "yes"
         if sys.stdin is not None and sys.stdin.isatty():
             reply = input(
-                f"{config.file}: an earlier session ended without saving all. Recover it now? [Y/n] "
+                f"{config.file}: {runs} run(s) of an earlier session are unsaved. Recover them? [Y/n] "
             )
             answer = "no" if reply.strip().lower().startswith("n") else "yes"
     if answer == "no":
         raise RecorderError(
-            f"{config.file}: runs of an earlier session wait in {config.file}.journal; recover them "
-            "(qwop-data recover), or record into another file"
+            f"{config.file}: {runs} run(s) of an earlier session wait in {config.file}.journal: recover them "
+            f"(qwop-data recover {config.file}), or record into another file"
         )
     found = recover(config.file)
-    frames = sum(episode.num_frames for episode in found.episodes)
-    print(
-        f"{config.file}: recovered {len(found.episodes)} run(s), {frames} frames, of an earlier session",
-        flush=True,
-    )
+    if found.episodes:
+        frames = sum(episode.num_frames for episode in found.episodes)
+        print(f"{config.file}: recovered {len(found.episodes)} run(s), {frames} frames", flush=True)
     if found.damaged_bytes:
         print(f"{found.damaged_copy}: {found.damaged_bytes} damaged bytes were set aside", flush=True)
 

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qwop_datasets.verify import verify_episode
-
 from qwop_datasets import DatasetError, DatasetReader, DatasetWriter, Episode
-from qwop_datasets.episode import KEY_SOURCES
 from qwop_datasets.journal import Journal, journal_path
+from qwop_datasets.journal import recover as read_journal
 from qwop_datasets.recovery import Recovery, needs_recovery, recover_dataset
+from qwop_datasets.verify import verify_episode
 
 from .errors import RecorderError
 from .key_events import KeyEvent
@@ -69,9 +68,7 @@ class EpisodeStore:
             self._ids[run] = self._journal.current.id
 
     def event(self, run: Run, event: KeyEvent) -> None:
-        # "focus" and "resume" are the recorder's own conclusions, not a keyboard's report
-        source = event.source if event.source in KEY_SOURCES else KEY_SOURCES[0]
-        self._call(lambda: self._journal.event(event.time, event.key, event.pressed, source))
+        self._call(lambda: self._journal.event(event.time, event.key, event.pressed, event.source))
 
     def frame(self, run: Run) -> None:
         self._call(
@@ -163,9 +160,18 @@ def personal_best(path: Path, player: str) -> PersonalBest:
     return best
 
 
-def waiting(path: Path) -> bool:
-    """Whether an earlier session left something to recover."""
-    return needs_recovery(path)
+def unsaved(path: Path) -> int | None:
+    """Runs of an earlier session that are not in the file; None where that session ended in order.
+
+    Raises RecorderError where a session is under way.
+    """
+    if not needs_recovery(path):
+        return None
+    journal = journal_path(path)
+    try:
+        return len(read_journal(journal)[0]) if journal.exists() else 0
+    except DatasetError as error:
+        raise RecorderError(str(error)) from None
 
 
 def recover(path: Path) -> Recovery:
