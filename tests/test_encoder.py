@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from qwop_game import (
     FEATURE_SIZE,
     PARTS,

@@ -4,6 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+
 from qwop_game import ACTION_SETS, QWOPEnv, denormalise, encode, engines, hip_modes, normalise, raw_from_state
 
 GOLDEN = Path(__file__).with_name("golden")

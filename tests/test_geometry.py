@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from qwop_game import (
     PARTS,
     TRACK_Y,

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from qwop_game import (
     ACTION_SETS,
     action_masks,

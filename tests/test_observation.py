@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from qwop_game import FIELDS, PARTS, denormalise, normalise, raw_from_state
 
 GOLDEN = Path(__file__).with_name("golden")

@@ -7,6 +7,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+
 from qwop_game import PARTS, TRACK_Y, QWOPEnv, QWOPVectorEnv, raw_from_state
 from qwop_game.body import BOXES
 from qwop_game.render import (

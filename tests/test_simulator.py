@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from qwop_game import Simulator, engines, raw_from_state, simulator
 from qwop_game.simulator import FLAG_FALLEN, FLAG_GAME_ENDED
 

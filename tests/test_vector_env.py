@@ -2,6 +2,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.vector import SyncVectorEnv
+
 from qwop_game import QWOPEnv, QWOPVectorEnv, StartStates, encode, engines
 
 RESET_FRAMES = 240

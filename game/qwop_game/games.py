@@ -111,7 +111,7 @@ class Games:
             self.keys[given] = start.last_keys[given]
             self.hip_mode[given] = start.hip_mode[given]
 
-    def keys_of(self, actions: np.ndarray | int) -> np.ndarray:
+    def keys_of(self, actions: np.ndarray | np.integer | int) -> np.ndarray:
         """Actions -> key masks, uint8 [num_envs]. Raises ValueError for actions out of range."""
         actions = np.asarray(actions).reshape(self.num_envs)
         if actions.dtype.kind not in "iu" or actions.min() < 0 or actions.max() >= len(self.action_masks):

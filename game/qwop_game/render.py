@@ -6,18 +6,21 @@ named otherwise; the picture shows VIEW_HEIGHT units from top to bottom at any s
 
 import os
 import random
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, cos, floor, hypot, sin
 
-os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-
 import numpy as np
-import pygame
 
 from .body import BOXES, HURDLE_BASE, HURDLE_TOP, JOINTS, Box
 from .keys import KEY_NAMES
 from .observation import PART_INDEX, SAND_X, STATE_FIELDS, STATE_PARTS, TRACK_Y, UNITS_PER_METRE
+
+os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")  # pygame's own affair
+    import pygame
 
 SIZE = (640, 400)  # px
 VIEW_HEIGHT = 23.0

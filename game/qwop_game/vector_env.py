@@ -156,9 +156,10 @@ class QWOPVectorEnv(VectorEnv):
     def call_wait(self, **kwargs: Any) -> list[Any]:
         """One result per game of what `call_async` asked for."""
         name, args, named = self._called
+        if name == "render":
+            return list(self.render())
         value = getattr(self, name)
-        result = value(*args, **named) if callable(value) else value
-        return list(result) if name == "render" else [result] * self.num_envs
+        return [value(*args, **named) if callable(value) else value] * self.num_envs
 
     def close_extras(self, **kwargs: Any) -> None:
         """Free the games."""
