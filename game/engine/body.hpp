@@ -6,14 +6,14 @@
 namespace qwop {
 
 struct Body {
-    Vec2 position, previous_position;   // previous: at the start of the last step, for the swept box
+    Vec2 position{}, previous_position{};  // previous: at the start of the last step, for the swept box
     double angle = 0, previous_angle = 0;
     Rotation rotation, previous_rotation;
-    Vec2 velocity;
+    Vec2 velocity{};
     double angular_velocity = 0;
     double torque = 0;                  // never cleared but by sleep: the head's torque accumulates
     double sleep_time = 0;              // s at rest
-    Aabb box;                           // tight, swept over the last step
+    Aabb box{};                         // tight, swept over the last step
     NodeId leaf = NO_NODE;
     bool awake = true;
     bool rotation_stale = false;        // angle has changed since `rotation` was taken

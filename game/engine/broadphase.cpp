@@ -10,6 +10,11 @@ static Aabb fatten(const Aabb& box, double x, double y) {
     return {{box.lower.x - x, box.lower.y - y}, {box.upper.x + x, box.upper.y + y}};
 }
 
+Aabb fattened(const Aabb& box, Vec2 displacement) {
+    return fatten(box, AABB_EXTENSION + AABB_MULTIPLIER * std::fabs(displacement.x),
+                  AABB_EXTENSION + AABB_MULTIPLIER * std::fabs(displacement.y));
+}
+
 NodeId Tree::create_leaf(const Aabb& box, uint8_t body) {
     const NodeId leaf = allocate();
     nodes[leaf].box = fatten(box, AABB_EXTENSION, AABB_EXTENSION);
@@ -25,8 +30,7 @@ void Tree::destroy_leaf(NodeId leaf) {
 
 bool Tree::move_leaf(NodeId leaf, const Aabb& box, Vec2 displacement) {
     if (contains(nodes[leaf].box, box)) return false;
-    reinsert(leaf, fatten(box, AABB_EXTENSION + AABB_MULTIPLIER * std::fabs(displacement.x),
-                          AABB_EXTENSION + AABB_MULTIPLIER * std::fabs(displacement.y)));
+    reinsert(leaf, fattened(box, displacement));
     return true;
 }
 

@@ -28,6 +28,9 @@ inline Aabb combine(const Aabb& a, const Aabb& b) {
             {max(a.upper.x, b.upper.x), max(a.upper.y, b.upper.y)}};
 }
 
+// What a leaf that has to move becomes: the tight box, and room ahead and behind for twice the last frame's way.
+Aabb fattened(const Aabb& box, Vec2 displacement);
+
 using NodeId = int8_t;
 constexpr NodeId NO_NODE = -1;
 constexpr int MAX_NODES = 2 * BODY_COUNT;

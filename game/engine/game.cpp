@@ -13,7 +13,7 @@ struct Referee : ContactListener {
 
 const Game& Game::canonical() {
     static const Game game = [] {
-        Game g;
+        Game g{};
         g.create_track();
         g.create_player();
         g.update(0);

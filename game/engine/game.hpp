@@ -17,6 +17,7 @@ struct Game {
     // One frame with `keys` held (KEY_* bits): clock, floors, head, keys; physics; camera, score, end.
     void update(uint8_t keys);
     void judge_contact(const Contact& contact, const WorldManifold& manifold);  // one that starts to touch
+    void move_floors();
     void end_frame();
 
     void write_state(double* columns) const;        // STATE_COLUMNS
@@ -29,7 +30,6 @@ struct Game {
     void create_track();
     void create_player();
     void reset();
-    void move_floors();
     void hold_keys(uint8_t keys);
     void move_camera_and_score();
     void end_game();

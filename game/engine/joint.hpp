@@ -8,7 +8,7 @@ enum class LimitState : uint8_t { inactive, at_lower, at_upper, equal };
 
 // What a joint carries from frame to frame. Box2D 2.1a stores forces (impulse = TIME_STEP * force).
 struct Joint {
-    Vec2 pivot_force;
+    Vec2 pivot_force{};
     double motor_force = 0, limit_force = 0;
     double motor_speed = 0;                 // radians / s
     double lower_angle = 0, upper_angle = 0;

@@ -93,7 +93,12 @@ class Engine final : public Simulator {
                 running |= 1u << lane;
                 continue;
             }
-            if (b.here[lane]) b.give_back(lane);
+            if (b.here[lane]) {
+                b.give_back(lane);
+                b.replay_moves(lane);
+                move_floors(game);  // the usual reason to leave
+                b.settled[lane] &= !has_hurdle_contacts(game.world);
+            }
             if (stop_at_end_ && has_ended(game)) continue;
             if (fits_vectors(game, b.settled[lane])) {
                 b.take(lane);
@@ -406,11 +411,15 @@ class Engine final : public Simulator {
             fat.upper_y = select<V>(lanes, b.box[p].upper_y + ey, fat.upper_y);
             for (unsigned left = moved[p]; left; left &= left - 1) {
                 const int lane = __builtin_ctz(left);
-                if (b.move_count[lane] == MOVE_CAPACITY) b.replay_moves(lane);
-                Move& move = b.moves[lane][b.move_count[lane]++];
-                move.box = bounds_of<V>(fat, lane);
-                move.body = static_cast<uint8_t>(FIRST_PART + p);
+                b.note_move(lane, static_cast<uint8_t>(FIRST_PART + p), bounds_of<V>(fat, lane));
             }
+        }
+        for (unsigned left = running & b.away; left; left &= left - 1) {
+            const int lane = __builtin_ctz(left);
+            Aabb* leaves = b.hurdle_leaves[lane];
+            const unsigned hurdle_moved = step_hurdle(b.games[lane].world, leaves);
+            if (hurdle_moved & 1) b.note_move(lane, HURDLE_TOP, leaves[0]);
+            if (hurdle_moved & 2) b.note_move(lane, HURDLE_BASE, leaves[1]);
         }
         for (int p = PARTS - 1; p >= 0; --p) {
             if (!moved[p]) continue;
@@ -467,7 +476,8 @@ class Engine final : public Simulator {
         const I frozen = torso_y < CAMERA_FREEZE_Y;
         V rest = b.rest[0];
         for (int p = 1; p < PARTS; ++p) rest = minimum<V>(rest, b.rest[p]);
-        const unsigned sleepy = bits<V>(rest > SLEEPY);
+        // A runner that has fallen off the track could reach a hurdle that is away.
+        const unsigned unusual = bits<V>((rest > SLEEPY) | (torso_y > RUNNER_ABOVE - 2 * MAX_TRANSLATION));
         for (int lane = 0; lane < W; ++lane) {
             if (!(running >> lane & 1)) continue;
             Game& game = b.games[lane];
@@ -478,7 +488,7 @@ class Engine final : public Simulator {
             }
             if (!frozen[lane]) b.camera_x[lane] = followed[lane];
             b.score[lane] = rounded_score(torso_x[lane]);
-            if (first_floor_x(b.camera_x[lane]) != b.floor_x[0][lane] || (sleepy >> lane & 1)) b.leaving |= 1u << lane;
+            if (first_floor_x(b.camera_x[lane]) != b.floor_x[0][lane] || (unusual >> lane & 1)) b.leaving |= 1u << lane;
         }
     }
 };

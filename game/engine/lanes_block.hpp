@@ -77,12 +77,15 @@ struct Block {
     Move moves[W][MOVE_CAPACITY];            // not yet made in the game's tree
     bool here[W];                            // the lane's game lives in the vectors; else in games[lane]
     bool settled[W];                         // the sleeping hurdle's contacts are at rest too
+    unsigned away;                           // lanes whose hurdle falls out of reach, stepped apart
+    Aabb hurdle_leaves[W][2];                // its top's and base's fat boxes, while away
     unsigned leaving;                        // lanes whose next frame is for the scalar path
     Game games[W];
 
     void take(int lane);         // games[lane] -> vectors
     void give_back(int lane);    // vectors -> games[lane], all but the tree
     void replay_moves(int lane); // brings the tree up to date
+    void note_move(int lane, uint8_t body, const Aabb& fat_box);
 };
 
 // Whether A of the contact is the floor: the smaller tree node. A leaf keeps its node, so this is the same in
@@ -197,7 +200,12 @@ void Block<V>::take(int lane) {
     score[lane] = game.score;
     camera_x[lane] = game.camera_x;
     here[lane] = true;
-    leaving &= ~(1u << lane);
+    const unsigned bit = 1u << lane;
+    leaving &= ~bit;
+    away &= ~bit;
+    if (hurdle_is_away(world)) away |= bit;
+    for (int i = 0; i < 2; ++i)
+        hurdle_leaves[lane][i] = world.tree.nodes[world.bodies[i ? HURDLE_BASE : HURDLE_TOP].leaf].box;
 }
 
 template <class V>
@@ -241,6 +249,12 @@ void Block<V>::give_back(int lane) {
     game.score = score[lane];
     game.camera_x = camera_x[lane];
     here[lane] = false;
+}
+
+template <class V>
+void Block<V>::note_move(int lane, uint8_t body, const Aabb& fat_box) {
+    if (move_count[lane] == MOVE_CAPACITY) replay_moves(lane);
+    moves[lane][move_count[lane]++] = {fat_box, body};
 }
 
 template <class V>

@@ -85,7 +85,7 @@ def header() -> str:
         "namespace trig {",
         "",
         "// Row k: sin(k/128) high, low, cos(k/128) high, low. A row is half a cache line.",
-        f"alignas(64) inline constexpr double kTable[{ROWS}][4] = {{",
+        f"alignas(64) inline constexpr double TABLE[{ROWS}][4] = {{",
     ]
     lines += ["    {" + ", ".join(value.hex() for value in row) + "}," for row in table()]
     return "\n".join([*lines, "};", "", "}  // namespace trig", "}  // namespace qwop", ""])

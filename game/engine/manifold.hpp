@@ -18,13 +18,13 @@ inline Vec2 to_world(const Transform& xf, Vec2 v) {
 }
 
 struct ManifoldPoint {
-    Vec2 local_point;                              // in the frame of the box that does not own the face
+    Vec2 local_point{};                            // in the frame of the box that does not own the face
     double normal_impulse = 0, tangent_impulse = 0;  // kept from frame to frame: warm starting
     uint32_t key = 0;                              // which features met; points with equal keys are the same
 };
 
 struct Manifold {
-    Vec2 local_normal, local_point;  // of the reference face, in its box's frame
+    Vec2 local_normal{}, local_point{};  // of the reference face, in its box's frame
     ManifoldPoint points[2];
     uint8_t point_count = 0;
     bool face_b = false;             // the reference face belongs to box B
@@ -35,8 +35,8 @@ void collide(Manifold& manifold, const Box& box_a, const Transform& xf_a, const 
 
 // The manifold in world coordinates. point_count points are meaningful.
 struct WorldManifold {
-    Vec2 normal;  // from A to B
-    Vec2 points[2];
+    Vec2 normal;      // from A to B
+    Vec2 points[2]{}; // (0, 0) where there is none
 };
 WorldManifold world_manifold(const Manifold& manifold, const Transform& xf_a, const Transform& xf_b);
 

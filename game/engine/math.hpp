@@ -8,7 +8,7 @@
 namespace qwop {
 
 struct Vec2 {
-    double x = 0, y = 0;
+    double x, y;
 };
 
 // Columns (cos, sin) and (-sin, cos).

@@ -2,6 +2,8 @@
 
 #include <new>
 
+#include "island.hpp"
+
 namespace qwop {
 
 Simulator::~Simulator() = default;
@@ -76,13 +78,47 @@ void surface_order(const Tree& tree, uint8_t* surfaces) {
     });
 }
 
+// A runner that knocks the hurdle over leaves it without floor: it falls for the rest of the run, awake, and
+// out of everybody's reach.
+constexpr double AWAY_BELOW = 40;  // y in units
+
+bool hurdle_is_away(const World& world) {
+    const auto below = [&](int id) {
+        return world.bodies[id].awake && world.tree.nodes[world.bodies[id].leaf].box.lower.y > AWAY_BELOW;
+    };
+    return below(HURDLE_TOP) && below(HURDLE_BASE) && world.bodies[TORSO].position.y < RUNNER_ABOVE && !has_hurdle_contacts(world);
+}
+
+// A frame of the hurdle alone, while it is away. fat_boxes: of its top and base; returns bit 0 / 1 where the
+// top's / the base's leaf is to be put in again with a new one.
+unsigned step_hurdle(World& world, Aabb* fat_boxes) {
+    Island island;
+    island.bodies[island.body_count++] = HURDLE_TOP;
+    island.bodies[island.body_count++] = HURDLE_BASE;
+    island.joints[island.joint_count++] = HURDLE_JOINT;
+    island.solve(world, 1);
+    unsigned moved = 0;
+    for (int i = 0; i < 2; ++i) {
+        Body& body = world.bodies[island.bodies[i]];
+        const Box& shape = model().bodies[island.bodies[i]].box;
+        body.box = combine(tight_box(shape, {body.previous_position, body.previous_rotation}), tight_box(shape, body.transform()));
+        if (contains(fat_boxes[i], body.box)) continue;
+        fat_boxes[i] = fattened(body.box, body.position - body.previous_position);
+        moved |= 1u << i;
+    }
+    return moved;
+}
+
+void move_floors(Game& game) { game.move_floors(); }
+
 // A plain running game: the runner awake and not about to sleep, touching at most floors, which are in place;
-// the hurdle asleep with its contacts at rest.
+// the hurdle asleep with its contacts at rest, or away.
 bool fits_vectors(Game& game, bool hurdle_settled) {
     const World& world = game.world;
-    if (!hurdle_settled || game.fallen || game.jump_landed || game.ended || game.paused || world.move_count ||
-        world.new_fixture || world.inv_dt0 != INV_TIME_STEP || world.bodies[HURDLE_BASE].awake ||
-        world.bodies[HURDLE_TOP].awake || first_floor_x(game.camera_x) != world.bodies[FLOOR_0].position.x)
+    const bool asleep = !world.bodies[HURDLE_BASE].awake && !world.bodies[HURDLE_TOP].awake;
+    if (!(asleep ? hurdle_settled : hurdle_is_away(world))) return false;
+    if (game.fallen || game.jump_landed || game.ended || game.paused || world.move_count ||
+        world.new_fixture || world.inv_dt0 != INV_TIME_STEP || first_floor_x(game.camera_x) != world.bodies[FLOOR_0].position.x)
         return false;
     double rest = 1e300;
     for (int id = FIRST_PART; id < BODY_COUNT; ++id) {

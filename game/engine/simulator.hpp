@@ -35,6 +35,7 @@ Simulator* make_avx512(int num_envs, bool stop_at_end);
 // --- What the lane engines need of the scalar one. Compiled once, for the plainest CPU: files for other
 // instruction sets must not hold copies of shared inline functions.
 constexpr double SLEEPY = 0.3;  // s at rest from which a game is the scalar engine's: sleep comes at 0.5
+constexpr double RUNNER_ABOVE = 15;  // y of a torso, units, whose limbs are well above a hurdle that is away
 void* allocate_aligned(size_t size);
 void free_aligned(void* memory);
 void observe_game(const Game& game, Outputs out);
@@ -43,6 +44,9 @@ Transform transform_of(Body& body);
 Aabb current_box(int id, const Transform& xf);
 void surface_order(const Tree& tree, uint8_t* surfaces);
 bool has_hurdle_contacts(const World& world);
+bool hurdle_is_away(const World& world);
+unsigned step_hurdle(World& world, Aabb* fat_boxes);
+void move_floors(Game& game);
 bool fits_vectors(Game& game, bool hurdle_settled);
 bool update_watching_hurdle(Game& game, uint8_t keys);
 bool has_ended(const Game& game);

@@ -5,7 +5,7 @@ namespace qwop {
 namespace trig {
 
 // Row k: sin(k/128) high, low, cos(k/128) high, low. A row is half a cache line.
-alignas(64) inline constexpr double kTable[110][4] = {
+alignas(64) inline constexpr double TABLE[110][4] = {
     {0x0.0p+0, 0x0.0p+0, 0x1.0000000000000p+0, 0x0.0p+0},
     {0x1.fffeaaaaeeeefp-8, -0x1.e45e2ec67b77cp-62, 0x1.fffc000155552p-1, 0x1.f4a01a0196daep-55},
     {0x1.fffaaaaeeeed5p-7, -0x1.2ab639a9f0777p-63, 0x1.fff000155549fp-1, 0x1.28a28a03a5ef3p-55},
