@@ -1,6 +1,8 @@
-"""Judge policies under protocol P, and show runs: windows, videos, pages."""
+"""Judge policies under protocol P, and show runs: windows, videos, pages.
 
-from qwop_evaluation.html import NamedRun, page
+What shows runs (`html`, `video`, `replay_cli`, ...) draws with pygame and is imported by its own name.
+"""
+
 from qwop_evaluation.player import CheckpointPlayer, Player, shipped_policy_path
 from qwop_evaluation.protocol import play
 from qwop_evaluation.summary import Summary, summarise, summary_json, wilson_interval
@@ -8,10 +10,8 @@ from qwop_evaluation.table import results_table
 
 __all__ = [
     "CheckpointPlayer",
-    "NamedRun",
     "Player",
     "Summary",
-    "page",
     "play",
     "results_table",
     "shipped_policy_path",

@@ -8,15 +8,14 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qwop_datasets import Episode
-from qwop_evaluation.summary import SPLIT_METRES, split_times
+from qwop_evaluation.runs import Run
+from qwop_evaluation.summary import SPLIT_METRES
 from qwop_evaluation.table import figure
 from qwop_gait import KNEE_NEAR_METRES, foot_contacts, gait_metrics, knee_near
 from qwop_game import (
@@ -30,17 +29,10 @@ from qwop_game import (
 )
 from qwop_game.body import BOXES, HURDLE_BASE, HURDLE_TOP
 from qwop_game.observation import SAND_X
+from qwop_game.render import SHIRTS
 
 SPEED_WINDOW_SECONDS = 1.0
 _PLACEHOLDER = "/*DATA*/null"
-
-
-@dataclass(frozen=True)
-class NamedRun:
-    """An episode and the name it goes by on the page or in a video."""
-
-    name: str
-    episode: Episode
 
 
 def speed_curve(raw: NDArray[np.float32], window: float = SPEED_WINDOW_SECONDS) -> NDArray[np.float32]:
@@ -56,7 +48,7 @@ def speed_curve(raw: NDArray[np.float32], window: float = SPEED_WINDOW_SECONDS) 
     return ((metres[last] - metres[first]) / seconds).astype(np.float32)
 
 
-def page(runs: Sequence[NamedRun], title: str, subtitle: str = "") -> str:
+def page(runs: Sequence[Run], title: str, subtitle: str = "") -> str:
     """The page as text; the first run is followed, the others run beside it as ghosts.
 
     Raises ValueError for no runs.
@@ -71,9 +63,10 @@ def page(runs: Sequence[NamedRun], title: str, subtitle: str = "") -> str:
             for part in PARTS
         ],
         "hurdle": [
-            {"x": box.x, "y": box.y, "half_width": box.half_width, "half_height": box.half_height}
+            {"half_width": box.half_width, "half_height": box.half_height}
             for box in (HURDLE_BASE, HURDLE_TOP)
         ],
+        "shirts": [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in SHIRTS],
         "track_y": TRACK_Y,
         "sand_x": SAND_X,
         "knee_near": KNEE_NEAR_METRES,
@@ -93,7 +86,7 @@ def page(runs: Sequence[NamedRun], title: str, subtitle: str = "") -> str:
     return template.replace(_PLACEHOLDER, json.dumps(data, allow_nan=False).replace("</", "<\\/"), 1)
 
 
-def _run(run: NamedRun) -> dict[str, Any]:
+def _run(run: Run) -> dict[str, Any]:
     episode = run.episode
     raw = episode.raw_observations
     gait = gait_metrics(raw, episode.keys)
@@ -103,19 +96,23 @@ def _run(run: NamedRun) -> dict[str, Any]:
         | foot_contacts(clearance[:, 1]).astype(np.uint8) << 1
         | knee_near(raw).astype(np.uint8) << 2
     )
+    # Until a runner meets it, the hurdle stands still: only the rest is stored, and one row before it.
+    moved = (run.hurdle != run.hurdle[0]).any(axis=(1, 2))
+    hurdle_from = max(int(moved.argmax()) - 1, 0) if moved.any() else run.last_frame
     poses = raw.reshape(len(raw), len(PARTS), 5)[:, :, :3]
-    end = "finish" if episode.success else "fall" if episode.terminated else "cut short"
     return {
         "name": run.name,
         "figures": [
-            end,
+            run.ending,
             figure(episode.distance, 1),
             figure(episode.time, 2),
-            *(figure(time, 2) for time in split_times(raw, episode.times)),
+            *(figure(time, 2) for time in run.splits.values()),
             figure(100 * gait.knee_near, 1),
             figure(100 * gait.upright, 1),
             str(gait.strides),
         ],
+        "hurdle": _base64(run.hurdle[hurdle_from:], np.float32),
+        "hurdle_from": hurdle_from,
         "poses": _base64(poses, np.float32),
         "times": _base64(episode.times, np.float32),
         "knee_clearance": _base64(knee_clearance(raw), np.float32),

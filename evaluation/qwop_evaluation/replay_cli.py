@@ -1,0 +1,174 @@
+"""`qwop-replay FILE`: show a recorded episode in a window, as a video or as a page."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pygame
+from tqdm import tqdm
+
+from qwop_datasets import DatasetError, DatasetReader
+from qwop_evaluation.html import page
+from qwop_evaluation.playback import play_in_window
+from qwop_evaluation.race import Race
+from qwop_evaluation.runs import Run
+from qwop_evaluation.video import FPS, VideoError, VideoWriter, check_target
+from qwop_gait import gait_metrics
+from qwop_game.render import SIZE, Renderer
+from qwop_game.window import DisplayError
+from qwop_rewards.command import CommandError, CommandParser, run_command
+
+PROGRAM = "qwop-replay"
+END_SECONDS = 1.0
+"""How long a video stays on its last frame."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = CommandParser(prog=PROGRAM, description="Show recorded episodes.")
+    parser.add_argument("file", metavar="FILE", help="a dataset")
+    parser.add_argument(
+        "--episode", type=int, default=0, metavar="N", help="its number (default: 0; -1: the last)"
+    )
+    parser.add_argument(
+        "--ghost",
+        action="append",
+        default=[],
+        metavar="FILE[:N]",
+        help="race against an episode of another dataset, or of this one with :N; may be repeated",
+    )
+    parser.add_argument("--video", metavar="OUT", help="write OUT.mp4 or OUT.gif instead of opening a window")
+    parser.add_argument("--html", metavar="OUT", help="write one self-contained page instead")
+    parser.add_argument("--speed", type=float, default=1.0, metavar="X", help="times real time (default: 1)")
+    parser.add_argument(
+        "--size", default=f"{SIZE[0]}x{SIZE[1]}", metavar="WxH", help="of a video (default: %(default)s)"
+    )
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
+    options = parser.parse_args(arguments)
+
+    def command() -> None:
+        if not (math.isfinite(options.speed) and 0.05 <= options.speed <= 100):
+            raise CommandError(f"--speed {options.speed}: 0.05 to 100 are possible")
+        size = _size(options.size)
+        for target in (options.video, options.html):
+            if target:
+                check_target(target, options.force)
+        runs = load_runs(options.file, options.episode, options.ghost)
+        for run in runs:
+            print(describe(run))
+            if not run.verification.exact:
+                print(f"{PROGRAM}: {run.name}: {run.verification.text}", file=sys.stderr)
+        title = " and ".join(run.name for run in runs)
+        if options.html:
+            _write_page(Path(options.html), runs, title)
+        if options.video:
+            write_video(options.video, runs, options.speed, size, options.force)
+        if not (options.html or options.video):
+            play_in_window(runs, title, options.speed)
+
+    return run_command(PROGRAM, command, DatasetError, DisplayError, VideoError, ValueError)
+
+
+def load_runs(file: str, episode: int, ghosts: Sequence[str]) -> list[Run]:
+    """The episode to show and its ghosts, each named after its file and number.
+
+    ghosts: "FILE", "FILE:N" or ":N" (of `file`) each.
+
+    Raises DatasetError for a file that can't be read, CommandError for an episode that is not in it.
+    """
+    wanted = [(file, episode)]
+    for ghost in ghosts:
+        match = re.fullmatch(r"(.*?)(?::(-?\d+))?", ghost, re.DOTALL)
+        assert match is not None  # both parts are optional
+        wanted.append((match[1] or file, int(match[2] or 0)))
+    return [_load(path, number) for path, number in wanted]
+
+
+def describe(run: Run) -> str:
+    """A run in one line."""
+    episode, gait = run.episode, gait_metrics(run.episode.raw_observations)
+    splits = "".join(f", {at} m {time:.2f}" for at, time in run.splits.items() if not math.isnan(time))
+    check = "replays bit for bit" if run.verification.exact else "DOES NOT REPLAY"
+    return (
+        f"{run.name}: {run.ending} at {episode.distance:.1f} m after {episode.time:.2f} s{splits}; "
+        f"knee near {100 * gait.knee_near:.1f} %, upright {100 * gait.upright:.1f} %, "
+        f"{gait.strides} strides; "
+        f"{episode.source}{f' {episode.player}' if episode.player else ''}; {check}"
+    )
+
+
+def write_video(
+    path: str | os.PathLike[str],
+    runs: Sequence[Run],
+    speed: float = 1.0,
+    size: tuple[int, int] = SIZE,
+    force: bool = False,
+) -> int:
+    """Write the race of `runs` as .mp4 or .gif and return its number of pictures.
+
+    It is finished whatever happens: Ctrl-C leaves a video of what was drawn until then.
+
+    Raises VideoError, see `VideoWriter`.
+    """
+    with VideoWriter(path, size, force) as video:
+        renderer = Renderer(*size)
+        race = Race(runs, renderer)
+        surface = pygame.Surface(size)
+        frames = list(_film(race.last_frame, speed))
+        shown = -1
+        picture = None
+        for frame in tqdm(frames, desc=Path(path).name, unit="frame", disable=None, leave=False):
+            if picture is None or frame != shown:
+                race.draw(surface, frame)
+                # [width, height, 3] to [height, width, 3]
+                picture = pygame.surfarray.array3d(surface).swapaxes(0, 1)
+                shown = frame
+            video.write(picture)
+    return len(frames)
+
+
+def _film(last_frame: int, speed: float) -> Iterator[int]:
+    """Frames of a video: every one at speed 1, each twice at 0.5; the last one for a second more."""
+    pictures = math.floor(last_frame / speed) + 1
+    for picture in range(pictures):
+        yield min(round(picture * speed), last_frame)
+    for _ in range(round(END_SECONDS * FPS)):
+        yield last_frame
+
+
+def _load(path: str, number: int) -> Run:
+    reader = DatasetReader(path)
+    count = len(reader)
+    if not count:
+        raise CommandError(f"{path}: no episodes: record or merge some first")
+    if not -count <= number < count:
+        raise CommandError(f"{path}: no episode {number}: it holds {count}, numbered from 0")
+    with reader:
+        number %= count
+        return Run(f"{Path(path).stem} {number}", reader[number])
+
+
+def _write_page(path: Path, runs: Sequence[Run], title: str) -> None:
+    text = page(runs, title, "; ".join(describe(run) for run in runs))
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise CommandError(f"{path}: {error.strerror or error}") from None
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{2,4})x(\d{2,4})", text)
+    if match is None or int(match[1]) % 2 or int(match[2]) % 2:
+        raise CommandError(f"--size {text}: write WIDTHxHEIGHT in even pixels, such as 960x540")
+    return int(match[1]), int(match[2])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
