@@ -201,13 +201,29 @@ def test_another_windows_typing_is_not_recorded(tmp_path, display):
     )
 
 
+def close_window(name: str) -> None:
+    """What a window manager sends when the cross is clicked, to the window that has the focus."""
+    xlib = pytest.importorskip("Xlib.display", reason="python-xlib is pynput's on Linux only")
+    from Xlib.protocol.event import ClientMessage
+
+    connection = xlib.Display(name)
+    window = connection.get_input_focus().focus
+    delete, protocols = connection.get_atom("WM_DELETE_WINDOW"), connection.get_atom("WM_PROTOCOLS")
+    window.send_event(ClientMessage(window=window, client_type=protocols, data=(32, [delete, 0, 0, 0, 0])))
+    connection.sync()
+    connection.close()
+
+
 @needs_display
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, "close"])
 def test_an_orderly_end_in_mid_run_keeps_the_run(tmp_path, display, how):
     path = tmp_path / "runs.h5"
     recorder = Recorder(path, display, "--keys", "window")
     recorder.wait_for_frames(10)
-    recorder.process.send_signal(how)
+    if how == "close":
+        close_window(display)
+    else:
+        recorder.process.send_signal(how)
     code, out, err = recorder.end()
     assert (code, err) == (0, "") and "1 kept" in out
     (episode,) = DatasetReader(path)
