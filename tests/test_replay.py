@@ -232,7 +232,7 @@ def test_video_speed(dataset, tmp_path):
 def test_ctrl_c_leaves_a_finished_video(dataset, tmp_path):
     path = tmp_path / "run.mp4"
     process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "qwop_evaluation.replay_cli"]
+        [sys.executable, "-m", "qwop_evaluation.replay_cli"]
         + [str(dataset), "--video", str(path), "--size", "320x200"],
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pygame
-
 from qwop_evaluation.race import Race
 from qwop_evaluation.runs import Run
 from qwop_game import FRAME_SECONDS
-from qwop_game.render import INK, PAPER, SHIRTS, Renderer
+from qwop_game.render import INK, PAPER, SHIRTS, Renderer, pygame
 from qwop_game.window import Window
 
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import pygame
-
 from qwop_evaluation.runs import Run
 from qwop_game import UNITS_PER_METRE
 from qwop_game.keys import KEY_NAMES
-from qwop_game.render import INK, KEY_DOWN, PAPER, SHIRTS, Dials, Renderer, ghost_race
+from qwop_game.render import INK, KEY_DOWN, PAPER, SHIRTS, Dials, Renderer, ghost_race, pygame
 
 _DIM = (128, 136, 152)
 

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import pygame
 from tqdm import tqdm
 
 from qwop_datasets import DatasetError, DatasetReader
@@ -19,7 +18,7 @@ from qwop_evaluation.race import Race
 from qwop_evaluation.runs import Run
 from qwop_evaluation.video import FPS, VideoError, VideoWriter, check_target
 from qwop_gait import gait_metrics
-from qwop_game.render import SIZE, Renderer
+from qwop_game.render import SIZE, Renderer, pygame
 from qwop_game.window import DisplayError
 from qwop_rewards.command import CommandError, CommandParser, run_command
 

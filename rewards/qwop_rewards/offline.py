@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ class StoredRun(Protocol):
     def terminated(self) -> bool: ...
     @property
     def success(self) -> bool: ...
+
+
+Run = TypeVar("Run", bound=StoredRun)
 
 
 @dataclass(frozen=True)
@@ -88,9 +91,9 @@ def run_rewards(name: str, runs: Sequence[StoredRun], frame_skip: int = 4, **opt
     return [RunReward(rewards[:n, i].copy(), failed_frame[i]) for i, n in enumerate(ended_at)]
 
 
-def batches(runs: Iterable[StoredRun], size: int = 128) -> Iterator[list[StoredRun]]:
+def batches(runs: Iterable[Run], size: int = 128) -> Iterator[list[Run]]:
     """Runs in lists of up to `size`, so that a file larger than memory streams through."""
-    batch: list[StoredRun] = []
+    batch: list[Run] = []
     for run in runs:
         batch.append(run)
         if len(batch) == size:
