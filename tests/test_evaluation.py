@@ -10,6 +10,7 @@ import torch
 
 from qwop_datasets import DatasetReader, Episode
 from qwop_evaluation import eval_cli
+from qwop_evaluation.comparison import bootstrap_interval, interquartile_mean
 from qwop_evaluation.html import speed_curve
 from qwop_evaluation.player import CheckpointPlayer
 from qwop_evaluation.protocol import REPEAT_PROBABILITY, Disturbance, choose, play
@@ -182,6 +183,21 @@ def test_wilson_interval_against_published_values():
     assert high == 1.0 and low == pytest.approx(1 - 0.1611, abs=5e-5)
     with pytest.raises(ValueError):
         wilson_interval(1, 0)
+
+
+def test_interquartile_mean_and_its_interval():
+    assert interquartile_mean(np.array([[0.0, 3.0], [4.0, 5.0], [1.0, 2.0], [9.0, 100.0]])) == 3.5  # 2 3 4 5
+    assert interquartile_mean(np.array([1.0, 2.0, 6.0])) == 3.0  # three runs: nothing to leave out
+    # Two runs of scores 0 and 1: the mean of a resample is 0, 1/2 or 1 with probability 1/4, 1/2, 1/4.
+    assert bootstrap_interval(np.array([0.0, 1.0]), confidence=0.95) == (0.0, 1.0)
+    assert bootstrap_interval(np.array([0.0, 1.0]), confidence=0.4) == (0.5, 0.5)
+    # Tasks are resampled apart: with one run there is no chance, whatever the tasks' scores.
+    assert bootstrap_interval(np.array([[0.0, 1.0, 5.0]])) == (2.0, 2.0)
+    # Normal scores: the interval of the mean of 100 is about 1.96 / 10 either way.
+    low, high = bootstrap_interval(np.random.default_rng(1).normal(size=100), statistic=np.mean)
+    assert high - low == pytest.approx(0.392, rel=0.2)
+    with pytest.raises(ValueError, match="finite"):
+        bootstrap_interval(np.array([1.0, np.nan]))
 
 
 def test_splits_of_the_golden_run(golden):

@@ -151,6 +151,14 @@ def test_knee_rule_needs_a_whole_second_without_a_break(start):
     assert not any(failures("#" * 20, knee_seconds="none"))
 
 
+def test_knee_rule_on_contact_alone(start):
+    # The start pose's right knee is 0.4307 m up: 4.27 units lower it is at 4 mm, 4 units lower at 3 cm.
+    contact = {"knee_seconds": 0, "knee_metres": 0.01}
+    assert make_reward("stride", 1, **contact)(step(start, drop=4.27))[1][0]
+    assert not make_reward("stride", 1, **contact)(step(start, drop=4.0))[1][0]
+    assert make_reward("stride", 1, knee_seconds=0)(step(start, drop=4.0))[1][0]
+
+
 def test_knee_rule_spares_an_episode_that_ended_by_itself(start):
     for ended in ("fall", "success"):
         _, failed = make_reward("stride", 1, knee_seconds=0)(step(start, drop=4.0, ended=ended))
@@ -217,13 +225,14 @@ def test_sums(start):
         (
             "stride",
             {"pwer": 2},
-            "has no option 'pwer': choose from fall_cost, finish_bonus, knee_",
+            "has no option 'pwer': choose from fall_cost, finish_bonus, knee_metres",
         ),
-        ("default", {"power": 2}, "has no option 'power': choose from knee_seconds"),
+        ("default", {"power": 2}, "has no option 'power': choose from knee_metres, knee_seconds"),
         ("stride", {"power": 0.5}, "power is 0.5: it must be 1 or more"),
         ("stride", {"power": "fast"}, "power is 'fast': it must be a number"),
         ("stride", {"knee_seconds": -1}, "knee_seconds is -1.0"),
         ("stride", {"knee_seconds": "nan"}, "must be finite"),
+        ("stride", {"knee_metres": 0}, "knee_metres is 0.0"),
         ("alternation", {"lead": -0.1}, "lead is -0.1"),
         ("stride", {"reference_speed": 0}, "reference_speed is 0.0"),
     ],

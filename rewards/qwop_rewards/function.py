@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from qwop_gait import KNEE_NEAR_METRES
 from qwop_rewards.terms import Alternation, Default, Energy, Knee, KneeRule, Speed, Stride, Torso
 from qwop_rewards.transition import Transition
 
@@ -95,9 +96,9 @@ def make_reward(name: str, num_envs: int, **options: Any) -> RewardFunction:
         name: a term ("default", "torso", "stride", "speed", "alternation", "knee", "energy") or a weighted
             sum of them: "stride+0.5*alternation".
         num_envs: N, the games that it will see.
-        options: of the named terms (see their classes), and `knee_seconds`: a knee that stays within
-            0.12 m of the track that long fails the episode; 0 fails on contact, None (or "none") never.
-            1.0 if the sum has `stride`, else None.
+        options: of the named terms (see their classes) and of the knee rule: a knee that stays within
+            `knee_metres` (0.12) of the track for `knee_seconds` fails the episode. knee_seconds is 1.0 if the
+            sum has `stride`, else None (or "none"): no rule. 0 fails at the first step that ends so.
 
     Raises:
         ValueError: an unknown name or option, or a value out of range; one line that names the choices.
@@ -105,10 +106,13 @@ def make_reward(name: str, num_envs: int, **options: Any) -> RewardFunction:
     weights = parse_name(name)
     default_knee_seconds = STRIDE_KNEE_SECONDS if "stride" in weights else None
     knee_seconds = options.pop("knee_seconds", default_knee_seconds)
+    knee_metres = _number("knee_metres", options.pop("knee_metres", KNEE_NEAR_METRES))
     accepted = {term: _options_of(TERMS[term]) for term in weights}
     for option in options:
         if not any(option in names for names in accepted.values()):
-            known = sorted({"knee_seconds", *(n for names in accepted.values() for n in names)})
+            known = sorted(
+                {"knee_metres", "knee_seconds", *(n for names in accepted.values() for n in names)}
+            )
             raise ValueError(f"reward {name!r} has no option {option!r}: choose from {', '.join(known)}")
     numbers = {option: _number(option, value) for option, value in options.items()}
     terms = [
@@ -117,7 +121,7 @@ def make_reward(name: str, num_envs: int, **options: Any) -> RewardFunction:
     ]
     if knee_seconds is None or knee_seconds == "none":
         return RewardFunction(terms)
-    return RewardFunction(terms, KneeRule(num_envs, _number("knee_seconds", knee_seconds)))
+    return RewardFunction(terms, KneeRule(num_envs, _number("knee_seconds", knee_seconds), knee_metres))
 
 
 def parse_name(name: str) -> dict[str, float]:
