@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from qwop_datasets import DatasetReader, Episode
-from qwop_evaluation import eval_cli
+from qwop_evaluation import eval_cli, protocol
 from qwop_evaluation.comparison import bootstrap_interval, interquartile_mean
 from qwop_evaluation.html import speed_curve
 from qwop_evaluation.player import CheckpointPlayer
@@ -119,6 +119,15 @@ def test_an_episode_is_the_same_alone_and_among_others(sample):
         assert alone.raw_observations.tobytes() == together[seed].raw_observations.tobytes()
     assert len({episode.keys.tobytes() for episode in together}) > 9
     assert any(episode.terminated for episode in together)
+
+
+def test_batches_change_nothing(monkeypatch):
+    together = play(Dice(), range(7), max_seconds=10.0)
+    over = []
+    monkeypatch.setattr(protocol, "BATCH", 3)
+    batches = play(Dice(), range(7), max_seconds=10.0, on_frame=lambda _, n: over.append(n))
+    assert [run.keys.tobytes() for run in batches] == [run.keys.tobytes() for run in together]
+    assert over == sorted(over) and over[-1] == 7
 
 
 def test_unperturbed_argmax_episodes_are_all_the_same():
