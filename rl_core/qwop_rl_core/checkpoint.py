@@ -1,0 +1,162 @@
+"""Checkpoints: one safetensors file of named tensors, with JSON metadata in its header. Nothing is pickled.
+
+Names of tensors: `network.*` is what plays; everything else (`optimizer.*`, `generator`, `environment.*`,
+`buffer.*`) is what training needs to go on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from qwop_rl_core.networks import ActorCritic, QNetwork, build_network
+
+FORMAT = "qwop-stride checkpoint"
+FORMAT_VERSION = 1
+
+
+class CheckpointError(Exception):
+    """A checkpoint is missing, damaged, foreign or does not fit. The message is one line for the user."""
+
+
+class Checkpoint(NamedTuple):
+    tensors: dict[str, Tensor]
+    metadata: dict[str, Any]
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
+) -> None:
+    """Write tensors and JSON-able metadata to `path`, all or nothing.
+
+    The file is written aside and renamed, so a reader sees the old file or the new one, and a crash leaves
+    the old one. Raises CheckpointError where the folder cannot be written, TypeError where the metadata is
+    not plain data.
+    """
+    path = Path(path)
+    header = {"format": FORMAT, "version": str(FORMAT_VERSION), "metadata": json.dumps(dict(metadata))}
+    # safetensors refuses tensors that share memory or are not contiguous; a copy is neither
+    payload = save(
+        {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()},
+        header,
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(payload)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private to the user
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: the checkpoint could not be written: {error.strerror or error}"
+        ) from error
+
+
+def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Checkpoint:
+    """Read what `save_checkpoint` wrote. Raises CheckpointError: missing, truncated or foreign file."""
+    path = Path(path)
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    if not path.is_file():
+        raise CheckpointError(f"{path}: not a file; give the path of a .safetensors checkpoint")
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            header = file.metadata() or {}
+            if header.get("format") != FORMAT:
+                raise CheckpointError(f"{path}: a safetensors file, but not a {FORMAT}")
+            if header.get("version") != str(FORMAT_VERSION):
+                raise CheckpointError(
+                    f"{path}: checkpoint format {header.get('version')}, this program reads {FORMAT_VERSION}; "
+                    "use the release that wrote it"
+                )
+            metadata = json.loads(header["metadata"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: not a readable checkpoint (damaged, cut short or another format)"
+        ) from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: could not be read: {error.strerror or error}") from error
+    return Checkpoint(tensors, metadata)
+
+
+def load_network(
+    checkpoint: Checkpoint, where: str | os.PathLike[str] = "checkpoint"
+) -> ActorCritic | QNetwork:
+    """The network of a checkpoint with its weights, on the CPU.
+
+    where: name of the file, for messages.
+    Raises CheckpointError: metadata and weights do not fit each other, or a weight is not finite.
+    """
+    try:
+        network = build_network(checkpoint.metadata)
+    except KeyError as error:
+        raise CheckpointError(
+            f"{where}: the metadata lacks {error.args[0]!r}; not a policy checkpoint"
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{where}: the metadata describes no network: {error}") from error
+    weights = section(checkpoint.tensors, "network")
+    expected = {name: tuple(t.shape) for name, t in network.state_dict().items()}
+    found = {name: tuple(t.shape) for name, t in weights.items()}
+    if expected != found:
+        name = min(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
+        raise CheckpointError(
+            f"{where}: tensor network.{name} has shape {found.get(name)}, the metadata says {expected.get(name)}"
+        )
+    for name, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(
+                f"{where}: tensor network.{name} holds NaN or infinity; the training diverged"
+            )
+    network.load_state_dict(weights)
+    return network
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """{"a": x} -> {"prefix.a": x}"""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def section(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The inverse of `prefixed`: only the tensors under `prefix`, without it."""
+    start = f"{prefix}."
+    return {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Moments and step counts as {"<parameter index>.<name>": tensor}. The learning rate is not among them:
+    it is a function of the steps done, and the loops set it anew."""
+    state = optimizer.state_dict()["state"]
+    return {f"{index}.{name}": value for index, entry in state.items() for name, value in entry.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Load what `optimizer_tensors` gave into an optimizer of the same parameters."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = value.clone()
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

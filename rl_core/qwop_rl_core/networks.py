@@ -1,0 +1,187 @@
+"""The two networks: an actor-critic for PPO and cloning, a Q-network for DQN."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qwop_rl_core.normaliser import RunningNormaliser
+
+ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
+HIDDEN_GAIN = math.sqrt(2.0)
+POLICY_HEAD_GAIN = (
+    0.01  # nearly uniform first policy: Andrychowicz et al. 2021, "What matters...", section 3.2
+)
+
+
+def mlp(
+    sizes: Sequence[int], head_gain: float, activation: str, generator: torch.Generator | None
+) -> nn.Sequential:
+    """Linear layers of the given sizes with the activation between them, none after the last.
+
+    Weights are orthogonal (Saxe et al. 2014) with gain sqrt(2), the last layer's with `head_gain`;
+    biases are zero.
+    """
+    layers: list[nn.Module] = []
+    for i, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        last = i == len(sizes) - 2
+        linear = nn.utils.skip_init(nn.Linear, fan_in, fan_out)
+        nn.init.orthogonal_(linear.weight, head_gain if last else HIDDEN_GAIN, generator=generator)
+        nn.init.zeros_(linear.bias)
+        layers.append(linear)
+        if not last:
+            layers.append(ACTIVATIONS[activation]())
+    return nn.Sequential(*layers)
+
+
+class ActorCritic(nn.Module):
+    """A policy MLP and a value MLP that share nothing but the observation normaliser.
+
+    Separate networks keep the value loss from moving the policy: a critic can be trained from nothing
+    beside a cloned policy (critic warm-up) without touching it.
+
+    The value MLP's output is in standard deviations of the returns, v = mean + std * MLP (Pop-Art, van
+    Hasselt et al. 2016, "Learning values across many orders of magnitude"). Returns of some tens, learnt
+    as they are, first drive every tanh unit to the limit that brings the output closest, and a saturated
+    critic does not recover.
+    """
+
+    value_mean: Tensor  # float32 [], of the returns
+    value_std: Tensor  # float32 []
+
+    def __init__(
+        self,
+        feature_size: int,
+        num_actions: int,
+        hidden: Sequence[int] = (256, 256),
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__()
+        self.feature_size = int(feature_size)  # spaces speak numpy, metadata is plain data
+        self.num_actions = int(num_actions)
+        self.hidden = tuple(hidden)
+        self.normaliser = RunningNormaliser(feature_size)
+        self.policy = mlp([feature_size, *hidden, num_actions], POLICY_HEAD_GAIN, "tanh", generator)
+        self.value = mlp([feature_size, *hidden, 1], 1.0, "tanh", generator)
+        self.register_buffer("value_mean", torch.zeros(()))
+        self.register_buffer("value_std", torch.ones(()))
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """Plain data from which `build_network` makes this network again (without its weights)."""
+        return {
+            "kind": "policy",
+            "feature_size": self.feature_size,
+            "num_actions": self.num_actions,
+            "hidden": list(self.hidden),
+        }
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """features [..., D] -> logits [..., A], values [...]."""
+        return self.logits(features), self.values(features)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """features [..., D] -> unnormalised log-probabilities [..., A]."""
+        return self.policy(self.normaliser(features))
+
+    def values(self, features: Tensor) -> Tensor:
+        """features [..., D] -> state values [...]."""
+        return self.value_mean + self.value_std * self.value(self.normaliser(features)).squeeze(-1)
+
+    @torch.no_grad()
+    def rescale_values(self, mean: Tensor | float, std: Tensor | float) -> None:
+        """Change the units of the value MLP's output without changing any value.
+
+        w' = w std / std',  b' = (std b + mean - mean') / std'       (Pop-Art, equations of proposition 1)
+        """
+        head = self.value[-1]
+        head.weight.mul_(self.value_std / std)
+        head.bias.mul_(self.value_std).add_(self.value_mean - mean).div_(std)
+        self.value_mean.fill_(mean)
+        self.value_std.fill_(std)
+
+
+class QNetwork(nn.Module):
+    """Action values, optionally with the dueling head of Wang et al. 2016.
+
+    dueling: Q(s, a) = V(s) + A(s, a) - mean_a' A(s, a')        (Wang et al. 2016, equation 9)
+    """
+
+    def __init__(
+        self,
+        feature_size: int,
+        num_actions: int,
+        hidden: Sequence[int] = (256, 256),
+        dueling: bool = False,
+        activation: str = "relu",
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation is {activation!r}: choose one of {', '.join(ACTIVATIONS)}")
+        self.feature_size = int(feature_size)  # spaces speak numpy, metadata is plain data
+        self.num_actions = int(num_actions)
+        self.hidden = tuple(hidden)
+        self.dueling = dueling
+        self.activation = activation
+        self.normaliser = RunningNormaliser(feature_size)
+        trunk = mlp([feature_size, *hidden], HIDDEN_GAIN, activation, generator)
+        self.trunk = nn.Sequential(*trunk, ACTIVATIONS[activation]())
+        self.advantage = mlp([self.hidden[-1], num_actions], 1.0, activation, generator)
+        self.value = mlp([self.hidden[-1], 1], 1.0, activation, generator) if dueling else None
+
+    @classmethod
+    def from_policy(cls, policy: ActorCritic, dueling: bool = False) -> QNetwork:
+        """A Q-network whose greedy action is the policy's most likely one.
+
+        The policy's hidden layers and normaliser are copied and its logits become the action values
+        (with a dueling head: the advantages, and V = 0). The ranking of actions survives, the scale of
+        the values has to be learnt.
+        """
+        network = cls(policy.feature_size, policy.num_actions, policy.hidden, dueling, activation="tanh")
+        network.normaliser.load_state_dict(policy.normaliser.state_dict())
+        *hidden_layers, head = policy.policy
+        for copy, original in zip(network.trunk, hidden_layers, strict=True):
+            copy.load_state_dict(original.state_dict())
+        network.advantage[0].load_state_dict(head.state_dict())
+        if network.value is not None:
+            nn.init.zeros_(network.value[0].weight)  # pyright: ignore[reportArgumentType]
+        return network
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """Plain data from which `build_network` makes this network again (without its weights)."""
+        return {
+            "kind": "q_network",
+            "feature_size": self.feature_size,
+            "num_actions": self.num_actions,
+            "hidden": list(self.hidden),
+            "dueling": self.dueling,
+            "activation": self.activation,
+        }
+
+    def forward(self, features: Tensor) -> Tensor:
+        """features [..., D] -> action values [..., A]."""
+        x = self.trunk(self.normaliser(features))
+        advantage = self.advantage(x)
+        if self.value is None:
+            return advantage
+        return self.value(x) + advantage - advantage.mean(-1, keepdim=True)
+
+
+def build_network(architecture: dict[str, Any]) -> ActorCritic | QNetwork:
+    """The network that an `architecture` describes, with fresh weights; other keys are ignored.
+
+    Raises ValueError for an unknown kind, KeyError for a missing size.
+    """
+    sizes = (architecture["feature_size"], architecture["num_actions"], architecture["hidden"])
+    kind = architecture["kind"]
+    if kind == "policy":
+        return ActorCritic(*sizes)
+    if kind == "q_network":
+        return QNetwork(*sizes, dueling=architecture["dueling"], activation=architecture["activation"])
+    raise ValueError(f"kind is {kind!r}, not 'policy' or 'q_network'")

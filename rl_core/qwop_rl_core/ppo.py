@@ -1,0 +1,493 @@
+"""Proximal policy optimisation (Schulman et al. 2017), one loop read from the top, and its anchors.
+
+Implementation details that matter, in the order of the code; the marks [1]... stand at their lines.
+ 1. Orthogonal initialisation, separate policy and value networks (networks.py).
+ 2. Observations are normalised by running statistics that are part of the policy. They move only between
+    iterations, so a rollout and its update see the same normalisation and ratios start at exactly 1.
+ 3. Adam with epsilon 1e-5, fused.
+ 4. The learning rate falls linearly to zero over the budget, counted in environment steps.
+ 5. Actions are sampled under inference mode into preallocated arrays; values are computed once for the whole
+    rollout, not step by step: half the inference work, in batches that keep the cores busy.
+ 6. Time limits: a truncated step bootstraps from the value of its own final observation.
+ 7. GAE; the critic's target is advantage + value, TD(lambda), in units of the running mean and standard
+    deviation of those targets (Pop-Art, networks.py).
+ 8. Advantages are normalised to zero mean and unit variance over the whole rollout.
+ 9. Every epoch visits the rollout in a fresh random order, in minibatches.
+10. Clipped surrogate objective, value loss without clipping, entropy bonus.
+11. Early stop: once a minibatch's KL exceeds 1.5 target_kl, the rest of the iteration's updates are dropped.
+12. Gradients are clipped by global norm, policy and value networks apart: a critic's large first gradients
+    must not shrink the policy's.
+
+Anchors for fine-tuning a cloned policy, each off by default:
+13. Critic warm-up: for the first critic_warmup_steps only the value network learns; the policy and its
+    normaliser stand still. A random critic's advantages would otherwise wash the clone out at once.
+14. KL to a reference policy, coefficient halved every reference_kl_half_life steps.
+15. Demonstrations in the policy loss (DAPG, Rajeswaran et al. 2018), decaying likewise.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from qwop_rl_core.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    load_network,
+    optimizer_tensors,
+    prefixed,
+    restore_optimizer,
+    save_checkpoint,
+    section,
+)
+from qwop_rl_core.logging import Logger
+from qwop_rl_core.losses import (
+    decayed,
+    demonstration_loss,
+    entropy,
+    kl_between,
+    log_prob,
+    ppo_loss,
+    value_loss,
+)
+from qwop_rl_core.networks import ActorCritic
+from qwop_rl_core.policy import sample_actions
+from qwop_rl_core.returns import gae
+from qwop_rl_core.training import (
+    EpisodeStatistics,
+    TrainingError,
+    check_spaces,
+    environment_state,
+    final_observations,
+    restore_environment,
+    select_device,
+)
+
+RETURN_STATISTICS_RATE = (
+    0.1  # per iteration: the critic's units follow the returns within some ten iterations
+)
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Settings of PPO. Every budget is in environment steps, one decision of one environment each."""
+
+    total_steps: int = 5_000_000
+    """Environment steps to train for, all environments together; rounded up to whole rollouts."""
+    num_envs: int = 256
+    """Environments stepped side by side."""
+    rollout_length: int = 32
+    """Steps of every environment between two updates."""
+    epochs: int = 4
+    """Passes over each rollout."""
+    minibatch_size: int = 2048
+    """Samples per gradient step."""
+    learning_rate: float = 3e-4
+    """Adam's step size at the start."""
+    anneal_learning_rate: bool = True
+    """Let the learning rate fall linearly to zero at total_steps."""
+    gamma: float = 0.995
+    """Discount per step."""
+    gae_lambda: float = 0.95
+    """Lambda of generalised advantage estimation."""
+    clip: float = 0.2
+    """Clipping range of the probability ratio."""
+    entropy_coef: float = 0.02
+    """Weight of the entropy bonus."""
+    max_grad_norm: float = 0.5
+    """Bound of the gradient's norm, for the policy and the value network each."""
+    target_kl: float = 0.0
+    """Stop an iteration's updates once the policy moved further than 1.5 times this (nats); 0: never."""
+    update_normaliser: bool = True
+    """Let the observation statistics follow the rollouts; turn off to keep those of the initial policy."""
+    critic_warmup_steps: int = 0
+    """For so many first steps only the value network learns and the policy stands still."""
+    reference_kl_coef: float = 0.0
+    """Weight of KL(policy || reference policy) in the loss."""
+    reference_kl_half_life: float = 1_000_000
+    """Steps in which the weight of the reference KL halves; 0: it stays."""
+    demo_coef: float = 0.0
+    """Weight of the demonstrations' log-likelihood in the loss (DAPG's lambda_0)."""
+    demo_half_life: float = 1_000_000
+    """Steps in which the weight of the demonstrations halves; 0: it stays."""
+    demo_batch_size: int = 512
+    """Demonstrated steps mixed into every minibatch."""
+    seed: int = 0
+    """Seed of the environments, the action sampling and the minibatch order."""
+    device: str = "auto"
+    """auto (CUDA where there is some), cpu, cuda, cuda:1, ..."""
+    threads: int = 0
+    """CPU threads of PyTorch; 0: as PyTorch chooses. Results on another number may differ in the last bits."""
+
+    def __post_init__(self) -> None:
+        for name in (
+            "total_steps",
+            "num_envs",
+            "rollout_length",
+            "epochs",
+            "minibatch_size",
+            "demo_batch_size",
+        ):
+            if getattr(self, name) < 1:
+                raise TrainingError(f"{name} is {getattr(self, name)}; at least 1 is needed")
+        for name in ("gamma", "gae_lambda"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise TrainingError(f"{name} is {getattr(self, name)}; it has to lie in [0, 1]")
+        for name in ("learning_rate", "clip", "max_grad_norm"):
+            if not getattr(self, name) > 0.0:
+                raise TrainingError(f"{name} is {getattr(self, name)}; it has to be above 0")
+        for name in ("target_kl", "critic_warmup_steps", "reference_kl_coef", "reference_kl_half_life", "demo_coef",
+                     "demo_half_life", "threads"):  # fmt: skip
+            if getattr(self, name) < 0:
+                raise TrainingError(f"{name} is {getattr(self, name)}; it cannot be negative")
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """Demonstrated decisions: features float32 [M, D] as the policy sees them, actions int64 [M]."""
+
+    features: Tensor
+    actions: Tensor
+
+    def __post_init__(self) -> None:
+        if len(self.features) != len(self.actions) or len(self.actions) == 0:
+            raise TrainingError(
+                f"{len(self.features)} demonstrated observations, {len(self.actions)} actions"
+            )
+        if not torch.isfinite(self.features).all():
+            raise TrainingError("the demonstrations hold NaN or infinity")
+
+
+@dataclass
+class PPOState:
+    """Everything that changes while training. `steps` counts environment steps done."""
+
+    policy: ActorCritic
+    optimizer: torch.optim.Adam
+    generator: torch.Generator
+    statistics: EpisodeStatistics
+    observation: np.ndarray  # [N, D], what the environments show now
+    steps: int = 0
+    iteration: int = 0
+
+    def capture(self) -> Any:
+        """A copy of the policy and its optimizer, for `roll_back`."""
+        return copy.deepcopy((self.policy.state_dict(), self.optimizer.state_dict()))
+
+    def roll_back(self, captured: Any) -> None:
+        """Return policy and optimizer to a capture; steps, schedules and environments go on."""
+        network, optimizer = copy.deepcopy(captured)
+        self.policy.load_state_dict(network)
+        self.optimizer.load_state_dict(optimizer)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the callback sees after every iteration."""
+
+    state: PPOState
+    config: PPOConfig
+    envs: VectorEnv
+    metrics: dict[str, float]
+
+    @property
+    def steps(self) -> int:
+        return self.state.steps
+
+    def save(self, path: str | os.PathLike[str], metadata: Mapping[str, Any]) -> None:
+        save_state(path, self.state, self.envs, self.config, metadata)
+
+
+Callback = Callable[[Progress], bool | None]  # True stops the training
+
+
+def start(config: PPOConfig, envs: VectorEnv, policy: ActorCritic) -> PPOState:
+    """A training at step 0: environments reset, optimizer fresh. Raises TrainingError where things do not fit."""
+    device = select_device(config.device)
+    check_spaces(envs, config.num_envs, policy.feature_size, policy.num_actions)
+    observation, _ = envs.reset(seed=config.seed)
+    return PPOState(
+        policy=policy.to(device),
+        optimizer=_make_optimizer(policy, config),
+        generator=torch.Generator(device).manual_seed(config.seed),
+        statistics=EpisodeStatistics(config.num_envs),
+        observation=observation,
+    )
+
+
+def train(
+    config: PPOConfig,
+    envs: VectorEnv,
+    state: PPOState,
+    *,
+    reference: ActorCritic | None = None,
+    demonstrations: Demonstrations | None = None,
+    logger: Logger | None = None,
+    callback: Callback | None = None,
+    progress_bar: bool = False,
+) -> PPOState:
+    """Train `state` (from `start` or `resume`) until config.total_steps, in place.
+
+    reference: policy of the KL anchor, needed when config.reference_kl_coef > 0
+    demonstrations: needed when config.demo_coef > 0; if given, agreement with them is measured anyway
+    callback: called after every iteration; may log, evaluate, save, roll back; returns True to stop
+    Raises TrainingError: an anchor without its data, or losses or rewards that are no longer finite.
+    """
+    if config.reference_kl_coef > 0 and reference is None:
+        raise TrainingError(
+            "reference_kl_coef is set, but there is no reference policy (start from a checkpoint)"
+        )
+    if config.demo_coef > 0 and demonstrations is None:
+        raise TrainingError("demo_coef is set, but there are no demonstrations")
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    policy, optimizer, generator = state.policy, state.optimizer, state.generator
+    device = generator.device
+    if reference is not None:
+        reference = copy.deepcopy(reference).to(device).requires_grad_(False)  # never moves with the policy
+    if demonstrations is not None:
+        demonstrations = Demonstrations(demonstrations.features.to(device), demonstrations.actions.to(device))
+
+    num_envs, length = config.num_envs, config.rollout_length
+    batch_size = num_envs * length
+    features = torch.zeros((length + 1, num_envs, policy.feature_size), device=device)
+    logits = torch.zeros((length, num_envs, policy.num_actions), device=device)
+    actions = torch.zeros((length, num_envs), dtype=torch.int64, device=device)
+    rewards = np.zeros((length, num_envs), np.float32)
+    terminated = np.zeros((length, num_envs), bool)
+    truncated = np.zeros((length, num_envs), bool)
+
+    bar = tqdm(
+        total=config.total_steps, initial=state.steps, unit="step", unit_scale=True, disable=not progress_bar
+    )
+    while state.steps < config.total_steps:
+        started = time.perf_counter()
+        warming_up = state.steps < config.critic_warmup_steps  # [13]
+        learning_rate = config.learning_rate
+        if config.anneal_learning_rate:  # [4]
+            learning_rate *= 1.0 - state.steps / config.total_steps
+        optimizer.param_groups[0]["lr"] = learning_rate
+
+        # Roll out the policy.
+        finals: list[tuple[int, np.ndarray, np.ndarray]] = []  # (t, environments, their final observations)
+        with torch.inference_mode():  # [5]
+            for t in range(length):
+                features[t] = torch.as_tensor(state.observation)
+                logits[t] = policy.logits(features[t])
+                actions[t] = sample_actions(logits[t], generator)
+                observation, rewards[t], terminated[t], truncated[t], infos = envs.step(
+                    actions[t].cpu().numpy()
+                )
+                if truncated[t].any():
+                    followed = final_observations(infos, truncated[t], observation)
+                    finals.append((t, truncated[t].nonzero()[0], followed[truncated[t]]))
+                state.statistics.step(rewards[t], terminated[t] | truncated[t], infos)
+                state.observation = observation
+            features[length] = torch.as_tensor(state.observation)
+        rollout_seconds = time.perf_counter() - started
+        if not np.isfinite(rewards).all():
+            raise TrainingError(
+                f"a reward is NaN or infinite, near step {state.steps}; look at the reward function"
+            )
+
+        # Advantages and return targets.
+        with torch.no_grad():
+            values = policy.values(features)
+            value_tm1, value_t = values[:-1], values[1:].clone()
+            for t, index, final in finals:  # [6]
+                final_value = policy.values(torch.as_tensor(final, dtype=torch.float32, device=device))
+                value_t[t, torch.as_tensor(index, device=device)] = final_value
+            advantages = gae(  # [7]
+                torch.as_tensor(rewards, device=device),
+                value_tm1,
+                value_t,
+                torch.as_tensor(terminated, device=device),
+                torch.as_tensor(truncated, device=device),
+                config.gamma,
+                config.gae_lambda,
+            )
+            targets = advantages + value_tm1
+            weight = 1.0 if state.iteration == 0 else RETURN_STATISTICS_RATE
+            mean = policy.value_mean + weight * (targets.mean() - policy.value_mean)
+            std = policy.value_std + weight * (targets.std() - policy.value_std)
+            std = std.clamp(min=0.02 * float(mean.abs()) + 1e-4)  # equal returns leave no unit to measure in
+            policy.rescale_values(mean, std)
+            explained = 1.0 - (targets - value_tm1).var() / (targets.var() + 1e-8)
+            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)  # [8]
+            max_advantage = advantages.max()
+
+            rollout = features[:-1].flatten(0, 1)
+            flat_actions, flat_advantages = actions.flatten(), advantages.flatten()
+            flat_targets = ((targets - mean) / std).flatten()
+            log_prob_old = log_prob(logits, actions).flatten()
+            reference_logits = reference.logits(rollout) if reference is not None else None
+
+        # Improve the policy and the critic.
+        kl_coef = decayed(config.reference_kl_coef, config.reference_kl_half_life, state.steps)  # [14]
+        demo_weight = decayed(config.demo_coef, config.demo_half_life, state.steps) * max_advantage  # [15]
+        sums: dict[str, float] = {}
+        updates = 0
+        stopped = False
+        for _ in range(config.epochs):
+            order = torch.randperm(batch_size, generator=generator, device=device)  # [9]
+            for index in order.split(config.minibatch_size):
+                x = policy.normaliser(rollout[index])
+                critic_loss = value_loss(policy.value(x).squeeze(-1), flat_targets[index])
+                loss = critic_loss
+                figures: dict[str, Tensor] = {"value_loss": critic_loss}
+                if not warming_up:
+                    new_logits = policy.policy(x)
+                    surrogate = ppo_loss(  # [10]
+                        log_prob(new_logits, flat_actions[index]),
+                        log_prob_old[index],
+                        flat_advantages[index],
+                        config.clip,
+                    )
+                    if config.target_kl and surrogate.approx_kl > 1.5 * config.target_kl:  # [11]
+                        stopped = True
+                        break
+                    mean_entropy = entropy(new_logits).mean()
+                    loss = loss + surrogate.loss - config.entropy_coef * mean_entropy
+                    figures |= {
+                        "policy_loss": surrogate.loss,
+                        "approx_kl": surrogate.approx_kl,
+                        "clip_fraction": surrogate.clip_fraction,
+                        "entropy": mean_entropy,
+                    }
+                    if reference_logits is not None:
+                        reference_kl = kl_between(new_logits, reference_logits[index]).mean()
+                        loss = loss + kl_coef * reference_kl
+                        figures["reference_kl"] = reference_kl
+                    if demonstrations is not None:
+                        pick = torch.randint(
+                            len(demonstrations.actions),
+                            (config.demo_batch_size,),
+                            generator=generator,
+                            device=device,
+                        )
+                        demo_logits = policy.logits(demonstrations.features[pick])
+                        demo_actions = demonstrations.actions[pick]
+                        demo_loss = demonstration_loss(demo_logits, demo_actions)
+                        if config.demo_coef > 0:
+                            loss = loss + demo_weight * demo_loss
+                        figures["demo_loss"] = demo_loss
+                        figures["demo_agreement"] = (demo_logits.argmax(-1) == demo_actions).float().mean()
+                optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(policy.value.parameters(), config.max_grad_norm)  # [12]
+                if not warming_up:
+                    nn.utils.clip_grad_norm_(policy.policy.parameters(), config.max_grad_norm)
+                optimizer.step()
+                updates += 1
+                for name, figure in figures.items():
+                    sums[name] = sums.get(name, 0.0) + float(figure.detach())
+            if stopped:
+                break
+        if config.update_normaliser and not warming_up:  # [2]
+            policy.normaliser.update(rollout)
+
+        state.steps += batch_size
+        state.iteration += 1
+        seconds = time.perf_counter() - started
+        metrics = {f"ppo/{name}": total / max(updates, 1) for name, total in sums.items()}
+        metrics |= state.statistics.flush()
+        metrics |= {
+            "ppo/explained_variance": float(explained),
+            "ppo/learning_rate": learning_rate,
+            "ppo/updates": float(updates),
+            "ppo/reference_kl_coef": kl_coef if reference is not None else 0.0,
+            "speed/steps_per_second": batch_size / seconds,
+            "speed/rollout_share": rollout_seconds / seconds,
+        }
+        if not all(math.isfinite(total) for total in sums.values()):
+            raise TrainingError(
+                f"training diverged: a loss is NaN at step {state.steps}; lower the learning rate"
+            )
+        bar.update(batch_size)
+        bar.set_postfix({"return": f"{metrics.get('episode/return', math.nan):.2f}"}, refresh=False)
+        if logger is not None:
+            logger.scalars(metrics, state.steps)
+        if callback is not None and callback(Progress(state, config, envs, metrics)):
+            break
+    bar.close()
+    return state
+
+
+def save_state(
+    path: str | os.PathLike[str],
+    state: PPOState,
+    envs: VectorEnv,
+    config: PPOConfig,
+    metadata: Mapping[str, Any],
+) -> None:
+    """Write a checkpoint that plays (`Policy.load`) and from which `resume` goes on exactly.
+
+    metadata: what the policy needs to play and how it was made. The environments' own state is stored
+    where they offer it (see `training.environment_state`).
+    """
+    environment = environment_state(envs)
+    tensors = {
+        **prefixed("network", state.policy.state_dict()),
+        **prefixed("optimizer", optimizer_tensors(state.optimizer)),
+        "generator": state.generator.get_state(),
+        "observation": torch.as_tensor(state.observation),
+        "episode_return": torch.as_tensor(state.statistics.episode_return),
+        "episode_length": torch.as_tensor(state.statistics.episode_length),
+        **prefixed("environment", {name: torch.as_tensor(a) for name, a in (environment or {}).items()}),
+    }
+    training = {
+        "algorithm": "ppo",
+        "steps": state.steps,
+        "iteration": state.iteration,
+        "environment": environment is not None,
+        "config": dataclasses.asdict(config),
+    }
+    save_checkpoint(path, tensors, {**metadata, **state.policy.architecture, "training": training})
+
+
+def resume(config: PPOConfig, envs: VectorEnv, checkpoint: Checkpoint, where: str = "checkpoint") -> PPOState:
+    """The training that `save_state` stored, in environments made the same way.
+
+    With the same config it goes on bit for bit as if it had not been interrupted (CPU, same number of
+    threads) where the environments can be restored; otherwise new episodes start.
+    Raises CheckpointError where the checkpoint is not one of a PPO training; TrainingError where it does not fit.
+    """
+    training = checkpoint.metadata.get("training", {})
+    if training.get("algorithm") != "ppo":
+        raise CheckpointError(
+            f"{where}: not a checkpoint of a PPO training, it cannot be resumed (use it as --init)"
+        )
+    policy = load_network(checkpoint, where)
+    if not isinstance(policy, ActorCritic):
+        raise CheckpointError(f"{where}: holds a Q-network, PPO needs a policy")
+    if training["config"]["num_envs"] != config.num_envs:
+        raise CheckpointError(
+            f"{where}: trained with {training['config']['num_envs']} environments, not {config.num_envs}"
+        )
+    state = start(config, envs, policy)
+    restore_optimizer(state.optimizer, section(checkpoint.tensors, "optimizer"))
+    state.steps, state.iteration = training["steps"], training["iteration"]
+    state.generator.set_state(checkpoint.tensors["generator"])
+    if training["environment"]:
+        arrays = section(checkpoint.tensors, "environment")
+        restore_environment(envs, {name: t.numpy() for name, t in arrays.items()})
+        state.observation = checkpoint.tensors["observation"].numpy()
+        state.statistics.episode_return[:] = checkpoint.tensors["episode_return"].numpy()
+        state.statistics.episode_length[:] = checkpoint.tensors["episode_length"].numpy()
+    return state
+
+
+def _make_optimizer(policy: ActorCritic, config: PPOConfig) -> torch.optim.Adam:
+    return torch.optim.Adam(policy.parameters(), lr=config.learning_rate, eps=1e-5, fused=True)  # [3]

@@ -1,0 +1,72 @@
+"""Returns and advantages: pure functions of arrays.
+
+Shapes: T steps (time first), B environments. Suffixes as in rlax: `_tm1` belongs to the state that an
+action was taken in, `_t` to what followed from it: r_t and o_t are the answer to a_tm1 in o_tm1.
+
+`terminated` and `truncated` are never merged: after a termination there is no future, after a truncation
+(time limit) there is one, it just was not played. Where both are true, the termination counts.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def gae(
+    reward_t: Tensor,
+    value_tm1: Tensor,
+    value_t: Tensor,
+    terminated_t: Tensor,
+    truncated_t: Tensor,
+    gamma: float,
+    lambda_: float,
+) -> Tensor:
+    """Generalised advantage estimation with time-limit bootstrap.
+
+        delta_t = r_t + gamma * v_t * (1 - terminated_t) - v_tm1           (TD residual, Schulman et al. 2016)
+        A_tm1   = delta_t + gamma * lambda * (1 - ended_t) * A_t           (their equation 16, as a recursion)
+
+    reward_t: float [T, B]
+    value_tm1: float [T, B], value of the observation acted upon
+    value_t: float [T, B], value of the observation that followed. In the step that ended an episode this
+        is the episode's own final observation, not the first one of the next episode
+        (Pardo et al. 2018, "Time limits in reinforcement learning")
+    terminated_t, truncated_t: bool [T, B]
+    returns: float [T, B]; the return target of the critic is this + value_tm1 (TD(lambda))
+    """
+    delta_t = reward_t + gamma * value_t * (~terminated_t) - value_tm1
+    carry_t = gamma * lambda_ * (~(terminated_t | truncated_t)).to(delta_t.dtype)
+    advantage_tm1 = torch.empty_like(delta_t)
+    advantage_t = torch.zeros_like(delta_t[0])
+    for t in reversed(range(delta_t.shape[0])):
+        advantage_t = torch.addcmul(delta_t[t], carry_t[t], advantage_t, out=advantage_tm1[t])
+    return advantage_tm1
+
+
+def n_step(
+    reward_t: np.ndarray, terminated_t: np.ndarray, truncated_t: np.ndarray, gamma: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """n-step returns up to the bootstrap, from windows of n consecutive transitions.
+
+        G = r_1 + gamma r_2 + ... + gamma^(k-1) r_k,  target = G + discount * Q(o_k)
+                                                       (Sutton & Barto 2018, equation 7.1)
+    where k <= n is the first step that ended the episode, or n; discount = gamma^k, or 0 after a
+    termination.
+
+    reward_t: float32 [n, B]; terminated_t, truncated_t: bool [n, B]; row 0 is the transition sampled
+    returns: G float32 [B], discount float32 [B], last int64 [B] = k - 1, the row whose successor bootstraps
+    """
+    n, batch = reward_t.shape
+    returns = np.zeros(batch, np.float32)
+    alive = np.ones(batch, bool)
+    last = np.full(batch, n - 1)
+    discount = np.full(batch, gamma**n, np.float32)
+    for k in range(n):
+        returns += np.float32(gamma**k) * reward_t[k] * alive
+        ended = alive & (terminated_t[k] | truncated_t[k])
+        last[ended] = k
+        discount[ended] = np.where(terminated_t[k][ended], 0.0, gamma ** (k + 1))
+        alive &= ~ended
+    return returns, discount, last

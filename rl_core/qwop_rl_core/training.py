@@ -1,0 +1,132 @@
+"""What both training loops share: devices, vector environments, episode statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+
+
+class TrainingError(Exception):
+    """Training cannot start or go on. The message is one line for the user."""
+
+
+def select_device(name: str) -> torch.device:
+    """ "auto": CUDA where there is some, else the CPU. Raises TrainingError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise TrainingError(f"device {name!r} is not available here; use auto or cpu") from error
+    return device
+
+
+def check_spaces(envs: VectorEnv, num_envs: int, feature_size: int, num_actions: int) -> None:
+    """Raises TrainingError unless the environments and the network fit each other."""
+    observation, action = envs.single_observation_space, envs.single_action_space
+    if not isinstance(action, gymnasium.spaces.Discrete):
+        raise TrainingError(f"the environment's actions are {action}; only Discrete actions can be learnt")
+    if not isinstance(observation, gymnasium.spaces.Box) or len(observation.shape) != 1:
+        raise TrainingError(f"the environment's observations are {observation}; a flat Box is needed")
+    if envs.num_envs != num_envs:
+        raise TrainingError(f"{envs.num_envs} environments were made, the configuration says {num_envs}")
+    if observation.shape[0] != feature_size:
+        raise TrainingError(
+            f"the environment gives {observation.shape[0]} features, the network takes {feature_size}"
+        )
+    if action.n != num_actions:
+        raise TrainingError(f"the environment has {action.n} actions, the network {num_actions}")
+
+
+def final_observations(
+    infos: Mapping[str, Any], ended: np.ndarray, next_observation: np.ndarray
+) -> np.ndarray:
+    """The observation that really followed each step.
+
+    A vector environment resets an ended episode in the same step, so `next_observation` already belongs to
+    the next one there; the final observation is in `infos`: an object array under "final_observation"
+    (gymnasium 0.29), or an array [N, D] under infos["final"]["observation"].
+
+    ended: bool [N], the environments whose final observation is wanted; next_observation: [N, D]
+    returns: [N, D], next_observation itself where nothing ended, else a copy
+    """
+    if not ended.any():
+        return next_observation
+    followed = next_observation.copy()
+    final = infos.get("final")
+    if final is not None:
+        followed[ended] = final["observation"][ended]
+    else:
+        followed[ended] = np.stack(infos["final_observation"][ended])
+    return followed
+
+
+def final_scalars(infos: Mapping[str, Any], ended: np.ndarray) -> dict[str, np.ndarray]:
+    """Numbers that the environment says of the episodes that ended in this step, {name: [number ended]}.
+
+    Read from infos["final"] (arrays [N]) or, in gymnasium's form, from the dicts under "final_info".
+    """
+    final = infos.get("final")
+    if final is not None:
+        return {
+            k: v[ended]
+            for k, v in final.items()
+            if isinstance(v, np.ndarray) and v.ndim == 1 and v.dtype != object
+        }
+    if "final_info" not in infos:
+        return {}
+    dicts = list(infos["final_info"][ended])
+    plain = (bool, int, float, np.number, np.bool_)
+    names = [
+        name for name, value in dicts[0].items() if isinstance(value, plain) and all(name in d for d in dicts)
+    ]
+    return {name: np.array([d[name] for d in dicts], np.float64) for name in names}
+
+
+class EpisodeStatistics:
+    """Returns and lengths of the episodes in progress, and means over those that ended since `flush`."""
+
+    def __init__(self, num_envs: int):
+        self.episode_return = np.zeros(num_envs)
+        self.episode_length = np.zeros(num_envs, np.int64)
+        self._ended: dict[str, list[np.ndarray]] = {}
+
+    def step(self, reward: np.ndarray, ended: np.ndarray, infos: Mapping[str, Any]) -> None:
+        """reward: float [N]; ended: bool [N], terminated or truncated."""
+        self.episode_return += reward
+        self.episode_length += 1
+        if not ended.any():
+            return
+        figures = final_scalars(infos, ended)
+        figures |= {"return": self.episode_return[ended], "length": self.episode_length[ended]}
+        for name, values in figures.items():
+            self._ended.setdefault(name, []).append(np.asarray(values, np.float64))
+        self.episode_return[ended] = 0.0
+        self.episode_length[ended] = 0
+
+    def flush(self) -> dict[str, float]:
+        """{"episode/count": ..., "episode/return": mean, ...} of the episodes that ended, then forget them."""
+        figures = {f"episode/{name}": float(np.concatenate(v).mean()) for name, v in self._ended.items()}
+        figures["episode/count"] = float(sum(len(v) for v in self._ended.get("return", [])))
+        self._ended.clear()
+        return figures
+
+
+def environment_state(envs: VectorEnv) -> dict[str, np.ndarray] | None:
+    """Everything that `restore_environment` needs, or None where the environment cannot tell.
+
+    An environment that can is one with `get_state() -> dict[str, ndarray]` and `set_state(state)`. Without
+    them a resumed training starts new episodes and is no longer equal, bit for bit, to an uninterrupted one.
+    """
+    get_state = getattr(envs, "get_state", None)
+    return None if get_state is None else dict(get_state())
+
+
+def restore_environment(envs: VectorEnv, state: Mapping[str, np.ndarray]) -> None:
+    envs.set_state(dict(state))  # pyright: ignore[reportAttributeAccessIssue]
