@@ -17,13 +17,9 @@ from numpy.typing import NDArray
 
 from qwop_datasets import Episode
 from qwop_evaluation.player import Player
-from qwop_game import FRAME_SECONDS
+from qwop_game import FRAME_SECONDS, MAX_IDLE_FRAMES, REPEAT_PROBABILITY
 from qwop_game.games import Games
 
-MAX_IDLE_FRAMES = 29
-"""The most frames without keys before the first decision; uniform from 0."""
-REPEAT_PROBABILITY = 0.02
-"""Chance, at every decision, that the previous action is held once more."""
 MAX_SECONDS = 200.0
 """An episode that has not ended by then is cut short: four times a good run."""
 BATCH = 128

@@ -1,5 +1,6 @@
 """The game: an exact embedded QWOP, its keys, observations, geometry and Gymnasium environments."""
 
+from .disturbance import MAX_IDLE_FRAMES, REPEAT_PROBABILITY, DisturbedVectorEnv
 from .encoder import FEATURE_SIZE, FEATURE_VERSION, encode
 from .env import QWOPEnv
 from .games import StartStates
@@ -43,9 +44,12 @@ __all__ = [
     "KEY_P",
     "KEY_Q",
     "KEY_W",
+    "MAX_IDLE_FRAMES",
     "PARTS",
+    "REPEAT_PROBABILITY",
     "TRACK_Y",
     "UNITS_PER_METRE",
+    "DisturbedVectorEnv",
     "QWOPEnv",
     "QWOPVectorEnv",
     "Simulator",

@@ -1,0 +1,141 @@
+"""Protocol P's disturbances, for training: the game has no chance of its own, and a policy that never met any
+learns one sequence of keys by heart. docs/evaluation.md describes the protocol.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import VectorEnvWrapper
+
+from .games import StartStates
+from .keys import HIP_AS_CREATED, canonical_keys
+from .simulator import Simulator
+from .vector_env import QWOPVectorEnv
+
+MAX_IDLE_FRAMES = 29
+"""The most frames without keys before the first decision; uniform from 0."""
+REPEAT_PROBABILITY = 0.02
+"""Chance, at every decision, that the previous action is held once more."""
+
+_PREFIX = "disturbance."
+
+
+class DisturbedVectorEnv(VectorEnvWrapper):
+    """`QWOPVectorEnv`, or a wrapper that offers what it does, with idle starts and repeated decisions.
+
+    Each episode starts after 0 to `max_idle_frames` frames without keys, uniform; its clock has run then. At
+    each decision, with `repeat_probability`, the keys of the step before are held once more instead of the
+    action's (at an episode's start: none). Draws come from one generator for all games, which `reset(seed)`
+    starts anew.
+
+    start_states: as in QWOPVectorEnv; episodes that it places elsewhere have no idle frames.
+    generator: the source of all draws; a `start_states` that draws from it too goes on exactly on resume.
+
+    Raises ValueError for options out of range.
+    """
+
+    env: QWOPVectorEnv
+
+    def __init__(
+        self,
+        env: QWOPVectorEnv,
+        max_idle_frames: int = MAX_IDLE_FRAMES,
+        repeat_probability: float = REPEAT_PROBABILITY,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(env)  # first: a wrapper without `env` can't even be thrown away
+        if max_idle_frames < 0:
+            raise ValueError(f"max_idle_frames is {max_idle_frames}: it must be 0 or more")
+        if not 0.0 <= repeat_probability <= 1.0:
+            raise ValueError(f"repeat_probability is {repeat_probability}: it must be 0 to 1")
+        # Plain attributes: the wrapper's way of finding them in `env` warns at every look.
+        self.num_envs = env.num_envs
+        self.single_observation_space = env.single_observation_space
+        self.single_action_space = env.single_action_space
+        self.observation_space = env.observation_space
+        self.action_space = env.action_space
+        self.frame_skip = env.frame_skip
+        self.action_masks = env.action_masks
+
+        self.start_states: Callable[[np.ndarray], StartStates | None] | None = env.start_states
+        env.start_states = self._start
+        self.generator = np.random.default_rng(seed)
+        self._repeat_probability = repeat_probability
+        self._idle = _idle_snapshots(max_idle_frames)
+        self._action_of = _actions_by_keys(env.action_masks)
+        self._previous = np.zeros(env.num_envs, np.int64)  # action whose keys the step before held
+        self._start_row = np.zeros((env.num_envs, self._idle.shape[1]), np.uint8)
+
+    def reset_wait(
+        self, seed: int | list[int] | None = None, **kwargs: Any
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start new episodes in all games; a seed starts the disturbances' draws anew."""
+        if seed is not None:
+            self.generator.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+        observations, infos = self.env.reset_wait(seed=seed, **kwargs)
+        self._previous = self._action_of[infos["keys"]]
+        return observations, infos
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Take note of the actions, whole numbers [N], and draw which of them are not obeyed."""
+        repeated = self.generator.random(self.num_envs) < self._repeat_probability
+        actions = np.asarray(actions).reshape(self.num_envs)
+        self.env.step_async(np.where(repeated, self._previous, actions))
+
+    def step_wait(
+        self, **kwargs: Any
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Play the step: as the wrapped environment's."""
+        result = self.env.step_wait(**kwargs)
+        self._previous = self._action_of[result[4]["keys"]]  # after the resets: 0 where an episode starts
+        return result
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """All that `set_state` needs to go on bit for bit from here, the generator's state included."""
+        state = json.dumps(self.generator.bit_generator.state).encode()
+        own = {"generator": np.frombuffer(state, np.uint8).copy(), "previous": self._previous.copy()}
+        return {**self.env.get_state(), **{_PREFIX + name: array for name, array in own.items()}}
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Put games and draws where `get_state` was called. Raises ValueError for another kind of state."""
+        if _PREFIX + "generator" not in state:
+            raise ValueError("the state is that of an environment without disturbances")
+        self.generator.bit_generator.state = json.loads(state[_PREFIX + "generator"].tobytes())
+        self._previous = state[_PREFIX + "previous"].astype(np.int64)
+        self.env.set_state({name: array for name, array in state.items() if not name.startswith(_PREFIX)})
+
+    def _start(self, mask: np.ndarray) -> StartStates:
+        elsewhere = None if self.start_states is None else self.start_states(mask)
+        placed = np.zeros(self.num_envs, bool) if elsewhere is None else mask & elsewhere.mask
+        hip_mode = np.full(self.num_envs, HIP_AS_CREATED, np.uint8)
+        last_keys = np.zeros(self.num_envs, np.uint8)
+        if elsewhere is not None:
+            self._start_row[placed] = elsewhere.snapshots[placed]
+            hip_mode[placed], last_keys[placed] = elsewhere.hip_mode[placed], elsewhere.last_keys[placed]
+        idle = mask & ~placed
+        self._start_row[idle] = self._idle[self.generator.integers(0, len(self._idle), int(idle.sum()))]
+        return StartStates(mask, self._start_row, hip_mode, last_keys)
+
+
+def _idle_snapshots(max_idle_frames: int) -> np.ndarray:
+    """The canonical start after 0, 1, ... frames without keys, uint8 [max_idle_frames + 1, S]."""
+    simulator = Simulator(1)
+    snapshots = [simulator.snapshot()[0]]
+    for _ in range(max_idle_frames):
+        simulator.step(np.zeros(1, np.uint8))
+        snapshots.append(simulator.snapshot()[0])
+    simulator.close()
+    return np.stack(snapshots)
+
+
+def _actions_by_keys(action_masks: np.ndarray) -> np.ndarray:
+    """Action that holds each key mask or does the same in the engine, int64 [16].
+
+    0, no key, where there is none: a demonstration's keys need not be in the set.
+    """
+    masks = np.arange(16, dtype=np.uint8)
+    same = canonical_keys(action_masks)[None, :] == canonical_keys(masks)[:, None]
+    exact = action_masks[None, :] == masks[:, None]
+    return np.where(exact.any(axis=1), exact.argmax(axis=1), same.argmax(axis=1) * same.any(axis=1))
