@@ -48,7 +48,6 @@ class Engine final : public Simulator {
         b.games[lane] = game;
         b.here[lane] = false;
         b.move_count[lane] = 0;
-        b.settled[lane] = !has_hurdle_contacts(game.world);
     }
 
     void step(const uint8_t* keys, int frames) override {
@@ -97,15 +96,14 @@ class Engine final : public Simulator {
                 b.give_back(lane);
                 b.replay_moves(lane);
                 move_floors(game);  // the usual reason to leave
-                b.settled[lane] &= !has_hurdle_contacts(game.world);
             }
             if (stop_at_end_ && has_ended(game)) continue;
-            if (fits_vectors(game, b.settled[lane])) {
+            if (fits_vectors(game)) {
                 b.take(lane);
                 running |= 1u << lane;
             } else {
                 b.replay_moves(lane);
-                b.settled[lane] = update_watching_hurdle(game, keys[lane]);
+                update_game(game, keys[lane]);
             }
         }
         if (running) frame(b, keys, running);
@@ -414,12 +412,16 @@ class Engine final : public Simulator {
                 b.note_move(lane, static_cast<uint8_t>(FIRST_PART + p), bounds_of<V>(fat, lane));
             }
         }
-        for (unsigned left = running & b.away; left; left &= left - 1) {
+        uint8_t hurdle_moved[W] = {};
+        for (unsigned left = running & b.busy; left; left &= left - 1) {
             const int lane = __builtin_ctz(left);
             Aabb* leaves = b.hurdle_leaves[lane];
-            const unsigned hurdle_moved = step_hurdle(b.games[lane].world, leaves);
-            if (hurdle_moved & 1) b.note_move(lane, HURDLE_TOP, leaves[0]);
-            if (hurdle_moved & 2) b.note_move(lane, HURDLE_BASE, leaves[1]);
+            hurdle_moved[lane] = static_cast<uint8_t>(step_hurdle(b.games[lane].world, leaves));
+            if (hurdle_moved[lane] & 1) {
+                b.note_move(lane, HURDLE_TOP, leaves[0]);
+                set_bounds<V>(b.hurdle_fat_box, lane, leaves[0]);
+            }
+            if (hurdle_moved[lane] & 2) b.note_move(lane, HURDLE_BASE, leaves[1]);
         }
         for (int p = PARTS - 1; p >= 0; --p) {
             if (!moved[p]) continue;
@@ -452,6 +454,33 @@ class Engine final : public Simulator {
                 }
             }
         }
+        for (unsigned left = running & b.busy; left; left &= left - 1) {
+            const int lane = __builtin_ctz(left);
+            if (hurdle_moved[lane]) find_hurdle_pairs(b, lane, hurdle_moved[lane]);
+            if (touches_sleeping_floor(b.games[lane].world)) b.leaving |= 1u << lane;
+        }
+    }
+
+    // Whom a hurdle that has moved may newly meet: if anyone at all, the tree says in which order.
+    void find_hurdle_pairs(Block<V>& b, int lane, unsigned moved) {
+        const Aabb* leaves = b.hurdle_leaves[lane];
+        const auto meets = [&](const Bounds<V>& bounds) {
+            const Aabb box = bounds_of<V>(bounds, lane);
+            const auto with = [&](const Aabb& leaf) {
+                return leaf.lower.x <= box.upper.x && leaf.lower.y <= box.upper.y && box.lower.x <= leaf.upper.x && box.lower.y <= leaf.upper.y;
+            };
+            return ((moved & 1) && with(leaves[0])) || ((moved & 2) && with(leaves[1]));
+        };
+        bool any = meets(b.block_fat_box);
+        for (int f = 0; f < FLOOR_COUNT; ++f) any |= meets(b.floor_fat_box[f]);
+        bool runner = false;
+        for (int p = 0; p < PARTS; ++p) runner |= meets(b.fat_box[p]);
+        if (!any && !runner) return;
+        b.replay_moves(lane);
+        World& world = b.games[lane].world;
+        if (moved & 1) find_pairs(world, HURDLE_TOP);
+        if (moved & 2) find_pairs(world, HURDLE_BASE);
+        if (runner) b.leaving |= 1u << lane;
     }
 
     static Bounds<V> tight_bounds(int p, Pair<V> position, Turn<V> turn) {
@@ -476,8 +505,7 @@ class Engine final : public Simulator {
         const I frozen = torso_y < CAMERA_FREEZE_Y;
         V rest = b.rest[0];
         for (int p = 1; p < PARTS; ++p) rest = minimum<V>(rest, b.rest[p]);
-        // A runner that has fallen off the track could reach a hurdle that is away.
-        const unsigned unusual = bits<V>((rest > SLEEPY) | (torso_y > RUNNER_ABOVE - 2 * MAX_TRANSLATION));
+        const unsigned sleepy = bits<V>(rest > SLEEPY);
         for (int lane = 0; lane < W; ++lane) {
             if (!(running >> lane & 1)) continue;
             Game& game = b.games[lane];
@@ -488,7 +516,7 @@ class Engine final : public Simulator {
             }
             if (!frozen[lane]) b.camera_x[lane] = followed[lane];
             b.score[lane] = rounded_score(torso_x[lane]);
-            if (first_floor_x(b.camera_x[lane]) != b.floor_x[0][lane] || (unusual >> lane & 1)) b.leaving |= 1u << lane;
+            if (first_floor_x(b.camera_x[lane]) != b.floor_x[0][lane] || (sleepy >> lane & 1)) b.leaving |= 1u << lane;
         }
     }
 };

@@ -76,9 +76,8 @@ struct Block {
     int move_count[W];
     Move moves[W][MOVE_CAPACITY];            // not yet made in the game's tree
     bool here[W];                            // the lane's game lives in the vectors; else in games[lane]
-    bool settled[W];                         // the sleeping hurdle's contacts are at rest too
-    unsigned away;                           // lanes whose hurdle falls out of reach, stepped apart
-    Aabb hurdle_leaves[W][2];                // its top's and base's fat boxes, while away
+    unsigned busy;                           // lanes whose hurdle takes a step of its own
+    Aabb hurdle_leaves[W][2];                // its top's and base's fat boxes
     unsigned leaving;                        // lanes whose next frame is for the scalar path
     Game games[W];
 
@@ -202,8 +201,8 @@ void Block<V>::take(int lane) {
     here[lane] = true;
     const unsigned bit = 1u << lane;
     leaving &= ~bit;
-    away &= ~bit;
-    if (hurdle_is_away(world)) away |= bit;
+    busy &= ~bit;
+    if (hurdle_is_busy(world)) busy |= bit;
     for (int i = 0; i < 2; ++i)
         hurdle_leaves[lane][i] = world.tree.nodes[world.bodies[i ? HURDLE_BASE : HURDLE_TOP].leaf].box;
 }

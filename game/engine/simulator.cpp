@@ -2,8 +2,6 @@
 
 #include <new>
 
-#include "island.hpp"
-
 namespace qwop {
 
 Simulator::~Simulator() = default;
@@ -59,16 +57,6 @@ void finish_game(Game& game) { game.end_frame(); }
 double rounded_score(double torso_x) { return round_half_up(torso_x) / 10; }
 double first_floor_x(double camera_x) { return std::floor(camera_x / SCREEN_WIDTH) * SCREEN_WIDTH / PIXELS_PER_UNIT; }
 
-static bool is_hurdle(int body) { return body == HURDLE_BASE || body == HURDLE_TOP; }
-
-bool has_hurdle_contacts(const World& world) {
-    for (int i = 0; i < world.contact_count; ++i) {
-        const Contact& contact = world.contacts[world.contact_order[i]];
-        if (is_hurdle(contact.body_a) || is_hurdle(contact.body_b)) return true;
-    }
-    return false;
-}
-
 void surface_order(const Tree& tree, uint8_t* surfaces) {
     const double far = 1e300;
     tree.query({{-far, -far}, {far, far}}, [&](NodeId leaf) {
@@ -78,94 +66,57 @@ void surface_order(const Tree& tree, uint8_t* surfaces) {
     });
 }
 
-// A runner that knocks the hurdle over leaves it without floor: it falls for the rest of the run, awake, and
-// out of everybody's reach.
-constexpr double AWAY_BELOW = 40;  // y in units
+static bool is_hurdle(int body) { return body == HURDLE_BASE || body == HURDLE_TOP; }
 
-bool hurdle_is_away(const World& world) {
-    const auto below = [&](int id) {
-        return world.bodies[id].awake && world.tree.nodes[world.bodies[id].leaf].box.lower.y > AWAY_BELOW;
-    };
-    return below(HURDLE_TOP) && below(HURDLE_BASE) && world.bodies[TORSO].position.y < RUNNER_ABOVE && !has_hurdle_contacts(world);
-}
-
-// A frame of the hurdle alone, while it is away. fat_boxes: of its top and base; returns bit 0 / 1 where the
-// top's / the base's leaf is to be put in again with a new one.
-unsigned step_hurdle(World& world, Aabb* fat_boxes) {
-    Island island;
-    island.bodies[island.body_count++] = HURDLE_TOP;
-    island.bodies[island.body_count++] = HURDLE_BASE;
-    island.joints[island.joint_count++] = HURDLE_JOINT;
-    island.solve(world, 1);
-    unsigned moved = 0;
-    for (int i = 0; i < 2; ++i) {
-        Body& body = world.bodies[island.bodies[i]];
-        const Box& shape = model().bodies[island.bodies[i]].box;
-        body.box = combine(tight_box(shape, {body.previous_position, body.previous_rotation}), tight_box(shape, body.transform()));
-        if (contains(fat_boxes[i], body.box)) continue;
-        fat_boxes[i] = fattened(body.box, body.position - body.previous_position);
-        moved |= 1u << i;
+// The hurdle moves, or has contacts that may, or a floor fell asleep under it: it wants a step of its own.
+bool hurdle_is_busy(const World& world) {
+    for (int id : {HURDLE_BASE, HURDLE_TOP})
+        if (world.bodies[id].awake) return true;
+    for (int id : {FLOOR_0, FLOOR_1, FLOOR_2})
+        if (!world.bodies[id].awake) return true;
+    for (int i = 0; i < world.contact_count; ++i) {
+        const Contact& contact = world.contacts[world.contact_order[i]];
+        if (is_hurdle(contact.body_a) || is_hurdle(contact.body_b)) return true;
     }
-    return moved;
+    return false;
 }
 
-void move_floors(Game& game) { game.move_floors(); }
+// Then a contact of the runner can wake the floor in the middle of a pass over the contacts, and with it
+// those of a sleeping hurdle.
+bool touches_sleeping_floor(const World& world) {
+    for (int i = 0; i < world.contact_count; ++i) {
+        const Contact& contact = world.contacts[world.contact_order[i]];
+        const int mover = contact.body_a > contact.body_b ? contact.body_a : contact.body_b;
+        const int other = contact.body_a > contact.body_b ? contact.body_b : contact.body_a;
+        if (mover >= FIRST_PART && !world.bodies[other].awake) return true;
+    }
+    return false;
+}
 
-// A plain running game: the runner awake and not about to sleep, touching at most floors, which are in place;
-// the hurdle asleep with its contacts at rest, or away.
-bool fits_vectors(Game& game, bool hurdle_settled) {
+unsigned step_hurdle(World& world, Aabb* fat_boxes) { return world.step_hurdle(fat_boxes); }
+void find_pairs(World& world, int id) { world.find_pairs(id); }
+void move_floors(Game& game) { game.move_floors(); }
+void update_game(Game& game, uint8_t keys) { game.update(keys); }
+
+// A plain running game: the runner awake and not about to sleep, near at most floors, which are in place.
+bool fits_vectors(const Game& game) {
     const World& world = game.world;
-    const bool asleep = !world.bodies[HURDLE_BASE].awake && !world.bodies[HURDLE_TOP].awake;
-    if (!(asleep ? hurdle_settled : hurdle_is_away(world))) return false;
-    if (game.fallen || game.jump_landed || game.ended || game.paused || world.move_count ||
-        world.new_fixture || world.inv_dt0 != INV_TIME_STEP || first_floor_x(game.camera_x) != world.bodies[FLOOR_0].position.x)
+    if (game.fallen || game.jump_landed || game.ended || game.paused || world.move_count || world.new_fixture ||
+        world.inv_dt0 != INV_TIME_STEP || first_floor_x(game.camera_x) != world.bodies[FLOOR_0].position.x)
         return false;
     double rest = 1e300;
     for (int id = FIRST_PART; id < BODY_COUNT; ++id) {
         if (!world.bodies[id].awake) return false;
         rest = min(rest, world.bodies[id].sleep_time);
     }
-    for (int id = FLOOR_0; id <= FLOOR_2; ++id)
-        if (!world.bodies[id].awake) return false;
+    if (rest > SLEEPY) return false;
     for (int i = 0; i < world.contact_count; ++i) {
         const Contact& contact = world.contacts[world.contact_order[i]];
         const int mover = contact.body_a > contact.body_b ? contact.body_a : contact.body_b;
         const int other = contact.body_a > contact.body_b ? contact.body_b : contact.body_a;
         if (mover >= FIRST_PART && other >= FLOOR_COUNT) return false;
     }
-    return rest <= SLEEPY;
-}
-
-static bool same_points(const Manifold& a, const Manifold& b) {
-    if (a.point_count != b.point_count) return false;
-    for (int i = 0; i < a.point_count; ++i) {
-        const ManifoldPoint &p = a.points[i], &q = b.points[i];
-        if (p.local_point.x != q.local_point.x || p.local_point.y != q.local_point.y || p.key != q.key ||
-            p.normal_impulse != q.normal_impulse || p.tangent_impulse != q.tangent_impulse)
-            return false;
-    }
-    return true;
-}
-
-// One frame. True when the hurdle slept through it and none of its contacts changed: then none will until a
-// floor moves or something reaches it. (Asleep alone does not mean at rest: a body falls asleep with its box
-// a frame behind its pose.)
-bool update_watching_hurdle(Game& game, uint8_t keys) {
-    constexpr int first = PART_COUNT * 5, count = 2 * 4;
-    World& world = game.world;
-    const auto asleep = [&] { return !world.bodies[HURDLE_BASE].awake && !world.bodies[HURDLE_TOP].awake; };
-    bool at_rest = asleep();
-    for (int id = FLOOR_0; id <= FLOOR_2; ++id) at_rest &= world.bodies[id].awake;
-    Contact before[count];
-    for (int i = 0; i < count; ++i) before[i] = world.contacts[first + i];
-    game.update(keys);
-    at_rest &= asleep();
-    for (int i = 0; i < count && at_rest; ++i) {
-        const Contact& after = world.contacts[first + i];
-        at_rest = before[i].exists == after.exists &&
-                  (!after.exists || (before[i].touching == after.touching && same_points(before[i].manifold, after.manifold)));
-    }
-    return at_rest;
+    return !touches_sleeping_floor(world);
 }
 
 void forget_contact(World& world, int part, int floor) {

@@ -35,7 +35,6 @@ Simulator* make_avx512(int num_envs, bool stop_at_end);
 // --- What the lane engines need of the scalar one. Compiled once, for the plainest CPU: files for other
 // instruction sets must not hold copies of shared inline functions.
 constexpr double SLEEPY = 0.3;  // s at rest from which a game is the scalar engine's: sleep comes at 0.5
-constexpr double RUNNER_ABOVE = 15;  // y of a torso, units, whose limbs are well above a hurdle that is away
 void* allocate_aligned(size_t size);
 void free_aligned(void* memory);
 void observe_game(const Game& game, Outputs out);
@@ -43,12 +42,13 @@ uint8_t flags_of(const Game& game);
 Transform transform_of(Body& body);
 Aabb current_box(int id, const Transform& xf);
 void surface_order(const Tree& tree, uint8_t* surfaces);
-bool has_hurdle_contacts(const World& world);
-bool hurdle_is_away(const World& world);
+bool hurdle_is_busy(const World& world);
+bool touches_sleeping_floor(const World& world);
 unsigned step_hurdle(World& world, Aabb* fat_boxes);
+void find_pairs(World& world, int id);
 void move_floors(Game& game);
-bool fits_vectors(Game& game, bool hurdle_settled);
-bool update_watching_hurdle(Game& game, uint8_t keys);
+void update_game(Game& game, uint8_t keys);
+bool fits_vectors(const Game& game);
 bool has_ended(const Game& game);
 bool is_over(const Game& game);
 void finish_game(Game& game);

@@ -68,15 +68,17 @@ void World::move_leaf(int id, const Transform& from, const Transform& to) {
 }
 
 void World::find_new_contacts() {
-    for (int i = 0; i < move_count; ++i) {
-        const NodeId mover = bodies[moved[i]].leaf;
-        tree.query(tree.nodes[mover].box, [&](NodeId leaf) {
-            if (leaf == mover) return;
-            const NodeId first = leaf < mover ? leaf : mover, second = leaf < mover ? mover : leaf;
-            add_pair(tree.nodes[first].body, tree.nodes[second].body);
-        });
-    }
+    for (int i = 0; i < move_count; ++i) find_pairs(moved[i]);
     move_count = 0;
+}
+
+void World::find_pairs(int id) {
+    const NodeId mover = bodies[id].leaf;
+    tree.query(tree.nodes[mover].box, [&](NodeId leaf) {
+        if (leaf == mover) return;
+        const NodeId first = leaf < mover ? leaf : mover, second = leaf < mover ? mover : leaf;
+        add_pair(tree.nodes[first].body, tree.nodes[second].body);
+    });
 }
 
 void World::add_pair(int body1, int body2) {
@@ -149,7 +151,7 @@ void World::update_contact(Contact& contact, ContactListener& listener) {
 
 // Bodies that touch or are joined move together: each awake body, newest first, seeds an island that grows
 // depth first over touching contacts, then joints. Static bodies join islands but do not spread them.
-void World::solve_islands() {
+void World::solve_islands(int first_seed, int last_seed) {
     uint8_t touching[CONTACT_SLOTS];
     int touching_contacts = 0;
     for (int i = contact_count - 1; i >= 0; --i)
@@ -158,7 +160,7 @@ void World::solve_islands() {
     const Model& m = model();
     const double dt_ratio = inv_dt0 * TIME_STEP;
     bool body_taken[BODY_COUNT] = {}, joint_taken[JOINT_COUNT] = {}, contact_taken[CONTACT_SLOTS] = {};
-    for (int seed = BODY_COUNT - 1; seed >= 0; --seed) {
+    for (int seed = first_seed; seed >= last_seed; --seed) {
         if (body_taken[seed] || !bodies[seed].awake || !BODIES[seed].dynamic) continue;
         Island island;
         uint8_t stack[BODY_COUNT];
@@ -202,7 +204,7 @@ void World::step(ContactListener& listener) {
         new_fixture = false;
     }
     update_contacts(listener);
-    solve_islands();
+    solve_islands(BODY_COUNT - 1, 0);
     for (int id = BODY_COUNT - 1; id >= 0; --id) {
         Body& body = bodies[id];
         if (!body.awake || !BODIES[id].dynamic) continue;
@@ -210,6 +212,41 @@ void World::step(ContactListener& listener) {
     }
     find_new_contacts();
     inv_dt0 = INV_TIME_STEP;
+}
+
+// Nobody judges the hurdle.
+struct Unheard : ContactListener {
+    void begin_contact(const Contact&, const WorldManifold&) override {}
+};
+
+static bool is_hurdle(int body) { return body == HURDLE_BASE || body == HURDLE_TOP; }
+
+unsigned World::step_hurdle(Aabb* fat_boxes) {
+    Unheard listener;
+    for (int i = contact_count - 1; i >= 0; --i) {
+        Contact& contact = contacts[contact_order[i]];
+        const bool hurdle_is_a = is_hurdle(contact.body_a);
+        const int hurdle = hurdle_is_a ? contact.body_a : contact.body_b, floor = hurdle_is_a ? contact.body_b : contact.body_a;
+        if (!is_hurdle(hurdle) || (!bodies[hurdle].awake && !bodies[floor].awake)) continue;
+        if (overlap(fat_boxes[hurdle == HURDLE_BASE], tree.nodes[bodies[floor].leaf].box)) {
+            update_contact(contact, listener);
+        } else {
+            destroy_contact(i);
+        }
+    }
+    solve_islands(HURDLE_TOP, HURDLE_BASE);
+    unsigned moved_leaves = 0;
+    for (int i = 0; i < 2; ++i) {
+        const int id = i ? HURDLE_BASE : HURDLE_TOP;
+        Body& body = bodies[id];
+        if (!body.awake) continue;
+        const Box& shape = model().bodies[id].box;
+        body.box = combine(tight_box(shape, {body.previous_position, body.previous_rotation}), tight_box(shape, body.transform()));
+        if (contains(fat_boxes[i], body.box)) continue;
+        fat_boxes[i] = fattened(body.box, body.position - body.previous_position);
+        moved_leaves |= 1u << i;
+    }
+    return moved_leaves;
 }
 
 int World::touching_count() const {

@@ -27,6 +27,12 @@ struct World {
     void destroy_body(int id);
     void set_pose(int id, Vec2 position, double angle);
     void step(ContactListener& listener);
+
+    // The hurdle's part of a step, for an engine that plays the runner's part elsewhere. fat_boxes: of the
+    // leaves of its top and base, kept there because the tree may lag behind. Returns bit 0 / 1 where the
+    // top's / base's leaf is to be put in again with its new fat box; search for its pairs then.
+    unsigned step_hurdle(Aabb* fat_boxes);
+    void find_pairs(int id);
     int touching_count() const;
     void destroy_contact(int order_index);
     void add_pair(int body1, int body2);  // body1 has the smaller node; does nothing for a known or filtered pair
@@ -35,7 +41,7 @@ struct World {
     void find_new_contacts();
     void update_contacts(ContactListener& listener);
     void update_contact(Contact& contact, ContactListener& listener);
-    void solve_islands();
+    void solve_islands(int first_seed, int last_seed);
     void move_leaf(int id, const Transform& from, const Transform& to);
 };
 
