@@ -9,7 +9,7 @@ from qwop_rl_core.buffers import ReplayBuffer, SumTree, Transitions
 
 
 def demonstration(length=4, features=1, start=1000.0):
-    """One episode whose observation counts up from `start` and whose rewards are 1, 2, 3, ...; it terminates."""
+    """One episode whose observation counts up from `start` and whose rewards are 1, 2, 3..., terminated."""
     observation = (start + np.arange(length, dtype=np.float32))[:, None].repeat(features, 1)
     return Transitions(
         observation=observation,

@@ -86,7 +86,7 @@ def test_missing_truncated_foreign_and_newer_files(tmp_path):
         load_checkpoint(tmp_path / "foreign")
     newer = {"format": "qwop-stride checkpoint", "version": "2", "metadata": "{}"}
     save_file({"x": torch.zeros(1)}, tmp_path / "newer", newer)
-    with pytest.raises(CheckpointError, match="format 2, this program reads 1"):
+    with pytest.raises(CheckpointError, match="format 2, this release reads 1"):
         load_checkpoint(tmp_path / "newer")
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         load_checkpoint(tmp_path / "nothing")
@@ -109,7 +109,7 @@ def test_network_must_fit_its_metadata(tmp_path):
     with torch.no_grad():
         network.value[0].bias[2] = float("nan")
     write_policy(path, network)
-    with pytest.raises(CheckpointError, match=r"network\.value\.0\.bias holds NaN"):
+    with pytest.raises(CheckpointError, match=r"network\.value\.0\.bias is not finite"):
         Policy.load(path)
 
 

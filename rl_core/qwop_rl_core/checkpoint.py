@@ -82,15 +82,13 @@ def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
                 raise CheckpointError(f"{path}: a safetensors file, but not a {FORMAT}")
             if header.get("version") != str(FORMAT_VERSION):
                 raise CheckpointError(
-                    f"{path}: checkpoint format {header.get('version')}, this program reads {FORMAT_VERSION}; "
+                    f"{path}: format {header.get('version')}, this release reads {FORMAT_VERSION}; "
                     "use the release that wrote it"
                 )
             metadata = json.loads(header["metadata"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, KeyError, ValueError) as error:
-        raise CheckpointError(
-            f"{path}: not a readable checkpoint (damaged, cut short or another format)"
-        ) from error
+        raise CheckpointError(f"{path}: not a readable checkpoint (damaged or foreign)") from error
     except OSError as error:
         raise CheckpointError(f"{path}: could not be read: {error.strerror or error}") from error
     return Checkpoint(tensors, metadata)
@@ -118,13 +116,11 @@ def load_network(
     if expected != found:
         name = min(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
         raise CheckpointError(
-            f"{where}: tensor network.{name} has shape {found.get(name)}, the metadata says {expected.get(name)}"
+            f"{where}: network.{name} has shape {found.get(name)}, the metadata says {expected.get(name)}"
         )
     for name, tensor in weights.items():
         if not torch.isfinite(tensor).all():
-            raise CheckpointError(
-                f"{where}: tensor network.{name} holds NaN or infinity; the training diverged"
-            )
+            raise CheckpointError(f"{where}: tensor network.{name} is not finite")
     network.load_state_dict(weights)
     return network
 

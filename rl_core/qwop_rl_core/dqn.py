@@ -120,7 +120,7 @@ class DQNConfig:
     device: str = "auto"
     """auto (CUDA where there is some), cpu, cuda, cuda:1, ..."""
     threads: int = 0
-    """CPU threads of PyTorch; 0: as PyTorch chooses. Results on another number may differ in the last bits."""
+    """CPU threads of PyTorch; 0: as PyTorch chooses. Another number may change the last bits of results."""
 
     def __post_init__(self) -> None:
         for name in ("total_steps", "num_envs", "n_step", "batch_size", "steps_per_update", "buffer_size",
@@ -147,7 +147,7 @@ class DQNConfig:
 
 @dataclass
 class DQNState:
-    """Everything that changes while training. `steps` counts environment steps done, `updates` gradient steps."""
+    """Everything that changes while training. `steps` counts environment steps, `updates` gradient steps."""
 
     network: QNetwork
     target: QNetwork
@@ -430,7 +430,7 @@ def resume(
 
     With the same config and a stored replay buffer it goes on bit for bit as if it had not been interrupted
     (CPU, same number of threads) where the environments can be restored; otherwise new episodes start.
-    Raises CheckpointError where the checkpoint is not one of a DQN training, TrainingError where it does not fit.
+    Raises CheckpointError where it is no checkpoint of a DQN training, TrainingError where it does not fit.
     """
     training = checkpoint.metadata.get("training", {})
     if training.get("algorithm") != "dqn":

@@ -25,7 +25,7 @@ class Logger:
     ):
         if track is not None:
             try:
-                import wandb
+                import wandb  # pyright: ignore[reportMissingImports]
             except ImportError as error:
                 raise TrainingError("--track needs Weights & Biases: pip install wandb") from error
             self._wandb = wandb.init(project=track, config=dict(config or {}), dir=str(directory))

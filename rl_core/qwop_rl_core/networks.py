@@ -29,7 +29,7 @@ def mlp(
     layers: list[nn.Module] = []
     for i, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
         last = i == len(sizes) - 2
-        linear = nn.utils.skip_init(nn.Linear, fan_in, fan_out)
+        linear = nn.Linear(fan_in, fan_out)
         nn.init.orthogonal_(linear.weight, head_gain if last else HIDDEN_GAIN, generator=generator)
         nn.init.zeros_(linear.bias)
         layers.append(linear)
@@ -99,6 +99,7 @@ class ActorCritic(nn.Module):
         w' = w std / std',  b' = (std b + mean - mean') / std'       (Pop-Art, equations of proposition 1)
         """
         head = self.value[-1]
+        assert isinstance(head, nn.Linear)
         head.weight.mul_(self.value_std / std)
         head.bias.mul_(self.value_std).add_(self.value_mean - mean).div_(std)
         self.value_mean.fill_(mean)
@@ -149,7 +150,7 @@ class QNetwork(nn.Module):
             copy.load_state_dict(original.state_dict())
         network.advantage[0].load_state_dict(head.state_dict())
         if network.value is not None:
-            nn.init.zeros_(network.value[0].weight)  # pyright: ignore[reportArgumentType]
+            nn.init.zeros_(network.value[0].get_parameter("weight"))
         return network
 
     @property

@@ -43,7 +43,7 @@ class Policy:
         return cls(load_network(checkpoint, path), checkpoint.metadata, device)
 
     def require(self, **expected: Any) -> None:
-        """Check metadata against what an environment offers, e.g. require(num_actions=9, action_set="distinct").
+        """Check metadata against what an environment offers: require(num_actions=9, action_set="distinct").
 
         Raises CheckpointError, naming the first entry that differs.
         """

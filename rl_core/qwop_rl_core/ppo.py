@@ -129,7 +129,7 @@ class PPOConfig:
     device: str = "auto"
     """auto (CUDA where there is some), cpu, cuda, cuda:1, ..."""
     threads: int = 0
-    """CPU threads of PyTorch; 0: as PyTorch chooses. Results on another number may differ in the last bits."""
+    """CPU threads of PyTorch; 0: as PyTorch chooses. Another number may change the last bits of results."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -148,8 +148,15 @@ class PPOConfig:
         for name in ("learning_rate", "clip", "max_grad_norm"):
             if not getattr(self, name) > 0.0:
                 raise TrainingError(f"{name} is {getattr(self, name)}; it has to be above 0")
-        for name in ("target_kl", "critic_warmup_steps", "reference_kl_coef", "reference_kl_half_life", "demo_coef",
-                     "demo_half_life", "threads"):  # fmt: skip
+        for name in (
+            "target_kl",
+            "critic_warmup_steps",
+            "reference_kl_coef",
+            "reference_kl_half_life",
+            "demo_coef",
+            "demo_half_life",
+            "threads",
+        ):
             if getattr(self, name) < 0:
                 raise TrainingError(f"{name} is {getattr(self, name)}; it cannot be negative")
 
@@ -214,7 +221,7 @@ Callback = Callable[[Progress], bool | None]  # True stops the training
 
 
 def start(config: PPOConfig, envs: VectorEnv, policy: ActorCritic) -> PPOState:
-    """A training at step 0: environments reset, optimizer fresh. Raises TrainingError where things do not fit."""
+    """A training at step 0: environments reset, optimizer fresh. Raises TrainingError where they do not fit."""
     device = select_device(config.device)
     check_spaces(envs, config.num_envs, policy.feature_size, policy.num_actions)
     observation, _ = envs.reset(seed=config.seed)
@@ -462,7 +469,7 @@ def resume(config: PPOConfig, envs: VectorEnv, checkpoint: Checkpoint, where: st
 
     With the same config it goes on bit for bit as if it had not been interrupted (CPU, same number of
     threads) where the environments can be restored; otherwise new episodes start.
-    Raises CheckpointError where the checkpoint is not one of a PPO training; TrainingError where it does not fit.
+    Raises CheckpointError where it is no checkpoint of a PPO training, TrainingError where it does not fit.
     """
     training = checkpoint.metadata.get("training", {})
     if training.get("algorithm") != "ppo":

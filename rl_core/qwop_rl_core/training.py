@@ -16,7 +16,7 @@ class TrainingError(Exception):
 
 
 def select_device(name: str) -> torch.device:
-    """ "auto": CUDA where there is some, else the CPU. Raises TrainingError for a device that is not there."""
+    """The device of that name; auto: CUDA where there is some, else the CPU. Raises TrainingError."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -70,14 +70,15 @@ def final_observations(
 def final_scalars(infos: Mapping[str, Any], ended: np.ndarray) -> dict[str, np.ndarray]:
     """Numbers that the environment says of the episodes that ended in this step, {name: [number ended]}.
 
-    Read from infos["final"] (arrays [N]) or, in gymnasium's form, from the dicts under "final_info".
+    Read from infos["final"] (arrays [N]; unsigned ones are codes, not amounts, and left out)
+    or, in gymnasium's form, from the dicts under "final_info".
     """
     final = infos.get("final")
     if final is not None:
         return {
             k: v[ended]
             for k, v in final.items()
-            if isinstance(v, np.ndarray) and v.ndim == 1 and v.dtype != object
+            if isinstance(v, np.ndarray) and v.ndim == 1 and v.dtype.kind in "bif"
         }
     if "final_info" not in infos:
         return {}
@@ -111,7 +112,7 @@ class EpisodeStatistics:
         self.episode_length[ended] = 0
 
     def flush(self) -> dict[str, float]:
-        """{"episode/count": ..., "episode/return": mean, ...} of the episodes that ended, then forget them."""
+        """{"episode/count": ..., "episode/return": mean, ...} of the episodes ended, then forget them."""
         figures = {f"episode/{name}": float(np.concatenate(v).mean()) for name, v in self._ended.items()}
         figures["episode/count"] = float(sum(len(v) for v in self._ended.get("return", [])))
         self._ended.clear()
