@@ -191,7 +191,8 @@ def test_a_reader_survives_growth_and_notices_replacement(path, tmp_path):
 @pytest.mark.parametrize("end", ["", "del reader", "import gc, sys; sys.keep = reader; gc.disable()"])
 def test_a_reader_left_open_does_no_harm_at_exit(path, end):
     write_dataset(path, [episode()])
-    script = f"from qwop_datasets import DatasetReader; reader = DatasetReader({str(path)!r}); reader[0]; {end}"
+    script = "from qwop_datasets import DatasetReader; "
+    script += f"reader = DatasetReader({str(path)!r}); reader[0]; {end}"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     assert subprocess.run([sys.executable, "-c", script], env=environment).returncode == 0
 

@@ -16,6 +16,7 @@ from qwop_datasets.journal import Journal, journal_path, recover
 from qwop_datasets.recovery import needs_recovery, recover_dataset
 
 LINUX = sys.platform.startswith("linux")
+KILLS = int(os.environ.get("QWOP_TEST_KILLS", "5"))  # SIGKILLs at random moments, per test
 
 
 def observation(episode, frame):
@@ -189,7 +190,7 @@ def kill_after(process, lines, delay):
 def test_kill_9_in_the_middle_of_appends_loses_no_stored_episode(tmp_path):
     path = tmp_path / "runs.h5"
     rng = random.Random(1)
-    for _ in range(6):
+    for _ in range(KILLS):
         printed = kill_after(start(APPENDER, path), 1, rng.uniform(0, 0.06))
         stored = int(printed[-1])
         reader = DatasetReader(path)
@@ -233,7 +234,7 @@ def test_kill_9_while_recording_loses_no_frame(tmp_path):
     """At random moments of play, appends and journal resets; the disk's view is checked after each."""
     path = tmp_path / "runs.h5"
     rng = random.Random(2)
-    for seed in range(8):
+    for seed in range(KILLS):
         number, frame = map(int, kill_after(start(PLAYER, path, seed), 1, rng.uniform(0, 0.25))[-1].split())
         assert needs_recovery(path)
         recover_dataset(path)

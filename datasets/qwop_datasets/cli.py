@@ -17,6 +17,8 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from qwop_game import engines
+
 from . import convert, edit, summary
 from .check import check_file
 from .episode import GAMES, SOURCES, Episode
@@ -193,6 +195,8 @@ def _check(options: Any) -> int:
 
 
 def _verify(options: Any) -> int:
+    if options.engine not in ("auto", *engines()):
+        raise DatasetError(f"--engine {options.engine}: choose auto or one of {', '.join(engines())}")
     results: dict[int, str] = {}
     with DatasetReader(options.file, options.where) as reader:
         checks = verify_episodes(reader, engine=options.engine)

@@ -274,9 +274,10 @@ def write_episode(group: h5py.Group, episode: Episode) -> None:
 def read_episode(group: h5py.Group) -> Episode:
     """The episode of a group. Raises ValueError and friends where it is not one (see `explained`)."""
     frames = int(group.attrs["frames"])
+    there = set(group)  # not `in` or `get`, which take a damaged member for a missing one
     rows = {"raw_observations": (frames + 1, OBSERVATION_SIZE), "times": (frames + 1,)}
     for name in ("key_events", "rewinds", "discarded_keys"):
-        rows[name] = (group[name].size,) if name in group else (0,)
+        rows[name] = (group[name].size,) if name in there else (0,)
 
     def get(parent: h5py.Group, name: str, dtype: np.dtype) -> np.ndarray:
         dataset = parent[name]
@@ -290,9 +291,9 @@ def read_episode(group: h5py.Group) -> Episode:
     arrays = {name: get(group, name, dtype) for name, dtype in _ARRAYS.items()}
     actions = arrays.pop("actions")
     for name, dtype in _OPTIONAL_ARRAYS.items():
-        if name in group:
+        if name in there:
             arrays[name] = get(group, name, dtype)
-    rewards = group.get("rewards", {})
+    rewards = group["rewards"] if "rewards" in there else {}
     attributes = group.attrs
     scalars: dict[str, Any] = {name: _text(attributes, name) for name in _TEXTS}
     scalars |= {name: bool(attributes[name]) for name in _FLAGS}

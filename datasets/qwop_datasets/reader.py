@@ -74,7 +74,7 @@ class DatasetReader:
         number = int(self.numbers[i])
         with self._open() as file:
             group = file["episodes"][episode_name(number)]
-            if name not in group:
+            if name not in set(group):
                 raise DatasetError(f"{self.path}: episode {number} has no {name}")
             return group[name][()]
 

@@ -98,8 +98,10 @@ def rewards_of(episode: Episode) -> np.ndarray:
     """
     if "default" in episode.rewards:
         return episode.rewards["default"]
-    ds = np.diff(episode.raw_observations[:, 0] / np.float32(10))
-    dt = np.diff((episode.times / 10).astype(np.float32))
+    distance = episode.raw_observations[:, 0] / np.float32(10)
+    time = (episode.times / 10).astype(np.float32)
+    distance[0] = time[0] = 0  # qwop-gym counts the first step from zero, not from the state at reset
+    ds, dt = np.diff(distance), np.diff(time)
     # On the frame that lands, the clock stands still and so does the reward's speed.
     speed = np.divide(ds, dt, out=np.zeros_like(ds), where=dt > 0)
     rewards = np.float32(0.01) * speed - np.float32(10) * dt
