@@ -3,6 +3,8 @@
 #include <string>
 #include <type_traits>
 
+#include "cpu.hpp"
+#include "cpu.hpp"
 #include "qwop.h"
 #include "simulator.hpp"
 
@@ -33,11 +35,8 @@ struct Engine {
 };
 
 #if defined(__x86_64__)
-static bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-static bool has_avx512() {
-    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl");
-}
+static bool has_avx2() { return qwop::cpu::features().avx2; }
+static bool has_avx512() { return qwop::cpu::features().avx512; }
 #endif
 static bool always() { return true; }
 
