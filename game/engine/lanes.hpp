@@ -14,9 +14,11 @@
 namespace qwop {
 namespace lanes {
 
-// The order in which an island visits the runner's joints: depth first from the right thigh.
-constexpr JointId JOINT_ORDER[JOINTS_COUNT] = {RIGHT_KNEE, RIGHT_HIP,   LEFT_HIP,  LEFT_SHOULDER, RIGHT_SHOULDER, NECK,
-                                               RIGHT_ELBOW, LEFT_ELBOW, LEFT_KNEE, LEFT_ANKLE,    RIGHT_ANKLE};
+// An island visits the runner's joints depth first from the right thigh: right knee, hips, shoulders, neck,
+// elbows, left knee, ankles. Joints without a common body commute, exactly, so here each waits for the torso's
+// chain in the company of one that does not.
+constexpr JointId JOINT_ORDER[JOINTS_COUNT] = {RIGHT_KNEE,    RIGHT_HIP,  RIGHT_ANKLE,    LEFT_HIP,   LEFT_KNEE,  LEFT_SHOULDER,
+                                               LEFT_ANKLE, RIGHT_SHOULDER, LEFT_ELBOW, NECK,       RIGHT_ELBOW};
 constexpr int MAX_CONTACTS = 2 * PARTS;  // a part touches two floors at most: on a seam
 
 template <class V>
@@ -358,6 +360,22 @@ class Engine final : public Simulator {
             stale[p] = false;
             return Turn<V>{b.cos[p], b.sin[p]};
         };
+        // Two at once take little longer than one, which waits for its own chain of operations.
+        const auto refresh = [&](int p, int q) {
+            if (!stale[p] || !stale[q]) {
+                fresh(p);
+                fresh(q);
+                return;
+            }
+            const V angles[2] = {b.angle[p], b.angle[q]};
+            V sines[2], cosines[2];
+            sincos_lanes(angles, sines, cosines);
+            b.sin[p] = sines[0];
+            b.sin[q] = sines[1];
+            b.cos[p] = cosines[0];
+            b.cos[q] = cosines[1];
+            stale[p] = stale[q] = false;
+        };
         I live = mask_of<V>(running);
         for (int iteration = 0; iteration < POSITION_ITERATIONS && bits<V>(live); ++iteration) {
             V min_separation{};
@@ -368,13 +386,13 @@ class Engine final : public Simulator {
             }
             I okay = min_separation > -1.5 * LINEAR_SLOP;
             for (JointLanes<V>& joint : joints_) {
-                const Turn<V> turn_a = fresh(joint.a), turn_b = fresh(joint.b);
-                okay &= joint.solve_position(b, turn_a, turn_b, live);
+                refresh(joint.a, joint.b);
+                okay &= joint.solve_position(b, {b.cos[joint.a], b.sin[joint.a]}, {b.cos[joint.b], b.sin[joint.b]}, live);
                 stale[joint.a] = stale[joint.b] = true;
             }
             live &= ~okay;
         }
-        for (int p = 0; p < PARTS; ++p) fresh(p);
+        for (int p = 0; p < PARTS; p += 2) refresh(p, p + 1);
     }
 
     void count_rest(Block<V>& b) {

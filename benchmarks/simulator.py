@@ -1,0 +1,145 @@
+"""How fast the game is: frames per second of each engine, and what Gymnasium's own `step` leaves of it.
+
+    python benchmarks/simulator.py [--json] [--repeats 5] [--seconds 0.5]
+
+One core. Games are runners in the middle of their runs: each starts from its own snapshot of a recorded
+100 m run and plays on with that run's keys, so floors move, the hurdle is met and tumbles, as in training. The clock
+is the process's CPU time, which other processes disturb less; quote the ratios.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+
+import qwop_game
+from qwop_game import Simulator, engines
+
+RUN = Path(__file__).parents[1] / "tests" / "golden" / "runs.npz"
+CHUNK = 100  # frames that each game plays from its snapshot before it returns there
+
+
+def runners(num_envs: int) -> tuple[np.ndarray, np.ndarray]:
+    """Snapshots uint8 [num_envs, S] spread evenly over a 100 m run, and the keys from there, uint8 [CHUNK, num_envs]."""
+    with np.load(RUN) as traces:
+        keys = traces["actions_0"]
+    starts = np.linspace(0, len(keys) - CHUNK - 1, num_envs).astype(int)
+    game = Simulator(1, engine="scalar")
+    snapshots: dict[int, np.ndarray] = {}
+    for frame in range(int(starts.max()) + 1):
+        if frame in starts:
+            snapshots[frame] = game.snapshot()[0]
+        game.step(keys[frame : frame + 1])
+    return np.stack([snapshots[int(s)] for s in starts]), np.stack(
+        [keys[s : s + CHUNK] for s in starts], axis=1
+    )
+
+
+def rate(play: Callable[[], int], seconds: float) -> float:
+    """Frames per second of CPU time; `play` plays some frames and returns how many."""
+    play()
+    frames, start = 0, time.process_time()
+    while (spent := time.process_time() - start) < seconds:
+        frames += play()
+    return frames / spent
+
+
+def simulator(engine: str, num_envs: int) -> Callable[[], int]:
+    games = Simulator(num_envs, engine=engine)
+    snapshots, keys = runners(num_envs)
+
+    def play() -> int:
+        games.restore(snapshots)
+        for frame in range(0, CHUNK, 4):
+            games.step(keys[frame], 4)
+        return num_envs * CHUNK
+
+    return play
+
+
+def environment(frame_skip: int) -> Callable[[], int]:
+    env = gymnasium.make("qwop_game/QWOP-v0", frame_skip=frame_skip, disable_env_checker=True)
+    rng = np.random.default_rng(0)
+    env.reset(seed=0)
+
+    def play() -> int:
+        for action in rng.integers(0, env.action_space.n, 100):
+            if env.step(action)[2]:
+                env.reset()
+        return 100 * frame_skip
+
+    return play
+
+
+def vector_environment(num_envs: int, observation: str) -> Callable[[], int]:
+    envs = qwop_game.QWOPVectorEnv(num_envs, frame_skip=4, observation=observation)
+    rng = np.random.default_rng(0)
+    envs.reset(seed=0)
+
+    def play() -> int:
+        for actions in rng.integers(0, envs.single_action_space.n, (10, num_envs)):
+            envs.step(actions)
+        return 40 * num_envs
+
+    return play
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="measurements of each line; the median is printed"
+    )
+    parser.add_argument("--seconds", type=float, default=0.5, help="CPU seconds of one measurement")
+    options = parser.parse_args()
+
+    cases: list[tuple[str, int, Callable[[], int]]] = []
+    for num_envs in (1, 64, 256, 1024):
+        cases += [(engine, num_envs, simulator(engine, num_envs)) for engine in engines()]
+    cases += [(f"gymnasium step, frame_skip {skip}", 1, environment(skip)) for skip in (1, 4)]
+    cases += [
+        (f"vector env, {kind}", 256, vector_environment(256, kind)) for kind in ("qwop_gym", "features")
+    ]
+
+    # Repeats go round all cases, so that a slow minute of the machine falls on all of them.
+    rates: list[list[float]] = [[] for _ in cases]
+    for _ in range(options.repeats):
+        for measured, (_, _, play) in zip(rates, cases, strict=True):
+            measured.append(rate(play, options.seconds))
+    reference = {
+        n: statistics.median(r) for r, (name, n, _) in zip(rates, cases, strict=True) if name == "scalar"
+    }
+    rows = [
+        {
+            "engine": name,
+            "num_envs": num_envs,
+            "frames_per_second": round(statistics.median(measured)),
+            "lowest": round(min(measured)),
+            "highest": round(max(measured)),
+            "times_scalar": round(statistics.median(measured) / reference[num_envs], 2),
+        }
+        for measured, (name, num_envs, _) in zip(rates, cases, strict=True)
+    ]
+    if options.json:
+        json.dump(rows, sys.stdout, indent=1)
+        print()
+        return 0
+    print(f"{'engine':32} {'games':>5} {'frames/s':>10} {'lowest':>9} {'highest':>9} {'x scalar':>8}")
+    for row in rows:
+        print(
+            f"{row['engine']:32} {row['num_envs']:5} {row['frames_per_second']:10,} {row['lowest']:9,} "
+            f"{row['highest']:9,} {row['times_scalar']:8.2f}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
