@@ -180,10 +180,10 @@ def kill_after(process, lines, delay):
         raise AssertionError("the process ended by itself")
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGKILL)
-    printed += process.stdout.read().splitlines()
+    printed += process.stdout.readlines()
     process.wait()
     process.stdout.close()
-    return printed
+    return [line for line in printed if line.endswith("\n")]  # the last one may be torn
 
 
 @pytest.mark.skipif(not LINUX, reason="SIGKILL")
