@@ -29,7 +29,7 @@ from .observation import (
     normalise,
     raw_from_state,
 )
-from .registration import ENV_ID, register_env
+from .registration import ENV_ID, REAL_ENV_ID, register_env
 from .simulator import Simulator, engines
 from .vector_env import QWOPVectorEnv
 
@@ -46,6 +46,7 @@ __all__ = [
     "KEY_W",
     "MAX_IDLE_FRAMES",
     "PARTS",
+    "REAL_ENV_ID",
     "REPEAT_PROBABILITY",
     "TRACK_Y",
     "UNITS_PER_METRE",

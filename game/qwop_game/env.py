@@ -48,10 +48,13 @@ class QWOPEnv(gymnasium.Env[np.ndarray, np.int64]):
         render_mode: str | None = None,
         engine: str = "auto",
     ) -> None:
+        self._set_up(render_mode, Games(1, frame_skip, action_set, observation, max_frames, engine))
+
+    def _set_up(self, render_mode: str | None, games: Games) -> None:
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ValueError(f"render_mode {render_mode!r} is unknown: choose human, rgb_array or None")
         self.render_mode = render_mode
-        self.games = Games(1, frame_skip, action_set, observation, max_frames, engine)
+        self.games = games
         self.action_space = self.games.action_space
         self.observation_space = self.games.observation_space
         self._renderer: Renderer | None = None

@@ -17,6 +17,7 @@ from .observation import FRAME_SECONDS, OBSERVATION_SIZE, normalise
 from .simulator import FLAG_FALLEN, FLAG_GAME_ENDED, Simulator
 
 if TYPE_CHECKING:  # pygame is loaded with the first picture only
+    from .real.game import RealGame
     from .render import Dials, HurdlePose
 
 OBSERVATIONS = ("qwop_gym", "features")
@@ -54,6 +55,7 @@ class Games:
     observation: "qwop_gym" (60 normalised numbers) or "features" (what `encode` gives).
     max_frames: an episode that is this many frames old is truncated after the step; None: never.
     engine: see `Simulator`.
+    simulator: a game in place of the embedded one, with the same interface; num_envs is 1 then.
 
     Raises ValueError for options out of range.
     """
@@ -66,6 +68,7 @@ class Games:
         observation: str,
         max_frames: int | None,
         engine: str,
+        simulator: "RealGame | None" = None,
     ) -> None:
         if not isinstance(frame_skip, int | np.integer) or frame_skip < 1:
             raise ValueError(f"frame_skip is {frame_skip!r}: it must be a whole number of frames, 1 or more")
@@ -79,7 +82,9 @@ class Games:
         self.frame_skip = int(frame_skip)
         self.observation = observation
         self.max_frames = max_frames
-        self.simulator = Simulator(num_envs, engine=engine)
+        self.simulator: Simulator | RealGame = (
+            Simulator(num_envs, engine=engine) if simulator is None else simulator
+        )
         self.num_envs = num_envs
         self.action_space = spaces.Discrete(len(self.action_masks))
         if observation == "features":

@@ -1,0 +1,116 @@
+// Between qwop-gym's page and Python: plays frames by the batch and hands out every number of the game.
+//
+// It stands in for qwop-gym's ws.js: extensions.js hands the page's functions to a class named WS, and calls
+// connect() when the game has loaded and taken its first frame. There is no socket here: Python calls `bridge`
+// through the driver.
+
+"use strict";
+
+class WS {
+  // extensions.js names these
+  static H_OBS = 4;
+  static OBS_END = 2;
+  static OBS_SUC = 4;
+
+  static KEYS = [["Q", 81], ["W", 87], ["O", 79], ["P", 80]].map(([name, code]) => ({
+    name,
+    down: new KeyboardEvent("keydown", { keyCode: code }),
+    up: new KeyboardEvent("keyup", { keyCode: code }),
+  }));
+  static GLOBALS = 8; // clock, score, five flags, contacts
+  static FIELDS = 6;
+
+  constructor(reset, step, draw, keydown, keyup) {
+    Object.assign(this, { reset, step, draw, keydown, keyup });
+    this.ready = false;
+    this.episode = 0; // number of the episode since the page was loaded; 0: none
+    this.frame = 0; // of the episode
+    window.bridge = this;
+    // The game would take the keys of whoever types here at any moment of a frame, and has its own for reset.
+    for (const type of ["keydown", "keyup", "keypress", "mousedown", "mouseup", "touchstart", "touchend"])
+      window.addEventListener(type, (event) => event.isTrusted && this.typed(event), true);
+  }
+
+  connect() {
+    // The update that is under way at this moment is the game's second; it is part of the canonical start.
+    setTimeout(() => { this.ready = true; }, 0);
+  }
+
+  typed(event) {
+    event.stopImmediatePropagation();
+    this.person && this.person.typed(event);
+  }
+
+  // A new episode, once per page load: the game's own reset, with the clock at `time` (s). There it starts at
+  // the odd time that the reset took. Returns the state.
+  begin(time) {
+    if (!this.ready || this.episode) throw new Error("the page has to be loaded anew for each episode");
+    this.parts = [...OBS_PARTS, "hurdleBase", "hurdleTop"];
+    for (const key of WS.KEYS) this.keyup(key.up);
+    this.reset();
+    CORE.game.scoreTime = time;
+    this.episode = 1;
+    this.frame = 0;
+    this.draw();
+    return pack(this.state());
+  }
+
+  // Play frames, one for each key mask, from frame `frame` on, and stop after the one in which the run ends if
+  // `stopAtEnd`. Returns the state after every `every`-th frame and after the last one.
+  play(frame, masks, every, stopAtEnd, draw) {
+    if (!this.episode || frame !== this.frame)
+      throw new Error(`lost: the page is at frame ${this.episode ? this.frame : "none"}, not at ${frame}`);
+    const rows = [];
+    for (let i = 0; i < masks.length && !(stopAtEnd && CORE.game.gameEnded); i++) {
+      this.advance(masks[i]);
+      if ((i + 1) % every === 0 || i === masks.length - 1 || (stopAtEnd && CORE.game.gameEnded))
+        rows.push(this.state());
+    }
+    if (draw) this.draw();
+    return [this.frame, pack(...rows)];
+  }
+
+  advance(mask) {
+    WS.KEYS.forEach((key, bit) => (mask >> bit) & 1 ? this.keydown(key.down) : this.keyup(key.up));
+    this.step();
+    this.frame++;
+  }
+
+  // Every number of the game: 14 parts by x, y, angle, vx, vy, angular velocity; then the globals.
+  state() {
+    const game = CORE.game, row = new Float64Array(this.parts.length * WS.FIELDS + WS.GLOBALS);
+    let at = 0;
+    for (const part of this.parts) {
+      const body = game[part]._components.get("physicsBody", false);
+      const position = body.getPosition(), velocity = body.getLinearVelocity();
+      row[at++] = position.x;
+      row[at++] = position.y;
+      row[at++] = body.getAngle();
+      row[at++] = velocity.x;
+      row[at++] = velocity.y;
+      row[at++] = body.body.m_angularVelocity;
+    }
+    row[at++] = game.scoreTime;
+    row[at++] = game.score;
+    for (const flag of ["fallen", "jumped", "jumpLanded", "gameEnded", "pause"]) row[at++] = game[flag] ? 1 : 0;
+    for (let contact = game.m_world.m_contactList; contact != null; contact = contact.getNext())
+      if (contact.isTouching()) row[at]++;
+    return row;
+  }
+
+  // The picture of now: a PNG, as a data address.
+  picture() {
+    this.draw();
+    return document.getElementById("window1").toDataURL("image/png");
+  }
+}
+
+// Float64Arrays of one length, one after the other, little-endian, in base 64.
+function pack(...rows) {
+  const bytes = new Uint8Array(rows.length ? rows.length * rows[0].byteLength : 0);
+  rows.forEach((row, i) => bytes.set(new Uint8Array(row.buffer), i * row.byteLength));
+  let text = "";
+  for (let i = 0; i < bytes.length; i += 32768)
+    text += String.fromCharCode.apply(null, bytes.subarray(i, i + 32768));
+  return btoa(text);
+}

@@ -1,0 +1,200 @@
+"""`qwop-game`: install the real game's file, look after it, and compare both games.
+
+Exit codes: 0 done; 1 `doctor` found something missing, or `parity` a difference; 2 bad input or a game that
+can't be started, after one line.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from .errors import RealGameError
+from .find import find_browser, find_driver, find_pair, mismatch
+from .install import game_directory, install, installed, qwop_gym_game
+
+PROGRAM = "qwop-game"
+DOCTOR_FRAMES = 60
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except (RealGameError, ImportError) as error:
+        print(f"{PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # whoever reads the output has seen enough
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog=PROGRAM, description="The real game: install its file, check it, compare it.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+
+    add = commands.add_parser("install", help="put the game's file where the other commands find it")
+    add.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="a copy; without it: from its author's site"
+    )
+    add.set_defaults(run=_install)
+
+    doctor = commands.add_parser("doctor", help="say what is there, what is missing, and the mend")
+    doctor.set_defaults(run=_doctor)
+
+    parity = commands.add_parser("parity", help="play both games and compare every number of every frame")
+    parity.add_argument("--episodes", type=int, default=20, metavar="N", help="drawn episodes (20)")
+    parity.add_argument(
+        "--keys",
+        type=Path,
+        metavar="FILE",
+        help="play recorded keys too: an .npz file with uint8 arrays of key masks, one an episode",
+    )
+    parity.add_argument("--seed", type=int, default=None, metavar="N", help="of the drawn keys")
+    parity.set_defaults(run=_parity)
+    for command in (doctor, parity):
+        command.add_argument("--browser", metavar="PATH", help="Chrome or Chromium")
+        command.add_argument("--driver", metavar="PATH", help="chromedriver of the same version")
+    return parser
+
+
+def _install(options: argparse.Namespace) -> int:
+    found = install(options.file)
+    print(f"game      installed in {found.path} ({found.patched_by}), SHA-256 {found.sha256}")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    """One line per item; 1 where something is missing."""
+    well = True
+
+    def item(name: str, good: bool, line: str) -> None:
+        nonlocal well
+        well = well and good
+        print(f"{'ok     ' if good else 'MISSING'}  {name:<9} {line}", flush=True)
+
+    try:
+        qwop_gym_game()
+        item("qwop-gym", True, metadata.version("qwop-gym"))
+    except RealGameError as error:
+        item("qwop-gym", False, str(error))
+    try:
+        found = installed()
+        item("game", True, f"{found.path}, SHA-256 {found.sha256[:16]}..., from {found.source}")
+    except RealGameError as error:
+        item("game", False, str(error))
+    programs = []
+    for name, find, path in (
+        ("browser", find_browser, options.browser),
+        ("driver", find_driver, options.driver),
+    ):
+        try:
+            program = find(path)
+            programs.append(program)
+            item(name, True, f"{program.path}, version {program.version or 'unknown'}")
+        except RealGameError as error:
+            item(name, False, str(error))
+    if len(programs) == 2:
+        try:
+            one, other = find_pair(options.browser, options.driver)
+            item("versions", True, f"match: {one.version or 'unknown'} and {other.version}")
+        except RealGameError:
+            item("versions", False, mismatch(*programs))
+    if well:
+        try:
+            item("play", True, _plays(options))
+        except (RealGameError, ImportError) as error:
+            item("play", False, str(error))
+    else:
+        print(f"         play      not tried; the game's files go to {game_directory()}")
+    return 0 if well else 1
+
+
+def _plays(options: argparse.Namespace) -> str:
+    """Two seconds of play in both games. Raises RealGameError where that fails."""
+    from .game import RealGame
+    from .parity import compare, drawn_keys
+
+    begun = time.monotonic()
+    game = RealGame(browser=options.browser, driver=options.driver)
+    try:
+        result = compare(game, [drawn_keys(17, frames=DOCTOR_FRAMES)])
+    finally:
+        game.close()
+    if result.differing:
+        raise RealGameError(f"the games differ: {result.first}")
+    seconds = time.monotonic() - begun
+    return f"{result.frames} frames equal to the embedded game's, {seconds:.1f} s with the start"
+
+
+def _parity(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from .game import RealGame
+    from .parity import SEED, Parity, compare, drawn_keys
+
+    if options.episodes < 0:
+        raise RealGameError(f"--episodes {options.episodes}: it can't be negative")
+    seed = SEED if options.seed is None else options.seed
+    recorded = [] if options.keys is None else _recorded_keys(options.keys)
+
+    def runs() -> Iterator[np.ndarray]:
+        for episode in range(options.episodes):
+            yield drawn_keys(episode, seed)
+        yield from recorded
+
+    begun = time.monotonic()
+    game = RealGame(browser=options.browser, driver=options.driver)
+    with tqdm(total=options.episodes + len(recorded), unit="episode", disable=None) as bar:
+
+        def progress(total: Parity) -> None:
+            bar.set_postfix_str(f"{total.differing} of {total.values} values differ")
+            bar.update()
+
+        try:
+            result = compare(game, runs(), progress)
+            passport = game.passport()
+        finally:
+            game.close()
+    seconds = time.monotonic() - begun
+    print(
+        f"{result.episodes} episodes, {result.frames} frames, {result.finished} of them over 100 m; "
+        f"{result.differing} of {result.values} doubles differ, and {result.observations_differing} of the "
+        f"observations' float32; {seconds:.0f} s"
+    )
+    print(f"browser {passport['browser']}, game's file SHA-256 {passport['game_sha256']}")
+    if result.first:
+        print(f"first difference: {result.first}")
+    return 1 if result.differing else 0
+
+
+def _recorded_keys(path: Path) -> list[np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = [file[name] for name in file.files]
+    except (OSError, ValueError) as error:
+        raise RealGameError(f"{path}: {error}") from None
+    keys = [array for array in arrays if array.dtype == np.uint8 and array.ndim == 1]
+    if not keys:
+        raise RealGameError(f"{path}: holds no uint8 array of key masks")
+    return keys
+
+
+if __name__ == "__main__":
+    sys.exit(main())

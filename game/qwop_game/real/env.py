@@ -1,0 +1,60 @@
+"""The real game as a Gymnasium environment: "qwop_game/QWOP-real-v0"."""
+
+import os
+import time
+
+import gymnasium
+import numpy as np
+
+from ..env import QWOPEnv
+from ..games import Games
+from ..observation import FRAME_SECONDS
+from .game import RealGame
+
+
+class QWOPRealEnv(QWOPEnv):
+    """QWOP in Chrome or Chromium, with the observations, actions, rewards, ends, info and clock of `QWOPEnv`.
+
+    Each reset loads the page anew; the same actions give the same episode as there, bit for bit.
+
+    frame_skip, action_set, observation, max_frames: see `QWOPEnv`.
+    render_mode: None, "rgb_array" (`render()` gives the game's own picture) or "human" (the browser's window
+        shows every frame, 30 a second). Only "human" needs a display.
+    browser, driver: paths; None: those of QWOP_BROWSER and QWOP_DRIVER, of PATH, of the usual places.
+
+    `reset` and `step` raise `RealGameError`, one line, where the game can't be started or is lost. Without a
+    window, a browser that dies within an episode is replaced and the episode brought back exactly, with a
+    warning; see `RealGame`.
+    """
+
+    def __init__(
+        self,
+        frame_skip: int = 4,
+        action_set: str = "distinct",
+        observation: str = "qwop_gym",
+        max_frames: int | None = None,
+        render_mode: str | None = None,
+        browser: str | os.PathLike | None = None,
+        driver: str | os.PathLike | None = None,
+    ) -> None:
+        self.game = RealGame(render_mode != "human", browser, driver)
+        self._set_up(
+            render_mode, Games(1, frame_skip, action_set, observation, max_frames, "auto", self.game)
+        )
+        self._due = 0.0
+
+    def render(self) -> np.ndarray | None:
+        """rgb_array: the game's picture of now, uint8 [400, 640, 3]. human: None; `step` has shown it all."""
+        if self.render_mode == "rgb_array":
+            return self.game.picture()
+        if self.render_mode is None:
+            gymnasium.logger.warn(
+                "render() needs a render_mode: make the environment with 'rgb_array' or 'human'"
+            )
+        return None
+
+    def _show(self) -> None:
+        # The page draws each frame itself; here it is given its time.
+        now = time.monotonic()
+        self._due = max(self._due + FRAME_SECONDS, now)
+        time.sleep(self._due - now)

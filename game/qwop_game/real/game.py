@@ -1,0 +1,279 @@
+"""The real game with the Simulator's interface: one game, in a browser, played frame by frame."""
+
+import base64
+import io
+import logging
+import os
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from ..observation import STATE_GLOBALS, STATE_SIZE, UNITS_PER_METRE, raw_from_state
+from ..simulator import (
+    FLAG_FALLEN,
+    FLAG_GAME_ENDED,
+    FLAG_JUMP_LANDED,
+    FLAG_JUMPED,
+    FLAG_PAUSED,
+    Simulator,
+)
+from .browser import Browser, BrowserLost, PageError
+from .errors import RealGameError
+
+logger = logging.getLogger("qwop_game.real")
+
+CHUNK = 500
+"""Frames of one call into the page at most, so that a slow machine answers in time."""
+
+_GLOBAL = {name: STATE_SIZE - len(STATE_GLOBALS) + i for i, name in enumerate(STATE_GLOBALS)}
+_FLAG_COLUMNS = [_GLOBAL[n] for n in ("fallen", "jumped", "jump_landed", "game_ended", "pause")]
+_FLAG_BITS = np.array([FLAG_FALLEN, FLAG_JUMPED, FLAG_JUMP_LANDED, FLAG_GAME_ENDED, FLAG_PAUSED], np.uint8)
+_LAUNCHES = 3  # tries to bring an episode back after the browser was lost
+
+
+class RealGame:
+    """Bennett Foddy's own game in Chrome or Chromium, in place of a `Simulator` of one game.
+
+    Each reset loads the page anew, so that an episode is a function of its keys, and is checked to stand at
+    the canonical start. The clock starts as the embedded game's does.
+
+    headless: no window, no display, no graphics card needed. Otherwise a window, and a frame is drawn after
+        each call of `step`.
+    browser, driver: paths; None: see find.py.
+    stop_at_end: as for `Simulator`.
+    recover: when the browser is lost within an episode, start another, play the episode's keys again, check
+        that it stands at the very same state, and go on; a warning of the logger "qwop_game.real" says so.
+        None: where headless, since a window is closed on purpose.
+    scripts: of this folder, loaded into the page after its own.
+
+    state, raw_observation, time, distance, flags, step, reset, snapshot and restore are those of `Simulator`.
+    A snapshot is the keys since the start.
+
+    The browser starts with the first reset. Raises RealGameError from there where it can't be started, and
+    from `step` and `restore` where it is lost; `reset` then starts a new one.
+    """
+
+    num_envs = 1
+    engine = "browser"
+
+    def __init__(
+        self,
+        headless: bool = True,
+        browser: str | os.PathLike | None = None,
+        driver: str | os.PathLike | None = None,
+        stop_at_end: bool = True,
+        recover: bool | None = None,
+        scripts: tuple[str, ...] = (),
+    ) -> None:
+        self.headless = headless
+        self.stop_at_end = stop_at_end
+        self.recover = headless if recover is None else recover
+        self._settings = (headless, browser, driver, scripts)
+        start = Simulator(1)
+        self._start, self._start_time = start.state[0], float(start.time[0])
+        start.close()
+        self._keys: list[int] = []
+        self._lost: str | None = "reset() was not called"
+        self._browser: Browser | None = None
+        self._row = self._start.copy()
+
+    # -- the Simulator's interface -------------------------------------------------------------------
+
+    @property
+    def state(self) -> np.ndarray:
+        """All numbers, a new float64 [1, 92]."""
+        return self._row[None].copy()
+
+    @property
+    def raw_observation(self) -> np.ndarray:
+        """float32 [1, 60], new."""
+        return raw_from_state(self._row)[None]
+
+    @property
+    def time(self) -> np.ndarray:
+        """scoreTime, s, float64 [1], new."""
+        return self._row[_GLOBAL["score_time"]][None].copy()
+
+    @property
+    def distance(self) -> np.ndarray:
+        """The torso's x, m, float64 [1], new."""
+        return self._row[:1] / UNITS_PER_METRE
+
+    @property
+    def flags(self) -> np.ndarray:
+        """uint8 [1], see `Simulator`, new."""
+        return np.array([_FLAG_BITS[self._row[_FLAG_COLUMNS] != 0].sum()], np.uint8)
+
+    def reset(self, mask: np.ndarray | None = None) -> None:
+        """A new episode. mask: bool [1]; nothing happens where it is false."""
+        if mask is not None and not mask[0]:
+            return
+        self._keys = []
+        for attempt in range(_LAUNCHES):
+            try:
+                self._begin()
+                return
+            except (BrowserLost, PageError) as error:
+                self._give_up(str(error))
+                if attempt + 1 == _LAUNCHES or (self.recover is False and "window was closed" in str(error)):
+                    raise RealGameError(f"the game did not start: {error}") from None
+                logger.warning("the game did not start (%s): trying again", error)
+
+    def step(self, keys: np.ndarray, frames: int = 1) -> None:
+        """Play `frames` frames with `keys`, uint8 [1], held; fewer where the run ends before."""
+        self._play([int(keys[0])] * frames, every=max(frames, 1))
+
+    def run(self, keys: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Play a sequence of key masks, in few calls into the page.
+
+        returns: float64 [n, 92], the state after each frame; n < len(keys) where the run ended before.
+        """
+        rows = [self._play([int(k) for k in keys[i : i + CHUNK]], 1) for i in range(0, len(keys), CHUNK)]
+        return np.concatenate(rows) if rows else np.empty((0, STATE_SIZE))
+
+    def snapshot(self) -> np.ndarray:
+        """The state as the keys that lead to it, uint8 [1, T]."""
+        return np.array(self._keys, np.uint8)[None]
+
+    def restore(self, snapshot: np.ndarray, mask: np.ndarray | None = None) -> None:
+        """Go to where `snapshot`, uint8 [1, T], was taken: a new page, and its keys again."""
+        if mask is None or mask[0]:
+            self.reset()
+            self.run(snapshot[0])
+
+    def close(self) -> None:
+        """End the browser."""
+        self._give_up("the game is closed")
+
+    # -- more ----------------------------------------------------------------------------------------
+
+    def picture(self) -> np.ndarray:
+        """The game's own picture of now, uint8 [400, 640, 3]."""
+        import pygame  # loaded with the first picture only
+
+        try:
+            address = self.page("return bridge.picture()")
+        except (BrowserLost, PageError) as error:
+            raise RealGameError(str(error)) from None
+        image = pygame.image.load(io.BytesIO(base64.b64decode(address.partition(",")[2])), "picture.png")
+        return np.ascontiguousarray(pygame.surfarray.array3d(image).swapaxes(0, 1))
+
+    def draw(self) -> None:
+        """Draw the state of now in the page."""
+        self.page("bridge.draw()")
+
+    def page(self, script: str, *arguments: object) -> Any:
+        """Run JavaScript in the page. Raises BrowserLost, PageError."""
+        if self._browser is None:
+            raise BrowserLost(self._lost or "the browser is closed")
+        return self._browser.run(script, *arguments)
+
+    def accept(self, rows: np.ndarray, keys: Sequence[int]) -> None:
+        """Take over frames that the page has played by itself, float64 [n, 92] and their n key masks."""
+        self._keys.extend(keys)
+        if len(rows):
+            self._row = rows[-1].copy()
+
+    def passport(self) -> dict[str, str | int | float | bool]:
+        """What a recording says about where it comes from."""
+        browser = self._launch()
+        return {
+            "game_sha256": browser.game.sha256,
+            "game_source_sha256": browser.game.source_sha256,
+            "game_patched_by": browser.game.patched_by,
+            "browser": browser.browser.version,
+            "driver": browser.driver.version,
+            "qwop_gym": metadata.version("qwop-gym"),
+            "selenium": metadata.version("selenium"),
+            "headless": self.headless,
+            "frame_skip": 1,
+        }
+
+    @property
+    def selenium(self) -> object:
+        """selenium's WebDriver, for tests that type."""
+        return self._browser.selenium if self._browser else None
+
+    # -- inside --------------------------------------------------------------------------------------
+
+    def _launch(self) -> Browser:
+        if self._browser is None:
+            self._browser = Browser(*self._settings)
+        return self._browser
+
+    def _give_up(self, why: str) -> None:
+        if self._browser is not None:
+            self._browser.close()
+            self._browser = None
+        self._lost = why
+
+    def _begin(self) -> None:
+        """A loaded page at the canonical start. Raises BrowserLost, PageError, RealGameError."""
+        browser = self._launch()
+        browser.load()
+        self._row = _rows(browser.run("return bridge.begin(arguments[0])", self._start_time))[0]
+        if not np.array_equal(self._row, self._start):
+            column = int(np.flatnonzero(self._row != self._start)[0])
+            raise RealGameError(
+                f"the game does not start where it should ({self._row[column]!r} in column {column}, not "
+                f"{self._start[column]!r}): another edition of the game, or another machine's arithmetic"
+            )
+        self._lost = None
+
+    def _play(self, keys: list[int], every: int) -> np.ndarray:
+        """Play and return the rows; brings a lost episode back first if it may."""
+        if self._lost is not None and not self._keys:
+            raise RealGameError(f"{self._lost}: call reset() first")
+        problem = self._lost
+        for _ in range(_LAUNCHES):
+            try:
+                if problem is not None:
+                    if not self.recover:
+                        raise RealGameError(
+                            f"{problem}, {len(self._keys)} frames into the episode: it is lost; reset() "
+                            "starts a new one"
+                        )
+                    self._bring_back(problem)
+                frame, rows = self._call_play(len(self._keys), keys, every)
+                self.accept(rows, keys[: frame - len(self._keys)])
+                return rows
+            except (BrowserLost, PageError) as error:
+                problem = str(error)
+                self._give_up(problem)
+        raise RealGameError(
+            f"{problem}, {len(self._keys)} frames into the episode, which did not come back in {_LAUNCHES} tries"
+        )
+
+    def _call_play(self, frame: int, keys: list[int], every: int) -> tuple[int, np.ndarray]:
+        """Play in the page; its frame afterwards, and the rows."""
+        if self._browser is None:
+            raise BrowserLost(self._lost or "the browser is closed")
+        script = "return bridge.play(...arguments)"
+        after, packed = self._browser.run(script, frame, keys, every, self.stop_at_end, not self.headless)
+        return after, _rows(packed)
+
+    def _bring_back(self, why: str) -> None:
+        """Play the episode again up to where it was lost, and check that it stands there again, exactly."""
+        before, keys = self._row.copy(), list(self._keys)
+        self._begin()
+        for i in range(0, len(keys), CHUNK):
+            _, rows = self._call_play(i, keys[i : i + CHUNK], CHUNK)
+            if len(rows):
+                self._row = rows[-1].copy()
+        if not np.array_equal(self._row, before):
+            self._row = before
+            self._give_up(why)
+            raise RealGameError(f"{why}, and the episode did not come back to the same state: call reset()")
+        logger.warning(
+            "%s, %d frames into the episode: another browser played it again to the same state, bit for bit, "
+            "and it goes on",
+            why,
+            len(keys),
+        )
+
+
+def _rows(packed: object) -> np.ndarray:
+    """What bridge.js packs -> float64 [n, 92]."""
+    return np.frombuffer(base64.b64decode(str(packed)), "<f8").reshape(-1, STATE_SIZE)

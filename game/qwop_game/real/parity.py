@@ -1,0 +1,112 @@
+"""Do both games give the same numbers for the same keys? Every number of every frame, compared with ==."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..observation import STATE_FIELDS, STATE_GLOBALS, STATE_PARTS, STATE_SIZE, raw_from_state
+from ..simulator import Simulator
+from .game import RealGame
+
+SEED = 20240229
+LONGEST = 3000  # frames of a drawn episode
+COLUMNS = tuple(f"{part}.{name}" for part in STATE_PARTS for name in STATE_FIELDS) + STATE_GLOBALS
+
+
+@dataclass
+class Parity:
+    """What was compared so far."""
+
+    episodes: int = 0
+    frames: int = 0
+    values: int = 0
+    """Doubles of the games' states."""
+    differing: int = 0
+    """Of these, those that differ; all of a frame that only one of the games has."""
+    observations_differing: int = 0
+    """float32 numbers of the observations that differ."""
+    finished: int = 0
+    """Episodes that landed in the sand."""
+    first: str | None = None
+    """The first difference: episode, frame, what, both values."""
+    ends: list[tuple[int, float, float]] = field(default_factory=list)
+    """Frames, metres and seconds of each episode."""
+
+
+def drawn_keys(episode: int, seed: int = SEED, frames: int = LONGEST) -> np.ndarray:
+    """Keys of one episode, uint8 [frames].
+
+    The first 16 episodes hold one key combination each; later ones draw combinations and how long each is
+    held: 1 to 20 frames, or 4 to 12 in alternation of QP and WO with noise, which runs farther.
+    """
+    if episode < 16:
+        return np.full(frames, episode, np.uint8)
+    rng = np.random.default_rng([seed, episode])
+    keys: list[int] = []
+    stride = (9, 6)  # QP, WO
+    while len(keys) < frames:
+        if episode % 2:
+            combination, held = int(rng.integers(16)), int(rng.integers(1, 21))
+        else:
+            turn = stride[len(keys) // 16 % 2]
+            combination = int(rng.integers(16)) if rng.random() < 0.2 else turn
+            held = int(rng.integers(4, 13))
+        keys += [combination] * held
+    return np.array(keys[:frames], np.uint8)
+
+
+def embedded_states(keys: np.ndarray) -> np.ndarray:
+    """The embedded game's states, float64 [n + 1, 92]: the start, and after each frame until the run ends."""
+    simulator = Simulator(1)
+    rows = [simulator.state[0]]
+    for mask in keys:
+        simulator.step(np.array([mask], np.uint8))
+        rows.append(simulator.state[0])
+        if simulator.state[0, COLUMNS.index("game_ended")]:
+            break
+    simulator.close()
+    return np.array(rows)
+
+
+def real_states(game: RealGame, keys: np.ndarray) -> np.ndarray:
+    """The real game's states for the same, float64 [n + 1, 92]."""
+    game.reset()
+    return np.concatenate([game.state, game.run(keys)])
+
+
+def compare(
+    game: RealGame,
+    runs: Iterable[np.ndarray],
+    on_episode: Callable[[Parity], None] | None = None,
+) -> Parity:
+    """Play each of `runs`, uint8 [T], in both games and compare all states."""
+    total = Parity()
+    for keys in runs:
+        add(total, real_states(game, keys), embedded_states(keys))
+        if on_episode is not None:
+            on_episode(total)
+    return total
+
+
+def add(total: Parity, real: np.ndarray, embedded: np.ndarray) -> None:
+    """Take one episode's states, float64 [n + 1, 92] each, into `total`."""
+    both = min(len(real), len(embedded))
+    different = real[:both] != embedded[:both]
+    extra = abs(len(real) - len(embedded)) * STATE_SIZE
+    if (different.any() or extra) and total.first is None:
+        if different.any():
+            frame, column = (int(index) for index in np.argwhere(different)[0])
+            values = f"{real[frame, column]!r} real, {embedded[frame, column]!r} embedded"
+            total.first = f"episode {total.episodes}, frame {frame}, {COLUMNS[column]}: {values}"
+        else:
+            total.first = f"episode {total.episodes}: {len(real)} frames real, {len(embedded)} embedded"
+    raw_real, raw_embedded = raw_from_state(real[:both]), raw_from_state(embedded[:both])
+    total.observations_differing += int((raw_real != raw_embedded).sum())
+    total.episodes += 1
+    total.frames += len(real) - 1
+    total.values += max(len(real), len(embedded)) * STATE_SIZE
+    total.differing += int(different.sum()) + extra
+    total.finished += bool(real[-1, COLUMNS.index("jump_landed")])
+    last = real[-1]
+    total.ends.append((len(real) - 1, float(last[0]) / 10, float(last[COLUMNS.index("score_time")])))
