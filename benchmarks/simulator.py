@@ -3,8 +3,8 @@
     python benchmarks/simulator.py [--json] [--repeats 5] [--seconds 0.5]
 
 One core. Games are runners in the middle of their runs: each starts from its own snapshot of a recorded
-100 m run and plays on with that run's keys, so floors move, the hurdle is met and tumbles, as in training. The clock
-is the process's CPU time, which other processes disturb less; quote the ratios.
+100 m run and plays on with that run's keys, so floors move, the hurdle is met and tumbles, as in training.
+The clock is the process's CPU time, which other processes disturb less; quote the ratios.
 """
 
 import argparse
@@ -26,7 +26,7 @@ CHUNK = 100  # frames that each game plays from its snapshot before it returns t
 
 
 def runners(num_envs: int) -> tuple[np.ndarray, np.ndarray]:
-    """Snapshots uint8 [num_envs, S] spread evenly over a 100 m run, and the keys from there, uint8 [CHUNK, num_envs]."""
+    """Snapshots uint8 [num_envs, S] spread evenly over a 100 m run, and the keys from there, [CHUNK, num_envs]."""
     with np.load(RUN) as traces:
         keys = traces["actions_0"]
     starts = np.linspace(0, len(keys) - CHUNK - 1, num_envs).astype(int)
