@@ -1,0 +1,135 @@
+"""`qwop-finetune [--init CHECKPOINT]`: train a runner, from a clone or from nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from qwop_datasets import DatasetError
+from qwop_finetune.config import ALGORITHMS, Run, defaults, from_plain
+from qwop_rewards.command import CommandError, run_command
+from qwop_rl_core import CheckpointError, load_checkpoint
+from qwop_rl_core.training import TrainingError
+
+PROGRAM = "qwop-finetune"
+DESCRIPTION = (
+    "Train a runner by reinforcement learning, from a clone (--init) or from nothing. "
+    "Flags and defaults depend on --algorithm, --init and --resume: add --help to them to see which hold."
+)
+# What makes a training this one: a resumed training has to keep it.
+_FIXED = (
+    "init",
+    "algorithm",
+    "reward",
+    "reward_option",
+    "demos",
+    "demos_where",
+    "demo_starts",
+    "frame_skip",
+    "action_set",
+    "hidden",
+    "disturb",
+    "max_seconds",
+)
+_FIXED_OF_LEARNER = ("num_envs", "seed")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run_command(
+        PROGRAM,
+        lambda: _command(sys.argv[1:] if arguments is None else list(arguments)),
+        CheckpointError,
+        DatasetError,
+        TrainingError,
+    )
+
+
+def _command(arguments: list[str]) -> int:
+    run = parse(arguments)
+    from qwop_finetune.run import finetune, report_line  # takes a second that --help need not wait
+
+    outcome = finetune(run)
+    print(f"{run.out}: {outcome.reason}; {report_line(outcome.steps, outcome.figures)}")
+    if outcome.reason == "interrupted":
+        print(f"{PROGRAM}: go on with: {PROGRAM} --resume {run.out}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parse(arguments: list[str]) -> Run:
+    """Settings from the command line.
+
+    Raises CommandError, CheckpointError or TrainingError, one line each; SystemExit(0) after --help.
+    """
+    resume = _value_of("--resume", arguments)
+    default = _resumed_settings(Path(resume)) if resume else None
+    if default is None:
+        algorithm = _value_of("--algorithm", arguments)
+        algorithm = algorithm if algorithm in ALGORITHMS else "ppo"  # tyro complains below
+        default = defaults(algorithm, _value_of("--init", arguments) is not None)
+    run = _parse_with_tyro(arguments, default)
+    if resume:
+        _check_unchanged(default, run)
+    return run
+
+
+def _parse_with_tyro(arguments: list[str], default: Run) -> Run:
+    """tyro draws a box around its complaints: here they are one line."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                type(default), prog=PROGRAM, description=DESCRIPTION, default=default, args=arguments
+            )
+    except SystemExit as error:
+        if not error.code:
+            raise
+        lines = [line.strip(" │") for line in complaint.getvalue().splitlines()]
+        rule = next((i for i, line in enumerate(lines) if line.startswith("─")), len(lines))
+        text = " ".join(line for line in lines[:rule] if not re.match("[╭╰]", line))
+        raise CommandError(f"{text} (see {PROGRAM} --help)") from None
+
+
+def _resumed_settings(path: Path) -> Run:
+    """The settings that a checkpoint was trained with, to go on writing to it."""
+    metadata = load_checkpoint(path).metadata
+    try:
+        run = from_plain(metadata["finetune"]["config"])
+    except (KeyError, TypeError):
+        raise CheckpointError(
+            f"{path}: does not store a training of this release's {PROGRAM}: use it as --init"
+        ) from None
+    return dataclasses.replace(run, resume=path, out=path, logdir=run.log_directory)
+
+
+def _check_unchanged(before: Run, now: Run) -> None:
+    def differing(a: Any, b: Any, names: Sequence[str]) -> list[str]:
+        return [name for name in names if getattr(a, name) != getattr(b, name)]
+
+    names = differing(before, now, _FIXED) + differing(before.learner, now.learner, _FIXED_OF_LEARNER)
+    if names:
+        flag = "--" + names[0].replace("_", "-")
+        raise CommandError(f"{flag} can't change on --resume: leave it away, or start anew with --init")
+
+
+def _value_of(flag: str, arguments: list[str]) -> str | None:
+    """The last value given to a flag, before tyro parses it: other flags' defaults depend on it."""
+    value = None
+    for i, argument in enumerate(arguments):
+        if argument == flag and i + 1 < len(arguments):
+            value = arguments[i + 1]
+        elif argument.startswith(f"{flag}="):
+            value = argument.partition("=")[2]
+    return None if value == "None" else value
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,153 @@
+"""What a learner is shown: a dataset's episodes as decisions, as transitions, as states to start from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwop_datasets import DatasetError, Episode
+from qwop_datasets.decisions import Decisions, load_decisions
+from qwop_game import FRAME_SECONDS, Simulator, StartStates, hip_modes, last_keys
+from qwop_rewards import run_rewards
+from qwop_rl_core.buffers import Transitions
+
+START_SECONDS = 2.0
+"""Demonstrated states to start from are at least this old: every episode begins with younger ones."""
+START_EVERY_FRAMES = 7
+"""Every how many frames of a demonstration a state is kept; odd, so that all phases of a decision occur."""
+MAX_STARTS = 2000
+"""States kept, 14 KB each."""
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """Episodes and their decisions, in the same order."""
+
+    episodes: tuple[Episode, ...]
+    decisions: tuple[Decisions, ...]
+    frame_skip: int
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """What was seen before each of all M decisions, [M, D]."""
+        return np.concatenate([d.features[:-1] for d in self.decisions])
+
+    @property
+    def actions(self) -> NDArray[np.int64]:
+        """All M decisions, [M]."""
+        return np.concatenate([d.actions for d in self.decisions])
+
+    @property
+    def sha256(self) -> str:
+        """Of features and actions: whether a resumed training is shown the same."""
+        return hashlib.sha256(self.features.tobytes() + self.actions.tobytes()).hexdigest()
+
+    def transitions(self, reward: str, options: Mapping[str, Any]) -> Transitions:
+        """For a replay buffer: with the rewards that are paid live, ended where the reward calls them failed.
+
+        Raises ValueError for an unknown reward.
+        """
+        runs = [_from(int(d.starts[0]), e) for e, d in zip(self.episodes, self.decisions, strict=True)]
+        columns: dict[str, list[NDArray[Any]]] = {name: [] for name in Transitions.__dataclass_fields__}
+        rewarded = run_rewards(reward, runs, self.frame_skip, **options)
+        for run, d, result in zip(runs, self.decisions, rewarded, strict=True):
+            steps = len(result.rewards)  # fewer than there are decisions where the run failed
+            last = np.arange(steps) == steps - 1
+            terminated = last & (run.terminated or result.failed_frame is not None)
+            columns["observation"].append(d.features[:steps])
+            columns["action"].append(d.actions[:steps])
+            columns["reward"].append(result.rewards)
+            columns["next_observation"].append(d.features[1 : steps + 1])
+            columns["terminated"].append(terminated)
+            columns["truncated"].append(last & ~terminated)
+        return Transitions(**{name: np.concatenate(parts) for name, parts in columns.items()})
+
+
+def load_demonstrations(
+    path: str | os.PathLike[str], frame_skip: int, action_set: str, where: str = ""
+) -> Demonstrations:
+    """The episodes of a dataset that a filter accepts, cut into decisions. Raises DatasetError (one line)."""
+    episodes, decisions = load_decisions(path, frame_skip, action_set, where)
+    return Demonstrations(tuple(episodes), tuple(decisions), frame_skip)
+
+
+def _from(frame: int, episode: Episode) -> Episode:
+    """The rest of an episode; what only the whole one has is left out."""
+    return Episode(
+        keys=episode.keys[frame:],
+        raw_observations=episode.raw_observations[frame:],
+        times=episode.times[frame:],
+        terminated=episode.terminated,
+        truncated=episode.truncated,
+        success=episode.success,
+        source=episode.source,
+        action_set=episode.action_set,
+    )
+
+
+class DemonstratedStarts:
+    """Starts a share of the episodes at states of the demonstrations (`QWOPVectorEnv.start_states`).
+
+    Reset curriculum: what comes late in a run, such as the hurdle at 50 m, is practised from the outset.
+
+    episodes: those that do not replay bit for bit in this simulator give no states.
+    share: of the episodes that start, 0 to 1.
+    generator: where the draws come from.
+
+    Raises DatasetError where no episode gives a state.
+    """
+
+    def __init__(
+        self, episodes: Sequence[Episode], share: float, num_envs: int, generator: np.random.Generator
+    ) -> None:
+        self._share = share
+        self._generator = generator
+        snapshots, modes, keys = _states(episodes)
+        if not len(snapshots):
+            raise DatasetError(
+                f"no demonstration of more than {START_SECONDS:g} s replays here: leave --demo-starts away"
+            )
+        self._snapshots, self._modes, self._keys = snapshots, modes, keys
+        self._rows = np.zeros((num_envs, snapshots.shape[1]), np.uint8)
+
+    def __call__(self, mask: NDArray[np.bool_]) -> StartStates:
+        """Where the games of `mask`, bool [N], that are to start elsewhere start."""
+        chosen = mask & (self._generator.random(len(mask)) < self._share)
+        states = self._generator.integers(0, len(self._snapshots), len(mask))
+        self._rows[chosen] = self._snapshots[states[chosen]]
+        return StartStates(chosen, self._rows, self._modes[states], self._keys[states])
+
+
+def _states(
+    episodes: Sequence[Episode],
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Snapshots [K, S] of replayed episodes, their hip modes [K], the keys held before [K]; K <= MAX_STARTS.
+
+    States of the last second are left out: what ends there can't be changed any more.
+    """
+    first, margin = round(START_SECONDS / FRAME_SECONDS), round(1 / FRAME_SECONDS)
+    candidates = sum(len(range(first, len(e) - margin, START_EVERY_FRAMES)) for e in episodes)
+    every = START_EVERY_FRAMES * max(1, -(-candidates // MAX_STARTS))
+    simulator = Simulator(1)
+    snapshots, modes, keys = [], [], []
+    for episode in episodes:
+        mode, held = hip_modes(episode.keys), last_keys(episode.keys)
+        simulator.reset()
+        for frame in range(len(episode) - margin):
+            if frame >= first and (frame - first) % every == 0:
+                if (simulator.raw_observation[0] != episode.raw_observations[frame]).any():
+                    break
+                snapshots.append(simulator.snapshot()[0])
+                modes.append(mode[frame])
+                keys.append(held[frame])
+            simulator.step(episode.keys[frame : frame + 1])
+    size = simulator.snapshot_size
+    simulator.close()
+    stacked = np.stack(snapshots) if snapshots else np.zeros((0, size), np.uint8)
+    return stacked, np.array(modes, np.uint8), np.array(keys, np.uint8)

@@ -1,0 +1,442 @@
+"""`qwop-finetune`: what it trains in, what it is shown, exact resumption, a lost gait that comes back."""
+
+import dataclasses
+import os
+import signal
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from qwop_datasets import DatasetWriter, Episode, write_dataset
+from qwop_datasets.replay import replay
+from qwop_evaluation.player import CheckpointPlayer
+from qwop_finetune import cli
+from qwop_finetune.config import DQNRun, PPORun, from_plain, to_plain
+from qwop_finetune.demonstrations import DemonstratedStarts, load_demonstrations
+from qwop_finetune.environment import Tally, TrainingEnv, make_environment
+from qwop_finetune.forgetting import ForgettingMeter, GaitGuard
+from qwop_gait import knee_near, upright
+from qwop_game import ACTION_SETS, FEATURE_SIZE, FEATURE_VERSION, Simulator
+from qwop_rl_core import ActorCritic, QNetwork, load_checkpoint, save_checkpoint
+from qwop_rl_core.checkpoint import prefixed
+
+GOLDEN = Path(__file__).parent / "golden" / "runs.npz"
+SMALL = "--num-envs 8 --threads 1 --device cpu".split()
+PPO = [*SMALL, *"--rollout-length 16 --epochs 2 --minibatch-size 64 --learning-rate 1e-3".split()]
+
+
+def episode(keys: np.ndarray) -> Episode:
+    (run,) = replay([keys])
+    frames = run.frames_until_end
+    return Episode(
+        keys=keys[:frames],
+        raw_observations=run.raw_observations[: frames + 1],
+        times=run.times[: frames + 1],
+        terminated=run.over,
+        truncated=not run.over,
+        success=run.landed,
+        source="script",
+    )
+
+
+@pytest.fixture(scope="module")
+def run_keys() -> np.ndarray:
+    """Keys of a run of 2301 frames of the real game."""
+    with np.load(GOLDEN) as traces:
+        return traces["actions_0"]
+
+
+@pytest.fixture(scope="module")
+def demos(run_keys, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("demos") / "demos.h5"
+    write_dataset(path, [episode(run_keys[:600]), episode(run_keys[:333])])
+    return path
+
+
+def clone(path: Path, network=None, **metadata) -> Path:
+    network = network or ActorCritic(FEATURE_SIZE, 9, (16,), torch.Generator().manual_seed(1))
+    entries = {
+        "action_set": "distinct",
+        "frame_skip": 2,
+        "observation": "features",
+        "feature_version": FEATURE_VERSION,
+        **network.architecture,
+        **metadata,
+    }
+    save_checkpoint(path, prefixed("network", network.state_dict()), entries)
+    return path
+
+
+def tensors(path: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(path).tensors
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], prefix: str = "") -> bool:
+    a, b = ({k: v for k, v in t.items() if k.startswith(prefix)} for t in (a, b))
+    return bool(a) and a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+# ---- the environment -----------------------------------------------------------------------------------
+
+
+def test_tally_counts_postures_and_episodes_that_started_at_the_start():
+    envs = make_environment(6, 4, "distinct", "stride", {"knee_seconds": 0.0}, 4.0, disturbed=True)
+    envs.reset(seed=1)
+    expected = Tally()
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        _, _, terminated, truncated, infos = envs.step(rng.integers(0, 9, 6))
+        raw = infos["final"]["raw_observation"]
+        expected.steps += 6
+        expected.knee_near += int(knee_near(raw).sum())
+        expected.upright += int(upright(raw).sum())
+        for i in np.flatnonzero(terminated | truncated):
+            expected.episodes += 1
+            expected.metres += infos["final"]["distance"][i]
+    assert envs.tally.episodes >= 6 and 0 < envs.tally.upright < 360
+    assert envs.tally.metres == pytest.approx(expected.metres)
+    assert dataclasses.replace(envs.tally, metres=0.0) == dataclasses.replace(expected, metres=0.0)
+    assert Tally(**envs.tally.state()) == envs.tally
+
+
+def test_figures_of_a_tally():
+    tally = Tally(200, knee_near=3, upright=150, episodes=4, metres=320.0, finish_times=[60.0, 50.0, 71.0])
+    assert tally.figures() == {
+        "gait/knee_near": 0.015,
+        "gait/upright": 0.75,
+        "finish/rate": 0.75,
+        "finish/distance": 80.0,
+        "finish/median_seconds": 60.0,
+        "finish/best_seconds": 50.0,
+    }
+    assert Tally().figures() == {}
+
+
+# ---- demonstrations ------------------------------------------------------------------------------------
+
+
+def test_transitions_are_what_the_same_decisions_give_live(tmp_path):
+    """Observations, rewards and ends for the replay buffer, against the environment of the learner."""
+    actions = np.random.default_rng(7).integers(1, 9, 40).repeat(3)
+    path = tmp_path / "played.h5"
+    write_dataset(path, [episode(ACTION_SETS["distinct"][actions].repeat(4))])
+    options = {"power": 1.6, "knee_seconds": 1.0}
+    shown = load_demonstrations(path, 4, "distinct").transitions("stride", options)
+
+    envs = make_environment(1, 4, "distinct", "stride", options, 60.0, disturbed=False)
+    observation, _ = envs.reset()
+    for step in range(len(shown)):
+        assert (shown.observation[step] == observation[0]).all() and shown.action[step] == actions[step]
+        observation, reward, terminated, _, infos = envs.step(actions[step : step + 1])
+        assert shown.reward[step] == reward[0]
+        assert (shown.next_observation[step] == infos["final"]["observation"][0]).all()
+        assert shown.terminated[step] == terminated[0]
+    assert terminated[0] and len(shown) > 10 and not shown.truncated.any()
+
+
+def test_a_demonstration_that_the_reward_calls_failed_ends_there(demos):
+    loaded = load_demonstrations(demos, 2, "distinct")
+    lenient = loaded.transitions("stride", {"knee_seconds": None})
+    strict = loaded.transitions("stride", {"knee_seconds": 0.0, "knee_metres": 0.5})
+    assert len(lenient) == len(loaded.actions) and lenient.truncated.sum() == 2
+    assert len(strict) < len(lenient) and strict.terminated.sum() == 2
+    assert strict.reward[strict.terminated].max() < -1.5  # what a fall costs
+
+
+def test_demonstrated_starts_are_states_of_the_demonstrations(demos, run_keys):
+    loaded = load_demonstrations(demos, 2, "distinct")
+    starts = DemonstratedStarts(loaded.episodes, 0.3, 500, np.random.default_rng(0))
+    mask = np.arange(500) < 400
+    start = starts(mask)
+    assert not start.mask[400:].any()
+    assert start.mask.sum() / 400 == pytest.approx(0.3, abs=4 * np.sqrt(0.21 / 400))
+    simulator = Simulator(500)
+    simulator.restore(start.snapshots, start.mask)
+    rows = loaded.episodes[0].raw_observations
+    for i in np.flatnonzero(start.mask):
+        (frame,) = np.flatnonzero((rows == simulator.raw_observation[i]).all(axis=1))
+        assert 60 <= frame < 570
+        assert start.last_keys[i] == run_keys[frame - 1]
+
+
+def test_episodes_from_demonstrated_states_count_for_the_gait_only(demos):
+    envs = make_environment(20, 4, "distinct", "stride", {}, 1.0, disturbed=True)
+    episodes = load_demonstrations(demos, 4, "distinct").episodes
+    envs.start_states = DemonstratedStarts(episodes, 1.0, 20, envs.generator)
+    envs.reset(seed=0)
+    for _ in range(10):
+        envs.step(np.zeros(20, np.int64))
+    assert envs.tally.steps == 200 and envs.tally.episodes == 0
+
+
+# ---- forgetting ----------------------------------------------------------------------------------------
+
+
+def test_forgetting_meter(demos):
+    loaded = load_demonstrations(demos, 2, "distinct")
+    network = ActorCritic(FEATURE_SIZE, 9, (8,), torch.Generator().manual_seed(0))
+    head = network.policy[-1]
+    with torch.no_grad():
+        head.weight.zero_()
+        head.bias.copy_(torch.tensor([2.0, 1.0] + [0.0] * 7))
+    meter = ForgettingMeter(network, loaded)
+    changed = ActorCritic(FEATURE_SIZE, 9, (8,), torch.Generator().manual_seed(0))
+    changed.load_state_dict(network.state_dict())
+    seen = np.zeros((5, FEATURE_SIZE), np.float32)
+    share = float((loaded.actions == 0).mean())
+    assert meter.measure(changed, seen) == {
+        "forgetting/demo_agreement": pytest.approx(share),
+        "forgetting/clone_agreement": 1.0,
+        "forgetting/clone_kl": pytest.approx(0.0, abs=1e-7),
+    }
+    with torch.no_grad():  # swap the two best actions: KL = (p0 - p1) * (2 - 1)
+        changed.policy[-1].bias.copy_(torch.tensor([1.0, 2.0] + [0.0] * 7))
+    z = np.exp(2) + np.exp(1) + 7
+    assert meter.measure(changed, seen) == {
+        "forgetting/demo_agreement": pytest.approx(float((loaded.actions == 1).mean())),
+        "forgetting/clone_agreement": 0.0,
+        "forgetting/clone_kl": pytest.approx((np.exp(2) - np.exp(1)) / z, rel=1e-5),
+    }
+    ranked = QNetwork.from_policy(network)
+    assert meter.measure(ranked, seen)["forgetting/clone_agreement"] == 1.0
+    assert ForgettingMeter(None, None).measure(network, seen) == {}
+
+
+def test_gait_guard():
+    guard = GaitGuard(margin=0.2)
+
+    def verdict(upright, knee_near):
+        return guard.check({"gait/upright": upright, "gait/knee_near": knee_near})
+
+    assert [verdict(0.8, 0.05), verdict(0.9, 0.02), verdict(0.71, 0.2)] == ["healthy"] * 3
+    assert verdict(0.69, 0.0) == "collapsed"  # 0.9 - 0.2
+    assert verdict(0.9, 0.23) == "collapsed"  # 0.02 + 0.2: a collapsed report sets no new best
+    assert guard.collapses == 2 and GaitGuard(**guard.state()) == guard
+
+
+# ---- the command ---------------------------------------------------------------------------------------
+
+
+def test_settings_survive_the_checkpoint():
+    for arguments, kind in (
+        (["--init", "c.st"], PPORun),
+        (["--algorithm", "ddqn", "--demos", "d.h5"], DQNRun),
+    ):
+        run = cli.parse([*arguments, "--reward-option", "power=2", "--hidden", "64", "32"])
+        assert isinstance(run, kind) and from_plain(to_plain(run)) == run
+    assert run.hidden == (64, 32) and run.reward_option == ("power=2",)
+
+
+def test_defaults_depend_on_what_it_starts_from():
+    assert cli.parse([]).learner.critic_warmup_steps == 0
+    from_clone = cli.parse(["--init", "c.st"]).learner
+    assert from_clone.critic_warmup_steps > 0 and not from_clone.update_normaliser
+    assert cli.parse(["--init=c.st", "--algorithm", "dqn"]).learner.exploration_start < 0.1
+
+
+def test_from_nothing_to_a_checkpoint_that_plays(tmp_path, capsys):
+    out = tmp_path / "runner.safetensors"
+    arguments = ["--out", str(out), *PPO, "--total-steps", "300", "--hidden", "16", "--frame-skip", "3"]
+    assert cli.main(arguments) == 0
+    assert f"{out}: done" in capsys.readouterr().out
+    player = CheckpointPlayer(out)
+    assert (player.frame_skip, player.action_set) == (3, "distinct")
+    assert player.scores(np.zeros((2, FEATURE_SIZE), np.float32)).shape == (2, 9)
+    metadata = load_checkpoint(out).metadata
+    assert metadata["training"]["steps"] == 384  # whole rollouts of 8 x 16
+    events = EventAccumulator(str(tmp_path / "runner")).Reload()
+    assert events.Scalars("gait/upright")[-1].step == 384
+    assert cli.main(arguments) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_the_clones_policy_stands_still_while_the_critic_warms_up(tmp_path, demos):
+    init, out = clone(tmp_path / "clone.st"), tmp_path / "out.st"
+    arguments = ["--init", str(init), "--demos", str(demos), "--out", str(out), *PPO]
+    assert cli.main([*arguments, "--total-steps", "384", "--critic-warmup-steps", "384"]) == 0
+    before, after = tensors(init), tensors(out)
+    assert equal(before, after, "network.policy") and not equal(before, after, "network.value")
+    assert load_checkpoint(out).metadata["finetune"]["figures"]["forgetting/clone_kl"] == 0.0
+
+
+def interrupt_after(monkeypatch, steps: int) -> None:
+    """Ctrl-C, once, in the middle of the training: after so many steps of the environment."""
+    step_wait, count = TrainingEnv.step_wait, [0]
+
+    def interrupting(self, **kwargs):
+        count[0] += 1
+        if count[0] == steps:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step_wait(self, **kwargs)
+
+    monkeypatch.setattr(TrainingEnv, "step_wait", interrupting)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "ddqn"])
+def test_an_interrupted_training_goes_on_exactly(algorithm, tmp_path, demos, monkeypatch, capsys):
+    init = clone(tmp_path / "clone.st")
+    arguments = ["--init", str(init), "--demos", str(demos), "--demo-starts", "0.5", "--report-every", "200"]
+    arguments += ["--checkpoint-every", "500", "--algorithm", algorithm, "--total-steps", "1024"]
+    arguments += ["--on-collapse", "ignore"]  # so short a training has no gait
+    if algorithm == "ppo":
+        arguments += [*PPO, "--critic-warmup-steps", "128", "--reference-kl-coef", "0.5"]
+        arguments += ["--demo-coef", "0.1", "--demo-batch-size", "16", "--update-normaliser"]
+    else:
+        arguments += [*SMALL, "--buffer-size", "800", "--learning-starts", "64", "--save-replay"]
+        arguments += "--log-interval 128 --batch-size 32 --pretrain-updates 5 --prioritised".split()
+    whole, parts = tmp_path / "whole.st", tmp_path / "parts.st"
+    assert cli.main([*arguments, "--out", str(whole)]) == 0
+
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 60)
+        assert cli.main([*arguments, "--out", str(parts)]) == 130
+    assert f"--resume {parts}" in capsys.readouterr().err
+    stopped = load_checkpoint(parts)
+    assert stopped.metadata["training"]["steps"] == 512
+    assert not equal(stopped.tensors, tensors(whole), "network")
+    assert cli.main(["--resume", str(parts)]) == 0
+    # A snapshot also holds bytes that are stale; what the games' states are is in the other tensors.
+    resumed, uninterrupted = (
+        {name: tensor for name, tensor in tensors(path).items() if name != "environment.snapshot"}
+        for path in (parts, whole)
+    )
+    assert equal(resumed, uninterrupted)
+    again, once = (load_checkpoint(path).metadata for path in (parts, whole))
+    assert again["finetune"]["figures"] == once["finetune"]["figures"]
+    assert again["training"]["steps"] == 1024
+
+
+def collapsing(monkeypatch, uprights: list[float]) -> None:
+    """Reports say these shares of upright postures, one after the other, whatever happened."""
+    shares = iter(uprights)
+    monkeypatch.setattr(Tally, "figures", lambda self: {"gait/upright": next(shares), "gait/knee_near": 0.0})
+
+
+def test_a_collapsed_gait_goes_back_to_the_last_checkpoint_with_half_the_learning_rate(
+    tmp_path, monkeypatch, capsys
+):
+    init, out = clone(tmp_path / "clone.st"), tmp_path / "out.st"
+    arguments = ["--init", str(init), "--out", str(out), *PPO, "--no-anneal-learning-rate"]
+    arguments += ["--critic-warmup-steps", "0", "--report-every", "128", "--checkpoint-every", "256"]
+    arguments += ["--keep-checkpoints", "--total-steps", "512"]
+    collapsing(monkeypatch, [0.9, 0.9, 0.6, 0.9])
+    assert cli.main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "upright 60 %, knee near 0.0 %" in said and "the gait collapsed: back" in said
+    events = EventAccumulator(str(tmp_path / "out")).Reload()
+    rates = [(e.step, e.value) for e in events.Scalars("ppo/learning_rate")]
+    assert rates == [(128, pytest.approx(1e-3)), (256, pytest.approx(1e-3)), (384, pytest.approx(1e-3)),
+                     (512, pytest.approx(5e-4))]  # fmt: skip
+    assert load_checkpoint(out).metadata["finetune"]["guard"]["collapses"] == 1
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.safetensors")) == [
+        "0000000256.safetensors",
+        "0000000512.safetensors",
+    ]
+
+
+@pytest.mark.parametrize("what", ["stop", "rollback"])
+def test_a_gait_that_stays_collapsed_leaves_the_last_healthy_policy(what, tmp_path, monkeypatch, capsys):
+    init, out = clone(tmp_path / "clone.st"), tmp_path / "out.st"
+    arguments = ["--init", str(init), "--out", str(out), *PPO, "--critic-warmup-steps", "0"]
+    arguments += ["--report-every", "128", "--total-steps", "4096", "--on-collapse", what]
+    collapsing(monkeypatch, [0.9] + [0.1] * 20)
+    assert cli.main(arguments) == 0
+    assert "the gait collapsed; " in capsys.readouterr().out
+    assert equal(tensors(out), tensors(init), "network.policy")  # no checkpoint came between
+    collapses = {"stop": 1, "rollback": 4}[what]
+    assert load_checkpoint(out).metadata["training"]["steps"] == 128 * (1 + collapses)
+
+
+def test_time_may_run_out_before_the_steps_do(tmp_path, capsys):
+    out = tmp_path / "out.st"
+    assert cli.main(["--out", str(out), *PPO, "--total-steps", "100000", "--minutes", "1e-9"]) == 0
+    assert "time is up; " in capsys.readouterr().out
+    assert load_checkpoint(out).metadata["training"]["steps"] == 128
+
+
+def complaint(capsys, arguments: list[str]) -> str:
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("qwop-finetune: ") and err.count("\n") == 1
+    return err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--gama", "1"], "--gama"),
+        (["--gamma", "x"], "--gamma"),
+        (["--gamma", "2"], "gamma is 2.0"),
+        (["--num-envs", "0"], "num_envs is 0"),
+        (["--algorithm", "sarsa"], "sarsa"),
+        (["--reward", "strid"], "unknown reward 'strid'"),
+        (["--reward-option", "powr=2"], "no option 'powr'"),
+        (["--reward-option", "power"], "not NAME=VALUE"),
+        (["--action-set", "all"], "action_set 'all' is unknown"),
+        (["--frame-skip", "-1"], "frame_skip is -1"),
+        (["--init", "missing.st"], "no such checkpoint"),
+        (["--resume", "missing.st"], "no such checkpoint"),
+        (["--init", "{demos}"], "not a readable checkpoint"),
+        (["--demos", "missing.h5"], "missing.h5"),
+        (["--demos", "{clone}"], "{clone}"),
+        (["--demos", "{empty}"], "no episodes"),
+        (["--demos", "{demos}", "--demos-where", "success"], "no episodes that match 'success'"),
+        (["--demos", "{nan}"], "NaN"),
+        (["--demo-starts", "0.5"], "needs --demos"),
+        (["--demo-coef", "0.5"], "needs --demos"),
+        (["--demos", "{demos}", "--demo-starts", "2"], "between 0 and 1"),
+        (["--resume", "{clone}"], "use it as --init"),
+        (["--init", "{clone}", "--frame-skip", "4"], "was made for frame skip 2, not 4"),
+        (["--init", "{clone}", "--action-set", "full"], "has action set 'distinct', not 'full'"),
+        (["--init", "{q_network}"], "PPO starts from a policy"),
+        (["--init", "{other_features}"], "feature_version 0"),
+        (["--init", "{other_actions}"], "has 9 actions, full has 16"),
+        (["--init", "{no_frame_skip}"], "frame skip None"),
+        (["--reference-kl-coef", "1"], "no reference policy"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, said, tmp_path, demos, capsys):
+    files = {"demos": demos, "clone": clone(tmp_path / "clone.st"), "empty": tmp_path / "empty.h5"}
+    DatasetWriter(files["empty"])
+    files["nan"] = tmp_path / "nan.h5"
+    files["nan"].write_bytes(demos.read_bytes())
+    with h5py.File(files["nan"], "r+") as file:
+        file["episodes/000001/raw_observations"][7, 3] = np.nan
+    files["q_network"] = clone(tmp_path / "q.st", QNetwork(FEATURE_SIZE, 9, (8,)))
+    files["other_features"] = clone(tmp_path / "features.st", feature_version=0)
+    files["other_actions"] = clone(tmp_path / "actions.st", action_set="full")
+    files["no_frame_skip"] = clone(tmp_path / "skip.st", frame_skip=None)
+    out = tmp_path / "out.st"
+    line = complaint(
+        capsys, [a.format(**files) for a in [*arguments, "--out", str(out), "--total-steps", "64"]]
+    )
+    assert said.format(**files) in line
+    assert not out.exists()
+
+
+def test_a_resumed_training_keeps_what_makes_it_this_one(tmp_path, demos, capsys):
+    out = tmp_path / "out.st"
+    arguments = ["--init", str(clone(tmp_path / "clone.st")), "--demos", str(demos), "--out", str(out), *PPO]
+    assert cli.main([*arguments, "--reference-kl-coef", "1", "--total-steps", "128"]) == 0
+    capsys.readouterr()
+    line = complaint(capsys, ["--resume", str(out), "--reward", "default"])
+    assert "--reward can't change on --resume" in line
+    assert "--num-envs can't change" in complaint(capsys, ["--resume", str(out), "--num-envs", "4"])
+    assert cli.main(["--resume", str(out), "--total-steps", "256"]) == 0
+    assert load_checkpoint(out).metadata["training"]["steps"] == 256
+    capsys.readouterr()
+
+    clone(tmp_path / "clone.st", ActorCritic(FEATURE_SIZE, 9, (16,), torch.Generator().manual_seed(2)))
+    line = complaint(capsys, ["--resume", str(out), "--total-steps", "384"])
+    assert "is not the file any more that the training began with" in line
+
+
+def test_another_frame_skip_if_asked_for(tmp_path):
+    out = tmp_path / "out.st"
+    arguments = ["--init", str(clone(tmp_path / "clone.st")), "--out", str(out), *PPO, "--total-steps", "128"]
+    assert cli.main([*arguments, "--frame-skip", "1", "--change-frame-skip", "--fresh-critic"]) == 0
+    assert load_checkpoint(out).metadata["frame_skip"] == 1
