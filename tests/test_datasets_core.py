@@ -242,6 +242,21 @@ def test_an_episode_is_stored_once(path):
     assert path.read_bytes() == before
 
 
+def test_two_writers_take_turns_and_notice_edits(path):
+    one, two = DatasetWriter(path), DatasetWriter(path)
+    runs = [episode(seed=i) for i in range(6)]
+    assert [w.append(e) for w, e in zip((one, two, one, two), runs, strict=False)] == [0, 1, 2, 3]
+    for writer in (one, two):
+        with pytest.raises(DatasetError, match="already there"):
+            writer.append(runs[3])
+    path.unlink()
+    write_dataset(path, [runs[0], runs[5]])  # the others were deleted
+    assert one.append(runs[2]) == 2 and len(one) == 3
+    with pytest.raises(DatasetError, match="already there"):
+        one.append(runs[5])
+    assert two.append(runs[4]) == 3 and runs[2].id in two and runs[1].id not in two
+
+
 def test_a_newer_or_foreign_file_is_refused(path):
     with h5py.File(path, "w") as file:
         file["data"] = [1, 2]

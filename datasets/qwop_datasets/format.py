@@ -7,10 +7,14 @@ README.md beside this package is the same thing in words. Layout:
     /index                  INDEX_DTYPE [N]: one row per episode, for filters; repeats the attributes below
     /masks/<name>           bool [N]: subsets, such as train and validation
     /episodes/000000/       the arrays of an Episode, rewards/<name>, and its scalars as attributes
+
+A compact episode (compact.py) lacks raw_observations and times; its attribute replay_sha256 is the SHA-256 of
+both, which reading it brings back from the keys.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +29,7 @@ from qwop_game import FIELDS, FRAME_SECONDS, PARTS, UNITS_PER_METRE
 
 from .episode import KEY_EVENT_DTYPE, OBSERVATION_SIZE, REWIND_DTYPE, Episode, now
 from .errors import DatasetError
+from .replay import replay
 
 FORMAT = "qwop-episodes"
 FORMAT_VERSION = 1
@@ -61,6 +66,8 @@ _ARRAYS = {  # name -> dtype of the arrays that every episode has
     "actions": np.dtype("u1"),
     "times": np.dtype("<f8"),
 }
+REPLAYED_ARRAYS = ("raw_observations", "times")  # what a compact episode leaves to the simulator
+REPLAY_DIGEST = "replay_sha256"
 _OPTIONAL_ARRAYS = {
     "wall_times": np.dtype("<f8"),
     "lateness": np.dtype("<f4"),
@@ -288,7 +295,11 @@ def read_episode(group: h5py.Group) -> Episode:
         array.flags.writeable = False
         return array
 
-    arrays = {name: get(group, name, dtype) for name, dtype in _ARRAYS.items()}
+    compact = REPLAY_DIGEST in group.attrs
+    stored = {name: dtype for name, dtype in _ARRAYS.items() if not (compact and name in REPLAYED_ARRAYS)}
+    arrays = {name: get(group, name, dtype) for name, dtype in stored.items()}
+    if compact:
+        arrays |= _replayed(arrays["keys"], _text(group.attrs, REPLAY_DIGEST))
     actions = arrays.pop("actions")
     for name, dtype in _OPTIONAL_ARRAYS.items():
         if name in there:
@@ -313,6 +324,22 @@ def read_episode(group: h5py.Group) -> Episode:
     if not np.array_equal(actions, episode.actions):
         raise ValueError(f"{group.name}: actions do not belong to keys")
     return episode
+
+
+def replay_digest(raw_observations: np.ndarray, times: np.ndarray) -> str:
+    """SHA-256 of what replaying an episode has to give: float32 [T + 1, 60], float64 [T + 1]."""
+    data = (
+        np.ascontiguousarray(raw_observations, "<f4").tobytes() + np.ascontiguousarray(times, "<f8").tobytes()
+    )
+    return hashlib.sha256(data).hexdigest()
+
+
+def _replayed(keys: np.ndarray, digest: str) -> dict[str, np.ndarray]:
+    """The arrays that a compact episode leaves out, from its keys. Raises ValueError where they come out other."""
+    (run,) = replay([keys])
+    if replay_digest(run.raw_observations, run.times) != digest:
+        raise ValueError("a compact episode does not replay as it was recorded")
+    return {"raw_observations": run.raw_observations, "times": run.times}
 
 
 # ---- older files ---------------------------------------------------------------------------------------

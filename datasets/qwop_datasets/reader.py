@@ -16,6 +16,8 @@ from .episode import Episode
 from .errors import DatasetError
 from .filters import matching
 from .format import (
+    REPLAY_DIGEST,
+    REPLAYED_ARRAYS,
     check_root,
     episode_name,
     explained,
@@ -74,6 +76,8 @@ class DatasetReader:
         number = int(self.numbers[i])
         with self._open() as file:
             group = file["episodes"][episode_name(number)]
+            if name in REPLAYED_ARRAYS and REPLAY_DIGEST in group.attrs:
+                return getattr(read_episode(group), name)
             if name not in set(group):
                 raise DatasetError(f"{self.path}: episode {number} has no {name}")
             return group[name][()]

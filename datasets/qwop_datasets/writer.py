@@ -55,7 +55,8 @@ class DatasetWriter:
         with explained(self.path), storage.reading(self.path) as file:
             check_root(file, self.path)
             stored = read_environment(file)
-            self._ids = set(read_index(file)["id"].tolist())
+            self._known = read_index(file)["id"].tolist()
+        self._ids = set(self._known)
         if environment is not None:
             _compare(self.path, stored, dict(environment))
         self.environment = stored
@@ -81,6 +82,7 @@ class DatasetWriter:
         if self.gait:
             episodes = [episode if episode.gait else with_gait(episode) for episode in episodes]
         numbers: list[int] = []
+        new: list[bytes] = []
 
         def read_back(file: h5py.File) -> None:
             for number, episode in zip(numbers, episodes, strict=True):
@@ -90,14 +92,24 @@ class DatasetWriter:
 
         with explained(self.path), storage.transaction(self.path, read_back) as file:
             check_root(file, self.path)
-            ids = set(read_index(file)["id"].tolist())
+            self._catch_up(file)
             for episode in episodes:
-                if episode.id.encode() in ids:
+                if episode.id in self or episode.id.encode() in new:
                     raise DatasetError(f"{self.path}: episode {episode.id} is already there")
                 numbers.append(add_episode(file, episode))
-                ids.add(episode.id.encode())
-        self._ids = ids
+                new.append(episode.id.encode())
+        self._known += new
+        self._ids.update(new)
         return numbers
+
+    def _catch_up(self, file: h5py.File) -> None:
+        """Take in what other writers have stored, without reading the whole index at every append."""
+        index, count = file["index"], len(self._known)
+        if len(index) < count or (count and index[count - 1]["id"] != self._known[-1]):
+            self._known, self._ids = [], set()  # the file was edited
+        fresh = index[len(self._known) :]["id"].tolist()
+        self._known += fresh
+        self._ids.update(fresh)
 
 
 def _compare(path: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None:

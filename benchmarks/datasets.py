@@ -1,0 +1,176 @@
+"""What a dataset of 10,000 episodes costs: to write, append to, open, filter, read and verify.
+
+    python benchmarks/datasets.py [--json] [--episodes 10000] [--frames 300] [--directory DIR]
+
+Episodes are stretches of a recorded 100 m run, so that they compress as real ones do; verification plays the
+whole run. Appends are in wall-clock time, since they wait for the disk, everything else in the process's CPU
+time. Opening and streaming are measured in fresh processes, with their peak memory over that of the imports.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from qwop_datasets import DatasetReader, DatasetWriter, Episode, write_dataset
+from qwop_datasets.replay import replay
+from qwop_datasets.verify import LANES, verify_episodes
+
+RUN = Path(__file__).parents[1] / "tests" / "golden" / "runs.npz"
+FILTER = "source=human success time<60 knee_share<0.02"
+
+
+def whole_run() -> Episode:
+    """The 100 m run: 2301 frames."""
+    with np.load(RUN) as traces:
+        keys = traces["actions_0"]
+    (played,) = replay([keys])
+    return Episode(
+        keys=keys,
+        raw_observations=played.raw_observations,
+        times=played.times,
+        terminated=True,
+        truncated=False,
+        success=True,
+        source="policy",
+    )
+
+
+def stretches(run: Episode, count: int, frames: int) -> Iterator[Episode]:
+    """Episodes of `frames` frames from all over the run. Not from the start, so not to be verified."""
+    gait = {"knee_near": 0.01, "upright": 0.9, "strides": 5.0}
+    for start in np.random.default_rng(0).integers(0, len(run) - frames, count):
+        stop = int(start) + frames
+        yield Episode(
+            keys=run.keys[start:stop],
+            raw_observations=run.raw_observations[start : stop + 1],
+            times=run.times[start : stop + 1],
+            terminated=True,
+            truncated=False,
+            success=False,
+            source="policy",
+            gait=gait,
+        )
+
+
+def peak_memory() -> float:
+    """Of this process so far, MB."""
+    try:
+        # Not ru_maxrss, which on Linux begins with that of the parent.
+        status = Path("/proc/self/status").read_text().split("VmHWM:")[1]
+        return int(status.split()[0]) * 1024 / 1e6
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def in_fresh_process(what: str, path: Path) -> dict[str, float]:
+    """Run `child` there."""
+    command = [sys.executable, __file__, "--child", what, "--directory", str(path)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def child(what: str, path: Path) -> dict[str, float]:
+    """Seconds and megabytes to open a file, or to read all of it one episode after another."""
+    before, start = peak_memory(), time.process_time()
+    reader = DatasetReader(path)
+    frames = 0
+    if what == "stream":
+        for episode in reader:
+            frames += len(episode)
+    seconds = time.process_time() - start
+    return {"seconds": seconds, "megabytes": peak_memory() - before, "frames": frames}
+
+
+def appends(path: Path, run: Episode, frames: int, count: int = 50) -> tuple[list[float], float]:
+    """Milliseconds of each of `count` durable appends, and of the CPU in the mean."""
+    writer = DatasetWriter(path, gait=False)
+    spent = []
+    cpu = time.process_time()
+    for episode in stretches(run, count, frames):
+        start = time.perf_counter()
+        writer.append(episode)
+        spent.append(1000 * (time.perf_counter() - start))
+    return spent, 1000 * (time.process_time() - cpu) / count
+
+
+def measure(directory: Path, episodes: int, frames: int) -> dict[str, float]:
+    run = whole_run()
+    path, small = directory / "many.h5", directory / "few.h5"
+    figures: dict[str, float] = {"episodes": episodes, "frames_per_episode": frames}
+
+    start = time.process_time()
+    write_dataset(path, stretches(run, episodes, frames), gait=False)
+    figures["write_episodes_per_second"] = episodes / (time.process_time() - start)
+    size = path.stat().st_size
+    figures["file_megabytes"] = size / 1e6
+    figures["file_bytes_per_frame"] = size / (episodes * frames)
+
+    for name, file in (("empty", small), ("full", path)):
+        spent, cpu = appends(file, run, frames)
+        figures[f"append_ms_to_{name}_file"] = statistics.median(spent)
+        figures[f"append_ms_to_{name}_file_p99"] = float(np.percentile(spent, 99))
+        figures[f"append_cpu_ms_to_{name}_file"] = cpu
+
+    opened = [in_fresh_process("open", path) for _ in range(3)]
+    figures["open_seconds"] = statistics.median(o["seconds"] for o in opened)
+    figures["open_megabytes"] = statistics.median(o["megabytes"] for o in opened)
+    reader = DatasetReader(path)
+    start = time.process_time()
+    reader.select(FILTER)
+    figures["filter_ms"] = 1000 * (time.process_time() - start)
+    reads = []
+    for i in np.random.default_rng(1).integers(0, len(reader), 200):
+        start = time.process_time()
+        reader[int(i)]
+        reads.append(1000 * (time.process_time() - start))
+    figures["read_ms_random_episode"] = statistics.median(reads)
+    streamed = in_fresh_process("stream", path)
+    figures["stream_seconds"] = streamed["seconds"]
+    figures["stream_frames_per_second"] = streamed["frames"] / streamed["seconds"]
+    figures["stream_megabytes"] = streamed["megabytes"]
+
+    for lanes in (1, LANES):
+        rounds = max(1, 64 // lanes)
+        start = time.process_time()
+        results = list(verify_episodes((run for _ in range(lanes * rounds)), lanes=lanes))
+        spent = time.process_time() - start
+        assert all(result.exact for result in results)
+        figures[f"verify_runs_per_second_{lanes}_at_once"] = len(results) / spent
+        figures[f"verify_frames_per_second_{lanes}_at_once"] = len(results) * len(run) / spent
+    return figures
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON object instead of a table")
+    parser.add_argument("--episodes", type=int, default=10_000)
+    parser.add_argument("--frames", type=int, default=300, help="of each episode")
+    parser.add_argument("--directory", type=Path, help="where to write (default: a temporary one)")
+    parser.add_argument("--child", choices=("open", "stream"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        print(json.dumps(child(options.child, options.directory)))
+        return 0
+    with tempfile.TemporaryDirectory(dir=options.directory) as directory:
+        figures = measure(Path(directory), options.episodes, options.frames)
+    if options.json:
+        print(json.dumps(figures, indent=1))
+        return 0
+    for name, value in figures.items():
+        number = f"{value:12,.0f}" if value >= 1000 else f"{value:12.4g}"
+        print(f"{name.replace('_', ' '):44} {number}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
