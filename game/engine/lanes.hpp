@@ -460,6 +460,7 @@ class Engine final : public Simulator {
             all |= meets[3] | meets[4];
             for (; all; all &= all - 1) {
                 const int lane = __builtin_ctz(all);
+                if (meets[4] & b.busy & 1u << lane) order_surfaces_anew(b, lane);
                 for (const uint8_t surface : b.surfaces[lane]) {
                     if (!(meets[surface] >> lane & 1)) continue;
                     meet(b.games[lane].world, FIRST_PART + p, surface == 4 ? int{HURDLE_TOP} : int{surface});
@@ -477,6 +478,12 @@ class Engine final : public Simulator {
             if (hurdle_moved[lane]) find_hurdle_pairs(b, lane, hurdle_moved[lane]);
             if (touches_sleeping_floor(b.games[lane].world)) b.leaving |= 1u << lane;
         }
+    }
+
+    // A hurdle that moves may change its place among the surfaces.
+    void order_surfaces_anew(Block<V>& b, int lane) {
+        b.replay_moves(lane);
+        surface_order(b.games[lane].world.tree, b.surfaces[lane]);
     }
 
     // Whom a hurdle that has moved may newly meet: if anyone at all, the tree says in which order.
