@@ -218,11 +218,11 @@ def read_masks(file: h5py.File, count: int) -> dict[str, np.ndarray]:
     return masks
 
 
-def add_episode(file: h5py.File, episode: Episode) -> int:
-    """Write an episode behind the last one; returns its number."""
+def add_episode(file: h5py.File, episode: Episode, *, compact: bool = False) -> int:
+    """Write an episode behind the last one; returns its number. compact: see compact.py."""
     index = file["index"]
     number = len(index)
-    write_episode(file["episodes"].create_group(episode_name(number)), episode)
+    write_episode(file["episodes"].create_group(episode_name(number)), episode, compact=compact)
     index.resize((number + 1,))
     index[number] = index_row(episode)
     return number
@@ -248,7 +248,7 @@ def index_row(episode: Episode) -> np.ndarray:
     return row
 
 
-def write_episode(group: h5py.Group, episode: Episode) -> None:
+def write_episode(group: h5py.Group, episode: Episode, *, compact: bool = False) -> None:
     """Fill an empty group. Every array is one chunk, since episodes are read whole."""
 
     def put(parent: h5py.Group, name: str, array: np.ndarray) -> None:
@@ -258,7 +258,11 @@ def write_episode(group: h5py.Group, episode: Episode) -> None:
             parent.create_dataset(name, data=array)
 
     for name in _ARRAYS:
-        put(group, name, getattr(episode, name))
+        if not (compact and name in REPLAYED_ARRAYS):
+            put(group, name, getattr(episode, name))
+    if compact:
+        digest = replay_digest(episode.raw_observations, episode.times)
+        put_attribute(group.attrs, REPLAY_DIGEST, digest)
     for name in _OPTIONAL_ARRAYS:
         if getattr(episode, name) is not None:
             put(group, name, getattr(episode, name))
@@ -335,7 +339,7 @@ def replay_digest(raw_observations: np.ndarray, times: np.ndarray) -> str:
 
 
 def _replayed(keys: np.ndarray, digest: str) -> dict[str, np.ndarray]:
-    """The arrays that a compact episode leaves out, from its keys. Raises ValueError where they come out other."""
+    """The arrays that a compact episode leaves out, from its keys. Raises ValueError where they differ."""
     (run,) = replay([keys])
     if replay_digest(run.raw_observations, run.times) != digest:
         raise ValueError("a compact episode does not replay as it was recorded")
