@@ -23,7 +23,7 @@ from .errors import RecorderError  # noqa: E402
 from .key_events import KeyQueue  # noqa: E402
 from .key_sources import WindowKeys, open_key_source  # noqa: E402
 from .loop import Clock, SystemClock, run_loop  # noqa: E402
-from .session import Command, Phase, Session, SessionOptions  # noqa: E402
+from .session import Command, PersonalBest, Phase, Session, SessionOptions  # noqa: E402
 from .storage import EpisodeStore, personal_best, recover, unsaved  # noqa: E402
 from .window import Window  # noqa: E402
 
@@ -54,9 +54,17 @@ class RecordConfig:
     """After a fall, keep the run and start the next by itself."""
     practice: bool = False
     """Record nothing."""
+    game: Literal["embedded", "real"] = "embedded"
+    """Where to play: the embedded game, or the real one in Chrome or Chromium (see qwop-game doctor)."""
+    browser: str | None = None
+    """Path of the browser for the real game, where it is not found."""
+    driver: str | None = None
+    """Path of chromedriver for the real game, where it is not found."""
+    headless: bool = False
+    """Run the real game without a window, for programs that type."""
     keys: Literal["auto", "pynput", "window"] = "auto"
     """Where the keys come from: pynput stamps them exactly; the window's own events need no permission;
-    auto: the first that works."""
+    auto: the first that works. The real game's keys come from its page, always."""
     countdown: float = 3.0
     """Seconds before the first run; later ones wait a second at most."""
     rewind: float = 2.0
@@ -76,6 +84,11 @@ class RecordConfig:
         require(share is None or 0 <= share <= 1, f"--max-knee-share {share}: a share is between 0 and 1")
         require(0 <= self.countdown <= 60, f"--countdown {self.countdown}: 0 to 60 seconds are possible")
         require(0 < self.rewind <= 60, f"--rewind {self.rewind}: more than 0, up to 60 seconds are possible")
+        require(
+            self.game == "embedded" or self.keys == "auto",
+            f"--keys {self.keys}: the real game's keys come from its own page; leave --keys out",
+        )
+        require(self.game == "real" or not self.headless, "--headless: only with --game real")
         require(len(self.player.encode()) <= 64, "--player: at most 64 bytes of UTF-8 are stored")
 
 
@@ -97,6 +110,18 @@ def record(config: RecordConfig, clock: Clock | None = None) -> int:
     if not config.practice:
         _offer_recovery(config)
     best = personal_best(config.file, config.player)
+    session = (_record_real if config.game == "real" else _record_embedded)(config, clock, best)
+    print(_summary(session, config))
+    if session.unsaved:
+        raise RecorderError(
+            f"{len(session.unsaved)} run(s) are not in {config.file} yet ({session.problem}): they wait in "
+            f"{config.file}.journal; make room and start again, or run qwop-data recover {config.file}"
+        )
+    return 0
+
+
+def _record_embedded(config: RecordConfig, clock: Clock, best: PersonalBest) -> Session:
+    """A session in a window of ours."""
     window = Window("QWOP practice" if config.practice else f"QWOP: {config.file.name}")
     store = None
     try:
@@ -105,29 +130,48 @@ def record(config: RecordConfig, clock: Clock | None = None) -> int:
         except ImportError as error:
             raise RecorderError(str(error)) from None
         if not config.practice:
-            offset = clock.wall() - clock.now()
-            store = EpisodeStore(config.file, config.player, offset, _passport(game))
-        options = SessionOptions(
-            config.episodes,
-            config.min_distance,
-            config.max_knee_share,
-            config.auto_restart,
-            config.countdown,
-            config.rewind,
-        )
-        session = Session(game, store, options, best)
+            passport = {"engine": game.engine, "package": _package(), "frame_skip": 1}
+            store = EpisodeStore(config.file, config.player, clock.wall() - clock.now(), passport)
+        session = Session(game, store, _options(config), best)
         _play(session, window, clock, config.keys)
     finally:
         window.close()
         if store is not None:
             store.close()
-    print(_summary(session, config))
-    if session.unsaved:
-        raise RecorderError(
-            f"{len(session.unsaved)} run(s) are not in {config.file} yet ({session.problem}): they wait in "
-            f"{config.file}.journal; make room and start again, or run qwop-data recover {config.file}"
-        )
-    return 0
+    return session
+
+
+def _record_real(config: RecordConfig, clock: Clock, best: PersonalBest) -> Session:
+    """A session in the real game's page."""
+    from .real_game import PlayedGame, RealGameError, play  # selenium is loaded for those who use it
+
+    store = None
+    game = PlayedGame(config.headless, config.browser, config.driver, clock)
+    try:
+        if not config.practice:
+            passport = {"package": _package(), **game.passport()}
+            store = EpisodeStore(config.file, config.player, clock.wall() - clock.now(), passport, "real")
+        session = Session(game, store, _options(config), best)
+        with _signals_noted() as signals:
+            play(session, game, clock, signals, lambda line: print(line, flush=True))
+    except RealGameError as error:
+        raise RecorderError(str(error)) from None
+    finally:
+        game.close()
+        if store is not None:
+            store.close()
+    return session
+
+
+def _options(config: RecordConfig) -> SessionOptions:
+    return SessionOptions(
+        config.episodes,
+        config.min_distance,
+        config.max_knee_share,
+        config.auto_restart,
+        config.countdown,
+        config.rewind,
+    )
 
 
 def _play(session: Session, window: Window, clock: Clock, keys: str) -> None:
@@ -212,13 +256,12 @@ def _offer_recovery(config: RecordConfig) -> None:
         print(f"{found.damaged_copy}: {found.damaged_bytes} damaged bytes were set aside", flush=True)
 
 
-def _passport(game: Simulator) -> dict[str, str | int | float | bool]:
-    """Where the numbers come from."""
+def _package() -> str:
+    """This package's name and version."""
     try:
-        version = metadata.version("qwop-stride")
+        return f"qwop-stride {metadata.version('qwop-stride')}"
     except metadata.PackageNotFoundError:
-        version = "not installed"
-    return {"engine": game.engine, "package": f"qwop-stride {version}", "frame_skip": 1}
+        return "qwop-stride not installed"
 
 
 def _summary(session: Session, config: RecordConfig) -> str:

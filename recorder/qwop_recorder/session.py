@@ -13,7 +13,7 @@ journal has it all the same.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from qwop_game.simulator import FLAG_GAME_ENDED, FLAG_JUMP_LANDED
 
 from .key_events import KeyEvent, apply_events, reconcile
 from .loop import FrameTiming
+
+if TYPE_CHECKING:
+    from qwop_game.real import RealGame
 
 FRAMES_PER_SECOND = 30
 SNAPSHOT_FRAMES = 30
@@ -183,7 +186,11 @@ class Session:
     """
 
     def __init__(
-        self, game: Simulator, store: Store | None, options: SessionOptions, best: PersonalBest | None = None
+        self,
+        game: "Simulator | RealGame",
+        store: Store | None,
+        options: SessionOptions,
+        best: PersonalBest | None = None,
     ) -> None:
         self._game = game
         self._store = store

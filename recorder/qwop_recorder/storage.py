@@ -14,9 +14,6 @@ from .errors import RecorderError
 from .key_events import KeyEvent
 from .session import PersonalBest, Run, StoreError
 
-ENVIRONMENT: dict[str, Any] = {"game": "embedded"}
-"""What all episodes of a recorded file share; the frame rate is part of the format itself."""
-
 REWOUND_TAG = "rewound"
 
 
@@ -27,27 +24,34 @@ class EpisodeStore:
     player: the person's name.
     clock_offset: Unix time minus the session's clock, s.
     passport: what Episode.passport says about where the numbers come from.
+    game: "embedded" or "real".
 
     Raises RecorderError where the file is no dataset of this version and these settings, where another
     recorder is at work on it, or where its directory can't be written.
     """
 
     def __init__(
-        self, path: Path, player: str, clock_offset: float, passport: Mapping[str, str | int | float | bool]
+        self,
+        path: Path,
+        player: str,
+        clock_offset: float,
+        passport: Mapping[str, str | int | float | bool],
+        game: str = "embedded",
     ) -> None:
         self.path = path
         self._fields = {
             "source": "human",
             "player": player,
-            "game": "embedded",
+            "game": game,
             "passport": dict(passport),
             "wall_clock_offset": clock_offset,
         }
+        self._environment = {"game": game}
         self._offset = clock_offset
         self._ids: dict[Run, str] = {}
         self._episodes: dict[Run, Episode] = {}
         try:
-            self._writer = _open_existing(path)
+            self._writer = _open_existing(path, self._environment)
             self._journal = Journal(journal_path(path))
         except DatasetError as error:
             raise RecorderError(str(error)) from None
@@ -116,7 +120,7 @@ class EpisodeStore:
 
     def _append(self, episode: Episode) -> None:
         if self._writer is None:
-            self._writer = DatasetWriter(self.path, ENVIRONMENT)
+            self._writer = DatasetWriter(self.path, self._environment)
         # Not a second time, where only the journal's note of it was refused.
         if episode.id not in self._writer:
             self._writer.append(episode)
@@ -133,14 +137,14 @@ class EpisodeStore:
             raise StoreError(str(error)) from None
 
 
-def _open_existing(path: Path) -> DatasetWriter | None:
+def _open_existing(path: Path, environment: dict[str, Any]) -> DatasetWriter | None:
     """A writer for a dataset that is there, or None. Raises DatasetError where we may not append to it."""
     if not path.exists():
         return None
     writer = DatasetWriter(path)
     # A file that says nothing about its settings takes any; one that does has to say the same.
     if writer.environment:
-        writer = DatasetWriter(path, ENVIRONMENT)
+        writer = DatasetWriter(path, environment)
     return writer
 
 

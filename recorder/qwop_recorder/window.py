@@ -1,13 +1,12 @@
 """The recorder's window: the game, what the player needs to know, and the commands that are keys."""
 
-import math
 import os
 import sys
 import textwrap
 
 import pygame
 
-from qwop_game import FRAME_SECONDS, UNITS_PER_METRE
+from qwop_game import UNITS_PER_METRE
 from qwop_game.render import INK, PAPER, STANDING_HURDLE, Colour, Dials, Renderer, hurdle_pose
 
 from .errors import RecorderError
@@ -15,6 +14,7 @@ from .key_events import KeyQueue
 from .key_sources import KeySource
 from .loop import SLOW_FRAMES
 from .session import Command, Phase, Session
+from .texts import counts, help_lines, title
 
 WIDTH, HEIGHT = 800, 500
 STRIP = 56
@@ -114,13 +114,9 @@ class Window:
             self._plate([(f"best {best.distance:.1f} m", SMALL, PAPER)], (12, 76), "midleft")
         if best.time is not None:
             self._plate([(f"best {best.time:.1f} s", SMALL, PAPER)], (WIDTH - 12, 76), "midright")
-        counts = f"run {session.attempts}"
-        if not session.practice:
-            wanted = f" of {session.options.episodes}" if session.options.episodes else ""
-            counts += f", {session.kept}{wanted} kept"
         playing = session.phase is Phase.PLAYING
         state, colour = ("practice", AMBER) if session.practice else ("REC", RED if playing else GREY)
-        self._plate([(state, SMALL, colour), (counts, SMALL, PAPER)], (WIDTH // 2, 22))
+        self._plate([(state, SMALL, colour), (counts(session), SMALL, PAPER)], (WIDTH // 2, 22))
         if playing and session.timing.slow:
             late = f"{session.timing.recent_late} of the last {SLOW_FRAMES} frames were late"
             self._plate([(f"slow: {late}; close other programs", SMALL, INK)], (WIDTH // 2, 54), paint=AMBER)
@@ -129,22 +125,16 @@ class Window:
         """What the session is doing, in the middle, while nothing is played; else the news."""
         phase, line = session.phase, session.message
         at, colour = (WIDTH // 2, 170), PAPER
-        if phase is Phase.COUNTDOWN:
-            at = (WIDTH * 7 // 10, 170)  # beside the runner
-            title = str(max(1, math.ceil(session.countdown_seconds - 1e-6)))
-        elif phase is Phase.PAUSED:
-            title = "Paused"
-        elif phase is Phase.ENDED:
-            run = session.run
-            title = f"100 m in {run.time:.2f} s" if run.success else f"Fell at {run.distance:.1f} m"
-            colour = GREEN if run.success else PAPER
-        elif phase is Phase.REWOUND:
-            title = f"{(session.run.frames - session.cursor) * FRAME_SECONDS:.1f} s back"
-        else:
+        heading = title(session)
+        if heading is None:
             if line:
                 self._plate([(line, SMALL, PAPER)], (WIDTH // 2, 54 + 32 * session.timing.slow))
             return
-        self._plate([(title, LARGE, colour)], at)
+        if phase is Phase.COUNTDOWN:
+            at = (WIDTH * 7 // 10, 170)  # beside the runner
+        elif phase is Phase.ENDED and session.run.success:
+            colour = GREEN
+        self._plate([(heading, LARGE, colour)], at)
         for i, part in enumerate(textwrap.wrap(line, 64)):
             colour = RED if session.problem else PAPER
             self._plate([(part, MEDIUM, colour)], (at[0], at[1] + 52 + 32 * i))
@@ -178,31 +168,6 @@ class Window:
                 self._fonts[size] = pygame.font.Font(None, size)
             self._texts[key] = self._fonts[size].render(text, True, colour)
         return self._texts[key]
-
-
-def help_lines(session: Session) -> list[str]:
-    """The keys that mean something now."""
-    seconds = f"{session.options.rewind:g} s"
-    if session.enough:
-        keep = "keep it and finish"
-    elif session.practice or session.reject:
-        keep = "next run"
-    else:
-        keep = "keep it, next run"
-    lines = {
-        Phase.COUNTDOWN: ["hold your first keys  |  ESC  finish"],
-        Phase.PLAYING: [f"SPACE  pause  |  R  start over  |  LEFT  {seconds} back"],
-        Phase.PAUSED: [f"SPACE  go on  |  R  start over  |  LEFT  {seconds} back", "ESC  finish"],
-        Phase.ENDED: [f"SPACE  {keep}  |  BACKSPACE  throw it away", f"LEFT  {seconds} back  |  ESC  finish"],
-        Phase.REWOUND: [
-            f"SPACE  take over from here  |  LEFT, RIGHT  {seconds}",
-            "R  start over  |  ESC  keep it, finish",
-        ],
-        Phase.DONE: [],
-    }[session.phase]
-    if session.can_discard and session.phase in (Phase.COUNTDOWN, Phase.PAUSED):
-        lines[-1] += "  |  BACKSPACE  throw the run before away"
-    return lines
 
 
 def _no_display(reason: str) -> str:

@@ -129,7 +129,7 @@ class Browser:
                     problem = self.run("return window.pageProblem || ''")
                     raise BrowserLost(
                         f"the game did not load within {self.timeout:g} s"
-                        + (f" ({problem})" if problem else f" (a slow machine? raise {TIMEOUT_VARIABLE})")
+                        + (f" ({problem})" if problem else f" (slow machine? raise {TIMEOUT_VARIABLE})")
                     )
                 time.sleep(0.01)
         except WebDriverException as error:  # not expected: _call translates them
@@ -228,7 +228,7 @@ class Browser:
             raise PageError(_first_line(error).removeprefix("javascript error: ")) from None
         except (TimeoutException, ReadTimeoutError):
             raise BrowserLost(
-                f"the browser gave no answer for {self.timeout:g} s (a slow machine? raise {TIMEOUT_VARIABLE})"
+                f"the browser gave no answer for {self.timeout:g} s (slow machine? raise {TIMEOUT_VARIABLE})"
             ) from None
         except (WebDriverException, HTTPError, OSError) as error:
             raise BrowserLost(_loss(_first_line(error))) from None

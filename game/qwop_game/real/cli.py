@@ -174,7 +174,7 @@ def _parity(options: argparse.Namespace) -> int:
             game.close()
     seconds = time.monotonic() - begun
     print(
-        f"{result.episodes} episodes, {result.frames} frames, {result.finished} of them over 100 m; "
+        f"{result.episodes} episodes, {result.finished} of them over 100 m, {result.frames} frames; "
         f"{result.differing} of {result.values} doubles differ, and {result.observations_differing} of the "
         f"observations' float32; {seconds:.0f} s"
     )

@@ -243,7 +243,7 @@ class RealGame:
                 problem = str(error)
                 self._give_up(problem)
         raise RealGameError(
-            f"{problem}, {len(self._keys)} frames into the episode, which did not come back in {_LAUNCHES} tries"
+            f"{problem}, {len(self._keys)} frames into the episode: it did not come back in {_LAUNCHES} tries"
         )
 
     def _call_play(self, frame: int, keys: list[int], every: int) -> tuple[int, np.ndarray]:

@@ -3,8 +3,8 @@
     python reaper.py FOLDER
 
 Waits until its standard input closes: at the session's end, or when the program that holds the other end
-dies, be it of kill -9. Then it kills every process whose command line names FOLDER (the session's own, with the
-browser's profile and the driver's log in it) and deletes FOLDER.
+dies, be it of kill -9. Then it kills every process whose command line names FOLDER (the session's own, with
+the browser's profile and the driver's log in it) and deletes FOLDER.
 """
 
 import os

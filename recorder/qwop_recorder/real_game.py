@@ -1,0 +1,206 @@
+"""A session in the real game: the page plays and stamps, and this side keeps the session, journal and file.
+
+The page (qwop_game/real/person.js) plays 30 frames a second by itself, with the keys it sees itself. Here its
+batches are fetched: their frames go through the same `Session` as those of the embedded game, one tick each,
+and what the session wants, play or wait, goes back to the page.
+"""
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qwop_game import FRAME_SECONDS
+from qwop_game.observation import STATE_SIZE
+from qwop_game.real import RealGame, RealGameError
+from qwop_game.real.browser import BrowserLost, PageError
+
+from .errors import RecorderError
+from .key_events import KEYS, KeyEvent
+from .loop import Clock
+from .session import Command, Phase, Session
+from .texts import counts, help_lines, title
+
+BATCH_SECONDS = 0.1
+"""How often frames are fetched during play: what a kill of this program can cost of a run."""
+_FRAME_SIZE = STATE_SIZE + 5  # the state; keys, instant, lateness, events so far, when it was drawn
+
+
+@dataclass(frozen=True)
+class PageFrame:
+    """One frame that the page played. Times: s on the session's clock."""
+
+    state: np.ndarray
+    """float64 [92], after it."""
+    keys: int
+    instant: float
+    lateness: float
+    drawn: float
+    events: list[KeyEvent]
+    """Those since the frame before."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What happened in the page: first the frames, then the events that belong to none, then the commands."""
+
+    frames: list[PageFrame]
+    events: list[KeyEvent]
+    commands: list[Command]
+    playing: bool
+    focused: bool
+
+
+class PlayedGame(RealGame):
+    """The real game as a session sees it: `step` takes the frame that the page has played already.
+
+    Where there is none, as when a session takes over after a step back, it plays one.
+    """
+
+    def __init__(self, headless: bool, browser: Any, driver: Any, clock: Clock) -> None:
+        # No recovery behind the person's back: a session that is lost ends, with all that was played kept.
+        super().__init__(headless, browser, driver, recover=False, scripts=("person.js",))
+        self._clock = clock
+        self._page_to_session = 0.0  # s
+        self._played: PageFrame | None = None
+        self.failure: str | None = None
+        """Why the last reset brought no page; the session has to end."""
+        self.loads = 0
+        """Pages loaded so far: each forgets which keys are down."""
+
+    def reset(self, mask: np.ndarray | None = None) -> None:
+        # A session that takes care of its runs can't stop in the middle of that: it goes on to the next run,
+        # and `play` ends it there.
+        try:
+            super().reset(mask)
+            self._set_clock()
+        except (RealGameError, BrowserLost, PageError) as error:
+            self.failure = str(error)
+        self.loads += 1
+
+    def next_step_is(self, frame: PageFrame) -> None:
+        """The next `step` is this frame of the page's."""
+        self._played = frame
+
+    def step(self, keys: np.ndarray, frames: int = 1) -> None:
+        played, self._played = self._played, None
+        if played is None:
+            super().step(keys, frames)
+            return
+        if played.keys != int(keys[0]):
+            raise RealGameError(
+                f"the page played keys {played.keys} in a frame whose events say {int(keys[0])}"
+            )
+        self.accept(played.state[None], [played.keys])
+
+    def take(self, idle: bool) -> Batch:
+        """Fetch what has happened since the last time. Raises BrowserLost, PageError.
+
+        idle: the session plays nothing, so that events that belong to no frame are wanted too.
+        """
+        raw = self.page("return bridge.person.take(arguments[0])", idle)
+        rows = np.frombuffer(base64.b64decode(raw["frames"]), "<f8").reshape(-1, _FRAME_SIZE)
+        events = [
+            KeyEvent(self._time(time), key, pressed, source) for time, key, pressed, source in raw["events"]
+        ]
+        frames, used = [], 0
+        for row in rows:
+            keys, instant, lateness, so_far, drawn = row[STATE_SIZE:]
+            mine, used = events[used : int(so_far)], int(so_far)
+            frames.append(
+                PageFrame(
+                    row[:STATE_SIZE],
+                    int(keys),
+                    self._time(instant),
+                    lateness / 1000,
+                    self._time(drawn),
+                    mine,
+                )
+            )
+        commands = [Command[name] for name in raw["commands"]]
+        return Batch(frames, events[used:], commands, raw["playing"], raw["focused"])
+
+    def start(self, now: float) -> None:
+        """Let the page play on; `now`: s on the session's clock, before all frames to come."""
+        self.page("bridge.person.start(arguments[0])", 1000 * (now - self._page_to_session))
+
+    def show(self, texts: dict[str, str]) -> None:
+        """Put texts on the page, by name: state, title, line, help."""
+        self.page("bridge.person.show(arguments[0])", texts)
+
+    def _time(self, page_ms: float) -> float:
+        return page_ms / 1000 + self._page_to_session
+
+    def _set_clock(self) -> None:
+        """Learn what the page's clock shows now, from the quickest of a few answers."""
+        quickest = float("inf")
+        for _ in range(5):
+            before = self._clock.now()
+            page = self.page("return performance.now()") / 1000
+            after = self._clock.now()
+            if after - before < quickest:
+                quickest = after - before
+                self._page_to_session = (before + after) / 2 - page
+
+
+def play(
+    session: Session, game: PlayedGame, clock: Clock, signals: list[int], log: Callable[[str], None]
+) -> None:
+    """Run a session in the page until it is done. log: takes a line about each run that enters the file.
+
+    Raises RecorderError where the page is lost; what was played by then is kept as a run cut short.
+    """
+    focused, loads, shown, printed = True, game.loads, "", 0
+    try:
+        while session.phase is not Phase.DONE:
+            if game.failure:
+                raise RealGameError(game.failure)
+            idle = session.phase is not Phase.PLAYING
+            batch = game.take(idle)
+            for frame in batch.frames:
+                game.next_step_is(frame)
+                session.tick(frame.events, frame.instant, frame.lateness)
+                session.drawn(frame.drawn)
+            commands = batch.commands
+            if batch.focused != focused:
+                focused = batch.focused
+                commands.append(Command.FOCUS_GAINED if focused else Command.FOCUS_LOST)
+            if signals:
+                commands.append(Command.CLOSE)
+            for command in commands:
+                session.command(command, clock.now())
+            if idle:
+                session.tick(batch.events, clock.now(), 0.0)
+            if game.loads != loads:
+                # A page that was just loaded knows of no key that is down.
+                loads = game.loads
+                now = clock.now()
+                released = [key for key in KEYS.values() if session.down & key]
+                session.tick([KeyEvent(now, key, False, "focus") for key in released], now, 0.0)
+            elif session.phase is Phase.PLAYING and not batch.playing and focused:
+                game.start(clock.now())
+            for line in session.log[printed:]:
+                log(line)
+            printed = len(session.log)
+            texts = _texts(session)
+            if (text := json.dumps([loads, texts])) != shown:
+                shown = text
+                game.show(texts)
+            clock.sleep(BATCH_SECONDS if session.phase is Phase.PLAYING else FRAME_SECONDS)
+    except (BrowserLost, PageError, RealGameError) as error:
+        session.command(Command.CLOSE)
+        for line in session.log[printed:]:
+            log(line)
+        raise RecorderError(f"{error}; the session is over, what was played by then is kept") from None
+
+
+def _texts(session: Session) -> dict[str, str]:
+    return {
+        "state": ("practice, " if session.practice else "REC, ") + counts(session),
+        "title": title(session) or "",
+        "line": session.message,
+        "help": "\n".join(help_lines(session)),
+    }

@@ -1,0 +1,55 @@
+"""What a session tells the person, in words, in the recorder's window and in the real game's page."""
+
+import math
+
+from qwop_game import FRAME_SECONDS
+
+from .session import Phase, Session
+
+
+def counts(session: Session) -> str:
+    """Which run this is, and how many were kept."""
+    text = f"run {session.attempts}"
+    if not session.practice:
+        wanted = f" of {session.options.episodes}" if session.options.episodes else ""
+        text += f", {session.kept}{wanted} kept"
+    return text
+
+
+def title(session: Session) -> str | None:
+    """The words for what the session is doing while nothing is played; None while a run is."""
+    phase, run = session.phase, session.run
+    if phase is Phase.COUNTDOWN:
+        return str(max(1, math.ceil(session.countdown_seconds - 1e-6)))
+    if phase is Phase.PAUSED:
+        return "Paused"
+    if phase is Phase.ENDED:
+        return f"100 m in {run.time:.2f} s" if run.success else f"Fell at {run.distance:.1f} m"
+    if phase is Phase.REWOUND:
+        return f"{(run.frames - session.cursor) * FRAME_SECONDS:.1f} s back"
+    return None
+
+
+def help_lines(session: Session) -> list[str]:
+    """The keys that mean something now."""
+    seconds = f"{session.options.rewind:g} s"
+    if session.enough:
+        keep = "keep it and finish"
+    elif session.practice or session.reject:
+        keep = "next run"
+    else:
+        keep = "keep it, next run"
+    lines = {
+        Phase.COUNTDOWN: ["hold your first keys  |  ESC  finish"],
+        Phase.PLAYING: [f"SPACE  pause  |  R  start over  |  LEFT  {seconds} back"],
+        Phase.PAUSED: [f"SPACE  go on  |  R  start over  |  LEFT  {seconds} back", "ESC  finish"],
+        Phase.ENDED: [f"SPACE  {keep}  |  BACKSPACE  throw it away", f"LEFT  {seconds} back  |  ESC  finish"],
+        Phase.REWOUND: [
+            f"SPACE  take over from here  |  LEFT, RIGHT  {seconds}",
+            "R  start over  |  ESC  keep it, finish",
+        ],
+        Phase.DONE: [],
+    }[session.phase]
+    if session.can_discard and session.phase in (Phase.COUNTDOWN, Phase.PAUSED):
+        lines[-1] += "  |  BACKSPACE  throw the run before away"
+    return lines
