@@ -221,7 +221,7 @@ Callback = Callable[[Progress], bool | None]  # True stops the training
 
 
 def start(config: PPOConfig, envs: VectorEnv, policy: ActorCritic) -> PPOState:
-    """A training at step 0: environments reset, optimizer fresh. Raises TrainingError where they do not fit."""
+    """A training at step 0: environments reset, a fresh optimizer. TrainingError where they do not fit."""
     device = select_device(config.device)
     check_spaces(envs, config.num_envs, policy.feature_size, policy.num_actions)
     observation, _ = envs.reset(seed=config.seed)

@@ -1,0 +1,1 @@
+"""Behavioural cloning: a dataset of episodes becomes a policy that plays like them."""

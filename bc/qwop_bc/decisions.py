@@ -1,0 +1,96 @@
+"""Episodes, stored per frame, as the decisions of a policy that acts every `frame_skip` frames."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from qwop_datasets import DatasetError, DatasetReader, Episode, action_indices
+from qwop_game import action_masks, canonical_keys, encode, hip_modes, last_keys
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """One episode as M decisions.
+
+    features: float32 [M + 1, D], what the policy sees before each decision, and after the last one
+    actions: int64 [M], index in the action set
+    starts: int64 [M], frame at which each decision was taken
+    kept: share of the frames whose keys do the same in the engine as their decision's action
+    """
+
+    features: np.ndarray
+    actions: np.ndarray
+    starts: np.ndarray
+    kept: float
+
+    def __post_init__(self) -> None:
+        if not len(self.features) - 1 == len(self.actions) == len(self.starts):
+            raise ValueError("features, actions and starts differ in length")
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+
+def decisions_of(episode: Episode, frame_skip: int, action_set: str = "distinct") -> Decisions:
+    """Cut an episode into windows of `frame_skip` frames; each is one decision.
+
+    The action is the one held for most of the window's frames, of equally long ones the first held. Windows
+    begin with the first frame that holds a key (before it is waiting, not a choice), or up to
+    frame_skip - 1 later: where the windows fit the changes of the keys best, so that the decisions of a
+    policy are found as they were. The last window may be shorter.
+
+    Raises ValueError where the action set has no action for the episode's keys.
+    """
+    keys = canonical_keys(episode.keys)  # what the engine obeys: W beside Q and P beside O do nothing
+    pressed = np.flatnonzero(keys)
+    first = int(pressed[0]) if len(pressed) else 0
+    held = action_indices(keys, action_set).astype(np.int64)
+    held_mask = canonical_keys(action_masks(action_set))[held]
+
+    best: tuple[float, int, np.ndarray] | None = None
+    for start in range(first, min(first + frame_skip, len(keys))):
+        actions = _most_held(held[start:], frame_skip)
+        chosen_mask = canonical_keys(action_masks(action_set))[np.repeat(actions, frame_skip)]
+        kept = float((chosen_mask[: len(keys) - start] == held_mask[start:]).mean())
+        if best is None or kept > best[0]:
+            best = kept, start, actions
+    assert best is not None
+    kept, start, actions = best
+    starts = np.arange(start, len(keys), frame_skip)
+    rows = np.append(starts, len(keys))
+    features = encode(
+        episode.raw_observations[rows], hip_modes(episode.keys)[rows], last_keys(episode.keys)[rows]
+    )
+    return Decisions(features, actions, starts, kept)
+
+
+def _most_held(held: np.ndarray, frame_skip: int) -> np.ndarray:
+    """int64 [T] actions per frame -> int64 [ceil(T / frame_skip)]."""
+    padded = np.full(-(-len(held) // frame_skip) * frame_skip, -1)
+    padded[: len(held)] = held
+    windows = padded.reshape(-1, frame_skip)
+    same = windows[:, :, None] == windows[:, None, :]  # [M, frame, other frame]
+    # argmax takes the first of equal counts, so the action that came first wins a tie
+    most = np.where(windows >= 0, same.sum(axis=2), 0).argmax(axis=1)
+    return windows[np.arange(len(windows)), most]
+
+
+def load_decisions(
+    path: str | os.PathLike[str], frame_skip: int, action_set: str = "distinct", where: str = ""
+) -> tuple[list[Episode], list[Decisions]]:
+    """The episodes of a dataset that the filter `where` accepts, and their decisions.
+
+    Raises DatasetError, in one line: no dataset, damaged, no episodes, keys outside the action set.
+    """
+    with DatasetReader(path, where) as reader:
+        episodes = list(reader)
+    if not episodes:
+        matching = f" that match {where!r}" if where else ""
+        raise DatasetError(f"{path}: no episodes{matching}; record some with qwop-record")
+    try:
+        return episodes, [decisions_of(episode, frame_skip, action_set) for episode in episodes]
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}") from None
