@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from qwop_game import FRAME_SECONDS
@@ -25,6 +24,7 @@ from .format import (
     read_episode,
     read_index,
 )
+from .storage import H5
 
 # Far outside anything that the game does: 1e4 units are a kilometre.
 _LARGEST = 1e4
@@ -54,9 +54,7 @@ def check_file(path: str | os.PathLike, each: Callable[[int, int], None] | None 
         return check_open_file(file, path, each)
 
 
-def check_open_file(
-    file: h5py.File, path: Path, each: Callable[[int, int], None] | None = None
-) -> list[Problem]:
+def check_open_file(file: H5, path: Path, each: Callable[[int, int], None] | None = None) -> list[Problem]:
     """`check_file` on an open file."""
     problems: list[Problem] = []
 
@@ -87,7 +85,7 @@ def check_open_file(
     return problems
 
 
-def _check_masks(file: h5py.File, count: int) -> None:
+def _check_masks(file: H5, count: int) -> None:
     for name, mask in file["masks"].items():
         if mask.dtype != bool or mask.ndim != 1 or len(mask) > count:
             raise ValueError(f"mask {name} is {mask.dtype} {mask.shape}, not bool [up to {count}]")

@@ -160,7 +160,7 @@ def _list(options: Any) -> None:
         print(_line(row))
 
 
-def _row(row: np.void, number: int) -> dict[str, Any]:
+def _row(row: Any, number: int) -> dict[str, Any]:
     values = {name: row[name].item() for name in row.dtype.names or ()}
     plain = {k: v.decode() if isinstance(v, bytes) else v for k, v in values.items()}
     plain = {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in plain.items()}

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from . import storage
@@ -34,6 +33,7 @@ from .format import (
     read_masks,
     write_mask,
 )
+from .storage import H5, open_h5
 from .writer import new_file, output_file, set_masks
 
 _LABELS = ("player", "source")  # what `relabel` may set
@@ -66,7 +66,7 @@ class Relabel:
 
 
 @contextmanager
-def _held(path: Path) -> Iterator[h5py.File]:
+def _held(path: Path) -> Iterator[H5]:
     """The file open for reading under an exclusive lock, so that nothing is appended meanwhile."""
     storage.settle(path)
     with storage.locked(path, exclusive=True) as descriptor, explained(path):
@@ -80,7 +80,7 @@ def _held(path: Path) -> Iterator[h5py.File]:
 
 
 def _copy(
-    source: h5py.File, target: h5py.File, numbers: Sequence[int], change: Callable[[Episode], Episode] | None
+    source: H5, target: H5, numbers: Sequence[int], change: Callable[[Episode], Episode] | None
 ) -> np.ndarray:
     """Copy episodes of one file behind those of another, byte for byte but for the labels; returns rows."""
     rows = read_index(source)[list(numbers)]
@@ -99,18 +99,18 @@ def _copy(
     return rows
 
 
-def _write_index(target: h5py.File, rows: np.ndarray) -> None:
+def _write_index(target: H5, rows: np.ndarray) -> None:
     del target["index"]
     create_index(target, rows)
 
 
-def _same(source: h5py.File, number: int, target: h5py.File, position: int, change: Any) -> bool:
+def _same(source: H5, number: int, target: H5, position: int, change: Any) -> bool:
     old = read_episode(source["episodes"][episode_name(number)])
     new = read_episode(target["episodes"][episode_name(position)])
     return first_difference(change(old) if change else old, new) is None
 
 
-def _checked(path: Path, target: h5py.File) -> None:
+def _checked(path: Path, target: H5) -> None:
     for problem in check_open_file(target, path):
         raise DatasetError(f"{path}: the new file does not check ({problem}); nothing was changed")
 
@@ -137,7 +137,7 @@ def rewrite(
             raise DatasetError(f"{path}: has changed meanwhile; try again")
         changes = [change if changed[n] else None for n in numbers]
 
-        def check(target: h5py.File) -> None:
+        def check(target: H5) -> None:
             _checked(path, target)
             for position, number in enumerate(numbers):
                 if not _same(source, number, target, position, changes[position]):
@@ -235,14 +235,14 @@ def migrate_file(path: str | os.PathLike, *, dry_run: bool = False) -> int:
             return version
         with output_file(path, replace=True) as aside:
             aside.write_bytes(path.read_bytes())
-            with h5py.File(aside, "r+", libver=storage.LIBVER) as file:
+            with open_h5(aside, "r+", libver=storage.LIBVER) as file:
                 migrate(file, path)
-            with h5py.File(aside, "r") as file:
+            with open_h5(aside, "r") as file:
                 _checked(path, file)
     return version
 
 
-def _version(file: h5py.File, path: Path) -> int:
+def _version(file: H5, path: Path) -> int:
     try:
         version = file_version(file)
     except (KeyError, ValueError):

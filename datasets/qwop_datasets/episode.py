@@ -265,13 +265,14 @@ def _rebuild(values: dict[str, Any]) -> Episode:
 def first_difference(a: Episode, b: Episode) -> str | None:
     """Name of the first field in which two episodes differ by a bit, or None."""
     for f in fields(Episode):
-        x, y = getattr(a, f.name), getattr(b, f.name)
-        if isinstance(x, np.ndarray) and isinstance(y, np.ndarray):
-            same = x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
-        elif f.name in ("rewards", "gait"):  # by bytes: NaN is equal to itself here
+        x: Any = getattr(a, f.name)
+        y: Any = getattr(b, f.name)
+        if f.name in ("rewards", "gait"):  # by bytes: NaN is equal to itself here
             same = x.keys() == y.keys() and all(
                 np.asarray(x[k]).tobytes() == np.asarray(y[k]).tobytes() for k in x
             )
+        elif isinstance(x, np.ndarray) and isinstance(y, np.ndarray):
+            same = x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
         else:
             same = type(x) is type(y) and x == y
         if not same:

@@ -17,9 +17,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -30,6 +30,7 @@ from qwop_game import FIELDS, FRAME_SECONDS, PARTS, UNITS_PER_METRE
 from .episode import KEY_EVENT_DTYPE, OBSERVATION_SIZE, REWIND_DTYPE, Episode, now
 from .errors import DatasetError
 from .replay import replay
+from .storage import H5
 
 FORMAT = "qwop-episodes"
 FORMAT_VERSION = 1
@@ -85,7 +86,7 @@ def episode_name(number: int) -> str:
 
 
 @contextmanager
-def explained(path: Path | str) -> Iterator[None]:
+def explained(path: str | os.PathLike) -> Iterator[None]:
     """Turn whatever HDF5 or NumPy raises on a damaged file into one DatasetError line."""
     try:
         yield
@@ -109,7 +110,7 @@ def explained(path: Path | str) -> Iterator[None]:
 # ---- text and scalars ----------------------------------------------------------------------------------
 
 
-def put_attribute(attributes: h5py.AttributeManager, name: str, value: Any) -> None:
+def put_attribute(attributes: H5, name: str, value: Any) -> None:
     """Texts go in with a fixed length: variable ones live in a part of HDF5 files that has no checksums."""
     if isinstance(value, str):
         data = value.encode()
@@ -124,7 +125,7 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _text(attributes: h5py.AttributeManager, name: str) -> str:
+def _text(attributes: H5, name: str) -> str:
     value = _plain(attributes[name])
     if not isinstance(value, str):
         raise ValueError(f"attribute {name!r} is not text")
@@ -134,7 +135,7 @@ def _text(attributes: h5py.AttributeManager, name: str) -> str:
 # ---- the file ------------------------------------------------------------------------------------------
 
 
-def write_root(file: h5py.File, environment: Mapping[str, Any] | None = None) -> None:
+def write_root(file: H5, environment: Mapping[str, Any] | None = None) -> None:
     """Make an empty dataset of an empty file. `environment`: settings that all its episodes share, JSON."""
     put_attribute(file.attrs, "format", FORMAT)
     file.attrs["format_version"] = FORMAT_VERSION
@@ -149,7 +150,7 @@ def write_root(file: h5py.File, environment: Mapping[str, Any] | None = None) ->
     create_index(file)
 
 
-def create_index(file: h5py.File, rows: np.ndarray | None = None) -> None:
+def create_index(file: H5, rows: np.ndarray | None = None) -> None:
     """The /index table, empty or with `rows`."""
     rows = np.empty(0, INDEX_DTYPE) if rows is None else rows
     file.create_dataset(
@@ -157,7 +158,7 @@ def create_index(file: h5py.File, rows: np.ndarray | None = None) -> None:
     )
 
 
-def check_root(file: h5py.File, path: Path | str) -> None:
+def check_root(file: H5, path: str | os.PathLike) -> None:
     """Raises DatasetError unless `file` is a dataset of this format version."""
     try:
         version = file_version(file)
@@ -181,19 +182,19 @@ def check_root(file: h5py.File, path: Path | str) -> None:
         )
 
 
-def file_version(file: h5py.File) -> int:
+def file_version(file: H5) -> int:
     """The format version. Raises KeyError or ValueError for a file of another kind."""
     if _text(file.attrs, "format") != FORMAT:
         raise ValueError("another format")
     return int(file.attrs["format_version"])
 
 
-def read_environment(file: h5py.File) -> dict[str, Any]:
+def read_environment(file: H5) -> dict[str, Any]:
     """The settings that all episodes of the file share."""
     return json.loads(_text(file.attrs, "environment"))
 
 
-def read_index(file: h5py.File) -> np.ndarray:
+def read_index(file: H5) -> np.ndarray:
     """/index as INDEX_DTYPE [N]."""
     index = file["index"]
     if index.dtype != INDEX_DTYPE or index.ndim != 1:
@@ -201,7 +202,7 @@ def read_index(file: h5py.File) -> np.ndarray:
     return index[:]
 
 
-def write_mask(file: h5py.File, name: str, mask: np.ndarray) -> None:
+def write_mask(file: H5, name: str, mask: np.ndarray) -> None:
     """Store a mask, bool [N], in place of one of the same name."""
     if name in file["masks"]:
         del file["masks"][name]
@@ -209,7 +210,7 @@ def write_mask(file: h5py.File, name: str, mask: np.ndarray) -> None:
     file["masks"].create_dataset(name, data=np.asarray(mask, bool), **checksum)
 
 
-def read_masks(file: h5py.File, count: int) -> dict[str, np.ndarray]:
+def read_masks(file: H5, count: int) -> dict[str, np.ndarray]:
     """The stored masks, bool [count]: false for episodes that were added after a mask was stored."""
     masks = {}
     for name, stored in file["masks"].items():
@@ -218,7 +219,7 @@ def read_masks(file: h5py.File, count: int) -> dict[str, np.ndarray]:
     return masks
 
 
-def add_episode(file: h5py.File, episode: Episode, *, compact: bool = False) -> int:
+def add_episode(file: H5, episode: Episode, *, compact: bool = False) -> int:
     """Write an episode behind the last one; returns its number. compact: see compact.py."""
     index = file["index"]
     number = len(index)
@@ -248,10 +249,10 @@ def index_row(episode: Episode) -> np.ndarray:
     return row
 
 
-def write_episode(group: h5py.Group, episode: Episode, *, compact: bool = False) -> None:
+def write_episode(group: H5, episode: Episode, *, compact: bool = False) -> None:
     """Fill an empty group. Every array is one chunk, since episodes are read whole."""
 
-    def put(parent: h5py.Group, name: str, array: np.ndarray) -> None:
+    def put(parent: H5, name: str, array: np.ndarray) -> None:
         if array.size:
             parent.create_dataset(name, data=array, chunks=array.shape, **_COMPRESSION)
         else:
@@ -282,7 +283,7 @@ def write_episode(group: h5py.Group, episode: Episode, *, compact: bool = False)
             put_attribute(group.attrs, prefix + name, value)
 
 
-def read_episode(group: h5py.Group) -> Episode:
+def read_episode(group: H5) -> Episode:
     """The episode of a group. Raises ValueError and friends where it is not one (see `explained`)."""
     frames = int(group.attrs["frames"])
     there = set(group)  # not `in` or `get`, which take a damaged member for a missing one
@@ -290,7 +291,7 @@ def read_episode(group: h5py.Group) -> Episode:
     for name in ("key_events", "rewinds", "discarded_keys"):
         rows[name] = (group[name].size,) if name in there else (0,)
 
-    def get(parent: h5py.Group, name: str, dtype: np.dtype) -> np.ndarray:
+    def get(parent: H5, name: str, dtype: np.dtype) -> np.ndarray:
         dataset = parent[name]
         shape = rows.get(name, (frames,))
         if dataset.shape != shape or dataset.dtype != dtype:
@@ -308,11 +309,11 @@ def read_episode(group: h5py.Group) -> Episode:
     for name, dtype in _OPTIONAL_ARRAYS.items():
         if name in there:
             arrays[name] = get(group, name, dtype)
-    rewards = group["rewards"] if "rewards" in there else {}
+    rewards: H5 = group["rewards"] if "rewards" in there else {}
     attributes = group.attrs
     scalars: dict[str, Any] = {name: _text(attributes, name) for name in _TEXTS}
     scalars |= {name: bool(attributes[name]) for name in _FLAGS}
-    mappings: dict[str, dict[str, Any]] = {"passport": {}, "gait": {}}
+    mappings: dict[str, Any] = {"passport": {}, "gait": {}}
     for key in attributes:
         prefix, dot, name = key.partition(".")
         if dot and prefix in mappings:
@@ -349,7 +350,7 @@ def _replayed(keys: np.ndarray, digest: str) -> dict[str, np.ndarray]:
 # ---- older files ---------------------------------------------------------------------------------------
 
 
-def _from_0_to_1(file: h5py.File) -> None:
+def _from_0_to_1(file: H5) -> None:
     """Version 0, before the first release, had no /index and no /masks."""
     groups = file["episodes"]
     rows = [index_row(read_episode(groups[name])) for name in sorted(groups)]
@@ -357,10 +358,10 @@ def _from_0_to_1(file: h5py.File) -> None:
     file.require_group("masks")
 
 
-MIGRATIONS: dict[int, Callable[[h5py.File], None]] = {0: _from_0_to_1}  # version v -> how it becomes v + 1
+MIGRATIONS: dict[int, Callable[[H5], None]] = {0: _from_0_to_1}  # version v -> how it becomes v + 1
 
 
-def migrate(file: h5py.File, path: Path | str) -> int:
+def migrate(file: H5, path: str | os.PathLike) -> int:
     """Bring an open, writable file to FORMAT_VERSION in place; returns the version it had."""
     try:
         first = file_version(file)

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from . import storage
@@ -26,6 +25,7 @@ from .format import (
     read_index,
     read_masks,
 )
+from .storage import H5
 
 
 class DatasetReader:
@@ -46,7 +46,7 @@ class DatasetReader:
 
     def __init__(self, path: str | os.PathLike, where: str = "") -> None:
         self.path = Path(path)
-        self._file: h5py.File | None = None
+        self._file: H5 | None = None
         self._state: tuple = ()
         with self._open() as file:
             self.environment: dict[str, Any] = read_environment(file)
@@ -116,7 +116,7 @@ class DatasetReader:
         return {name: mask[self.numbers] for name, mask in self.masks.items()}
 
     @contextmanager
-    def _open(self) -> Iterator[h5py.File]:
+    def _open(self) -> Iterator[H5]:
         """The file under a shared lock; opened anew in another process or once it has changed."""
         with storage.shared(self.path) as descriptor, explained(self.path):
             info = os.fstat(descriptor)

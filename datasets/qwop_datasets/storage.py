@@ -28,16 +28,19 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 
 from .errors import DatasetError
 
+fcntl: Any
 try:
     import fcntl
 except ImportError:  # Windows: no locks; one program at a time is then up to the user
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None
 
+H5 = Any  # an open HDF5 file or group; h5py's own types make every subscript a union of all kinds
 PAGE = 4096
 LOCK_SECONDS = 10.0
 LIBVER = (
@@ -48,6 +51,11 @@ LIBVER = (
 _SUPERBLOCK = 48  # bytes; holds the file's size, so it differs before and after an append
 _HEADER = struct.Struct("<8sQQII")  # magic, size before, size after, pages, CRC of the superblock before
 _MAGIC = b"QWOPREDO"
+
+
+def open_h5(*arguments: Any, **options: Any) -> H5:
+    """h5py.File(...)."""
+    return h5py.File(*arguments, **options)
 
 
 def redo_path(path: Path) -> Path:
@@ -132,7 +140,7 @@ def _unlock(descriptor: int) -> None:
         pass
 
 
-def open_for_reading(descriptor: int) -> h5py.File:
+def open_for_reading(descriptor: int) -> H5:
     """An HDF5 file of its own on a duplicate of `descriptor`. Raises OSError where it is none.
 
     Opened by name, HDF5 would hand out what the process has open already, with metadata from before the last
@@ -140,7 +148,7 @@ def open_for_reading(descriptor: int) -> h5py.File:
     """
     handle = os.fdopen(os.dup(descriptor), "rb", buffering=0)
     try:
-        file = h5py.File(handle, "r")
+        file = open_h5(handle, "r")
     except BaseException:
         handle.close()
         raise
@@ -155,7 +163,7 @@ def _close(file_id: h5py.h5f.FileID) -> None:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[h5py.File]:
+def reading(path: Path) -> Iterator[H5]:
     """An HDF5 file open for reading, between changes. Raises DatasetError."""
     with shared(path) as descriptor:
         try:
@@ -333,7 +341,7 @@ class Overlay(io.RawIOBase):
 
 
 @contextmanager
-def transaction(path: Path, check: Callable[[h5py.File], None] | None = None) -> Iterator[h5py.File]:
+def transaction(path: Path, check: Callable[[H5], None] | None = None) -> Iterator[H5]:
     """An HDF5 file open for writing whose changes all happen, on leaving the block, or none (an exception).
 
     check: looks at the changed file, as it will be, before it is stored; what it raises stops that.
@@ -344,10 +352,10 @@ def transaction(path: Path, check: Callable[[h5py.File], None] | None = None) ->
             _settle(path, descriptor)
             overlay = Overlay(descriptor)
             try:
-                with h5py.File(overlay, "r+", libver=LIBVER) as file:
+                with open_h5(overlay, "r+", libver=LIBVER) as file:
                     yield file
                 if check:
-                    with h5py.File(overlay, "r") as file:
+                    with open_h5(overlay, "r") as file:
                         check(file)
             finally:
                 if overlay.failure:

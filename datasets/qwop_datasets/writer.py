@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from . import storage
@@ -27,6 +26,7 @@ from .format import (
     write_mask,
     write_root,
 )
+from .storage import H5, open_h5
 
 
 class DatasetWriter:
@@ -84,7 +84,7 @@ class DatasetWriter:
         numbers: list[int] = []
         new: list[bytes] = []
 
-        def read_back(file: h5py.File) -> None:
+        def read_back(file: H5) -> None:
             for number, episode in zip(numbers, episodes, strict=True):
                 stored = read_episode(file["episodes"][episode_name(number)])
                 if differs := first_difference(stored, episode):
@@ -102,7 +102,7 @@ class DatasetWriter:
         self._ids.update(new)
         return numbers
 
-    def _catch_up(self, file: h5py.File) -> None:
+    def _catch_up(self, file: H5) -> None:
         """Take in what other writers have stored, without reading the whole index at every append."""
         index, count = file["index"], len(self._known)
         if len(index) < count or (count and index[count - 1]["id"] != self._known[-1]):
@@ -149,18 +149,18 @@ def new_file(
     environment: Mapping[str, Any] | None = None,
     *,
     replace: bool = False,
-    check: Callable[[h5py.File], None] | None = None,
-) -> Iterator[h5py.File]:
+    check: Callable[[H5], None] | None = None,
+) -> Iterator[H5]:
     """An open new dataset that takes its place at `path` on leaving the block, whole or not at all.
 
     check: looks at the complete file first; what it raises leaves `path` as it was. replace: see output_file.
     """
     with output_file(path, replace=replace) as aside:
-        with h5py.File(aside, "w", libver=storage.LIBVER) as file:
+        with open_h5(aside, "w", libver=storage.LIBVER) as file:
             write_root(file, environment)
             yield file
         if check:
-            with h5py.File(aside, "r") as file:
+            with open_h5(aside, "r") as file:
                 check(file)
 
 

@@ -158,7 +158,7 @@ def episode_of_replay(keys: np.ndarray, played: Replay, fields: Mapping[str, Any
     """An episode of the frames until the end of a replay."""
     frames = played.frames_until_end
     success = played.landed or (played.over and played.distance > FINISH)
-    ended = {"terminated": played.over, "truncated": not played.over, "success": success}
+    ended: dict[str, Any] = {"terminated": played.over, "truncated": not played.over, "success": success}
     return Episode(
         keys=keys[:frames],
         raw_observations=played.raw_observations[: frames + 1],

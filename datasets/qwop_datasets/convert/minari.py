@@ -12,15 +12,16 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import gymnasium
 import h5py
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
 from qwop_game import action_masks
 
 from ..episode import Episode
 from ..errors import DatasetError
 from ..reader import DatasetReader
+from ..storage import H5, open_h5
 from .common import (
     ENVIRONMENT_ID,
     Imported,
@@ -50,7 +51,7 @@ def write(
     with output_directory(path) as aside:
         (aside / "data").mkdir()
         main = aside / "data" / "main_data.hdf5"
-        with h5py.File(main, "w", track_order=True) as file:
+        with open_h5(main, "w", track_order=True) as file:
             for number, episode in enumerate(reader):
                 group = file.create_group(f"episode_{number}")
                 group.attrs["id"] = number
@@ -64,7 +65,7 @@ def write(
     return len(reader), []
 
 
-def _write_episode(group: h5py.Group, episode: Episode, observations: str, action_set: str) -> None:
+def _write_episode(group: H5, episode: Episode, observations: str, action_set: str) -> None:
     last = np.arange(1, episode.num_frames + 1) == episode.num_frames
     arrays = {
         "observations": observations_of(episode, observations),
@@ -101,7 +102,7 @@ def _metadata(path: Path, observations: str, action_set: str, episodes: int, ste
         "requirements": ["qwop-stride"],
     }
     if normal:
-        spec = gymnasium.envs.registration.EnvSpec(
+        spec = EnvSpec(
             id=ENVIRONMENT_ID,
             entry_point="qwop_game:QWOPEnv",
             kwargs={"frame_skip": 1, "action_set": action_set},
@@ -114,7 +115,7 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
     """Ours exactly; another's from its actions, replayed and compared with its observations."""
     metadata = json.loads((path / "data" / "metadata.json").read_text())
     space = json.loads(metadata.get("action_space", "{}"))
-    with h5py.File(path / "data" / "main_data.hdf5", "r", locking=False) as file:
+    with open_h5(path / "data" / "main_data.hdf5", "r", locking=False) as file:
         names = sorted(file, key=lambda name: int(name.rpartition("_")[2]))
         for name in names:
             group = file[name]
@@ -134,7 +135,7 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
             yield episode_from_keys(name, keys, fields, observed=observed, stride=options.frames_per_step)
 
 
-def _own(group: h5py.Group) -> Episode:
+def _own(group: H5) -> Episode:
     infos = group["infos"]
     raw, times = infos["raw_observations"][()], infos["time"][()]
     return own_episode(str(group.attrs["qwop"]), infos["keys"][1:], raw, times, group["rewards"][()])

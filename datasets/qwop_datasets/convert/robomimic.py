@@ -16,6 +16,7 @@ from qwop_game import KEY_O, KEY_P, KEY_Q, KEY_W
 
 from ..errors import DatasetError
 from ..reader import DatasetReader
+from ..storage import open_h5
 from ..writer import output_file
 from .common import (
     ENVIRONMENT_ID,
@@ -40,7 +41,7 @@ def write(
     if action_set:
         raise DatasetError("robomimic has no discrete actions: leave --action-set out")
     total = 0
-    with output_file(path) as aside, h5py.File(aside, "w") as file:
+    with output_file(path) as aside, open_h5(aside, "w") as file:
         data = file.create_group("data")
         for number, episode in enumerate(reader):
             group = data.create_group(f"demo_{number}")
@@ -74,7 +75,7 @@ def write(
 
 def read(path: Path, options: Importing) -> Iterator[Imported]:
     """Ours exactly; another's of four key actions replayed and compared with its observations, if any."""
-    with h5py.File(path, "r", locking=False) as file:
+    with open_h5(path, "r", locking=False) as file:
         if "data" not in file or not isinstance(file["data"], h5py.Group):
             raise DatasetError(f"{path}: not a robomimic file: it has no group data")
         for name in sorted(file["data"], key=lambda name: int(name.rpartition("_")[2])):
