@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 COMMANDS = {
+    "qwop-game": "qwop_game.real.cli:main",
     "qwop-record": "qwop_recorder.cli:main",
     "qwop-data": "qwop_datasets.cli:main",
     "qwop-bc": "qwop_bc.cli:main",

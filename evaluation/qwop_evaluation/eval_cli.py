@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
+from contextlib import closing, nullcontext
 from typing import Any
 
 from tqdm import tqdm
@@ -15,6 +17,8 @@ from qwop_evaluation.protocol import MAX_SECONDS, play
 from qwop_evaluation.summary import plain, summarise, summary_json
 from qwop_evaluation.table import figure, results_table
 from qwop_gait import GaitMetrics
+from qwop_game import FRAME_SECONDS
+from qwop_game.real import RealGame, RealGameError
 from qwop_rewards.command import CommandError, CommandParser, run_command
 from qwop_rl_core import CheckpointError
 
@@ -40,6 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     parser.add_argument("--save", metavar="FILE.h5", help="append the episodes, verified, to a dataset")
     parser.add_argument("--only-finished", action="store_true", help="--save keeps finished runs only")
+    parser.add_argument(
+        "--game",
+        choices=("embedded", "real"),
+        default="embedded",
+        help="real: play in the real game, in Chrome or Chromium (see qwop-game doctor)",
+    )
+    parser.add_argument("--watch", action="store_true", help="show the real game in its window")
+    parser.add_argument("--browser", metavar="PATH", help="for --game real, where it is not found")
+    parser.add_argument("--driver", metavar="PATH", help="for --game real, where it is not found")
     options = parser.parse_args(arguments)
 
     def command() -> None:
@@ -47,16 +60,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise CommandError(f"--episodes {options.episodes}: at least 1 is needed")
         if options.only_finished and not options.save:
             raise CommandError("--only-finished goes with --save FILE.h5")
+        if options.watch and options.game != "real":
+            raise CommandError("--watch goes with --game real")
         player = CheckpointPlayer(options.checkpoint or shipped_policy_path())
         if options.sample and not player.samples:
             raise CommandError("--sample: a Q-network has no distribution to draw from; leave the flag away")
         writer = DatasetWriter(options.save) if options.save else None
         seeds = range(options.seed, options.seed + options.episodes)
+        game = (
+            RealGame(not options.watch, options.browser, options.driver) if options.game == "real" else None
+        )
+        due = time.monotonic()
         # tqdm stays silent where standard error is no terminal
-        with tqdm(total=options.episodes, desc="episodes over", disable=None, leave=False) as bar:
+        with (
+            closing(game) if game is not None else nullcontext(),
+            tqdm(total=options.episodes, desc="episodes over", disable=None, leave=False) as bar,
+        ):
 
             def show(_frame: int, over: int) -> None:
+                nonlocal due
                 bar.update(over - bar.n)
+                if options.watch:
+                    now = time.monotonic()
+                    due = max(due + FRAME_SECONDS, now)
+                    time.sleep(due - now)
 
             episodes = play(
                 player,
@@ -65,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 perturbed=not options.unperturbed,
                 max_seconds=options.max_seconds,
                 on_frame=show,
+                game=game,
             )
         if writer is not None:
             _save(writer, [e for e in episodes if e.success or not options.only_finished], player.sha256)
@@ -73,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             print(report_text(player, episodes, options.seed))
 
-    return run_command(PROGRAM, command, CheckpointError, DatasetError, ValueError)
+    return run_command(PROGRAM, command, CheckpointError, DatasetError, RealGameError, ValueError)
 
 
 def report(player: CheckpointPlayer, episodes: Sequence[Episode], seed: int) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from qwop_datasets import Episode
 from qwop_evaluation.player import Player
 from qwop_game import FRAME_SECONDS, MAX_IDLE_FRAMES, REPEAT_PROBABILITY
 from qwop_game.games import Games
+from qwop_game.real import RealGame
 
 MAX_SECONDS = 200.0
 """An episode that has not ended by then is cut short: four times a good run."""
@@ -68,8 +69,9 @@ def play(
     perturbed: bool = True,
     max_seconds: float = MAX_SECONDS,
     on_frame: Callable[[int, int], None] | None = None,
+    game: RealGame | None = None,
 ) -> list[Episode]:
-    """Play one episode per seed, as protocol P has it, in the embedded game.
+    """Play one episode per seed, as protocol P has it.
 
     Args:
         player: the policy.
@@ -80,12 +82,14 @@ def play(
             are the same.
         max_seconds: play is cut short (`truncated`) after that time, s.
         on_frame: called after each frame with (frames played, episodes over), of all.
+        game: the real game, to play in one episode after the other; None: the embedded game.
 
     Returns:
         Episodes in the order of seeds, per frame, with seed, idle_frames, protocol and policy in `passport`.
 
     Raises:
         ValueError: a negative seed, or a time limit shorter than the idle frames.
+        RealGameError: the real game can't be started, or is lost.
     """
     if any(seed < 0 for seed in seeds):
         raise ValueError(f"seed {min(seeds)} is negative: seeds are 0 or more")
@@ -93,14 +97,15 @@ def play(
     if max_frames <= MAX_IDLE_FRAMES:
         raise ValueError(f"max_seconds is {max_seconds}: it must be more than the first second")
     episodes: list[Episode] = []
-    for first in range(0, len(seeds), BATCH):
-        batch = seeds[first : first + BATCH]
+    side_by_side = BATCH if game is None else 1
+    for first in range(0, len(seeds), side_by_side):
+        batch = seeds[first : first + side_by_side]
 
         def report(frame: int, over: int, before: int = first) -> None:
             if on_frame is not None:
                 on_frame(frame, before + over)
 
-        episodes += _play_batch(player, batch, sample and player.samples, perturbed, max_frames, report)
+        episodes += _play_batch(player, batch, sample and player.samples, perturbed, max_frames, report, game)
     return episodes
 
 
@@ -111,6 +116,7 @@ def _play_batch(
     perturbed: bool,
     max_frames: int,
     on_frame: Callable[[int, int], None],
+    game: RealGame | None,
 ) -> list[Episode]:
     n = len(seeds)
     most_decisions = -(-max_frames // player.frame_skip)
@@ -120,8 +126,9 @@ def _play_batch(
     choices = np.stack([d.choices for d in disturbances])
 
     # One frame a step: decisions of different episodes fall on different frames.
-    games = Games(n, 1, player.action_set, "features", max_frames, "auto")
+    games = Games(n, 1, player.action_set, "features", max_frames, "auto", game)
     simulator = games.simulator
+    games.reset()
     held = np.zeros(n, np.uint8)  # keys of the current decision; none while idle
     length = np.zeros(n, np.int64)
     playing, ended, won = np.ones(n, bool), np.zeros(n, bool), np.zeros(n, bool)
@@ -163,7 +170,9 @@ def _play_batch(
             source="policy",
             player=player.name,
             action_set=player.action_set,
+            game="embedded" if game is None else "real",
             passport={
+                **({} if game is None else game.passport()),
                 "protocol": "P" if perturbed else "unperturbed",
                 "seed": int(seeds[i]),
                 "idle_frames": int(idle_frames[i]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 import re
@@ -18,11 +19,13 @@ from qwop_evaluation.race import Race
 from qwop_evaluation.runs import Run
 from qwop_evaluation.video import FPS, VideoError, VideoWriter, check_target
 from qwop_gait import gait_metrics
+from qwop_game.real import RealGame, RealGameError
 from qwop_game.render import SIZE, Renderer, pygame
 from qwop_game.window import DisplayError
 from qwop_rewards.command import CommandError, CommandParser, run_command
 
 PROGRAM = "qwop-replay"
+_DEFAULT_SIZE = f"{SIZE[0]}x{SIZE[1]}"
 END_SECONDS = 1.0
 """How long a video stays on its last frame."""
 
@@ -44,8 +47,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--html", metavar="OUT", help="write one self-contained page instead")
     parser.add_argument("--speed", type=float, default=1.0, metavar="X", help="times real time (default: 1)")
     parser.add_argument(
-        "--size", default=f"{SIZE[0]}x{SIZE[1]}", metavar="WxH", help="of a video (default: %(default)s)"
+        "--size", default=_DEFAULT_SIZE, metavar="WxH", help="of a video (default: %(default)s)"
     )
+    parser.add_argument(
+        "--game",
+        choices=("embedded", "real"),
+        default="embedded",
+        help="real: press the episode's keys in the real game and compare every frame (see qwop-game doctor)",
+    )
+    parser.add_argument("--browser", metavar="PATH", help="for --game real, where it is not found")
+    parser.add_argument("--driver", metavar="PATH", help="for --game real, where it is not found")
     parser.add_argument("--force", action="store_true", help="replace files that exist")
     options = parser.parse_args(arguments)
 
@@ -61,6 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(describe(run))
             if not run.verification.exact:
                 print(f"{PROGRAM}: {run.name}: {run.verification.text}", file=sys.stderr)
+        if options.game == "real":
+            _replay_in_real_game(runs, options)
+            return
         title = " and ".join(run.name for run in runs)
         if options.html:
             _write_page(Path(options.html), runs, title)
@@ -69,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not (options.html or options.video):
             play_in_window(runs, title, options.speed)
 
-    return run_command(PROGRAM, command, DatasetError, DisplayError, VideoError, ValueError)
+    return run_command(PROGRAM, command, DatasetError, DisplayError, VideoError, RealGameError, ValueError)
 
 
 def load_runs(file: str, episode: int, ghosts: Sequence[str]) -> list[Run]:
@@ -160,6 +174,33 @@ def _write_page(path: Path, runs: Sequence[Run], title: str) -> None:
     except OSError as error:
         part.unlink(missing_ok=True)
         raise CommandError(f"{path}: {error.strerror or error}") from None
+
+
+def _replay_in_real_game(runs: Sequence[Run], options: argparse.Namespace) -> None:
+    """Live in the game's window, or as a video. Raises CommandError where a frame differs."""
+    from qwop_evaluation.real_game import play_live, write_real_video
+
+    if len(runs) > 1 or options.html or options.size != _DEFAULT_SIZE:
+        raise CommandError(
+            "--game real shows one run in the game's own picture: no --ghost, --html or --size"
+        )
+    run = runs[0]
+    game = RealGame(
+        headless=bool(options.video),
+        browser=options.browser,
+        driver=options.driver,
+        stop_at_end=run.episode.game == "embedded",
+    )
+    try:
+        if options.video:
+            verification = write_real_video(options.video, run, game, options.speed, options.force)
+        else:
+            verification = play_live(run, game, options.speed)
+    finally:
+        game.close()
+    if not verification.exact:
+        raise CommandError(f"{run.name}: in the real game it {verification.text}")
+    print(f"{run.name}: {run.last_frame} frames in the real game, each equal to the recorded one")
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -157,7 +157,7 @@ class RealGame:
             address = self.page("return bridge.picture()")
         except (BrowserLost, PageError) as error:
             raise RealGameError(str(error)) from None
-        image = pygame.image.load(io.BytesIO(base64.b64decode(address.partition(",")[2])), "picture.png")
+        image = pygame.image.load(io.BytesIO(base64.b64decode(address.partition(",")[2])), "picture.jpg")
         return np.ascontiguousarray(pygame.surfarray.array3d(image).swapaxes(0, 1))
 
     def draw(self) -> None:
