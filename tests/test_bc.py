@@ -135,6 +135,16 @@ def test_an_action_set_without_the_keys(tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_equal_runs_count_once(tmp_path):
+    """A copy of a training episode among the held-out ones would make the validation worthless."""
+    writer = DatasetWriter(tmp_path / "a.h5")
+    for seed in (0, 1, 0):
+        writer.append(scripted(seed, frames=60))
+    episodes, decisions = load_decisions(tmp_path / "a.h5", 4)
+    assert len(episodes) == len(decisions) == 2
+    assert (episodes[0].keys[:60] == scripted(0, frames=60).keys).all()
+
+
 def test_key_f1():
     # Q: chosen 2, demonstrated 1, both 1: 2/3. W: 0 and 1: 0. O: 1, 1, both 0: 0. P: nobody: NaN
     chosen = np.array([Q, Q | O, 0], np.uint8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,7 +227,10 @@ class Cloning:
         actions = self.split.validation_actions.to(device)
         sample = self.split.features[:4096].to(device), self.split.actions[:4096].to(device)
         while self.epoch < config.epochs and self.stale < config.patience:
-            self.bc.train(n_epochs=1, log_interval=1_000_000, progress_bar=False)
+            with warnings.catch_warnings():
+                # `imitation` turns a loss that carries a gradient into a number, which torch warns of
+                warnings.filterwarnings("ignore", "Converting a tensor with requires_grad", UserWarning)
+                self.bc.train(n_epochs=1, log_interval=1_000_000, progress_bar=False)
             self.epoch += 1
             result = agreement(self.network, features, actions, config.action_set)
             training = agreement(self.network, *sample, config.action_set)

@@ -83,10 +83,12 @@ def load_decisions(
 ) -> tuple[list[Episode], list[Decisions]]:
     """The episodes of a dataset that the filter `where` accepts, and their decisions.
 
+    Equal runs count once: keys decide a run, and a copy among the held-out episodes would be known by heart.
+
     Raises DatasetError, in one line: no dataset, damaged, no episodes, keys outside the action set.
     """
     with DatasetReader(path, where) as reader:
-        episodes = list(reader)
+        episodes = list({episode.keys.tobytes(): episode for episode in reader}.values())
     if not episodes:
         matching = f" that match {where!r}" if where else ""
         raise DatasetError(f"{path}: no episodes{matching}; record some with qwop-record")
