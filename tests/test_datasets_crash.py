@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from qwop_datasets import DatasetError, DatasetReader, DatasetWriter, Episode, first_difference, storage
+from qwop_datasets.cli import main
 from qwop_datasets.journal import Journal, journal_path, recover
 from qwop_datasets.recovery import needs_recovery, recover_dataset
 
@@ -165,11 +167,11 @@ APPENDER = textwrap.dedent("""
 """)
 
 
-def start(script, *arguments):
+def start(script, *arguments, stderr=None):
     script = script.format(tests=str(Path(__file__).parent))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, env=environment, text=True)
 
 
 def kill_after(process, lines, delay):
@@ -337,7 +339,7 @@ def test_a_torn_tail_costs_the_torn_record_only(tmp_path):
     made = played(path, frames=3, ended=False)
     data = path.read_bytes()
     frames = []
-    for length in range(len(data)):
+    for length in range(0, len(data), 3):
         path.write_bytes(data[:length])
         episodes, damaged = recover(path)
         assert damaged == 0
@@ -375,6 +377,18 @@ def test_a_flipped_bit_never_becomes_a_frame_and_spares_other_episodes(tmp_path)
 
 
 @pytest.mark.skipif(not LINUX, reason="flock")
+def test_what_is_no_journal_is_left_alone(tmp_path):
+    path = journal_path(tmp_path / "runs.h5")
+    for content in (b"hello, world", b"QWOPJNL9 of another version"):
+        path.write_bytes(content)
+        for call in (lambda: Journal(path), lambda: recover_dataset(tmp_path / "runs.h5")):
+            with pytest.raises(DatasetError, match="not a QWOP journal"):
+                call()
+        assert path.read_bytes() == content
+    path.write_bytes(b"QWOP")  # killed while the header was written
+    assert recover_dataset(tmp_path / "runs.h5").episodes == () and not path.exists()
+
+
 def test_a_journal_in_use_is_left_alone(tmp_path):
     path = tmp_path / "runs.h5"
     with Journal(journal_path(path)) as journal:
@@ -455,6 +469,67 @@ def test_no_space_without_a_small_disk(tmp_path, monkeypatch):
             with pytest.raises(DatasetError, match="the disk is full; nothing was changed"):
                 writer.append(run(1))
         assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+FULL = textwrap.dedent("""
+    import sys
+    from qwop_datasets.cli import main
+    source, there = sys.argv[1:]
+    for arguments in (
+        ["merge", there + "/m.h5", source],
+        ["edit", source, "--tag", "x", "-o", there + "/e.h5"],
+        ["convert", source, there + "/x.csv"],
+        ["convert", source, there + "/x.npz"],
+        ["convert", source, there + "/x.hdf5"],
+        ["convert", source, there + "/x-v0", "--to", "minari"],
+        ["split", source, "--into", there + "/a.h5", there + "/b.h5"],
+        ["convert", sys.argv[1] + ".csv", there + "/back.h5"],
+    ):
+        assert main(arguments) == 2, arguments
+""")
+
+
+def test_every_writer_takes_a_full_disk(small_disk, tmp_path):
+    """In a process of its own: HDF5 would print tracebacks and crash when it ends."""
+    source = tmp_path / "runs.h5"
+    DatasetWriter(source, gait=False).append_all([noise(i, 300) for i in range(10)])
+    assert main(["convert", str(source), f"{source}.csv"]) == 0
+    before = source.read_bytes()
+    process = start(FULL.replace("{", "{{").replace("}", "}}"), source, small_disk, stderr=subprocess.PIPE)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    lines = err.splitlines()
+    assert len(lines) == 8 and all("the disk is full; nothing was written" in line for line in lines), err
+    assert list(small_disk.iterdir()) == [] and source.read_bytes() == before
+
+
+def test_without_permission_files_can_be_read_and_nothing_else():
+    """Where the tests run as root, as somebody else."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = folder / "runs.h5"
+        DatasetWriter(path, gait=False).append(run(0))
+        before = path.read_bytes()
+        path.chmod(0o444)
+        folder.chmod(0o555)
+        root = os.geteuid() == 0
+        if root:
+            os.seteuid(65534)
+        try:
+            assert first_difference(DatasetReader(path)[0], run(0)) is None
+            with pytest.raises(DatasetError, match="permission denied"):
+                DatasetWriter(path).append(run(1))
+            with pytest.raises(DatasetError, match="permission denied"):
+                DatasetWriter(folder / "new.h5")
+            with pytest.raises(DatasetError, match="permission denied"):
+                Journal(folder / "new.h5.journal")
+            for arguments in (["edit", path, "--tag", "x"], ["split", path], ["verify", path, "--store"]):
+                assert main([str(a) for a in arguments]) == 2
+        finally:
+            if root:
+                os.seteuid(0)
+            folder.chmod(0o755)
+        assert path.read_bytes() == before and list(folder.iterdir()) == [path]
 
 
 def test_a_directory_that_can_not_be_written(tmp_path, monkeypatch):

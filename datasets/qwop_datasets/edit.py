@@ -80,23 +80,20 @@ def _held(path: Path) -> Iterator[H5]:
 
 
 def _copy(
-    source: H5, target: H5, numbers: Sequence[int], change: Callable[[Episode], Episode] | None
+    source: H5, target: H5, number: int, row: np.ndarray, change: Callable[[Episode], Episode] | None
 ) -> np.ndarray:
-    """Copy episodes of one file behind those of another, byte for byte but for the labels; returns rows."""
-    rows = read_index(source)[list(numbers)]
-    first = len(target["episodes"])
-    for i, number in enumerate(numbers):
-        name = episode_name(first + i)
-        source.copy(source["episodes"][episode_name(number)], target["episodes"], name)
-        if change:
-            group = target["episodes"][name]
-            old = read_episode(group)
-            new = change(old)
-            for label in (*_LABELS, "tags"):
-                value = " ".join(new.tags) if label == "tags" else getattr(new, label)
-                put_attribute(group.attrs, label, value)
-            rows[i] = index_row(new)
-    return rows
+    """Copy an episode behind those of another file, byte for byte but for the labels; returns its new row."""
+    name = episode_name(len(target["episodes"]))
+    source.copy(source["episodes"][episode_name(number)], target["episodes"], name)
+    target.raise_failure()
+    if change is None:
+        return row
+    group = target["episodes"][name]
+    new = change(read_episode(group))
+    for label in _LABELS:
+        put_attribute(group.attrs, label, getattr(new, label))
+    put_attribute(group.attrs, "tags", " ".join(new.tags))
+    return index_row(new)
 
 
 def _write_index(target: H5, rows: np.ndarray) -> None:
@@ -145,9 +142,9 @@ def rewrite(
 
         destination = output or path
         with new_file(destination, read_environment(source), replace=output is None, check=check) as target:
-            rows = np.empty(len(numbers), INDEX_DTYPE)
+            rows = read_index(source)[numbers]
             for i, number in enumerate(numbers):
-                rows[i] = _copy(source, target, [int(number)], changes[i])[0]
+                rows[i] = _copy(source, target, int(number), rows[i], changes[i])
             _write_index(target, rows)
             for name, mask in read_masks(source, len(keep)).items():
                 write_mask(target, name, mask[numbers])
@@ -183,7 +180,9 @@ def merge(output: Path, paths: Sequence[Path], *, any_settings: bool = False) ->
                 fresh = [n for n, i in enumerate(index["id"].tolist()) if not (i in seen or seen.add(i))]
                 duplicates += len(index) - len(fresh)
                 before = sum(len(r) for r in rows)
-                rows.append(_copy(source, target, fresh, None))
+                for number in fresh:
+                    _copy(source, target, number, index[number], None)
+                rows.append(index[fresh])
                 for name, mask in read_masks(source, len(index)).items():
                     masks.setdefault(name, []).append(np.concatenate([np.zeros(before, bool), mask[fresh]]))
         total = sum(len(r) for r in rows)
@@ -235,7 +234,7 @@ def migrate_file(path: str | os.PathLike, *, dry_run: bool = False) -> int:
             return version
         with output_file(path, replace=True) as aside:
             aside.write_bytes(path.read_bytes())
-            with open_h5(aside, "r+", libver=storage.LIBVER) as file:
+            with storage.new_h5(aside, "r+", libver=storage.LIBVER) as file:
                 migrate(file, path)
             with open_h5(aside, "r") as file:
                 _checked(path, file)

@@ -30,7 +30,7 @@ from qwop_game import FIELDS, FRAME_SECONDS, PARTS, UNITS_PER_METRE
 from .episode import KEY_EVENT_DTYPE, OBSERVATION_SIZE, REWIND_DTYPE, Episode, now
 from .errors import DatasetError
 from .replay import replay
-from .storage import H5
+from .storage import H5, WRITE_ERRORS
 
 FORMAT = "qwop-episodes"
 FORMAT_VERSION = 1
@@ -87,7 +87,10 @@ def episode_name(number: int) -> str:
 
 @contextmanager
 def explained(path: str | os.PathLike) -> Iterator[None]:
-    """Turn whatever HDF5 or NumPy raises on a damaged file into one DatasetError line."""
+    """Turn whatever HDF5 or NumPy raises on a damaged file into one DatasetError line.
+
+    A disk that is full or can't be written is no damage of `path`: that OSError goes on.
+    """
     try:
         yield
     except DatasetError:
@@ -103,6 +106,8 @@ def explained(path: str | os.PathLike) -> Iterator[None]:
         MemoryError,
         OverflowError,
     ) as error:
+        if isinstance(error, OSError) and error.errno in WRITE_ERRORS:
+            raise
         text = " ".join(str(error.args[0] if error.args else error).split()) or type(error).__name__
         raise DatasetError(f"{path}: damaged: {text[:160]}") from None
 

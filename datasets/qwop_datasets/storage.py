@@ -48,6 +48,8 @@ LIBVER = (
     "v110",
 )  # every piece of metadata has a checksum from here on; readable since HDF5 1.10 (2016)
 
+WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
 _SUPERBLOCK = 48  # bytes; holds the file's size, so it differs before and after an append
 _HEADER = struct.Struct("<8sQQII")  # magic, size before, size after, pages, CRC of the superblock before
 _MAGIC = b"QWOPREDO"
@@ -265,15 +267,19 @@ def _write_all(descriptor: int, data: memoryview | bytes, offset: int) -> None:
 
 
 class Overlay(io.RawIOBase):
-    """A file object over `descriptor` whose writes stay in memory, in whole pages."""
+    """A file object over `descriptor` whose writes stay in memory, in whole pages.
 
-    def __init__(self, descriptor: int) -> None:
+    write_through: they go to the descriptor instead, until the first that fails; from there on to memory.
+    """
+
+    def __init__(self, descriptor: int, *, write_through: bool = False) -> None:
         self.descriptor = descriptor
+        self.write_through = write_through
         self.base_size = self.size = os.fstat(descriptor).st_size
         self.pages: dict[int, bytearray] = {}
         self.position = 0
         # An error in the middle of HDF5's work leaves the library in a state that crashes at exit. So it is
-        # noted here, HDF5 comes to its end, and the transaction raises it.
+        # noted here, HDF5 comes to its end, and whoever made this raises it.
         self.failure: BaseException | None = None
 
     def readable(self) -> bool:
@@ -305,11 +311,12 @@ class Overlay(io.RawIOBase):
         return self._noting_failure(self._write, memoryview(data).cast("B"))
 
     def _noting_failure(self, act: Callable[[memoryview], int], view: memoryview) -> int:
-        try:
-            return act(view)
-        except BaseException as error:
-            self.failure = self.failure or error.with_traceback(None)
-            return len(view)
+        for _ in range(2):  # what Ctrl-C or a full disk cut short works the second time
+            try:
+                return act(view)
+            except BaseException as error:
+                self.failure = self.failure or error.with_traceback(None)
+        return len(view)
 
     def _read(self, view: memoryview) -> int:
         for number, start, done, count in self._spans(len(view)):
@@ -319,6 +326,11 @@ class Overlay(io.RawIOBase):
         return len(view)
 
     def _write(self, view: memoryview) -> int:
+        if self.write_through and self.failure is None:
+            _write_all(self.descriptor, view, self.position)
+            self.position += len(view)
+            self.size = max(self.size, self.position)
+            return len(view)
         for number, start, done, count in self._spans(len(view)):
             if number not in self.pages:
                 self.pages[number] = self._stored(number)
@@ -338,6 +350,38 @@ class Overlay(io.RawIOBase):
 
     def _stored(self, number: int) -> bytearray:
         return bytearray(os.pread(self.descriptor, PAGE, number * PAGE).ljust(PAGE, b"\0"))
+
+
+class _NewFile(h5py.File):
+    """An HDF5 file on an overlay that writes through."""
+
+    overlay: Overlay
+
+    def raise_failure(self) -> None:
+        """Raise what went wrong so far, such as a full disk. To be called now and then while writing."""
+        if self.overlay.failure:
+            failure, self.overlay.failure = self.overlay.failure, OSError("an earlier write failed")
+            raise failure from None
+
+
+@contextmanager
+def new_h5(path: Path, mode: str = "w", **options: Any) -> Iterator[H5]:
+    """h5py.File(path, mode, **options) for writing, but for how it takes a full disk or Ctrl-C.
+
+    HDF5 itself would fail again when it closes the file, print tracebacks and crash at exit. Raises OSError.
+    """
+    descriptor = os.open(path, os.O_RDWR | (os.O_CREAT | os.O_EXCL if mode == "w" else 0), 0o666)
+    try:
+        overlay = Overlay(descriptor, write_through=True)
+        with _NewFile(overlay, mode, **options) as file:
+            file.overlay = overlay
+            yield file
+        if overlay.failure:
+            failure, overlay.failure = overlay.failure, None
+            raise failure from None
+        os.ftruncate(descriptor, overlay.size)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

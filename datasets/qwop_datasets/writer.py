@@ -156,7 +156,7 @@ def new_file(
     check: looks at the complete file first; what it raises leaves `path` as it was. replace: see output_file.
     """
     with output_file(path, replace=replace) as aside:
-        with open_h5(aside, "w", libver=storage.LIBVER) as file:
+        with storage.new_h5(aside, libver=storage.LIBVER) as file:
             write_root(file, environment)
             yield file
         if check:
@@ -214,5 +214,6 @@ def write_dataset(
     with explained(path), new_file(Path(path), environment) as file:
         for episode in episodes:
             add_episode(file, with_gait(episode) if gait and not episode.gait else episode)
+            file.raise_failure()
             count += 1
     return count

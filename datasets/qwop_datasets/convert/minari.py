@@ -21,7 +21,7 @@ from qwop_game import action_masks
 from ..episode import Episode
 from ..errors import DatasetError
 from ..reader import DatasetReader
-from ..storage import H5, open_h5
+from ..storage import H5, new_h5, open_h5
 from .common import (
     ENVIRONMENT_ID,
     Imported,
@@ -51,7 +51,7 @@ def write(
     with output_directory(path) as aside:
         (aside / "data").mkdir()
         main = aside / "data" / "main_data.hdf5"
-        with open_h5(main, "w", track_order=True) as file:
+        with new_h5(main, track_order=True) as file:
             for number, episode in enumerate(reader):
                 group = file.create_group(f"episode_{number}")
                 group.attrs["id"] = number
@@ -59,6 +59,7 @@ def write(
                 group.attrs["qwop"] = scalars(episode)
                 _write_episode(group, episode, observations, action_set)
                 steps += episode.num_frames
+                file.raise_failure()
         metadata = _metadata(path, observations, action_set, len(reader), steps)
         metadata["dataset_size"] = round(main.stat().st_size / 1e6, 1)
         (aside / "data" / "metadata.json").write_text(json.dumps(metadata))

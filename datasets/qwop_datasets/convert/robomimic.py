@@ -16,7 +16,7 @@ from qwop_game import KEY_O, KEY_P, KEY_Q, KEY_W
 
 from ..errors import DatasetError
 from ..reader import DatasetReader
-from ..storage import open_h5
+from ..storage import new_h5, open_h5
 from ..writer import output_file
 from .common import (
     ENVIRONMENT_ID,
@@ -41,7 +41,7 @@ def write(
     if action_set:
         raise DatasetError("robomimic has no discrete actions: leave --action-set out")
     total = 0
-    with output_file(path) as aside, open_h5(aside, "w") as file:
+    with output_file(path) as aside, new_h5(aside) as file:
         data = file.create_group("data")
         for number, episode in enumerate(reader):
             group = data.create_group(f"demo_{number}")
@@ -62,6 +62,7 @@ def write(
             for name, array in arrays.items():
                 group.create_dataset(name, data=array, compression="gzip", shuffle=True, chunks=array.shape)
             total += episode.num_frames
+            file.raise_failure()
         data.attrs["total"] = total
         settings = {"frame_skip": 1, "action_set": "full"}
         data.attrs["env_args"] = json.dumps(

@@ -59,9 +59,12 @@ def write_npz(
         texts.append(scalars(episode))
     ends = np.cumsum([len(keys) for keys in columns["keys"]])
     arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
-    # np.savez appends .npz to a name without it, so it is given the open file
-    with output_file(path) as aside, open(aside, "wb") as file:
-        np.savez_compressed(file, **arrays, episode_ends=ends, episodes=np.array(texts))
+    arrays |= {"episode_ends": ends, "episodes": np.array(texts)}
+    # What np.savez_compressed does, but for leaving its archive open when the disk is full.
+    with output_file(path) as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
     return len(texts), []
 
 
