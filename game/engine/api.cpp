@@ -4,7 +4,6 @@
 #include <type_traits>
 
 #include "cpu.hpp"
-#include "cpu.hpp"
 #include "qwop.h"
 #include "simulator.hpp"
 

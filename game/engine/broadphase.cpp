@@ -2,9 +2,7 @@
 
 namespace qwop {
 
-static Vec2 centre(const Aabb& box) {
-    return {(box.lower.x + box.upper.x) * 0.5, (box.lower.y + box.upper.y) * 0.5};
-}
+static Vec2 centre(const Aabb& box) { return {(box.lower.x + box.upper.x) * 0.5, (box.lower.y + box.upper.y) * 0.5}; }
 
 static Aabb fatten(const Aabb& box, double x, double y) {
     return {{box.lower.x - x, box.lower.y - y}, {box.upper.x + x, box.upper.y + y}};

@@ -41,6 +41,7 @@ constexpr double TAKE_OFF = SANDPIT - 220.0;           // px; a left foot beyond
 constexpr double CAMERA_FREEZE_Y = -5.0;               // units; a torso above it stops the camera's x
 constexpr double HEAD_TORQUE = -4.0, HEAD_TORQUE_ANGLE = 0.2;  // torque a frame: -4 (angle + 0.2)
 
+// clang-format off
 // --- Bodies, in creation order ---------------------------------------------------------------------------
 enum BodyId : uint8_t {
     FLOOR_0, FLOOR_1, FLOOR_2, BLOCK, HURDLE_BASE, HURDLE_TOP,
@@ -114,6 +115,7 @@ constexpr JointConstants JOINTS[JOINT_COUNT] = {
     {RIGHT_FOOT, RIGHT_CALF, -1.6562855402197227, 6.961551452557676, -1.655726670462596, 6.961493826969391, -0.5, 0.5, -1.5708045825942758, 2000, false},
 };
 
+// clang-format on
 // --- Keys ------------------------------------------------------------------------------------------------
 constexpr uint8_t KEY_Q = 1, KEY_W = 2, KEY_O = 4, KEY_P = 8;  // Q wins over W, O over P
 constexpr double HIP_SPEED = 2.5, KNEE_SPEED = 2.5, SHOULDER_SPEED = 2.0;  // motor speeds, radians / s
@@ -124,9 +126,9 @@ constexpr HipLimits HIP_LIMITS_O = {-1.0, 1.0, -1.3, 0.7};
 constexpr HipLimits HIP_LIMITS_P = {-1.5, 0.5, -0.8, 1.2};
 
 // --- Columns of the golden traces: parts in this order, each x, y, angle, vx, vy, angular velocity; then ...
-constexpr BodyId STATE_ORDER[14] = {
-    TORSO, HEAD, LEFT_ARM, LEFT_CALF, LEFT_FOOT, LEFT_FOREARM, LEFT_THIGH,
-    RIGHT_ARM, RIGHT_CALF, RIGHT_FOOT, RIGHT_FOREARM, RIGHT_THIGH, HURDLE_BASE, HURDLE_TOP};
+constexpr BodyId STATE_ORDER[14] = {TORSO,         HEAD,        LEFT_ARM,    LEFT_CALF,  LEFT_FOOT,
+                                    LEFT_FOREARM,  LEFT_THIGH,  RIGHT_ARM,   RIGHT_CALF, RIGHT_FOOT,
+                                    RIGHT_FOREARM, RIGHT_THIGH, HURDLE_BASE, HURDLE_TOP};
 constexpr int STATE_COLUMNS = 14 * 6 + 8;   // ... scoreTime, score, fallen, jumped, landed, ended, paused, touching
 constexpr int OBSERVATION_SIZE = 12 * 5;    // the first 12 parts' x, y, angle, vx, vy
 

@@ -149,9 +149,11 @@ void ContactSolver::solve_two_points() {
     const Vec2 impulse1 = (x - old_x) * normal, impulse2 = (y - old_y) * normal;
     const Vec2 sum = impulse1 + impulse2;
     a->velocity = {a->velocity.x - inv_mass_a * sum.x, a->velocity.y - inv_mass_a * sum.y};
-    a->angular_velocity -= inv_i_a * (p1.r_a.x * impulse1.y - p1.r_a.y * impulse1.x + p2.r_a.x * impulse2.y - p2.r_a.y * impulse2.x);
+    a->angular_velocity -=
+        inv_i_a * (p1.r_a.x * impulse1.y - p1.r_a.y * impulse1.x + p2.r_a.x * impulse2.y - p2.r_a.y * impulse2.x);
     b->velocity = {b->velocity.x + inv_mass_b * sum.x, b->velocity.y + inv_mass_b * sum.y};
-    b->angular_velocity += inv_i_b * (p1.r_b.x * impulse1.y - p1.r_b.y * impulse1.x + p2.r_b.x * impulse2.y - p2.r_b.y * impulse2.x);
+    b->angular_velocity +=
+        inv_i_b * (p1.r_b.x * impulse1.y - p1.r_b.y * impulse1.x + p2.r_b.x * impulse2.y - p2.r_b.y * impulse2.x);
     p1.normal_impulse = x;
     p2.normal_impulse = y;
 }
@@ -183,9 +185,11 @@ void ContactSolver::solve_position(double& min_separation) {
         min_separation = min_separation < separation[i] ? min_separation : separation[i];
         const double c = clamp(separation[i] + LINEAR_SLOP, -MAX_LINEAR_CORRECTION, 0);
         const Vec2 impulse = (-points[i].equalized_mass * c) * n;
-        a->position = {a->position.x - mass_a * inv_mass_a * impulse.x, a->position.y - mass_a * inv_mass_a * impulse.y};
+        a->position = {a->position.x - mass_a * inv_mass_a * impulse.x,
+                       a->position.y - mass_a * inv_mass_a * impulse.y};
         a->angle -= mass_a * inv_i_a * cross(r_a, impulse);
-        b->position = {b->position.x + mass_b * inv_mass_b * impulse.x, b->position.y + mass_b * inv_mass_b * impulse.y};
+        b->position = {b->position.x + mass_b * inv_mass_b * impulse.x,
+                       b->position.y + mass_b * inv_mass_b * impulse.y};
         b->angle += mass_b * inv_i_b * cross(r_b, impulse);
     }
     a->rotation_stale = b->rotation_stale = true;

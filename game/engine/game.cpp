@@ -136,8 +136,7 @@ void Game::judge_contact(const Contact& contact, const WorldManifold& manifold) 
             if (jumped && !jump_landed) jump_landed = true;
             score = round_half_up(x) / 10;
             break;
-        default:
-            break;
+        default: break;
     }
 }
 

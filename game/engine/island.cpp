@@ -22,7 +22,8 @@ static void integrate_position(Body& body) {
     }
     const double rotation = TIME_STEP * body.angular_velocity;
     if (rotation * rotation > MAX_ROTATION_SQUARED)
-        body.angular_velocity = body.angular_velocity < 0 ? -MAX_ROTATION * INV_TIME_STEP : MAX_ROTATION * INV_TIME_STEP;
+        body.angular_velocity =
+            body.angular_velocity < 0 ? -MAX_ROTATION * INV_TIME_STEP : MAX_ROTATION * INV_TIME_STEP;
 
     body.previous_position = body.position;
     body.previous_angle = body.angle;

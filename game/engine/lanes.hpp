@@ -17,8 +17,9 @@ namespace lanes {
 // An island visits the runner's joints depth first from the right thigh: right knee, hips, shoulders, neck,
 // elbows, left knee, ankles. Joints without a common body commute, exactly, so here each waits for the torso's
 // chain in the company of one that does not.
-constexpr JointId JOINT_ORDER[JOINTS_COUNT] = {RIGHT_KNEE,    RIGHT_HIP,  RIGHT_ANKLE,    LEFT_HIP,   LEFT_KNEE,  LEFT_SHOULDER,
-                                               LEFT_ANKLE, RIGHT_SHOULDER, LEFT_ELBOW, NECK,       RIGHT_ELBOW};
+constexpr JointId JOINT_ORDER[JOINTS_COUNT] = {RIGHT_KNEE, RIGHT_HIP,     RIGHT_ANKLE, LEFT_HIP,
+                                               LEFT_KNEE,  LEFT_SHOULDER, LEFT_ANKLE,  RIGHT_SHOULDER,
+                                               LEFT_ELBOW, NECK,          RIGHT_ELBOW};
 constexpr int MAX_CONTACTS = 2 * PARTS;  // a part touches two floors at most: on a seam
 
 template <class V>
@@ -27,7 +28,8 @@ class Engine final : public Simulator {
     static constexpr int W = WIDTH<V>;
 
   public:
-    Engine(Block<V>* blocks, int num_envs, bool stop_at_end) : blocks_(blocks), num_envs_(num_envs), stop_at_end_(stop_at_end) {
+    Engine(Block<V>* blocks, int num_envs, bool stop_at_end)
+        : blocks_(blocks), num_envs_(num_envs), stop_at_end_(stop_at_end) {
         for (int i = 0; i < block_count() * W; ++i) set_game(i, Game::canonical());
         for (int i = 0; i < JOINTS_COUNT; ++i) joints_[i].set_constants(JOINT_ORDER[i]);
         for (int part = 0; part < PARTS; ++part)
@@ -193,7 +195,8 @@ class Engine final : public Simulator {
             for (int lane = 0; lane < W; ++lane) with_pair |= static_cast<unsigned>(b.exists[lane] >> pair & 1) << lane;
             with_pair &= running;
             const unsigned fat = bits<V>(overlapping<V>(b.fat_box[p], b.floor_fat_box[f]));
-            for (unsigned gone = with_pair & ~fat; gone; gone &= gone - 1) destroy_contact(b, __builtin_ctz(gone), pair);
+            for (unsigned gone = with_pair & ~fat; gone; gone &= gone - 1)
+                destroy_contact(b, __builtin_ctz(gone), pair);
             const unsigned updated = with_pair & fat;
             if (!updated) continue;
             const unsigned tight = updated & bits<V>(overlapping<V>(b.box[p], b.floor_box[f]));
@@ -211,7 +214,8 @@ class Engine final : public Simulator {
             m.count = updated_lanes ? count : m.count;
             const unsigned touching = bits<V>(count > 0) & updated;
             unsigned was_touching = 0;
-            for (int lane = 0; lane < W; ++lane) was_touching |= static_cast<unsigned>(b.touching[lane] >> pair & 1) << lane;
+            for (int lane = 0; lane < W; ++lane)
+                was_touching |= static_cast<unsigned>(b.touching[lane] >> pair & 1) << lane;
             for (unsigned changed = (touching ^ was_touching) & updated; changed; changed &= changed - 1) {
                 const int lane = __builtin_ctz(changed);
                 b.touching[lane] ^= uint64_t{1} << pair;
@@ -233,8 +237,10 @@ class Engine final : public Simulator {
             const I second = (old.count > 1) & (old.points[1].key == point.key);
             const I first = (old.count > 0) & (old.points[0].key == point.key);
             const V zero{};
-            point.normal_impulse = select<V>(first, old.points[0].normal_impulse, select<V>(second, old.points[1].normal_impulse, zero));
-            point.tangent_impulse = select<V>(first, old.points[0].tangent_impulse, select<V>(second, old.points[1].tangent_impulse, zero));
+            point.normal_impulse =
+                select<V>(first, old.points[0].normal_impulse, select<V>(second, old.points[1].normal_impulse, zero));
+            point.tangent_impulse =
+                select<V>(first, old.points[0].tangent_impulse, select<V>(second, old.points[1].tangent_impulse, zero));
         }
     }
 
@@ -387,7 +393,8 @@ class Engine final : public Simulator {
             I okay = min_separation > -1.5 * LINEAR_SLOP;
             for (JointLanes<V>& joint : joints_) {
                 refresh(joint.a, joint.b);
-                okay &= joint.solve_position(b, {b.cos[joint.a], b.sin[joint.a]}, {b.cos[joint.b], b.sin[joint.b]}, live);
+                okay &=
+                    joint.solve_position(b, {b.cos[joint.a], b.sin[joint.a]}, {b.cos[joint.b], b.sin[joint.b]}, live);
                 stale[joint.a] = stale[joint.b] = true;
             }
             live &= ~okay;
@@ -492,7 +499,8 @@ class Engine final : public Simulator {
         const auto meets = [&](const Bounds<V>& bounds) {
             const Aabb box = bounds_of<V>(bounds, lane);
             const auto with = [&](const Aabb& leaf) {
-                return leaf.lower.x <= box.upper.x && leaf.lower.y <= box.upper.y && box.lower.x <= leaf.upper.x && box.lower.y <= leaf.upper.y;
+                return leaf.lower.x <= box.upper.x && leaf.lower.y <= box.upper.y && box.lower.x <= leaf.upper.x &&
+                       box.lower.y <= leaf.upper.y;
             };
             return ((moved & 1) && with(leaves[0])) || ((moved & 2) && with(leaves[1]));
         };
@@ -526,7 +534,8 @@ class Engine final : public Simulator {
     // Camera and score; lanes that are no longer plain running go to the scalar engine.
     void finish_frame(Block<V>& b, unsigned running) {
         const V torso_x = b.x[0], torso_y = b.y[0];
-        const V followed = clamped<V>((torso_x + CAMERA_OFFSET) * PIXELS_PER_UNIT, splat<V>(CAMERA_MIN), splat<V>(CAMERA_MAX));
+        const V followed =
+            clamped<V>((torso_x + CAMERA_OFFSET) * PIXELS_PER_UNIT, splat<V>(CAMERA_MIN), splat<V>(CAMERA_MAX));
         const I frozen = torso_y < CAMERA_FREEZE_Y;
         V rest = b.rest[0];
         for (int p = 1; p < PARTS; ++p) rest = minimum<V>(rest, b.rest[p]);

@@ -1,8 +1,8 @@
 // A block of games, one per lane, as the lane engine keeps them: what a frame computes with lies in vectors,
 // the rest (tree, list of contacts, flags, the hurdle) stays in each lane's Game.
 #pragma once
-#include "simulator.hpp"
 #include "lanes_vector.hpp"
+#include "simulator.hpp"
 
 namespace qwop {
 namespace lanes {

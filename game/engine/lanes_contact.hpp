@@ -223,7 +223,8 @@ struct ContactLanes {
     void solve_position(Block<V>& b, Turn<V> turn, I live, V& min_separation);
 
   private:
-    QWOP_LANES_MEMBER void apply(Block<V>& b, I lanes, V px, V py, const ContactPointLanes<V>& point, double im, double ii) {
+    QWOP_LANES_MEMBER void apply(Block<V>& b, I lanes, V px, V py, const ContactPointLanes<V>& point, double im,
+                                 double ii) {
         b.vx[part] = select<V>(lanes, b.vx[part] + im * px, b.vx[part]);
         b.vy[part] = select<V>(lanes, b.vy[part] + im * py, b.vy[part]);
         b.w[part] = select<V>(lanes, b.w[part] + ii * (point.r_x * py - point.r_y * px), b.w[part]);
@@ -330,7 +331,8 @@ void ContactLanes<V>::solve_velocity(Block<V>& b) {
         p.tangent_impulse = select<V>(lanes, impulse, p.tangent_impulse);
     }
 
-    ContactPointLanes<V> &p1 = points[0], &p2 = points[1];
+    ContactPointLanes<V>& p1 = points[0];
+    ContactPointLanes<V>& p2 = points[1];
     const I one_point = active & ~two;
     const Pair<V> v1 = speed(b, p1);
     const V vn1 = v1.x * normal_x + v1.y * normal_y;

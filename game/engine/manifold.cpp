@@ -10,8 +10,7 @@ static int previous(int edge) { return (edge + 3) & 3; }
 static Vec2 normal_of(int edge) { return {BOX_NORMALS[edge][0], BOX_NORMALS[edge][1]}; }
 
 // Separation of box 2 from box 1 along the normal of one edge of box 1.
-static double edge_separation(const Box& box1, const Transform& xf1, int edge, const Box& box2,
-                              const Transform& xf2) {
+static double edge_separation(const Box& box1, const Transform& xf1, int edge, const Box& box2, const Transform& xf2) {
     const Vec2 normal_world = rotate(xf1.rotation, normal_of(edge));
     const Vec2 normal = unrotate(xf2.rotation, normal_world);
     int support = 0;

@@ -18,7 +18,8 @@ namespace {
 // The reference engine: one game after another, in plain doubles.
 class Scalar final : public Simulator {
   public:
-    Scalar(int num_envs, bool stop_at_end) : games_(new Game[num_envs]), num_envs_(num_envs), stop_at_end_(stop_at_end) {
+    Scalar(int num_envs, bool stop_at_end)
+        : games_(new Game[num_envs]), num_envs_(num_envs), stop_at_end_(stop_at_end) {
         for (int i = 0; i < num_envs; ++i) games_[i] = Game::canonical();
     }
     ~Scalar() override { delete[] games_; }
@@ -28,7 +29,8 @@ class Scalar final : public Simulator {
     void set_game(int env, const Game& game) override { games_[env] = game; }
     void step(const uint8_t* keys, int frames) override {
         for (int i = 0; i < num_envs_; ++i)
-            for (int frame = 0; frame < frames && !(stop_at_end_ && games_[i].ended); ++frame) games_[i].update(keys[i]);
+            for (int frame = 0; frame < frames && !(stop_at_end_ && games_[i].ended); ++frame)
+                games_[i].update(keys[i]);
     }
     void observe(int env, Outputs out) const override { observe_game(games_[env], out); }
 
@@ -131,7 +133,8 @@ void meet(World& world, int part, int surface) {
     world.add_pair(surface_first ? surface : part, surface_first ? part : surface);
 }
 
-void judge_manifold(Game& game, const Contact& contact, const Manifold& manifold, const Transform& xf_a, const Transform& xf_b) {
+void judge_manifold(Game& game, const Contact& contact, const Manifold& manifold, const Transform& xf_a,
+                    const Transform& xf_b) {
     game.judge_contact(contact, world_manifold(manifold, xf_a, xf_b));
 }
 

@@ -54,7 +54,8 @@ bool is_over(const Game& game);
 void finish_game(Game& game);
 void forget_contact(World& world, int part, int floor);
 void meet(World& world, int part, int surface);
-void judge_manifold(Game& game, const Contact& contact, const Manifold& manifold, const Transform& xf_a, const Transform& xf_b);
+void judge_manifold(Game& game, const Contact& contact, const Manifold& manifold, const Transform& xf_a,
+                    const Transform& xf_b);
 double rounded_score(double torso_x);
 double first_floor_x(double camera_x);
 

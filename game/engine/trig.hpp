@@ -53,8 +53,7 @@ constexpr double POLYNOMIAL_END = 0x1.020c49ba5e354p-3;  // 0.126
 
 // pi/2 in two parts for the quarter range; in four, short enough for exact products with n, beyond it.
 constexpr double HALF_PI[2] = {0x1.921fb54442d18p+0, 0x1.1a62633145c07p-54};
-constexpr double HALF_PI_PARTS[4] = {0x1.921fb58p+0, -0x1.dde973cp-27, -0x1.cb3b398p-55,
-                                     -0x1.d747f23e32ed7p-83};
+constexpr double HALF_PI_PARTS[4] = {0x1.921fb58p+0, -0x1.dde973cp-27, -0x1.cb3b398p-55, -0x1.d747f23e32ed7p-83};
 constexpr double TWO_OVER_PI = 0x1.45f306dc9c883p-1;
 
 // Adding one of these rounds to an integer, or to a multiple of 1/128; the sum's low word holds n, or k.
@@ -110,8 +109,10 @@ QWOP_TRIG_INLINE V fma(V a, V b, V c) {
 
 template <class V>
 QWOP_TRIG_INLINE V splat(double value) {
-    if constexpr (std::is_same_v<V, double>) return value;
-    else return value - V{};
+    if constexpr (std::is_same_v<V, double>)
+        return value;
+    else
+        return value - V{};
 }
 
 // theta = ax - n * pi/2 as a + da, given minus_n.
@@ -213,8 +214,7 @@ QWOP_TRIG_INLINE void sincos_double(double x, double* sine, double* cosine) {
 #if defined(__x86_64__) && !defined(__FMA__)
 static const bool CPU_HAS_FMA = cpu::features().fma;
 
-__attribute__((target("fma"), noinline))
-static inline void sincos_fma(double x, double* sine, double* cosine) {
+__attribute__((target("fma"), noinline)) static inline void sincos_fma(double x, double* sine, double* cosine) {
     sincos_double(x, sine, cosine);
 }
 #endif

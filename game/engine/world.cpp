@@ -226,7 +226,8 @@ unsigned World::step_hurdle(Aabb* fat_boxes) {
     for (int i = contact_count - 1; i >= 0; --i) {
         Contact& contact = contacts[contact_order[i]];
         const bool hurdle_is_a = is_hurdle(contact.body_a);
-        const int hurdle = hurdle_is_a ? contact.body_a : contact.body_b, floor = hurdle_is_a ? contact.body_b : contact.body_a;
+        const int hurdle = hurdle_is_a ? contact.body_a : contact.body_b,
+                  floor = hurdle_is_a ? contact.body_b : contact.body_a;
         if (!is_hurdle(hurdle) || (!bodies[hurdle].awake && !bodies[floor].awake)) continue;
         if (overlap(fat_boxes[hurdle == HURDLE_BASE], tree.nodes[bodies[floor].leaf].box)) {
             update_contact(contact, listener);
@@ -241,7 +242,8 @@ unsigned World::step_hurdle(Aabb* fat_boxes) {
         Body& body = bodies[id];
         if (!body.awake) continue;
         const Box& shape = model().bodies[id].box;
-        body.box = combine(tight_box(shape, {body.previous_position, body.previous_rotation}), tight_box(shape, body.transform()));
+        body.box = combine(tight_box(shape, {body.previous_position, body.previous_rotation}),
+                           tight_box(shape, body.transform()));
         if (contains(fat_boxes[i], body.box)) continue;
         fat_boxes[i] = fattened(body.box, body.position - body.previous_position);
         moved_leaves |= 1u << i;
