@@ -1,0 +1,175 @@
+"""`make run`: demonstrations -> clone -> runner -> evaluation -> video, by the commands a user would type."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from qwop_datasets import DatasetError, DatasetReader, Episode
+from qwop_evaluation.summary import Summary, summarise
+from qwop_evaluation.table import results_table
+from qwop_rewards.command import CommandError, CommandParser, run_command
+
+PROGRAM = "main_job"
+DEMOS = Path(__file__).resolve().parents[2] / "demos" / "demos.h5"
+
+# The commands run as processes of their own, as from a shell: this package does not import what trains.
+MODULES = {
+    "qwop-bc": "qwop_bc.cli",
+    "qwop-finetune": "qwop_finetune.cli",
+    "qwop-eval": "qwop_evaluation.eval_cli",
+    "qwop-replay": "qwop_evaluation.replay_cli",
+}
+CLONING = "--frame-skip 2 --batch-size 512 --learning-rate 1e-3"
+# A discount that sees 13 s ahead, far enough for the hurdle; a rate that falls to nothing with the last step.
+FINETUNING = (
+    "--reward stride --reward-option knee_seconds=0.25 --gamma 0.9975 --entropy-coef 0.002 "
+    "--learning-rate 4e-4 --critic-warmup-steps 150000"
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = CommandParser(prog=PROGRAM, description="From demonstrations to a runner, in ten minutes.")
+    parser.add_argument("--demos", type=Path, default=DEMOS, metavar="FILE", help="default: the bundled ones")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/main"), help="emptied and filled (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--epochs", type=int, default=20, metavar="N", help="of the cloning (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=2_500_000,
+        metavar="N",
+        help="of the fine-tuning, in decisions (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=6.5, help="that the fine-tuning takes at most (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--episodes", type=int, default=100, metavar="N", help="of each evaluation (default: %(default)s)"
+    )
+    options = parser.parse_args(arguments)
+    return run_command(PROGRAM, lambda: job(options), DatasetError)
+
+
+def job(options: argparse.Namespace) -> int:
+    """All stages in turn; the exit code of the first command that fails, else 0."""
+    began = time.monotonic()
+    demos, folder = _shown(options.demos), _emptied(options.folder)
+    clone, runner = folder / "clone.safetensors", folder / "runner.safetensors"
+    clone_runs, runner_runs, video = folder / "clone.h5", folder / "runner.h5", folder / "runner.mp4"
+
+    print(f"Demonstrations: {demos}")
+    with DatasetReader(demos) as reader:
+        results = {"demonstrations": _summary_of(demos, list(reader))}
+    finetuning = f"--total-steps {options.steps} --minutes {options.minutes:g} {FINETUNING}"
+    evaluation = f"--episodes {options.episodes}"
+    stages = [
+        ("Clone", ["qwop-bc", demos, "--out", clone, "--epochs", options.epochs, *CLONING.split()]),
+        (
+            "Fine-tune",
+            ["qwop-finetune", "--init", clone, "--demos", demos, "--out", runner, *finetuning.split()],
+        ),
+        ("Evaluate the clone", ["qwop-eval", clone, *evaluation.split(), "--save", clone_runs]),
+        ("Evaluate the runner", ["qwop-eval", runner, *evaluation.split(), "--save", runner_runs]),
+    ]
+    for title, command in stages:
+        if code := _run(title, command):
+            return code
+    for name, path in (("clone", clone_runs), ("fine-tuned", runner_runs)):
+        with DatasetReader(path) as reader:
+            episodes = list(reader)
+        results[name] = _summary_of(path, episodes)
+    command = ["qwop-replay", runner_runs, "--episode", best(episodes), "--video", video]
+    if code := _run("Film its best run", command):
+        return code
+
+    print(f"\n{results_table(results)}\n")
+    print("The clone and the runner under protocol P (docs/evaluation.md), actions sampled.")
+    minutes = (time.monotonic() - began) / 60
+    print(f"{runner} plays, {video} shows it; {minutes:.1f} minutes. Curves: tensorboard --logdir {folder}")
+    return 0
+
+
+def best(episodes: Sequence[Episode]) -> int:
+    """Number of the fastest finished episode; of the one that got farthest if none finished."""
+    return min(
+        range(len(episodes)),
+        key=lambda i: (
+            not episodes[i].success,
+            episodes[i].time if episodes[i].success else -episodes[i].distance,
+        ),
+    )
+
+
+def _run(title: str, command: Sequence[object]) -> int:
+    """Print a command as a user would type it, and run it. Returns its exit code."""
+    words = [str(word) for word in command]
+    print(f"\n{title}\n$ {shlex.join(words)}", flush=True)
+    code = f"import sys; from {MODULES[words[0]]} import main; sys.argv[0] = {words[0]!r}; sys.exit(main())"
+    process = subprocess.Popen([sys.executable, "-c", code, *words[1:]])
+    while True:
+        try:
+            exit_code = process.wait()
+            break
+        except KeyboardInterrupt:  # the command has got it too, and saves what it has
+            continue
+    if exit_code:
+        print(f"{PROGRAM}: {words[0]} ended with exit code {exit_code}", file=sys.stderr)
+    return exit_code
+
+
+def _summary_of(path: Path, episodes: Sequence[Episode]) -> Summary:
+    if not episodes:
+        raise CommandError(f"{path}: no episodes")
+    return summarise(episodes)
+
+
+def _shown(path: Path) -> Path:
+    """Relative to the working folder where it lies in it: as a user would type it."""
+    try:
+        return path.resolve().relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+
+def _emptied(folder: Path) -> Path:
+    """A new folder in place of what an earlier job left there.
+
+    Raises CommandError where it holds anything else, which is not ours to remove.
+    """
+    ours = {
+        "clone",
+        "runner",
+        "clone.safetensors",
+        "runner.safetensors",
+        "clone.h5",
+        "runner.h5",
+        "runner.mp4",
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        others = sorted(set(os.listdir(folder)) - ours)
+        if others:
+            raise CommandError(
+                f"{folder}: holds {others[0]}, which no earlier run made; choose another --folder"
+            )
+        for name in ours & set(os.listdir(folder)):
+            path = folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    except OSError as error:
+        raise CommandError(f"{folder}: {error.strerror or error}") from None
+    return folder
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
