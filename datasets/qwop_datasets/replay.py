@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from qwop_game import Simulator
-from qwop_game.simulator import FLAG_GAME_ENDED, FLAG_JUMP_LANDED
+from qwop_game.simulator import FLAG_GAME_ENDED, FLAG_JUMP_LANDED, has_finished
 
-# qwop-gym's bounds, m: a run is over beyond them, and a run that is over past the last one is a success.
-TOO_FAR_BACK, TOO_FAR_AHEAD, FINISH = -10.0, 105.0, 100.0
+# qwop-gym's bounds, m: a run is over beyond them.
+TOO_FAR_BACK, TOO_FAR_AHEAD = -10.0, 105.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ class Replay:
         distance = self.distance
         ended = bool(self.flags[-1] & FLAG_GAME_ENDED)
         return ended or distance < TOO_FAR_BACK or distance > TOO_FAR_AHEAD
+
+    @property
+    def finished(self) -> bool:
+        """Over, and by the landing or with the torso past 100 m."""
+        return self.over and bool(has_finished(self.flags[-1:], np.array([self.distance]))[0])
 
     @property
     def distance(self) -> float:

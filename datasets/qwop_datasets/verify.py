@@ -10,7 +10,7 @@ import numpy as np
 
 from .episode import VERIFIED_EXACT, Episode
 from .format import OBSERVATION_FIELDS
-from .replay import FINISH, Replay, replay
+from .replay import Replay, replay
 
 LANES = 64
 CLOCK_TOLERANCE = 1e-6  # s; the real game's clock starts at an odd value, and is rounded from there on
@@ -81,8 +81,6 @@ def compare(episode: Episode, replayed: Replay) -> Verification:
     last = episode.num_frames
     if episode.terminated != replayed.over:
         return Verification(False, last, "terminated", float(episode.terminated), float(replayed.over))
-    # The game counts a fall just before the finish line, after the jump, as a landing; qwop-gym does not.
-    won = {replayed.landed, replayed.over and replayed.distance > FINISH}
-    if episode.success not in won:
-        return Verification(False, last, "success", float(episode.success), float(replayed.landed))
+    if episode.success != replayed.finished:
+        return Verification(False, last, "success", float(episode.success), float(replayed.finished))
     return Verification(True)

@@ -28,7 +28,7 @@ class QWOPEnv(gymnasium.Env[np.ndarray, np.int64]):
     engine: see `Simulator`.
 
     Reward: qwop-gym's default. Terminated: a fall, a landing in the sand, or a torso below -10 m or past
-    105 m; a success if the torso is past 100 m then.
+    105 m; a success if it is finished then (`has_finished`).
 
     info: time (scoreTime, s), distance (m), is_success, fallen, keys (mask held in the step), hip_mode (that
     holds now), frame (of the episode), raw_observation (float32 [60]).

@@ -14,7 +14,7 @@ from gymnasium import spaces
 from .encoder import FEATURE_SIZE, encode
 from .keys import HIP_AS_CREATED, action_masks, next_hip_modes
 from .observation import FRAME_SECONDS, OBSERVATION_SIZE, normalise
-from .simulator import FLAG_FALLEN, FLAG_GAME_ENDED, Simulator
+from .simulator import FLAG_FALLEN, FLAG_GAME_ENDED, Simulator, has_finished
 
 if TYPE_CHECKING:  # pygame is loaded with the first picture only
     from .real.game import RealGame
@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # pygame is loaded with the first picture only
 OBSERVATIONS = ("qwop_gym", "features")
 
 # qwop-gym's bounds of a run, m: beyond them it is over; a run that is over is a success past the last.
-_TOO_FAR_BACK, _TOO_FAR_AHEAD, _FINISH = -10.0, 105.0, 100.0
+_TOO_FAR_BACK, _TOO_FAR_AHEAD = -10.0, 105.0
 # qwop-gym's reward, which it computes in float32
 _SPEED_WEIGHT, _TIME_COST = np.float32(0.01), np.float32(10)
 _SUCCESS_REWARD, _FAILURE_COST = np.float32(50), np.float32(10)
@@ -150,7 +150,7 @@ class Games:
         distance = simulator.distance
         ended = (simulator.flags & FLAG_GAME_ENDED) != 0
         terminated = ended | (distance < _TOO_FAR_BACK) | (distance > _TOO_FAR_AHEAD)
-        self.success = terminated & (distance > _FINISH)
+        self.success = terminated & has_finished(simulator.flags, distance)
         if self.max_frames is None:
             truncated = np.zeros(self.num_envs, bool)
         else:

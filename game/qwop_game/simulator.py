@@ -12,6 +12,21 @@ from .observation import OBSERVATION_SIZE, STATE_SIZE
 
 FLAG_FALLEN, FLAG_JUMPED, FLAG_JUMP_LANDED, FLAG_GAME_ENDED, FLAG_PAUSED = 1, 2, 4, 8, 16
 
+FINISH = 100.0
+"""Metres."""
+
+
+def has_finished(flags: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Whether runs that are over count as finished, bool [...]; flags uint8 [...], distance in metres [...].
+
+    A left foot that lands beyond 100 m wins the game, wherever the torso is; and, as in qwop-gym, a run that
+    ends with its torso past 100 m is finished. A fall after the jump, which the game takes for a landing, is
+    none by itself.
+    """
+    landed = (flags & FLAG_JUMP_LANDED != 0) & (flags & FLAG_FALLEN == 0)
+    return landed | (distance > FINISH)
+
+
 _SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 _LIBRARY = Path(__file__).with_name("_engine" + _SUFFIX)
 

@@ -20,7 +20,7 @@ import numpy as np
 from qwop_datasets.replay import TOO_FAR_AHEAD, TOO_FAR_BACK
 from qwop_gait import gait_metrics
 from qwop_game import FRAME_SECONDS, Simulator
-from qwop_game.simulator import FLAG_GAME_ENDED, FLAG_JUMP_LANDED
+from qwop_game.simulator import FLAG_GAME_ENDED, has_finished
 
 from .key_events import KeyEvent, apply_events, reconcile
 from .loop import FrameTiming
@@ -328,7 +328,7 @@ class Session:
     def _end(self) -> None:
         run = self.run
         run.ended = True
-        run.success = bool(self._game.flags[0] & FLAG_JUMP_LANDED)
+        run.success = bool(has_finished(self._game.flags, self._game.distance)[0])
         self.phase = Phase.ENDED
         # Whoever steps back from a fall wants to look at it: no automatic restart from there.
         self._scrubbed = False

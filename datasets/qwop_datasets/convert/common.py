@@ -18,7 +18,7 @@ from qwop_game import action_masks, normalise
 from ..episode import SOURCES, Episode, action_indices
 from ..errors import DatasetError
 from ..format import explained as explained
-from ..replay import FINISH, Replay, replay
+from ..replay import Replay, replay
 from ..storage import describe
 
 ENVIRONMENT_ID = "qwop_game/QWOP-v0"
@@ -157,7 +157,7 @@ def episode_from_keys(
 def episode_of_replay(keys: np.ndarray, played: Replay, fields: Mapping[str, Any]) -> Episode:
     """An episode of the frames until the end of a replay."""
     frames = played.frames_until_end
-    success = played.landed or (played.over and played.distance > FINISH)
+    success = played.finished
     ended: dict[str, Any] = {"terminated": played.over, "truncated": not played.over, "success": success}
     return Episode(
         keys=keys[:frames],
