@@ -274,7 +274,7 @@ def test_eval_command(checkpoint, tmp_path, capsys):
     required = "finish_rate median_time_s best_time_s mean_distance_m knee_near upright episodes seed".split()
     assert set(required) <= set(report)
     assert (report["episodes"], report["seed"], report["seeds"]) == (3, 4, [4, 5, 6])
-    assert (report["protocol"], report["actions"], report["frame_skip"]) == ("P", "sampled", 4)
+    assert (report["protocol"], report["actions"], report["frame_skip"]) == ("P", "argmax", 4)
     assert report["finish_rate"] == 0.0 and report["median_time_s"] is None
     runs = play(CheckpointPlayer(path), [4, 5, 6], max_seconds=20.0)
     assert [run["distance_m"] for run in report["runs"]] == [run.distance for run in runs]
@@ -285,9 +285,9 @@ def test_eval_command(checkpoint, tmp_path, capsys):
     assert {episode.verified for episode in stored} == {"exact"}
     assert stored[0].passport["policy_sha256"] == report["policy_sha256"]
 
-    assert eval_cli.main([*arguments, "--argmax", "--unperturbed"]) == 0
+    assert eval_cli.main([*arguments, "--sample", "--unperturbed"]) == 0
     text = capsys.readouterr().out
-    assert "unperturbed, argmax actions, seeds 4 to 6, frame skip 4" in text
+    assert "unperturbed, sampled actions, seeds 4 to 6, frame skip 4" in text
 
 
 def test_q_networks_play_their_best_action(checkpoint, capsys):

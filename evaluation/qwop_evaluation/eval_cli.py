@@ -31,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--episodes", type=int, default=100, metavar="N", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seeds are S to S+N-1 (default: 0)")
     mode = parser.add_mutually_exclusive_group()
-    mode.add_argument("--sample", action="store_true", help="draw actions from the policy (the default)")
-    mode.add_argument("--argmax", action="store_true", help="always take the most likely action")
+    mode.add_argument("--sample", action="store_true", help="draw actions from the policy")
+    mode.add_argument("--argmax", action="store_true", help="always take the most likely action (the default)")
     parser.add_argument(
         "--unperturbed",
         action="store_true",
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             episodes = play(
                 player,
                 seeds,
-                sample=not options.argmax,
+                sample=options.sample,
                 perturbed=not options.unperturbed,
                 max_seconds=options.max_seconds,
                 on_frame=show,

@@ -65,7 +65,7 @@ def choose(scores: NDArray[np.floating], uniform: NDArray[np.float64] | None = N
 def play(
     player: Player,
     seeds: Sequence[int],
-    sample: bool = True,
+    sample: bool = False,
     perturbed: bool = True,
     max_seconds: float = MAX_SECONDS,
     on_frame: Callable[[int, int], None] | None = None,
