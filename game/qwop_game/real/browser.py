@@ -32,18 +32,12 @@ _FLAGS = (
     "--disable-features=Translate",
     "--disable-renderer-backgrounding",
     "--disable-sync",
+    "--enable-unsafe-swiftshader",  # WebGL in software, where there is no graphics card
     "--no-default-browser-check",
     "--no-first-run",
     f"--window-size={WIDTH},{HEIGHT}",
 )
-# A window that nobody sees, and WebGL without a graphics card.
-_HEADLESS_FLAGS = (
-    "--headless=new",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--mute-audio",
-)
+_HEADLESS_FLAGS = ("--headless=new", "--use-gl=angle", "--use-angle=swiftshader", "--mute-audio")
 
 
 class BrowserLost(Exception):
