@@ -1,5 +1,6 @@
 #include <cstring>
 #include <memory>
+#include <new>
 #include <string>
 #include <type_traits>
 
@@ -9,20 +10,41 @@
 
 using qwop::Game;
 
-// A snapshot is this header and the bytes of a Game: exact, and valid for the build that took it.
+// A snapshot is this header and the bytes of a Game: exact, and valid for builds with the same layout.
 struct SnapshotHeader {
-    char magic[4] = {'Q', 'W', 'O', 'P'};
+    char magic[4] = {'Q', 'W', 'O', '1'};  // raise the digit when the layout of Game changes
     uint32_t size = sizeof(Game);
+    uint64_t checksum = 0;
 };
 static_assert(std::is_trivially_copyable<Game>::value, "a snapshot copies a Game's bytes");
 
+// Fletcher's checksum over eight columns of words, which compilers turn into vector sums. A damaged snapshot
+// would lead the engine out of its arrays.
+static uint64_t checksum(const uint8_t* game) {
+    constexpr size_t ROW = 64, TAIL = sizeof(Game) % ROW;
+    uint64_t words[8], sums[8] = {}, sums_of_sums[8] = {};
+    const auto add = [&] {
+        for (int i = 0; i < 8; ++i) sums_of_sums[i] += sums[i] += words[i];
+    };
+    for (size_t at = 0; at + ROW <= sizeof(Game); at += ROW) {
+        std::memcpy(words, game + at, ROW);
+        add();
+    }
+    std::memset(words, 0, ROW);
+    std::memcpy(words, game + sizeof(Game) - TAIL, TAIL);
+    add();
+    uint64_t result = 0;
+    for (int i = 0; i < 8; ++i) result = (result ^ sums_of_sums[i] ^ sums[i] << 1) * 0x100000001b3;
+    return result;
+}
+
 struct qwop_sim {
     std::unique_ptr<qwop::Simulator> simulator;
-    qwop::Outputs outputs{nullptr, nullptr, nullptr, nullptr};
+    qwop::Outputs outputs{};
 
     void refresh(int env) {
         if (!outputs.observation) return;
-        simulator->observe(env, {outputs.observation + env * qwop::OBSERVATION_SIZE, outputs.time + env,
+        simulator->observe(env, {outputs.observation + size_t(env) * qwop::OBSERVATION_SIZE, outputs.time + env,
                                  outputs.distance + env, outputs.flags + env});
     }
 };
@@ -62,13 +84,17 @@ const char* qwop_engines() {
 
 size_t qwop_snapshot_size() { return sizeof(SnapshotHeader) + sizeof(Game); }
 
-qwop_sim* qwop_create(const char* name, int num_envs, int stop_at_end) {
+const char* qwop_dialect() { return qwop::TRIG_DIALECT; }
+
+qwop_sim* qwop_create(const char* name, int num_envs, int stop_at_end) try {
     for (const Engine& engine : ENGINES) {
         if (num_envs < 1 || std::strcmp(engine.name, name) != 0 || !engine.runs_here()) continue;
         auto sim = std::make_unique<qwop_sim>();
         sim->simulator.reset(engine.make(num_envs, stop_at_end != 0));
         return sim->simulator ? sim.release() : nullptr;
     }
+    return nullptr;
+} catch (const std::bad_alloc&) {
     return nullptr;
 }
 
@@ -94,27 +120,33 @@ void qwop_step(qwop_sim* sim, const uint8_t* keys, int frames) {
 
 void qwop_state(qwop_sim* sim, double* out) {
     for (int i = 0; i < sim->simulator->num_envs(); ++i)
-        sim->simulator->game(i).write_state(out + i * qwop::STATE_COLUMNS);
+        sim->simulator->game(i).write_state(out + size_t(i) * qwop::STATE_COLUMNS);
 }
 
 void qwop_snapshot(qwop_sim* sim, uint8_t* out) {
-    const SnapshotHeader header;
+    SnapshotHeader header;
     for (int i = 0; i < sim->simulator->num_envs(); ++i, out += qwop_snapshot_size()) {
-        std::memcpy(out, &header, sizeof header);
         std::memcpy(out + sizeof header, &sim->simulator->game(i), sizeof(Game));
+        header.checksum = checksum(out + sizeof header);
+        std::memcpy(out, &header, sizeof header);
     }
 }
 
+static bool is_snapshot(const uint8_t* in) {
+    SnapshotHeader header;
+    header.checksum = checksum(in + sizeof header);
+    return std::memcmp(in, &header, sizeof header) == 0;
+}
+
 int qwop_restore(qwop_sim* sim, const uint8_t* in, const uint8_t* mask) {
-    const SnapshotHeader header;
     const int n = sim->simulator->num_envs();
     const size_t size = qwop_snapshot_size();
     for (int i = 0; i < n; ++i)
-        if ((!mask || mask[i]) && std::memcmp(in + i * size, &header, sizeof header) != 0) return -1;
+        if ((!mask || mask[i]) && !is_snapshot(in + i * size)) return -1;
     for (int i = 0; i < n; ++i) {
         if (mask && !mask[i]) continue;
         Game game;
-        std::memcpy(static_cast<void*>(&game), in + i * size + sizeof header, sizeof(Game));
+        std::memcpy(static_cast<void*>(&game), in + i * size + sizeof(SnapshotHeader), sizeof(Game));
         sim->simulator->set_game(i, game);
         sim->refresh(i);
     }

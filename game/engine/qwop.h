@@ -14,10 +14,13 @@ struct qwop_sim;
 // Engines this CPU can run, fastest first, comma separated; "scalar" is always the last.
 QWOP_API const char* qwop_engines();
 
+// Whose sine and cosine the engine speaks, to the last bit: "glibc-fma".
+QWOP_API const char* qwop_dialect();
+
 // Bytes of one game's snapshot. The same for every engine: a snapshot moves freely between them.
 QWOP_API size_t qwop_snapshot_size();
 
-// nullptr when `engine` is unknown or num_envs < 1. All games stand at the canonical start.
+// nullptr when `engine` is unknown, num_envs < 1 or memory is short. All games stand at the canonical start.
 QWOP_API qwop_sim* qwop_create(const char* engine, int num_envs, int stop_at_end);
 QWOP_API void qwop_destroy(qwop_sim* sim);
 
@@ -32,7 +35,8 @@ QWOP_API void qwop_step(qwop_sim* sim, const uint8_t* keys, int frames);
 // double[N * 92] in the column layout of the golden traces.
 QWOP_API void qwop_state(qwop_sim* sim, double* out);
 
-// uint8[N * qwop_snapshot_size()]: plain bytes, exact. restore returns 0, or -1 where bytes are no snapshot.
+// uint8[N * qwop_snapshot_size()]: plain bytes, exact. restore returns 0, or -1, and does nothing,
+// where bytes are no snapshot of a build with this layout.
 QWOP_API void qwop_snapshot(qwop_sim* sim, uint8_t* out);
 QWOP_API int qwop_restore(qwop_sim* sim, const uint8_t* in, const uint8_t* mask);
 

@@ -42,6 +42,9 @@
 #define QWOP_TRIG_INLINE static inline __attribute__((always_inline))
 
 namespace qwop {
+
+constexpr const char* TRIG_DIALECT = "glibc-fma";
+
 namespace trig {
 
 // Ends of the ranges of |x|. glibc compares high words, so each is a double with a zero low word.
