@@ -10,10 +10,10 @@ import torch
 
 from qwop_bc.cli import main
 from qwop_bc.clone import Batches, CloneConfig, Cloning, split_decisions
-from qwop_bc.decisions import Decisions, decisions_of, load_decisions
 from qwop_bc.metrics import agreement, key_f1, segment_lengths
 from qwop_bc.playing import demonstrated, play
 from qwop_datasets import DatasetError, DatasetWriter, Episode
+from qwop_datasets.decisions import Decisions, decisions_of, load_decisions
 from qwop_game import (
     ACTION_SETS,
     FEATURE_SIZE,

@@ -14,10 +14,10 @@ import tyro
 from tqdm import tqdm
 
 from qwop_bc.clone import CloneConfig, Cloning, EpochReport
-from qwop_bc.decisions import load_decisions
 from qwop_bc.metrics import KEY_NAMES, Agreement, agreement
 from qwop_bc.playing import Runs, demonstrated
 from qwop_datasets import DatasetError
+from qwop_datasets.decisions import load_decisions
 from qwop_game import ACTION_SETS, FEATURE_VERSION
 from qwop_rl_core import CheckpointError, load_checkpoint, save_checkpoint
 from qwop_rl_core.command import CommandError, run_command

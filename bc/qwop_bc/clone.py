@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qwop_bc.decisions import Decisions
 from qwop_bc.metrics import Agreement, agreement
 from qwop_bc.playing import Runs, play
+from qwop_datasets.decisions import Decisions
 from qwop_rl_core import ActorCritic, CheckpointError
 from qwop_rl_core.checkpoint import (
     Checkpoint,

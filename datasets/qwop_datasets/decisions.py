@@ -42,8 +42,8 @@ def decisions_of(episode: Episode, frame_skip: int, action_set: str = "distinct"
 
     The action is the one held for most of the window's frames, of equally long ones the first held. Windows
     begin with the first frame that holds a key (before it is waiting, not a choice), or up to
-    frame_skip - 1 frames later: where the windows fit the changes of the keys best, so that the decisions of
-    a policy are found as they were. The last window may be shorter.
+    frame_skip - 1 later: where the windows fit the changes of the keys best, so that the decisions of a
+    policy are found as they were. The last window may be shorter.
 
     Raises ValueError where the action set has no action for the episode's keys.
     """
@@ -86,10 +86,12 @@ def load_decisions(
 ) -> tuple[list[Episode], list[Decisions]]:
     """The episodes of a dataset that the filter `where` accepts, and their decisions.
 
+    Equal runs count once: keys decide a run, and a copy among the held-out episodes would be known by heart.
+
     Raises DatasetError, in one line: no dataset, damaged, no episodes, keys outside the action set.
     """
     with DatasetReader(path, where) as reader:
-        episodes = list(reader)
+        episodes = list({episode.keys.tobytes(): episode for episode in reader}.values())
     if not episodes:
         matching = f" that match {where!r}" if where else ""
         raise DatasetError(f"{path}: no episodes{matching}; record some with qwop-record")

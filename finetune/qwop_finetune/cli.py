@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from qwop_datasets import DatasetError
 from qwop_finetune.config import ALGORITHMS, Run, defaults, from_plain
-from qwop_rewards.command import CommandError, run_command
+from qwop_rewards.command import run_command
 from qwop_rl_core import CheckpointError, load_checkpoint
+from qwop_rl_core.command import CommandError
+from qwop_rl_core.command import parse as parse_command
 from qwop_rl_core.training import TrainingError
 
 PROGRAM = "qwop-finetune"
-DESCRIPTION = (
-    "Train a runner by reinforcement learning, from a clone (--init) or from nothing. "
-    "Flags and defaults depend on --algorithm, --init and --resume: add --help to them to see which hold."
-)
 # What makes a training this one: a resumed training has to keep it.
 _FIXED = (
     "init",
@@ -47,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         PROGRAM,
         lambda: _command(sys.argv[1:] if arguments is None else list(arguments)),
         CheckpointError,
+        CommandError,
         DatasetError,
         TrainingError,
     )
@@ -75,27 +69,10 @@ def parse(arguments: list[str]) -> Run:
         algorithm = _value_of("--algorithm", arguments)
         algorithm = algorithm if algorithm in ALGORITHMS else "ppo"  # tyro complains below
         default = defaults(algorithm, _value_of("--init", arguments) is not None)
-    run = _parse_with_tyro(arguments, default)
+    run = parse_command(PROGRAM, type(default), arguments, default)
     if resume:
         _check_unchanged(default, run)
     return run
-
-
-def _parse_with_tyro(arguments: list[str], default: Run) -> Run:
-    """tyro draws a box around its complaints: here they are one line."""
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            return tyro.cli(
-                type(default), prog=PROGRAM, description=DESCRIPTION, default=default, args=arguments
-            )
-    except SystemExit as error:
-        if not error.code:
-            raise
-        lines = [line.strip(" │") for line in complaint.getvalue().splitlines()]
-        rule = next((i for i, line in enumerate(lines) if line.startswith("─")), len(lines))
-        text = " ".join(line for line in lines[:rule] if not re.match("[╭╰]", line))
-        raise CommandError(f"{text} (see {PROGRAM} --help)") from None
 
 
 def _resumed_settings(path: Path) -> Run:

@@ -103,14 +103,20 @@ class FinetuneConfig:
 
 @dataclass(frozen=True)
 class PPORun(FinetuneConfig):
-    """Fine-tune with PPO."""
+    """Train a runner with PPO, from a clone (--init) or from nothing.
+
+    Flags and defaults depend on --algorithm, --init and --resume: put --help behind them to see which hold.
+    """
 
     learner: tyro.conf.OmitArgPrefixes[PPOConfig] = field(default_factory=PPOConfig)
 
 
 @dataclass(frozen=True)
 class DQNRun(FinetuneConfig):
-    """Fine-tune with DQN or Double DQN."""
+    """Train a runner with DQN or Double DQN, from a clone (--init) or from nothing.
+
+    Flags and defaults depend on --algorithm, --init and --resume: put --help behind them to see which hold.
+    """
 
     learner: tyro.conf.OmitArgPrefixes[DQNSettings] = field(default_factory=DQNSettings)
 

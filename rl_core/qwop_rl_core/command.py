@@ -44,12 +44,19 @@ def run_command(
         return 0
 
 
-def parse(program: str, config_type: type[Config], arguments: Sequence[str] | None) -> Config:
-    """The config that the arguments describe. Raises CommandError for arguments that describe none."""
+def parse(
+    program: str, config_type: type[Config], arguments: Sequence[str] | None, default: Config | None = None
+) -> Config:
+    """The config that the arguments describe. Raises CommandError for arguments that describe none.
+
+    default: what holds where the arguments say nothing, in place of the config's own defaults.
+    """
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(config_type, args=arguments, prog=program)
+            if default is None:
+                return tyro.cli(config_type, args=arguments, prog=program)
+            return tyro.cli(config_type, args=arguments, prog=program, default=default)
     except SystemExit as stop:
         if stop.code in (None, 0):  # --help
             raise
