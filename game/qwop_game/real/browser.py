@@ -17,7 +17,7 @@ from .find import find_pair
 from .install import Installed, installed, qwop_gym_game
 
 TIMEOUT_VARIABLE = "QWOP_BROWSER_TIMEOUT"
-WIDTH, HEIGHT = 660, 585  # px, of a visible window
+WIDTH, HEIGHT = 660, 520  # px, of a visible window
 
 _HERE = Path(__file__).parent
 _PORT = re.compile(r"started successfully on port (\d+)")
@@ -165,6 +165,8 @@ class Browser:
         options.binary_location = str(self.browser.path)
         for flag in (*_FLAGS, *(_HEADLESS_FLAGS if self.headless else ())):
             options.add_argument(flag)
+        if not self.headless:
+            options.add_argument(f"--app={self.url}")  # a window of its own, without an address bar
         options.add_argument(f"--user-data-dir={self._folder / 'profile'}")
         options.add_experimental_option("excludeSwitches", ["enable-automation"])
         if hasattr(os, "geteuid") and os.geteuid() == 0:

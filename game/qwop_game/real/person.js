@@ -142,28 +142,24 @@ class Person {
   overlay() {
     const style = document.createElement("style");
     style.textContent = `
-      .plate { position: absolute; left: 0; right: 0; text-align: center; pointer-events: none }
+      .plate { position: absolute; z-index: 10; left: 0; right: 0; text-align: center; pointer-events: none }
       .plate span { background: rgba(20, 24, 34, .8); color: #f4f1e8; border-radius: 12px; padding: 3px 11px }
-      #state { top: 96px; font-size: 15px } #title { top: 128px; font-size: 44px; font-weight: bold }
-      #line { top: 196px; font-size: 19px }
-      #help { width: 640px; text-align: center; font-size: 15px; margin-top: 8px; white-space: pre-line }`;
+      #title { top: 300px; font-size: 44px; font-weight: bold } #line { top: 362px; font-size: 17px }
+      .below { width: 640px; text-align: center; font-size: 15px; margin-top: 6px; white-space: pre-line }
+      #state { font-weight: bold }`;
     document.head.append(style);
     this.texts = {};
-    for (const name of ["state", "title", "line"]) {
-      const plate = document.createElement("div");
-      plate.id = name;
-      plate.className = "plate";
-      document.getElementById("gameContent").append(plate);
-      this.texts[name] = plate;
+    for (const name of ["title", "line", "state", "help"]) {
+      const text = this.texts[name] = document.createElement("div");
+      const onPicture = name === "title" || name === "line";
+      text.id = name;
+      text.className = onPicture ? "plate" : "below";
+      (onPicture ? document.getElementById("gameContent") : document.body).append(text);
     }
-    this.texts.help = document.createElement("div");
-    this.texts.help.id = "help";
-    document.body.append(this.texts.help);
   }
 
   show(texts) {
     for (const [name, text] of Object.entries(texts)) {
-      if (name === "help") { this.texts.help.textContent = text; continue; }
       const span = document.createElement("span");
       span.textContent = text;
       this.texts[name].replaceChildren(...(text ? [span] : []));
