@@ -58,7 +58,7 @@ def main() -> int:
         with tqdm(total=options.episodes, desc="demonstrations") as bar:
             first = options.seed
             while len(runs) < options.episodes and first < options.seed + BATCH * GIVE_UP_AFTER:
-                for episode in play(player, range(first, first + BATCH)):
+                for episode in play(player, range(first, first + BATCH), sample=True):
                     if len(runs) < options.episodes and chosen(
                         episode, options.least_upright, options.most_knee_near
                     ):
