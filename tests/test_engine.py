@@ -1,13 +1,15 @@
 """The engines against the real game, and the lane engines against the scalar one: every number, with ==."""
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from qwop_game import Simulator, engines
-from qwop_game.observation import STATE_GLOBALS, STATE_SIZE
+from qwop_game import Simulator, dialect, engines
+from qwop_game.observation import STATE_FIELDS, STATE_GLOBALS, STATE_PARTS, STATE_SIZE
 
 GOLDEN = Path(__file__).with_name("golden")
 CLOCK = STATE_SIZE - len(STATE_GLOBALS)
@@ -73,7 +75,10 @@ def places(rng: np.random.Generator, x: float) -> tuple[float, float]:
     ][rng.integers(6)]
 
 
-@pytest.mark.parametrize("engine", [engine for engine in engines() if engine != "scalar"])
+LANES = [engine for engine in engines() if engine != "scalar"]
+
+
+@pytest.mark.parametrize("engine", LANES)
 def test_lanes_equal_scalar_wherever_a_runner_gets(engine):
     rng = np.random.default_rng(20)
     played = 0
@@ -106,3 +111,168 @@ def test_lanes_equal_scalar_wherever_a_runner_gets(engine):
             assert (scalar.raw_observation == lanes.raw_observation).all(), f"after {played} frames"
             assert (scalar.time == lanes.time).all() and (scalar.flags == lanes.flags).all()
         assert (scalar.state == lanes.state).all()
+
+
+def column(part: str, field: str) -> int:
+    """Of `state`."""
+    return STATE_PARTS.index(part) * len(STATE_FIELDS) + STATE_FIELDS.index(field)
+
+
+class Both:
+    """The scalar engine and a lane engine, played alike and compared after every frame."""
+
+    def __init__(self, engine: str, num_envs: int, stop_at_end: bool = True) -> None:
+        self.games = Simulator(num_envs, stop_at_end, "scalar"), Simulator(num_envs, stop_at_end, engine)
+        self.scalar, self.lanes = self.games
+        self.num_envs, self.frame = num_envs, 0
+
+    def step(self, keys: np.ndarray) -> None:
+        for game in self.games:
+            game.step(keys)
+        self.frame += 1
+        self.check()
+
+    def check(self) -> None:
+        scalar, lanes = self.games
+        equal = (scalar.raw_observation == lanes.raw_observation).all(axis=1)
+        equal &= (scalar.time == lanes.time) & (scalar.flags == lanes.flags)
+        assert equal.all(), f"frame {self.frame}, games {np.flatnonzero(~equal)}"
+
+    def check_all(self) -> np.ndarray:
+        """The state, after a comparison of each of its columns. It takes the games out of the lanes."""
+        state = self.scalar.state
+        assert (state == self.lanes.state).all(), f"frame {self.frame}"
+        return state
+
+    def throw(self, env: int, dx: float, dy: float, dvx: float = 0.0, dvy: float = 0.0) -> None:
+        """Move a runner by (dx, dy) units and add to its velocity."""
+        for game in self.games:
+            game.teleport(np.arange(self.num_envs) == env, dx, dy, dvx, dvy)
+
+    def restore(self, snapshot: np.ndarray) -> None:
+        for game in self.games:
+            game.restore(snapshot)
+
+
+@pytest.fixture(scope="module")
+def hurdle_run() -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """Keys of a recorded run, and its snapshots every 10 frames from before the hurdle to well past it."""
+    with np.load(GOLDEN / "runs.npz") as traces:
+        keys = traces["actions_0"]
+    game = Simulator(1, engine="scalar")
+    snapshots = {}
+    for frame in range(1400):
+        if frame >= 1100 and frame % 10 == 0:
+            snapshots[frame] = game.snapshot()[0]
+        game.step(keys[frame : frame + 1])
+    return keys, snapshots
+
+
+@pytest.mark.parametrize("engine", LANES)
+def test_a_hurdle_kicked_in_every_way(engine, hurdle_run):
+    """The hurdle falls, slides, sleeps, is met from the side and from above, while floors move under it."""
+    run, snapshots = hurdle_run
+    rng = np.random.default_rng(51)  # meets floor and moved hurdle at once
+    n, length = 64, 260
+    angles: list[float] = []
+    while len(angles) * length < FUZZ_FRAMES:
+        both = Both(engine, n)
+        starts = rng.choice(list(snapshots), n)
+        both.restore(np.stack([snapshots[start] for start in starts]))
+        for env in np.flatnonzero(rng.random(n) < 0.5):
+            both.throw(env, rng.normal(), -rng.random(), 3 * rng.normal(), 2 * rng.normal())
+        late, change = rng.integers(-3, 4, n), 0.1 * rng.random()
+        for frame in range(length):
+            late = np.where(rng.random(n) < 0.02, rng.integers(-3, 4, n), late)
+            keys = np.where(rng.random(n) < change, rng.integers(0, 16, n), run[starts + frame + late])
+            both.step(keys.astype(np.uint8))
+            if rng.random() < 0.03:
+                state = both.check_all()
+                for env in np.flatnonzero((rng.random(n) < 0.3) & (both.scalar.flags & 8 == 0)):
+                    part = rng.choice(["hurdleBase", "hurdleTop"])
+                    x, y = state[env, column(part, "x")], state[env, column(part, "y")]
+                    torso = state[env, column("torso", "x")], state[env, column("torso", "y")]
+                    above = rng.random() < 0.5
+                    dy = y - torso[1] - 11 - 5 * rng.random() if above else -2 * rng.random()
+                    dvx, dvy = 5 * rng.normal(), 10 * rng.random() * above
+                    both.throw(env, x - torso[0] + 3 * rng.normal(), dy, dvx, dvy)
+        angles.extend(both.check_all()[:, column("hurdleTop", "angle")])
+    assert np.abs(angles).max() > 1.5 and len(np.unique(np.round(angles, 2))) > 25
+
+
+@pytest.mark.parametrize("engine", LANES)
+def test_the_ends_of_the_world(engine):
+    """Past the last floor a runner falls for good; high up the camera stands still; behind is a block."""
+    rng = np.random.default_rng(60)
+    both = Both(engine, 33, stop_at_end=False)
+    places = np.resize([1092.0, 1101.0, 1125.0, 1130.0, -27.0, -33.0, -40.0, -60.0, 500.0, 996.0, 31.0], 33)
+    for env, x in enumerate(places):
+        high = env % 3 == 0
+        both.throw(env, x, -40.0 * high, 8 * rng.normal(), -10.0 * high)
+    keys = np.zeros(33, np.uint8)
+    camera_stood = False
+    for _ in range(700):
+        keys = np.where(rng.random(33) < 0.2, rng.integers(0, 16, 33), keys).astype(np.uint8)
+        both.step(keys)
+        camera_stood |= bool((both.scalar.raw_observation[:, 1] < -5).any())
+    state = both.check_all()
+    torso_y = state[:, column("torso", "y")]
+    assert camera_stood and (torso_y > 500).sum() >= 6 and (torso_y < 10).sum() >= 10
+    assert ((both.scalar.flags & 4) != 0).any()  # someone landed in the sand
+
+
+@pytest.mark.parametrize("engine", LANES)
+def test_a_snapshot_moves_between_engines_in_any_state(engine, hurdle_run):
+    """Each engine goes on from the other's snapshot, again and again: at the hurdle, fallen, ended."""
+    run, snapshots = hurdle_run
+    rng = np.random.default_rng(70)
+    both = Both(engine, 31, stop_at_end=False)
+    starts = rng.choice(list(snapshots), 31)
+    both.restore(np.stack([snapshots[start] for start in starts]))
+    for frame in range(300):
+        keys = np.where(rng.random(31) < 0.05, rng.integers(0, 16, 31), run[starts + frame]).astype(np.uint8)
+        both.step(keys)
+        if frame % 7 == 0:
+            first, second = (game.snapshot() for game in both.games)
+            both.scalar.restore(second)
+            both.lanes.restore(first)
+            both.check()
+    both.check_all()
+
+
+def test_a_damaged_snapshot_is_refused():
+    game = Simulator(2, engine="scalar")
+    keys = np.array([1, 2], np.uint8)
+    game.step(keys, 20)
+    snapshot, state = game.snapshot(), game.state
+    game.step(keys, 5)
+    later = game.state
+    for at in (0, 5, 9, 16, snapshot.shape[1] // 2, snapshot.shape[1] - 1):
+        damaged = snapshot.copy()
+        damaged[1, at] ^= 4
+        with pytest.raises(ValueError, match="no snapshot"):
+            game.restore(damaged)
+        assert (game.state == later).all()  # of the first game too
+    game.restore(snapshot)
+    assert (game.state == state).all()
+
+
+def test_the_dialect_has_a_name():
+    assert dialect() == "glibc-fma"
+
+
+def test_files_for_different_cpus_share_no_function():
+    """The linker keeps one copy of what several objects define, perhaps one this CPU can't run."""
+    objects = sorted((GOLDEN.parents[1] / "build" / "engine").glob("*.o"))
+    if not shutil.which("nm") or not any(path.stem.startswith("lanes_") for path in objects):
+        pytest.skip("nm or the engine's objects are missing")
+    owners: dict[str, list[str]] = {}
+    for path in objects:
+        command = ["nm", "-C", "--defined-only", str(path)]
+        for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines():
+            kind, name = line[17:].split(" ", 1)
+            if kind in "WT" and "qwop" in name:  # code
+                owners.setdefault(name, []).append(path.stem.rpartition("-")[0])
+    assert len(owners) > 50
+    shared = {name: files for name, files in owners.items() if len(set(files)) > 1}
+    assert not {name for name, files in shared.items() if any(f.startswith("lanes_") for f in files)}

@@ -30,7 +30,7 @@ from .observation import (
     raw_from_state,
 )
 from .registration import ENV_ID, REAL_ENV_ID, register_env
-from .simulator import Simulator, engines
+from .simulator import Simulator, dialect, engines
 from .vector_env import QWOPVectorEnv
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "action_masks",
     "canonical_keys",
     "denormalise",
+    "dialect",
     "distinct_action",
     "encode",
     "engines",

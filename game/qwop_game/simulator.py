@@ -47,6 +47,7 @@ def _library() -> ctypes.CDLL:
     pointer, integer, size, real = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t, ctypes.c_double
     for name, result, arguments in (
         ("qwop_engines", ctypes.c_char_p, []),
+        ("qwop_dialect", ctypes.c_char_p, []),
         ("qwop_snapshot_size", size, []),
         ("qwop_create", pointer, [ctypes.c_char_p, integer, integer]),
         ("qwop_destroy", None, [pointer]),
@@ -69,6 +70,15 @@ def engines() -> tuple[str, ...]:
     Raises ImportError where the engine is not built.
     """
     return tuple(_library().qwop_engines().decode().split(","))
+
+
+def dialect() -> str:
+    """Whose sine and cosine the engine speaks, to the last bit: "glibc-fma", on every machine.
+
+    The real game takes them from its browser and C library, so two runs of one dialect agree for good, others
+    part after a while. Raises ImportError where the engine is not built.
+    """
+    return _library().qwop_dialect().decode()
 
 
 class Simulator:
