@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seeds are S to S+N-1 (default: 0)")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--sample", action="store_true", help="draw actions from the policy")
-    mode.add_argument("--argmax", action="store_true", help="always take the most likely action (the default)")
+    mode.add_argument("--argmax", action="store_true", help="take the most likely action (the default)")
     parser.add_argument(
         "--unperturbed",
         action="store_true",
