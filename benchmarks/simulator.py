@@ -26,7 +26,7 @@ CHUNK = 100  # frames that each game plays from its snapshot before it returns t
 
 
 def runners(num_envs: int) -> tuple[np.ndarray, np.ndarray]:
-    """Snapshots [num_envs, S] spread evenly over a 100 m run, and the keys from there [CHUNK, num_envs], uint8."""
+    """Snapshots [num_envs, S] spread over a 100 m run, and the keys from there [CHUNK, num_envs], uint8."""
     with np.load(RUN) as traces:
         keys = traces["actions_0"]
     starts = np.linspace(0, len(keys) - CHUNK - 1, num_envs).astype(int)
