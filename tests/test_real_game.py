@@ -21,7 +21,11 @@ import numpy as np
 import pytest
 
 import qwop_game
-from qwop_datasets import DatasetReader
+from qwop_datasets import KEY_SOURCES, DatasetReader
+from qwop_datasets.verify import verify_episode
+from qwop_evaluation.protocol import play
+from qwop_evaluation.real_game import play_live
+from qwop_evaluation.runs import Run
 from qwop_game import Simulator
 from qwop_game.real import RealGame, RealGameError, find, install
 from qwop_game.real import game as real_game
@@ -463,6 +467,109 @@ def test_the_environment_is_the_same_but_for_the_game(stand_ins):
     check_same_environment(lambda **settings: gymnasium.make("qwop_game/QWOP-real-v0", **settings).unwrapped)
 
 
+class Scripted:
+    """A `Player` that strides by rote."""
+
+    name, frame_skip, action_set, samples = "rote", 3, "full", False
+
+    def __init__(self):
+        self.decisions = 0
+
+    def scores(self, features):
+        self.decisions += 1
+        return np.eye(16)[[(7, 8)[self.decisions // 5 % 2]] * len(features)]
+
+
+def test_protocol_p_gives_the_same_episodes_in_both_games(stand_ins, monkeypatch):
+    # All that a passport needs of a browser
+    program = find.Program(Path("chrome"), "1.2")
+    game_file = install.Installed(Path("x"), "x", "aa", "bb", "y", "2024-02-29")
+    for name, value in (("browser", program), ("driver", program), ("game", game_file)):
+        monkeypatch.setattr(StandIn, name, value, raising=False)
+    embedded = [play(Scripted(), [seed], max_seconds=4)[0] for seed in (0, 1)]
+    stand_ins.trouble[40] = BrowserLost("the browser is gone")
+    for seed, ours in enumerate(embedded):
+        (real,) = play(Scripted(), [seed], max_seconds=4, game=RealGame())
+        assert np.array_equal(ours.keys, real.keys) and np.array_equal(ours.times, real.times)
+        assert np.array_equal(ours.raw_observations, real.raw_observations)
+        assert (real.game, real.passport["game_sha256"], real.passport["frame_skip"]) == ("real", "bb", 3)
+        assert verify_episode(real).exact
+        # and its keys, pressed again there, give it once more; other keys are told apart
+        assert play_live(Run("run", real), RealGame(stop_at_end=False), speed=100).exact
+        other = real.replace(keys=np.where(np.arange(real.num_frames) == 9, 4, real.keys).astype(np.uint8))
+        verification = play_live(Run("run", other), RealGame(stop_at_end=False), speed=100)
+        assert (verification.exact, verification.frame) == (False, 10)
+
+
+class StandInPage(StandIn):
+    """A page in which somebody plays: its batches come from `script`, (frames' keys, events, commands)."""
+
+    script: list = []
+
+    def run(self, script, *arguments):
+        if "performance.now" in script:
+            return 0.0
+        if "show" in script or "start" in script:
+            self.playing = "start" in script or getattr(self, "playing", False)
+            return None
+        if "take" not in script:
+            return super().run(script, *arguments)
+        batch = {"frames": "", "events": [], "commands": [], "playing": False, "focused": True}
+        if arguments[0] or not getattr(self, "playing", False):  # the session is idle, or has not started it
+            return batch | {"commands": StandInPage.script.pop(0)[2] if self.frame else []}
+        keys, events, commands = StandInPage.script.pop(0)
+        if keys is None:
+            raise BrowserLost("the browser is gone")
+        rows = []
+        for i, mask in enumerate(keys):
+            self.simulator.step(np.array([mask], np.uint8))
+            self.frame += 1
+            instant = 1e6 + 1000 * self.frame / 30
+            so_far = sum(event[0] <= instant for event in events) if i + 1 < len(keys) else len(events)
+            rows.append(np.append(self.simulator.state[0], [mask, instant, 0.2, so_far, instant + 5]))
+        self.playing = not commands
+        return batch | {
+            "frames": self._pack(rows),
+            "events": events,
+            "commands": commands,
+            "playing": self.playing,
+        }
+
+
+class Hasty(SystemClock):
+    def sleep(self, seconds):
+        pass
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_session_takes_what_the_page_played(stand_ins, monkeypatch, tmp_path, lost):
+    at = 1e6 + 1000 / 30
+    first = (
+        [0, 1, 1, 9, 8],
+        [[at + 5, 1, True, "page"], [at + 80, 8, True, "page"], [at + 105, 1, False, "page"]],
+    )
+    second = ([10, 8], [[at + 150, 2, True, "page"], [at + 151, 2, False, "page"]])
+    end = (None, [], []) if lost else ([8], [], ["FINISH"])
+    script = [(*first, []), (*second, []), end, (None, [], ["FINISH"])]
+    monkeypatch.setattr(real_game, "Browser", StandInPage)
+    monkeypatch.setattr(StandInPage, "script", script)
+    program = find.Program(Path("chrome"), "1.2")
+    game_file = install.Installed(Path("x"), "x", "aa", "bb", "y", "2024-02-29")
+    for name, value in (("browser", program), ("driver", program), ("game", game_file)):
+        monkeypatch.setattr(StandIn, name, value, raising=False)
+    path = tmp_path / "runs.h5"
+    config = recorder_cli.RecordConfig(path, "ada", game="real", headless=True, countdown=0)
+    if lost:
+        with pytest.raises(RecorderError, match="the browser is gone; the session is over, what was played"):
+            recorder_cli.record(config, Hasty())
+    else:
+        assert recorder_cli.record(config, Hasty()) == 0
+    (episode,) = checked(path)
+    played = [*first[0], *second[0], *([] if lost else [8])]
+    assert episode.keys.tolist() == played and episode.truncated
+    assert [KEY_SOURCES[event["source"]] for event in episode.key_events] == ["page"] * 5
+
+
 # -- parity --------------------------------------------------------------------------------------------
 
 
@@ -643,11 +750,11 @@ def typed(*parts):
 
 def record_typed(monkeypatch, path, script, **options) -> Typist:
     """`qwop-record --game real` in headless Chromium, with the driver typing."""
-    typist, play = Typist(script), recorder_page.play
+    typist, play_in_page = Typist(script), recorder_page.play
 
     def spied_play(session, game, *rest):
         typist.session, typist.game, typist.folder = session, game, str(game._browser._folder)
-        play(session, game, *rest)
+        play_in_page(session, game, *rest)
 
     monkeypatch.setattr(recorder_page, "play", spied_play)
     config = recorder_cli.RecordConfig(path, "ada", game="real", headless=True, countdown=0.1, **options)
