@@ -418,6 +418,14 @@ def test_mistakes_are_one_line(arguments, said, tmp_path, demos, capsys):
     assert not out.exists()
 
 
+def test_a_folder_that_can_not_be_written_is_known_at_once(tmp_path, capsys):
+    file = tmp_path / "file"
+    file.write_text("")
+    assert f"{file}: not a folder" in complaint(capsys, ["--out", str(file / "out.st"), *PPO])
+    arguments = ["--out", str(tmp_path / "out.st"), "--logdir", str(file / "logs"), *PPO]
+    assert "Not a directory" in complaint(capsys, arguments)
+
+
 def test_a_resumed_training_keeps_what_makes_it_this_one(tmp_path, demos, capsys):
     out = tmp_path / "out.st"
     arguments = ["--init", str(clone(tmp_path / "clone.st")), "--demos", str(demos), "--out", str(out), *PPO]

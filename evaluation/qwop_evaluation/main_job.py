@@ -27,11 +27,12 @@ MODULES = {
     "qwop-eval": "qwop_evaluation.eval_cli",
     "qwop-replay": "qwop_evaluation.replay_cli",
 }
-CLONING = "--frame-skip 2 --batch-size 512 --learning-rate 1e-3"
+# One thread: gradient steps this small gain little from a second one and wait for it where that core is busy.
+CLONING = "--frame-skip 2 --batch-size 512 --learning-rate 1e-3 --threads 1"
 # A discount that sees 13 s ahead, far enough for the hurdle; a rate that falls to nothing with the last step.
 FINETUNING = (
     "--reward stride --reward-option knee_seconds=0.25 --gamma 0.9975 --entropy-coef 0.002 "
-    "--learning-rate 4e-4 --critic-warmup-steps 150000"
+    "--learning-rate 4e-4 --critic-warmup-steps 150000 --threads 1"
 )
 
 
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--steps",
         type=int,
-        default=2_500_000,
+        default=3_000_000,
         metavar="N",
         help="of the fine-tuning, in decisions (default: %(default)s)",
     )

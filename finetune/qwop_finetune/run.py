@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import hashlib
 import math
+import os
 import signal
 import sys
 import threading
@@ -67,6 +68,8 @@ def finetune(run: Run) -> Outcome:
     said = resumed.metadata["finetune"] if resumed else {}
     guard = GaitGuard(**said["guard"]) if said else GaitGuard(run.collapse_margin)
 
+    for folder in (run.out.parent, run.log_directory):
+        _make_writable(folder)
     config_for_logs = {**to_plain(run), **to_plain(run)["learner"]}
     config_for_logs.pop("learner")
     track = run.track_project if run.track else None
@@ -420,6 +423,17 @@ def _metadata(run: Run, clone_sha256: str, demonstrations: Demonstrations | None
             "demos_sha256": demonstrations.sha256 if demonstrations else "",
         },
     }
+
+
+def _make_writable(folder: Path) -> None:
+    """Make a folder if need be: that it can't be written is better known now than at the first checkpoint."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "not a folder" if folder.is_file() else error.strerror or str(error)
+        raise CommandError(f"{folder}: {reason}; choose another --out or --logdir") from None
+    if not os.access(folder, os.W_OK):
+        raise CommandError(f"{folder}: no permission to write there; choose another --out or --logdir")
 
 
 def _same_file(path: Path, other: Path | None) -> bool:
