@@ -35,9 +35,12 @@ class NetworkPolicy(ActorCriticPolicy):
         return actions, values.unsqueeze(-1), log_prob(logits, actions)
 
     def evaluate_actions(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # pyright: ignore
-        """obs [N, D], actions int64 [N] -> values [N, 1], log-probabilities [N], entropies [N]."""
-        logits, values = self.network(obs)
-        return values.unsqueeze(-1), log_prob(logits, actions.long().flatten()), entropy(logits)
+        """obs [N, D], actions int64 [N] -> zeros [N, 1], log-probabilities [N], entropies [N].
+
+        Cloning has no use for the values that belong in the first place: half of its time would go there.
+        """
+        logits = self.network.logits(obs)
+        return logits.new_zeros(len(obs), 1), log_prob(logits, actions.long().flatten()), entropy(logits)
 
     def predict_values(self, obs: Tensor) -> Tensor:  # pyright: ignore
         """obs [N, D] -> [N, 1]."""
