@@ -182,8 +182,14 @@ class Engine final : public Simulator {
         }
     }
 
-    // World::update_contacts for the parts' contacts; the hurdle's own are at rest.
+    // World::update_contacts for the parts' contacts.
     void update_contacts(Block<V>& b, unsigned running) {
+        for (unsigned left = running & b.nearby; left; left &= left - 1) {
+            const int lane = __builtin_ctz(left);
+            part_from_afar(b, lane, HURDLE_TOP);
+            part_from_afar(b, lane, BLOCK);
+            if (!(b.near[lane][0] | b.near[lane][1])) b.nearby &= ~(1u << lane);
+        }
         uint64_t any = 0;
         for (int lane = 0; lane < W; ++lane)
             if (running >> lane & 1) any |= b.exists[lane];
@@ -272,9 +278,8 @@ class Engine final : public Simulator {
         Game& game = b.games[lane];
         for (int i = game.world.contact_count - 1; i >= 0; --i) {
             const Contact& contact = game.world.contacts[game.world.contact_order[i]];
-            if (contact.body_a < FIRST_PART && contact.body_b < FIRST_PART) continue;
-            const int pair = pair_of(contact.body_a, contact.body_b);
-            if (!(began >> pair & 1)) continue;
+            const int pair = pair_of(contact);
+            if (pair == NO_PAIR || !(began >> pair & 1)) continue;
             const int p = pair / FLOOR_COUNT, f = pair % FLOOR_COUNT;
             Transform part, floor;
             part.position = {b.x[p][lane], b.y[p][lane]};
@@ -464,15 +469,21 @@ class Engine final : public Simulator {
             }
             meets[3] &= moved[p];
             meets[4] &= moved[p];
+            for (unsigned left = (meets[3] | meets[4]) & b.nearby; left; left &= left - 1) {
+                const int lane = __builtin_ctz(left);
+                meets[3] &= ~((b.near[lane][1] >> p & 1) << lane);
+                meets[4] &= ~((b.near[lane][0] >> p & 1) << lane);
+            }
             all |= meets[3] | meets[4];
             for (; all; all &= all - 1) {
                 const int lane = __builtin_ctz(all);
                 if (meets[4] & b.busy & 1u << lane) order_surfaces_anew(b, lane);
                 for (const uint8_t surface : b.surfaces[lane]) {
                     if (!(meets[surface] >> lane & 1)) continue;
-                    meet(b.games[lane].world, FIRST_PART + p, surface == 4 ? int{HURDLE_TOP} : int{surface});
+                    const int body = surface == 4 ? int{HURDLE_TOP} : int{surface};
+                    meet(b.games[lane].world, FIRST_PART + p, body);
                     if (surface >= FLOOR_COUNT) {
-                        b.leaving |= 1u << lane;
+                        b.note_nearness(lane, FIRST_PART + p, body);
                     } else {
                         b.exists[lane] |= uint64_t{1} << (p * FLOOR_COUNT + surface);
                         b.manifold[p * FLOOR_COUNT + surface].count[lane] = 0;
@@ -484,6 +495,31 @@ class Engine final : public Simulator {
             const int lane = __builtin_ctz(left);
             if (hurdle_moved[lane]) find_hurdle_pairs(b, lane, hurdle_moved[lane]);
             if (touches_sleeping_floor(b.games[lane].world)) b.leaving |= 1u << lane;
+        }
+        for (unsigned left = running & b.nearby; left; left &= left - 1) {
+            const int lane = __builtin_ctz(left);
+            if (reaches(b, lane, HURDLE_TOP) || reaches(b, lane, BLOCK)) b.leaving |= 1u << lane;
+        }
+    }
+
+    // Whether boxes of a part and of the hurdle's top or the block overlap whose fat boxes do: then the next
+    // step looks whether they touch.
+    bool reaches(const Block<V>& b, int lane, int other) {
+        const Aabb box = b.games[lane].world.bodies[other].box;
+        for (unsigned left = b.near[lane][other == BLOCK]; left; left &= left - 1)
+            if (meeting(bounds_of<V>(b.box[__builtin_ctz(left)], lane), box)) return true;
+        return false;
+    }
+
+    // World::update_contacts for contacts out of reach: all that can happen to them is to end.
+    void part_from_afar(Block<V>& b, int lane, int other) {
+        const Aabb box = other == BLOCK ? bounds_of<V>(b.block_fat_box, lane) : b.hurdle_leaves[lane][0];
+        unsigned& near = b.near[lane][other == BLOCK];
+        for (unsigned left = near; left; left &= left - 1) {
+            const int p = __builtin_ctz(left);
+            if (meeting(bounds_of<V>(b.fat_box[p], lane), box)) continue;
+            near &= ~(1u << p);
+            forget_contact(b.games[lane].world, FIRST_PART + p, other);
         }
     }
 
@@ -498,11 +534,7 @@ class Engine final : public Simulator {
         const Aabb* leaves = b.hurdle_leaves[lane];
         const auto meets = [&](const Bounds<V>& bounds) {
             const Aabb box = bounds_of<V>(bounds, lane);
-            const auto with = [&](const Aabb& leaf) {
-                return leaf.lower.x <= box.upper.x && leaf.lower.y <= box.upper.y && box.lower.x <= leaf.upper.x &&
-                       box.lower.y <= leaf.upper.y;
-            };
-            return ((moved & 1) && with(leaves[0])) || ((moved & 2) && with(leaves[1]));
+            return ((moved & 1) && meeting(leaves[0], box)) || ((moved & 2) && meeting(leaves[1], box));
         };
         bool any = meets(b.block_fat_box);
         for (int f = 0; f < FLOOR_COUNT; ++f) any |= meets(b.floor_fat_box[f]);

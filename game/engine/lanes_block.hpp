@@ -76,6 +76,8 @@ struct Block {
     int move_count[W];
     Move moves[W][MOVE_CAPACITY];            // not yet made in the game's tree
     bool here[W];                            // the lane's game lives in the vectors; else in games[lane]
+    unsigned near[W][2];                     // parts with a contact out of reach: of the hurdle's top, of the block
+    unsigned nearby;                         // lanes that have any
     unsigned busy;                           // lanes whose hurdle takes a step of its own
     Aabb hurdle_leaves[W][2];                // its top's and base's fat boxes
     unsigned leaving;                        // lanes whose next frame is for the scalar path
@@ -85,6 +87,7 @@ struct Block {
     void give_back(int lane);    // vectors -> games[lane], all but the tree
     void replay_moves(int lane); // brings the tree up to date
     void note_move(int lane, uint8_t body, const Aabb& fat_box);
+    void note_nearness(int lane, int body1, int body2);
 };
 
 // Whether A of the contact is the floor: the smaller tree node. A leaf keeps its node, so this is the same in
@@ -94,9 +97,15 @@ static inline bool floor_is_a(int part, int floor) {
     return bodies[FLOOR_0 + floor].leaf < bodies[FIRST_PART + part].leaf;
 }
 
-static inline int pair_of(int body1, int body2) {
-    const int part = (body1 > body2 ? body1 : body2) - FIRST_PART, floor = body1 > body2 ? body2 : body1;
-    return part * FLOOR_COUNT + floor;
+// The pair of a part and a floor, NO_PAIR for any other contact.
+constexpr int NO_PAIR = -1;
+static inline int pair_of(const Contact& contact) {
+    const int a = contact.body_a, b = contact.body_b, mover = a > b ? a : b, other = a > b ? b : a;
+    return mover >= FIRST_PART && other < FLOOR_COUNT ? (mover - FIRST_PART) * FLOOR_COUNT + other : NO_PAIR;
+}
+
+static inline bool meeting(const Aabb& a, const Aabb& b) {
+    return b.lower.x <= a.upper.x && b.lower.y <= a.upper.y && a.lower.x <= b.upper.x && a.lower.y <= b.upper.y;
 }
 
 template <class V>
@@ -172,10 +181,15 @@ void Block<V>::take(int lane) {
     set_bounds(block_fat_box, lane, world.tree.nodes[world.bodies[BLOCK].leaf].box);
     set_bounds(hurdle_fat_box, lane, world.tree.nodes[world.bodies[HURDLE_TOP].leaf].box);
     exists[lane] = touching[lane] = 0;
+    near[lane][0] = near[lane][1] = 0;
+    nearby &= ~(1u << lane);
     for (int i = 0; i < world.contact_count; ++i) {
         const Contact& contact = world.contacts[world.contact_order[i]];
-        if (contact.body_a < FIRST_PART && contact.body_b < FIRST_PART) continue;  // the hurdle's own
-        const int pair = pair_of(contact.body_a, contact.body_b);
+        const int pair = pair_of(contact);
+        if (pair == NO_PAIR) {
+            note_nearness(lane, contact.body_a, contact.body_b);
+            continue;
+        }
         exists[lane] |= uint64_t{1} << pair;
         touching[lane] |= static_cast<uint64_t>(contact.touching) << pair;
         const Manifold& from = contact.manifold;
@@ -254,6 +268,15 @@ template <class V>
 void Block<V>::note_move(int lane, uint8_t body, const Aabb& fat_box) {
     if (move_count[lane] == MOVE_CAPACITY) replay_moves(lane);
     moves[lane][move_count[lane]++] = {fat_box, body};
+}
+
+// A contact of a part with the hurdle's top or the block; the hurdle's own are its own affair.
+template <class V>
+void Block<V>::note_nearness(int lane, int body1, int body2) {
+    const int part = (body1 > body2 ? body1 : body2) - FIRST_PART, other = body1 > body2 ? body2 : body1;
+    if (part < 0) return;
+    near[lane][other == BLOCK] |= 1u << part;
+    nearby |= 1u << lane;
 }
 
 template <class V>

@@ -70,6 +70,15 @@ void surface_order(const Tree& tree, uint8_t* surfaces) {
 
 static bool is_hurdle(int body) { return body == HURDLE_BASE || body == HURDLE_TOP; }
 
+// Of a contact's two bodies the one created later: a part, or of the hurdle and the track the hurdle.
+struct Ends {
+    int mover, other;
+};
+static Ends ends_of(const Contact& contact) {
+    if (contact.body_a > contact.body_b) return {contact.body_a, contact.body_b};
+    return {contact.body_b, contact.body_a};
+}
+
 // The hurdle moves, or has contacts that may, or a floor fell asleep under it: it wants a step of its own.
 bool hurdle_is_busy(const World& world) {
     for (int id : {HURDLE_BASE, HURDLE_TOP})
@@ -78,7 +87,8 @@ bool hurdle_is_busy(const World& world) {
         if (!world.bodies[id].awake) return true;
     for (int i = 0; i < world.contact_count; ++i) {
         const Contact& contact = world.contacts[world.contact_order[i]];
-        if (is_hurdle(contact.body_a) || is_hurdle(contact.body_b)) return true;
+        const Ends ends = ends_of(contact);
+        if (is_hurdle(ends.mover)) return true;
     }
     return false;
 }
@@ -87,10 +97,8 @@ bool hurdle_is_busy(const World& world) {
 // those of a sleeping hurdle.
 bool touches_sleeping_floor(const World& world) {
     for (int i = 0; i < world.contact_count; ++i) {
-        const Contact& contact = world.contacts[world.contact_order[i]];
-        const int mover = contact.body_a > contact.body_b ? contact.body_a : contact.body_b;
-        const int other = contact.body_a > contact.body_b ? contact.body_b : contact.body_a;
-        if (mover >= FIRST_PART && !world.bodies[other].awake) return true;
+        const Ends ends = ends_of(world.contacts[world.contact_order[i]]);
+        if (ends.mover >= FIRST_PART && ends.other < FLOOR_COUNT && !world.bodies[ends.other].awake) return true;
     }
     return false;
 }
@@ -100,7 +108,7 @@ void find_pairs(World& world, int id) { world.find_pairs(id); }
 void move_floors(Game& game) { game.move_floors(); }
 void update_game(Game& game, uint8_t keys) { game.update(keys); }
 
-// A plain running game: the runner awake and not about to sleep, near at most floors, which are in place.
+// A plain running game: the runner awake and not about to sleep, in reach of floors only, which are in place.
 bool fits_vectors(const Game& game) {
     const World& world = game.world;
     if (game.fallen || game.jump_landed || game.ended || game.paused || world.move_count || world.new_fixture ||
@@ -114,15 +122,15 @@ bool fits_vectors(const Game& game) {
     if (rest > SLEEPY) return false;
     for (int i = 0; i < world.contact_count; ++i) {
         const Contact& contact = world.contacts[world.contact_order[i]];
-        const int mover = contact.body_a > contact.body_b ? contact.body_a : contact.body_b;
-        const int other = contact.body_a > contact.body_b ? contact.body_b : contact.body_a;
-        if (mover >= FIRST_PART && other >= FLOOR_COUNT) return false;
+        const Ends ends = ends_of(contact);
+        if (ends.mover < FIRST_PART || ends.other < FLOOR_COUNT) continue;
+        if (contact.touching || overlap(world.bodies[ends.mover].box, world.bodies[ends.other].box)) return false;
     }
     return !touches_sleeping_floor(world);
 }
 
-void forget_contact(World& world, int part, int floor) {
-    const int slot = contact_slot(part, floor);
+void forget_contact(World& world, int part, int surface) {
+    const int slot = contact_slot(part, surface);
     world.contacts[slot].manifold.point_count = 0;  // nobody is to be woken
     for (int i = 0; i < world.contact_count; ++i)
         if (world.contact_order[i] == slot) world.destroy_contact(i);

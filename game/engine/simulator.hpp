@@ -52,7 +52,7 @@ bool fits_vectors(const Game& game);
 bool has_ended(const Game& game);
 bool is_over(const Game& game);
 void finish_game(Game& game);
-void forget_contact(World& world, int part, int floor);
+void forget_contact(World& world, int part, int surface);
 void meet(World& world, int part, int surface);
 void judge_manifold(Game& game, const Contact& contact, const Manifold& manifold, const Transform& xf_a,
                     const Transform& xf_b);

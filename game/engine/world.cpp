@@ -228,7 +228,8 @@ unsigned World::step_hurdle(Aabb* fat_boxes) {
         const bool hurdle_is_a = is_hurdle(contact.body_a);
         const int hurdle = hurdle_is_a ? contact.body_a : contact.body_b,
                   floor = hurdle_is_a ? contact.body_b : contact.body_a;
-        if (!is_hurdle(hurdle) || (!bodies[hurdle].awake && !bodies[floor].awake)) continue;
+        if (!is_hurdle(hurdle) || floor >= FIRST_PART) continue;  // a part out of reach: the caller's
+        if (!bodies[hurdle].awake && !bodies[floor].awake) continue;
         if (overlap(fat_boxes[hurdle == HURDLE_BASE], tree.nodes[bodies[floor].leaf].box)) {
             update_contact(contact, listener);
         } else {
