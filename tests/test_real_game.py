@@ -10,6 +10,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ from qwop_evaluation.real_game import play_live
 from qwop_evaluation.runs import Run
 from qwop_game import Simulator
 from qwop_game.real import RealGame, RealGameError, find, install
+from qwop_game.real import browser as browser_module
 from qwop_game.real import game as real_game
 from qwop_game.real.browser import Browser, BrowserLost, PageError
 from qwop_game.real.cli import main
@@ -641,6 +643,21 @@ def test_pictures_change_with_the_game(game):
     assert before.shape == (400, 640, 3) and before.std() > 20
     game.run(np.full(60, 9, np.uint8))
     assert (game.picture() != before).mean() > 0.05
+
+
+@needs_game
+def test_a_port_that_is_taken_is_left_for_another(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ports = [taken.getsockname()[1], browser_module.free_port()]
+        monkeypatch.setattr(browser_module, "free_port", lambda: ports.pop(0))
+        browser = Browser()
+        try:
+            browser.load()
+            assert ports == [] and browser.run("return bridge.ready") is True
+        finally:
+            browser.close()
 
 
 @needs_game

@@ -1,7 +1,7 @@
 """One browser with one page, driven through chromedriver, that leaves nothing behind."""
 
 import os
-import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,7 +20,7 @@ TIMEOUT_VARIABLE = "QWOP_BROWSER_TIMEOUT"
 WIDTH, HEIGHT = 660, 520  # px, of a visible window
 
 _HERE = Path(__file__).parent
-_PORT = re.compile(r"started successfully on port (\d+)")
+_PORTS = 3  # tries to get a port before somebody else does
 _FLAGS = (
     "--allow-file-access-from-files",
     "--autoplay-policy=no-user-gesture-required",
@@ -67,8 +67,7 @@ class Browser:
     browser, driver: where they are; None: see find.py.
     scripts: more scripts of this folder for the page, after bridge.js.
 
-    Driver and browser get a session of their own, so that Ctrl-C reaches this program alone, and chromedriver
-    gets its port from the system, so that none can be taken.
+    Driver and browser get a session of their own, so that Ctrl-C reaches this program alone.
 
     Raises RealGameError where something is missing or the browser does not start.
     """
@@ -108,7 +107,7 @@ class Browser:
             raise
 
     def close(self) -> None:
-        """End browser and driver, and delete what they wrote. Never fails, and takes a second at most."""
+        """End browser and driver, and delete what they wrote. Never fails; takes a moment."""
         self._finalizer()
 
     def load(self) -> None:
@@ -191,26 +190,30 @@ class Browser:
             ) from None
 
     def _start_driver(self) -> int:
-        """Start chromedriver on a port that the system chooses; returns the port."""
-        log = self._folder / "driver.out"
-        with open(log, "wb") as output:
-            process = subprocess.Popen(
-                # The log's path marks the driver as one of this session's, for the reaper.
-                [self.driver.path, "--port=0", f"--log-path={self._folder / 'driver.log'}"],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + self.timeout
-        while True:
-            text = log.read_text(errors="replace")
-            if found := _PORT.search(text):
-                return int(found.group(1))
-            if process.poll() is not None or time.monotonic() > deadline:
-                last = text.strip().splitlines()[-1:] or ["it said nothing"]
-                raise RealGameError(f"the driver {self.driver.path} did not start: {last[0]}")
-            time.sleep(0.01)
+        """Start chromedriver; returns its port, another one where somebody takes it first."""
+        last = ""
+        for _ in range(_PORTS):
+            port = free_port()
+            log = self._folder / "driver.out"
+            with open(log, "wb") as output:
+                process = subprocess.Popen(
+                    # The log's path marks the driver as one of this session's, for the reaper.
+                    [self.driver.path, f"--port={port}", f"--log-path={self._folder / 'driver.log'}"],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            deadline = time.monotonic() + self.timeout
+            while process.poll() is None and time.monotonic() < deadline:
+                if "started successfully" in log.read_text(errors="replace"):
+                    return port
+                time.sleep(0.01)
+            last = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+            if process.poll() is None:
+                last = f"no word from it for {self.timeout:g} s (slow machine? raise {TIMEOUT_VARIABLE})"
+                break
+        raise RealGameError(f"the driver {self.driver.path} did not start: {last}")
 
     def _call(self, action: Any) -> Any:
         from selenium.common.exceptions import JavascriptException, TimeoutException, WebDriverException
@@ -228,6 +231,13 @@ class Browser:
             ) from None
         except (WebDriverException, HTTPError, OSError) as error:
             raise BrowserLost(_loss(_first_line(error))) from None
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on at this moment."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def _loss(line: str) -> str:
