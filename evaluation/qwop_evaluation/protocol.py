@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from qwop_datasets import Episode
 from qwop_evaluation.player import Player
-from qwop_game import FRAME_SECONDS, MAX_IDLE_FRAMES, REPEAT_PROBABILITY
+from qwop_game import FRAME_SECONDS, MAX_IDLE_FRAMES, REPEAT_PROBABILITY, dialect
 from qwop_game.games import Games
 from qwop_game.real import RealGame
 
@@ -172,7 +172,7 @@ def _play_batch(
             action_set=player.action_set,
             game="embedded" if game is None else "real",
             passport={
-                **({} if game is None else game.passport()),
+                **({"dialect": dialect()} if game is None else game.passport()),
                 "protocol": "P" if perturbed else "unperturbed",
                 "seed": int(seeds[i]),
                 "idle_frames": int(idle_frames[i]),
