@@ -2,9 +2,10 @@
 
     python benchmarks/simulator.py [--json] [--repeats 5] [--seconds 0.5]
 
-One core. Games are runners in the middle of their runs: each starts from its own snapshot of a recorded
-100 m run and plays on with that run's keys, so floors move, the hurdle is met and tumbles, as in training.
-The clock is the process's CPU time, which other processes disturb less; quote the ratios.
+One core. Two workloads: `run`, runners in the middle of their runs (each game starts from its own snapshot
+of a recorded 100 m run and plays on with that run's keys: floors move, the hurdle is met, tumbles, falls
+away); and `random`, random keys held for four frames from the start, with a reset after each fall, as early
+in a training. The clock is the process's CPU time, which other processes disturb less; quote the ratios.
 """
 
 import argparse
@@ -19,7 +20,8 @@ import gymnasium
 import numpy as np
 
 import qwop_game
-from qwop_game import Simulator, engines
+from qwop_game import Simulator, action_masks, engines
+from qwop_game.simulator import FLAG_GAME_ENDED
 
 RUN = Path(__file__).parents[1] / "tests" / "golden" / "runs.npz"
 CHUNK = 100  # frames that each game plays from its snapshot before it returns there
@@ -50,7 +52,7 @@ def rate(play: Callable[[], int], seconds: float) -> float:
     return frames / spent
 
 
-def simulator(engine: str, num_envs: int) -> Callable[[], int]:
+def in_run(engine: str, num_envs: int) -> Callable[[], int]:
     games = Simulator(num_envs, engine=engine)
     snapshots, keys = runners(num_envs)
 
@@ -59,6 +61,19 @@ def simulator(engine: str, num_envs: int) -> Callable[[], int]:
         for frame in range(0, CHUNK, 4):
             games.step(keys[frame], 4)
         return num_envs * CHUNK
+
+    return play
+
+
+def at_random(engine: str, num_envs: int) -> Callable[[], int]:
+    games = Simulator(num_envs, engine=engine)
+    keys = action_masks("distinct")[np.random.default_rng(0).integers(0, 9, (150, num_envs))]
+
+    def play() -> int:
+        for held in keys:
+            games.step(held, 4)
+            games.reset(games.flags & FLAG_GAME_ENDED != 0)
+        return 4 * num_envs * len(keys)
 
     return play
 
@@ -101,43 +116,47 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=0.5, help="CPU seconds of one measurement")
     options = parser.parse_args()
 
-    cases: list[tuple[str, int, Callable[[], int]]] = []
-    for num_envs in (1, 64, 256, 1024):
-        cases += [(engine, num_envs, simulator(engine, num_envs)) for engine in engines()]
-    cases += [(f"gymnasium step, frame_skip {skip}", 1, environment(skip)) for skip in (1, 4)]
-    cases += [
-        (f"vector env, {kind}", 256, vector_environment(256, kind)) for kind in ("qwop_gym", "features")
-    ]
+    cases: list[tuple[str, str, int, Callable[[], int]]] = []
+    for workload, make in (("run", in_run), ("random", at_random)):
+        for n in (1, 64, 256, 1024):
+            cases += [(engine, workload, n, make(engine, n)) for engine in engines()]
+    for skip in (1, 4):
+        cases += [(f"gymnasium step, skip {skip}", "random", 1, environment(skip))]
+    for kind in ("qwop_gym", "features"):
+        cases += [(f"vector env, {kind}", "random", 256, vector_environment(256, kind))]
 
     # Repeats go round all cases, so that a slow minute of the machine falls on all of them.
     rates: list[list[float]] = [[] for _ in cases]
     for _ in range(options.repeats):
-        for measured, (_, _, play) in zip(rates, cases, strict=True):
+        for measured, (*_, play) in zip(rates, cases, strict=True):
             measured.append(rate(play, options.seconds))
-    reference = {
-        n: statistics.median(r) for r, (name, n, _) in zip(rates, cases, strict=True) if name == "scalar"
+    scalar = {
+        (workload, n): statistics.median(measured)
+        for measured, (name, workload, n, _) in zip(rates, cases, strict=True)
+        if name == "scalar"
     }
     rows = [
         {
             "engine": name,
-            "num_envs": num_envs,
+            "workload": workload,
+            "num_envs": n,
             "frames_per_second": round(statistics.median(measured)),
             "lowest": round(min(measured)),
             "highest": round(max(measured)),
-            "times_scalar": round(statistics.median(measured) / reference[num_envs], 2),
+            "times_scalar": round(statistics.median(measured) / scalar[workload, n], 2),
         }
-        for measured, (name, num_envs, _) in zip(rates, cases, strict=True)
+        for measured, (name, workload, n, _) in zip(rates, cases, strict=True)
     ]
     if options.json:
         json.dump(rows, sys.stdout, indent=1)
         print()
         return 0
-    print(f"{'engine':32} {'games':>5} {'frames/s':>10} {'lowest':>9} {'highest':>9} {'x scalar':>8}")
+    print(
+        f"{'engine':22} {'workload':8} {'games':>5} {'frames/s':>9} {'lowest':>9} {'highest':>9} {'ratio':>6}"
+    )
     for row in rows:
-        print(
-            f"{row['engine']:32} {row['num_envs']:5} {row['frames_per_second']:10,} {row['lowest']:9,} "
-            f"{row['highest']:9,} {row['times_scalar']:8.2f}"
-        )
+        name, workload, n, median, low, high, ratio = row.values()
+        print(f"{name:22} {workload:8} {n:5} {median:9,} {low:9,} {high:9,} {ratio:6.2f}")
     return 0
 
 
