@@ -169,3 +169,7 @@ def _check_same_training(metadata: dict[str, Any], options: Options) -> None:
                 f"{options.out}: made with {name} {before.get(name)!r}, not {value!r}; "
                 "resume with the same settings, or leave --resume away"
             )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
