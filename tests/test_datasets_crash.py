@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +108,7 @@ def test_an_error_while_hdf5_writes_changes_nothing(tmp_path, monkeypatch):
     assert writer.append(run(1)) == 1
 
 
-def test_ctrl_c_during_an_append_takes_effect_after_it(tmp_path, monkeypatch):
+def test_ctrl_c_during_an_append_takes_effect_after_it(tmp_path, monkeypatch, request):
     path = tmp_path / "runs.h5"
     writer = DatasetWriter(path, gait=False)
     real = storage.Overlay._stored
@@ -117,6 +118,9 @@ def test_ctrl_c_during_an_append_takes_effect_after_it(tmp_path, monkeypatch):
         return real(self, number)
 
     monkeypatch.setattr(storage.Overlay, "_stored", interrupting)
+    # What a shell starts in the background ignores SIGINT, and so would this test.
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(KeyboardInterrupt):
         writer.append(run(0))
     assert first_difference(DatasetReader(path)[0], run(0)) is None
