@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--steps",
         type=int,
-        default=3_000_000,
+        default=4_000_000,
         metavar="N",
         help="of the fine-tuning, in decisions (default: %(default)s)",
     )
