@@ -19,8 +19,8 @@ from qwop_bc.playing import Runs, demonstrated
 from qwop_datasets import DatasetError
 from qwop_datasets.decisions import load_decisions
 from qwop_game import ACTION_SETS, FEATURE_VERSION
+from qwop_game.command import CommandError, parse_config, run_command
 from qwop_rl_core import CheckpointError, load_checkpoint, save_checkpoint
-from qwop_rl_core.command import CommandError, run_command
 from qwop_rl_core.logging import Logger
 from qwop_rl_core.training import TrainingError
 
@@ -51,7 +51,13 @@ class Options:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return run_command(PROGRAM, Options, clone, arguments, CheckpointError, DatasetError, TrainingError)
+    return run_command(
+        PROGRAM,
+        lambda: clone(parse_config(PROGRAM, Options, arguments)),
+        CheckpointError,
+        DatasetError,
+        TrainingError,
+    )
 
 
 def clone(options: Options) -> None:

@@ -6,18 +6,18 @@ says what is wrong and how to mend it. No command changes a file that it was not
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
 from qwop_game import engines
+from qwop_game.command import CommandParser, run_command
 
 from . import convert, edit, summary
 from .check import check_file
@@ -35,48 +35,38 @@ FILTER_HELP = 'episodes to take, such as "source=human success time<60 knee_shar
 T = TypeVar("T")
 
 
-class _Parser(argparse.ArgumentParser):
-    """Its errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        return options.run(options) or 0
-    except DatasetError as error:
-        print(f"{PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
-    except ImportError as error:
-        print(f"{PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
-    except BrokenPipeError:  # whoever reads the output, such as head, has seen enough
-        sys.stderr.close()
-        return 0
-    except OSError as error:
-        print(f"{PROGRAM}: {error.filename or ''}: {describe(error)}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted", file=sys.stderr)
-        return 130
-    return 2
+
+    def command() -> int | None:
+        try:
+            return options.run(options)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise DatasetError(f"{error.filename or ''}: {describe(error)}") from None
+
+    return run_command(PROGRAM, command, DatasetError, ImportError)
 
 
-def _parser() -> _Parser:
-    parser = _Parser(prog=PROGRAM, description="Datasets of QWOP episodes.")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+def _parser() -> CommandParser:
+    parser = CommandParser(prog=PROGRAM, description="Datasets of QWOP episodes.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=CommandParser)
 
-    def command(name: str, run: Callable[[Any], int | None], help: str, *, where: bool = True) -> _Parser:
+    def command(
+        name: str, run: Callable[[Any], int | None], help: str, *, where: bool = True
+    ) -> CommandParser:
         sub = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
         sub.set_defaults(run=run)
         if where:
             sub.add_argument("--where", default="", metavar="FILTER", help=FILTER_HELP)
         return sub
 
-    def file_argument(sub: _Parser, name: str = "file", **more: Any) -> None:
+    def file_argument(sub: CommandParser, name: str = "file", **more: Any) -> None:
         sub.add_argument(name, type=Path, metavar=name.upper(), **more)
 
-    def dry_run(sub: _Parser) -> None:
+    def dry_run(sub: CommandParser) -> None:
         sub.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
 
     sub = command("info", _info, "what is in a dataset: counts, keys, distances, times, gait, outliers")

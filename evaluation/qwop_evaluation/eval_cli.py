@@ -18,8 +18,8 @@ from qwop_evaluation.summary import plain, summarise, summary_json
 from qwop_evaluation.table import figure, results_table
 from qwop_gait import GaitMetrics
 from qwop_game import FRAME_SECONDS
+from qwop_game.command import CommandError, CommandParser, run_command
 from qwop_game.real import RealGame, RealGameError
-from qwop_rewards.command import CommandError, CommandParser, run_command
 from qwop_rl_core import CheckpointError
 
 PROGRAM = "qwop-eval"

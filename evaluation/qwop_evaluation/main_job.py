@@ -15,7 +15,7 @@ from pathlib import Path
 from qwop_datasets import DatasetError, DatasetReader, Episode
 from qwop_evaluation.summary import Summary, summarise
 from qwop_evaluation.table import results_table
-from qwop_rewards.command import CommandError, CommandParser, run_command
+from qwop_game.command import CommandError, CommandParser, run_command
 
 PROGRAM = "main_job"
 DEMOS = Path(__file__).resolve().parents[2] / "demos" / "demos.h5"

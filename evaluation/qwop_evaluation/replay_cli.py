@@ -19,10 +19,10 @@ from qwop_evaluation.race import Race
 from qwop_evaluation.runs import Run
 from qwop_evaluation.video import FPS, VideoError, VideoWriter, check_target
 from qwop_gait import gait_metrics
+from qwop_game.command import CommandError, CommandParser, run_command
 from qwop_game.real import RealGame, RealGameError
 from qwop_game.render import SIZE, Renderer, pygame
 from qwop_game.window import DisplayError
-from qwop_rewards.command import CommandError, CommandParser, run_command
 
 PROGRAM = "qwop-replay"
 _DEFAULT_SIZE = f"{SIZE[0]}x{SIZE[1]}"

@@ -10,10 +10,8 @@ from typing import Any
 
 from qwop_datasets import DatasetError
 from qwop_finetune.config import ALGORITHMS, Run, defaults, from_plain
-from qwop_rewards.command import run_command
+from qwop_game.command import CommandError, parse_config, run_command
 from qwop_rl_core import CheckpointError, load_checkpoint
-from qwop_rl_core.command import CommandError
-from qwop_rl_core.command import parse as parse_command
 from qwop_rl_core.training import TrainingError
 
 PROGRAM = "qwop-finetune"
@@ -40,7 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         PROGRAM,
         lambda: _command(sys.argv[1:] if arguments is None else list(arguments)),
         CheckpointError,
-        CommandError,
         DatasetError,
         TrainingError,
     )
@@ -69,7 +66,7 @@ def parse(arguments: list[str]) -> Run:
         algorithm = _value_of("--algorithm", arguments)
         algorithm = algorithm if algorithm in ALGORITHMS else "ppo"  # tyro complains below
         default = defaults(algorithm, _value_of("--init", arguments) is not None)
-    run = parse_command(PROGRAM, type(default), arguments, default)
+    run = parse_config(PROGRAM, type(default), arguments, default)
     if resume:
         _check_unchanged(default, run)
     return run

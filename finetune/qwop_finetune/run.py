@@ -25,10 +25,10 @@ from qwop_finetune.demonstrations import DemonstratedStarts, Demonstrations, loa
 from qwop_finetune.environment import Tally, TrainingEnv, make_environment
 from qwop_finetune.forgetting import ForgettingMeter, GaitGuard
 from qwop_game import FEATURE_SIZE, FEATURE_VERSION, action_masks
+from qwop_game.command import CommandError
 from qwop_rewards import parse_options
 from qwop_rl_core import ActorCritic, CheckpointError, QNetwork, dqn, load_checkpoint, ppo
 from qwop_rl_core.checkpoint import Checkpoint, load_network
-from qwop_rl_core.command import CommandError
 from qwop_rl_core.logging import Logger
 
 DEFAULT_FRAME_SKIP, DEFAULT_ACTION_SET = 4, "distinct"

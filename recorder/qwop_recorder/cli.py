@@ -18,6 +18,7 @@ os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
 
 from qwop_game import Simulator, dialect  # noqa: E402
+from qwop_game.command import parse_config, run_command  # noqa: E402
 
 from .errors import RecorderError  # noqa: E402
 from .key_events import KeyQueue  # noqa: E402
@@ -26,6 +27,8 @@ from .loop import Clock, SystemClock, run_loop  # noqa: E402
 from .session import Command, PersonalBest, Phase, Session, SessionOptions  # noqa: E402
 from .storage import EpisodeStore, personal_best, recover, unsaved  # noqa: E402
 from .window import Window  # noqa: E402
+
+PROGRAM = "qwop-record"
 
 
 @dataclass(frozen=True)
@@ -94,14 +97,7 @@ class RecordConfig:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns its exit code: 0, or 2 after one line about what is wrong."""
-    try:
-        return record(tyro.cli(RecordConfig, prog="qwop-record", args=arguments))
-    except RecorderError as error:
-        print(f"qwop-record: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-        return 130
+    return run_command(PROGRAM, lambda: record(parse_config(PROGRAM, RecordConfig, arguments)), RecorderError)
 
 
 def record(config: RecordConfig, clock: Clock | None = None) -> int:

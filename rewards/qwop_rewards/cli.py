@@ -14,7 +14,7 @@ import numpy as np
 
 from qwop_datasets import DatasetError, DatasetReader
 from qwop_gait import gait_metrics
-from qwop_rewards.command import CommandError, CommandParser, run_command
+from qwop_game.command import CommandError, CommandParser, run_command
 from qwop_rewards.function import TERMS, make_reward, parse_name, parse_options
 from qwop_rewards.offline import batches, run_rewards
 from qwop_rewards.table import text_table

@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
+from ..command import CommandParser, run_command
 from .errors import RealGameError
 from .find import find_browser, find_driver, find_pair, mismatch
 from .install import game_directory, install, installed, qwop_gym_game
@@ -22,32 +22,15 @@ PROGRAM = "qwop-game"
 DOCTOR_FRAMES = 60
 
 
-class _Parser(argparse.ArgumentParser):
-    """Its errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        return options.run(options)
-    except (RealGameError, ImportError) as error:
-        print(f"{PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # whoever reads the output has seen enough
-        sys.stderr.close()
-        return 0
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted", file=sys.stderr)
-        return 130
+    return run_command(PROGRAM, lambda: options.run(options), RealGameError, ImportError)
 
 
-def _parser() -> _Parser:
-    parser = _Parser(prog=PROGRAM, description="The real game: install its file, check it, compare it.")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+def _parser() -> CommandParser:
+    parser = CommandParser(prog=PROGRAM, description="The real game: install its file, check it, compare it.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=CommandParser)
 
     add = commands.add_parser("install", help="put the game's file where the other commands find it")
     add.add_argument(

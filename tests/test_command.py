@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 import tyro
 
-from qwop_rl_core.command import CommandError, run_command
+from qwop_game.command import CommandError, parse_config, run_command
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Settings:
 
 
 def run(*arguments, command=lambda settings: None):
-    return run_command("prog", Settings, command, arguments, ValueError)
+    return run_command("prog", lambda: command(parse_config("prog", Settings, arguments)), ValueError)
 
 
 def test_settings_reach_the_command():

@@ -1,14 +1,13 @@
-"""A config dataclass as a command line: docstrings are the help, a mistake is one line and exit code 2."""
+"""How all commands read their arguments and speak of mistakes: one line on standard error, exit code 2."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
-
-import tyro
+from typing import NoReturn, TypeVar
 
 Config = TypeVar("Config")
 
@@ -19,20 +18,21 @@ class CommandError(Exception):
     """A mistake that the user can mend: what, where and how, in one line."""
 
 
-def run_command(
-    program: str,
-    config_type: type[Config],
-    command: Callable[[Config], int | None],
-    arguments: Sequence[str] | None,
-    *mistakes: type[Exception],
-) -> int:
-    """Parse `arguments` (None: those of the process) into a config and run the command with it.
+class CommandParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, without the usage text."""
 
-    returns: the exit code: the command's own (None: 0), 2 after one line for CommandError and `mistakes`,
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def run_command(program: str, command: Callable[[], int | None], *mistakes: type[Exception]) -> int:
+    """Run a command's body.
+
+    returns: the exit code: the body's own (None: 0), 2 after one line for CommandError and `mistakes`,
         130 on Ctrl-C
     """
     try:
-        return command(parse(program, config_type, arguments)) or 0
+        return command() or 0
     except (CommandError, *mistakes) as error:
         print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -44,13 +44,18 @@ def run_command(
         return 0
 
 
-def parse(
+def parse_config(
     program: str, config_type: type[Config], arguments: Sequence[str] | None, default: Config | None = None
 ) -> Config:
-    """The config that the arguments describe. Raises CommandError for arguments that describe none.
+    """A config dataclass from the command line: its fields are the flags, its docstrings the help.
 
-    default: what holds where the arguments say nothing, in place of the config's own defaults.
+    arguments: None: those of the process
+    default: what holds where the arguments say nothing, in place of the config's own defaults
+
+    Raises CommandError for arguments that describe no config, SystemExit(0) after --help.
     """
+    import tyro  # a quarter of a second that commands without a config need not wait
+
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
