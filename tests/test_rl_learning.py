@@ -156,9 +156,12 @@ def cartpole_return(network, episodes=20, seed=10_000):
     return total.mean()
 
 
-def test_ppo_learns_identity():
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_ppo_learns_identity(precision):
     returns = []
-    state = train_ppo(callback=lambda p: returns.append(p.metrics["episode/return"]))
+    config = dataclasses.replace(PPO_SMALL, precision=precision)
+    state = train_ppo(config, callback=lambda p: returns.append(p.metrics["episode/return"]))
+    assert state.policy.policy.precision == getattr(torch, precision)
     assert symbols_named(state.policy) == 1.0
     # chance: 8 steps at 1/4 = 2 of 8; the rise is no accident: all late returns exceed all early ones
     early, late = returns[:4], returns[-4:]
@@ -237,18 +240,23 @@ def test_dqn_balances_cartpole(double):
     assert cartpole_return(train_dqn(config, envs, (128, 128)).network) >= 200
 
 
-def test_same_seed_same_weights():
-    config = dataclasses.replace(PPO_SMALL, total_steps=1024)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_same_seed_same_weights(precision):
+    config = dataclasses.replace(PPO_SMALL, total_steps=1024, precision=precision)
     assert torch.equal(weights(train_ppo(config).policy), weights(train_ppo(config).policy))
     other = train_ppo(dataclasses.replace(config, seed=1))
     assert not torch.equal(weights(train_ppo(config).policy), weights(other.policy))
+
+
+def test_dqn_same_seed_same_weights():
     config = dataclasses.replace(DQN_SMALL, total_steps=1000, prioritised=True)
     assert torch.equal(weights(train_dqn(config).network), weights(train_dqn(config).network))
 
 
-def test_resumed_ppo_equals_an_uninterrupted_one(tmp_path):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_resumed_ppo_equals_an_uninterrupted_one(tmp_path, precision):
     path = tmp_path / "state.safetensors"
-    config = dataclasses.replace(PPO_SMALL, total_steps=2048, target_kl=0.05)
+    config = dataclasses.replace(PPO_SMALL, total_steps=2048, target_kl=0.05, precision=precision)
 
     def stop_half_way(progress):
         if progress.steps == 1024:
@@ -476,6 +484,7 @@ def test_rewards_that_are_not_numbers_stop_the_training():
     [
         (ppo.PPOConfig, {"total_steps": 0}, "total_steps is 0"),
         (ppo.PPOConfig, {"gamma": 1.5}, "gamma is 1.5"),
+        (ppo.PPOConfig, {"precision": "half"}, "precision is 'half'"),
         (ppo.PPOConfig, {"learning_rate": float("nan")}, "learning_rate is nan"),
         (dqn.DQNConfig, {"batch_size": -1}, "batch_size is -1"),
         (dqn.DQNConfig, {"demo_fraction": 2.0}, "demo_fraction is 2.0"),

@@ -38,6 +38,32 @@ def test_policy_and_value_share_no_weights():
     assert all(p.grad is not None for p in network.value.parameters())
 
 
+def test_bfloat16_rounds_hidden_layers_and_nothing_else():
+    network = ActorCritic(6, 3, (8, 5), seeded())
+    x = torch.randn(50, 6, generator=seeded())
+    exact = network.logits(x).detach()
+    # by hand: operands, sums and activations of the hidden layers rounded to 8 bits of mantissa, not the head
+    h = x
+    for i in (0, 2):
+        layer = network.policy[i]
+        h = (
+            h.bfloat16().float() @ layer.weight.bfloat16().float().T + layer.bias.bfloat16().float()
+        ).bfloat16()
+        h = h.float().tanh().bfloat16().float()
+    rounded = network.policy[4](h).detach()
+
+    network.compute_in(torch.bfloat16)
+    logits = network.logits(x)
+    assert logits.dtype == torch.float32 and network.values(x).dtype == torch.float32
+    torch.testing.assert_close(logits.detach(), rounded, rtol=0, atol=1e-4)
+    assert 1e-6 < (logits - exact).abs().max() < 2**-7 * exact.abs().max()
+    (logits.sum() + network.values(x).sum()).backward()
+    assert all(p.grad.dtype == p.dtype == torch.float32 for p in network.parameters())
+    assert all(t.dtype != torch.bfloat16 for t in network.state_dict().values())
+    network.compute_in(torch.float32)
+    assert torch.equal(network.logits(x), exact)
+
+
 def test_rescaling_keeps_every_value():
     network = ActorCritic(4, 3, (8,), seeded())
     x = torch.randn(50, 4, generator=seeded())

@@ -18,9 +18,27 @@ POLICY_HEAD_GAIN = (
 )
 
 
-def mlp(
-    sizes: Sequence[int], head_gain: float, activation: str, generator: torch.Generator | None
-) -> nn.Sequential:
+class MLP(nn.Sequential):
+    """Linear layers with an activation between them; `precision` is that of all but the last, the head.
+
+    Under torch.bfloat16 the hidden layers multiply and pass on bfloat16 (8 bits of mantissa). Weights, their
+    gradients and the head stay float32: only what is measured between them is rounded.
+    """
+
+    precision: torch.dtype = torch.float32  # not a weight: checkpoints do not carry it
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.precision == torch.float32:
+            return super().forward(input)
+        x = input
+        *hidden_layers, head = self
+        with torch.autocast(x.device.type, self.precision):
+            for layer in hidden_layers:
+                x = layer(x)
+        return head(x.float())
+
+
+def mlp(sizes: Sequence[int], head_gain: float, activation: str, generator: torch.Generator | None) -> MLP:
     """Linear layers of the given sizes with the activation between them, none after the last.
 
     Weights are orthogonal (Saxe et al. 2014) with gain sqrt(2), the last layer's with `head_gain`;
@@ -35,7 +53,7 @@ def mlp(
         layers.append(linear)
         if not last:
             layers.append(ACTIVATIONS[activation]())
-    return nn.Sequential(*layers)
+    return MLP(*layers)
 
 
 class ActorCritic(nn.Module):
@@ -69,6 +87,11 @@ class ActorCritic(nn.Module):
         self.value = mlp([feature_size, *hidden, 1], 1.0, "tanh", generator)
         self.register_buffer("value_mean", torch.zeros(()))
         self.register_buffer("value_std", torch.ones(()))
+
+    def compute_in(self, precision: torch.dtype) -> ActorCritic:
+        """Run the hidden layers of both MLPs in torch.float32 or torch.bfloat16 from now on; see `MLP`."""
+        self.policy.precision = self.value.precision = precision
+        return self
 
     @property
     def architecture(self) -> dict[str, Any]:

@@ -66,13 +66,16 @@ from qwop_rl_core.networks import ActorCritic
 from qwop_rl_core.policy import sample_actions
 from qwop_rl_core.returns import gae
 from qwop_rl_core.training import (
+    PRECISIONS,
     EpisodeStatistics,
+    Precision,
     TrainingError,
     check_spaces,
     environment_state,
     final_observations,
     restore_environment,
     select_device,
+    select_precision,
 )
 
 RETURN_STATISTICS_RATE = (
@@ -128,6 +131,10 @@ class PPOConfig:
     """Seed of the environments, the action sampling and the minibatch order."""
     device: str = "auto"
     """auto (CUDA where there is some), cpu, cuda, cuda:1, ..."""
+    precision: Precision = "float32"
+    """What the hidden layers compute in: float32; bfloat16, faster where the device multiplies it natively
+    (CPUs with AMX or AVX512-BF16, GPUs since Ampere) and slower elsewhere; auto, bfloat16 where it is native,
+    so that results differ between machines. Everything else, and the checkpoint, stays float32."""
     threads: int = 0
     """CPU threads of PyTorch; 0: as PyTorch chooses. Another number may change the last bits of results."""
 
@@ -142,6 +149,8 @@ class PPOConfig:
         ):
             if getattr(self, name) < 1:
                 raise TrainingError(f"{name} is {getattr(self, name)}; at least 1 is needed")
+        if self.precision not in PRECISIONS:
+            raise TrainingError(f"precision is {self.precision!r}; choose one of {', '.join(PRECISIONS)}")
         for name in ("gamma", "gae_lambda"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise TrainingError(f"{name} is {getattr(self, name)}; it has to lie in [0, 1]")
@@ -223,10 +232,11 @@ Callback = Callable[[Progress], bool | None]  # True stops the training
 def start(config: PPOConfig, envs: VectorEnv, policy: ActorCritic) -> PPOState:
     """A training at step 0: environments reset, a fresh optimizer. TrainingError where they do not fit."""
     device = select_device(config.device)
+    policy.to(device).compute_in(select_precision(config.precision, device))
     check_spaces(envs, config.num_envs, policy.feature_size, policy.num_actions)
     observation, _ = envs.reset(seed=config.seed)
     return PPOState(
-        policy=policy.to(device),
+        policy=policy,
         optimizer=_make_optimizer(policy, config),
         generator=torch.Generator(device).manual_seed(config.seed),
         statistics=EpisodeStatistics(config.num_envs),
@@ -264,6 +274,7 @@ def train(
     device = generator.device
     if reference is not None:
         reference = copy.deepcopy(reference).to(device).requires_grad_(False)  # never moves with the policy
+        reference.compute_in(policy.policy.precision)  # else roundings would count as a distance
     if demonstrations is not None:
         demonstrations = Demonstrations(demonstrations.features.to(device), demonstrations.actions.to(device))
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 import gymnasium
 import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
+
+Precision = Literal["auto", "float32", "bfloat16"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
 class TrainingError(Exception):
@@ -25,6 +28,22 @@ def select_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise TrainingError(f"device {name!r} is not available here; use auto or cpu") from error
     return device
+
+
+def select_precision(name: Precision, device: torch.device) -> torch.dtype:
+    """What hidden layers compute in. auto: bfloat16 where the device multiplies it natively, else float32.
+
+    Natively: in AMX or AVX512-BF16 units of a CPU, in tensor cores of a GPU since Ampere. Elsewhere bfloat16
+    is emulated, and slower than float32.
+    """
+    if name != "auto":
+        return getattr(torch, name)
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:  # PyTorch before 2.6 cannot tell
+        tests = (getattr(torch.cpu, f"_is_{unit}_supported", None) for unit in ("amx_tile", "avx512_bf16"))
+        native = device.type == "cpu" and any(test() for test in tests if test is not None)
+    return torch.bfloat16 if native else torch.float32
 
 
 def check_spaces(envs: VectorEnv, num_envs: int, feature_size: int, num_actions: int) -> None:
