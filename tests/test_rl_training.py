@@ -1,5 +1,7 @@
 """What the loops share: vector environments of both kinds, episode statistics, devices, logs."""
 
+from types import SimpleNamespace
+
 import gymnasium
 import numpy as np
 import pytest
@@ -110,4 +112,17 @@ def test_logger_writes_tensorboard(tmp_path):
 def test_tracking_without_wandb_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "wandb", None)
     with pytest.raises(TrainingError, match="pip install wandb"):
+        Logger(tmp_path, track="project")
+
+
+def test_tracking_without_an_account_is_one_line(tmp_path, monkeypatch):
+    class Error(Exception):
+        pass
+
+    def init(**options):
+        raise Error("No API key configured. Use `wandb login` to log in.")
+
+    wandb = SimpleNamespace(Error=Error, init=init)
+    monkeypatch.setitem(__import__("sys").modules, "wandb", wandb)
+    with pytest.raises(TrainingError, match="wandb login.*WANDB_MODE=offline"):
         Logger(tmp_path, track="project")

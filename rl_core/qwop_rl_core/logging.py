@@ -14,7 +14,7 @@ class Logger:
     """Scalars over environment steps, to TensorBoard files in `directory`, and to Weights & Biases if asked.
 
     track: name of a Weights & Biases project, or None. config: plain data shown beside the run.
-    Raises TrainingError where wandb is wanted and not installed.
+    Raises TrainingError where wandb is wanted and not installed, or has no account to log to.
     """
 
     def __init__(
@@ -28,7 +28,12 @@ class Logger:
                 import wandb  # pyright: ignore[reportMissingImports]
             except ImportError as error:
                 raise TrainingError("--track needs Weights & Biases: pip install wandb") from error
-            self._wandb = wandb.init(project=track, config=dict(config or {}), dir=str(directory))
+            try:
+                self._wandb = wandb.init(project=track, config=dict(config or {}), dir=str(directory))
+            except wandb.Error as error:
+                raise TrainingError(
+                    f"--track: {str(error).rstrip('.')}, or set WANDB_MODE=offline and `wandb sync` later"
+                ) from None
         else:
             self._wandb = None
         # imported here: it takes a second that commands without training need not wait
