@@ -17,11 +17,12 @@ from qwop_evaluation.player import CheckpointPlayer
 from qwop_finetune import cli
 from qwop_finetune.config import DQNRun, PPORun, from_plain, to_plain
 from qwop_finetune.demonstrations import DemonstratedStarts, load_demonstrations
+from qwop_finetune.drills import KEPT, WEIGHTS, Drills
 from qwop_finetune.environment import Tally, TrainingEnv, make_environment
 from qwop_finetune.forgetting import ForgettingMeter, GaitGuard
 from qwop_gait import knee_near, upright
-from qwop_game import ACTION_SETS, FEATURE_SIZE, FEATURE_VERSION, Simulator
-from qwop_rl_core import ActorCritic, QNetwork, load_checkpoint, save_checkpoint
+from qwop_game import ACTION_SETS, FEATURE_SIZE, FEATURE_VERSION, QWOPVectorEnv, Simulator
+from qwop_rl_core import ActorCritic, Policy, QNetwork, load_checkpoint, save_checkpoint
 from qwop_rl_core.checkpoint import prefixed
 
 GOLDEN = Path(__file__).parent / "golden" / "runs.npz"
@@ -173,6 +174,90 @@ def test_episodes_from_demonstrated_states_count_for_the_gait_only(demos):
     assert envs.tally.steps == 200 and envs.tally.episodes == 0
 
 
+# ---- drills --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Policy:
+    """A policy that runs, at frame skip 2."""
+    return Policy.load(Path(__file__).parents[1] / "demos" / "policy.safetensors")
+
+
+def drilled(num_envs: int, share: float, metres: float) -> Drills:
+    return Drills(QWOPVectorEnv(num_envs, frame_skip=2, observation="features"), share, metres)
+
+
+def test_drills_start_where_the_runner_was_and_end_some_metres_on(shipped):
+    envs = drilled(24, 1.0, 8.0)
+    observations, infos = envs.reset(seed=0)
+    passed: dict[bytes, tuple[int, int]] = {}
+    elsewhere, over = [], 0
+    began = infos["distance"].copy()
+    for _ in range(600):
+        observations, _, terminated, truncated, infos = envs.step(shipped.act(observations))
+        final = infos["final"]
+        assert final["drill"].all()
+        # from the start: 8 m; from a place of 5 m: 8 m from its end
+        ends_at = np.where(began < 5.0, 8.0, (np.floor(began / 5.0) + 1) * 5.0 + 8.0)
+        assert (truncated == (final["distance"] > ends_at) & ~terminated).all()
+        over += int(truncated.sum())
+        for i in np.flatnonzero(terminated | truncated):
+            began[i] = infos["distance"][i]
+            raw = infos["raw_observation"][i].tobytes()
+            if began[i] >= 5.0:
+                elsewhere.append(int(began[i] // 5))
+                assert passed[raw] == (infos["hip_mode"][i], infos["keys"][i])
+            assert infos["frame"][i] == 0
+        for i in range(24):
+            passed[final["raw_observation"][i].tobytes()] = (final["hip_mode"][i], final["keys"][i])
+    # Drills go on where drills ended: places are reached that are farther than a drill is long.
+    assert over > 60 and len(elsewhere) > 20 and max(elsewhere) >= 3
+    assert len(WEIGHTS) == 20
+
+
+def test_drills_go_on_exactly(shipped):
+    envs, again = drilled(16, 0.8, 7.0), drilled(16, 0.8, 7.0)
+    observations, _ = envs.reset(seed=3)
+    for _ in range(250):
+        observations, *_ = envs.step(shipped.act(observations))
+    state = envs.get_state()
+    assert state["drills.count"].max() > KEPT  # the oldest have been replaced
+    assert state["drills.count"][0] == 0
+    again.reset(seed=4)
+    again.set_state(state)
+    other, placed = observations, 0
+    for _ in range(250):
+        observations, _, terminated, truncated, infos = envs.step(shipped.act(observations))
+        other, _, terminated_again, truncated_again, infos_again = again.step(shipped.act(other))
+        assert (observations == other).all() and (truncated == truncated_again).all()
+        assert (terminated == terminated_again).all()
+        assert (infos["final"]["drill"] == infos_again["final"]["drill"]).all()
+        placed += int((infos["distance"][terminated | truncated] > 5.0).sum())
+    assert placed > 3
+    with pytest.raises(ValueError, match="without drills"):
+        again.set_state({k: v for k, v in state.items() if not k.startswith("drills.")})
+
+
+def test_rewards_and_the_tally_across_the_ends_of_drills(shipped):
+    envs = make_environment(24, 2, "distinct", "stride", {}, 60.0, True, drills=0.5, drill_metres=3.0)
+    observations, infos = envs.reset(seed=0)
+    before, whole, drills = infos["raw_observation"][:, 0], 0, 0
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        actions = shipped.act(observations)
+        actions[12:] = rng.integers(0, 9, 12)  # half of the games fall soon
+        observations, rewards, terminated, truncated, infos = envs.step(actions)
+        final = infos["final"]
+        progress = final["raw_observation"][:, 0].astype(np.float64) - before
+        expected = 0.1 * progress - 0.02 - 2.0 * (terminated & ~final["is_success"])
+        np.testing.assert_allclose(rewards, expected, rtol=1e-5)
+        ended = terminated | truncated
+        whole += int((ended & ~final["drill"]).sum())
+        drills += int((ended & final["drill"]).sum())
+        before = infos["raw_observation"][:, 0]
+    assert drills > 20 and envs.tally.episodes == whole > 20
+
+
 # ---- forgetting ----------------------------------------------------------------------------------------
 
 
@@ -276,10 +361,13 @@ def interrupt_after(monkeypatch, steps: int) -> None:
     monkeypatch.setattr(TrainingEnv, "step_wait", interrupting)
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "ddqn"])
-def test_an_interrupted_training_goes_on_exactly(algorithm, tmp_path, demos, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("algorithm", "starts"), [("ppo", "--demo-starts"), ("ppo", "--drills"), ("ddqn", "--demo-starts")]
+)
+def test_an_interrupted_training_goes_on_exactly(algorithm, starts, tmp_path, demos, monkeypatch, capsys):
     init = clone(tmp_path / "clone.st")
-    arguments = ["--init", str(init), "--demos", str(demos), "--demo-starts", "0.5", "--report-every", "200"]
+    arguments = ["--init", str(init), "--demos", str(demos), starts, "0.5", "--report-every", "200"]
+    arguments += ["--drill-metres", "0.5"]
     arguments += ["--checkpoint-every", "500", "--algorithm", algorithm, "--total-steps", "1024"]
     arguments += ["--on-collapse", "ignore"]  # so short a training has no gait
     if algorithm == "ppo":
@@ -389,6 +477,9 @@ def complaint(capsys, arguments: list[str]) -> str:
         (["--demo-starts", "0.5"], "needs --demos"),
         (["--demo-coef", "0.5"], "needs --demos"),
         (["--demos", "{demos}", "--demo-starts", "2"], "between 0 and 1"),
+        (["--drills", "1.5"], "between 0 and 1"),
+        (["--drills", "0.5", "--drill-metres", "0"], "drill_metres is 0.0: it must be above 0"),
+        (["--drills", "0.5", "--demos", "{demos}", "--demo-starts", "0.5"], "choose one"),
         (["--resume", "{clone}"], "use it as --init"),
         (["--init", "{clone}", "--frame-skip", "4"], "was made for frame skip 2, not 4"),
         (["--init", "{clone}", "--action-set", "full"], "has action set 'distinct', not 'full'"),

@@ -190,11 +190,13 @@ def test_alternation_pays_for_changes_of_the_leading_foot_while_upright(start):
     assert reward(step(start, edit=feet(0.0, -0.5)))[0][0] == 0
 
 
-def test_speed_knee_and_energy_units(start):
+def test_speed_knee_upright_and_energy_units(start):
     assert value("speed", step(start, forward=4.0)) == pytest.approx(3.0, rel=1e-6)
     assert value("speed", step(start, seconds=0.0)) == 0.0
     assert value("knee", step(start, drop=4.0)) == pytest.approx(-4 / 30)
     assert value("knee", step(start)) == 0.0
+    assert value("upright", step(start, drop=4.0)) == pytest.approx(-4 / 30)
+    assert value("upright", step(start)) == 0.0
 
     def kick(raw, next_raw):
         next_raw[:, 3::5], next_raw[:, 4::5] = 20.0, 0.0
@@ -431,7 +433,7 @@ def test_compare_command(dataset, golden, capsys):
     assert "the knee rule" not in text
     assert main(["compare", str(dataset), "--frame-skip", "2"]) == 0
     text = capsys.readouterr().out
-    assert text.splitlines()[0].split()[-7:] == list(TERMS)
+    assert text.splitlines()[0].split()[-len(TERMS) :] == list(TERMS)
     assert "the knee rule ended the run there" in text
     assert "Rank correlation" in text
 

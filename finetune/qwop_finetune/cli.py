@@ -24,6 +24,8 @@ _FIXED = (
     "demos",
     "demos_where",
     "demo_starts",
+    "drills",
+    "drill_metres",
     "frame_skip",
     "action_set",
     "hidden",

@@ -46,6 +46,10 @@ class FinetuneConfig:
     """Which of its episodes, such as "success knee_share<0.02"; all without it."""
     demo_starts: float = 0.0
     """Share of the episodes that start at a state of the demonstrations."""
+    drills: float = 0.0
+    """Share of the episodes that are drills: they start where the runner itself has been and are short."""
+    drill_metres: float = 20.0
+    """How far a drill goes."""
     frame_skip: int | None = None
     """Frames that one decision lasts; without it that of the checkpoint, else 4."""
     change_frame_skip: tyro.conf.FlagCreatePairsOff[bool] = False

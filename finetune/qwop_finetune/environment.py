@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qwop_finetune.drills import Drills
 from qwop_gait import knee_near, upright
 from qwop_game import FRAME_SECONDS, DisturbedVectorEnv, QWOPVectorEnv
 from qwop_rewards import RewardVectorEnv
 
 _LATEST_IDLE_START = 1.5
-"""Episodes whose clock starts later than this, s, did not start at the start (see DemonstratedStarts)."""
+"""Episodes whose clock starts later than this, s, did not start at the start."""
 
 
 @dataclass
@@ -26,7 +27,7 @@ class Tally:
     knee_near: int = 0
     upright: int = 0
     episodes: int = 0
-    """Episodes that ended, of those that started at the start; so are the next two."""
+    """Episodes that ended, of those that started at the start and are no drills; so are the next two."""
     metres: float = 0.0
     finish_times: list[float] = field(default_factory=list)
 
@@ -70,6 +71,8 @@ class TrainingEnv(DisturbedVectorEnv):
         if ended.any():
             started = final["time"] - final["frame"] * FRAME_SECONDS
             counted = ended & (started < _LATEST_IDLE_START)
+            if "drill" in final:
+                counted &= ~final["drill"]
             tally.episodes += int(np.count_nonzero(counted))
             tally.metres += float(final["distance"][counted].sum())
             tally.finish_times += final["time"][counted & final["is_success"]].tolist()
@@ -84,10 +87,14 @@ def make_environment(
     reward_options: Mapping[str, Any],
     max_seconds: float,
     disturbed: bool,
+    drills: float = 0.0,
+    drill_metres: float = 20.0,
 ) -> TrainingEnv:
     """`num_envs` games that show features, pay `reward` and cut episodes short after `max_seconds` of play.
 
-    Raises ValueError for an unknown action set, reward or option, in one line.
+    drills, drill_metres: share of the episodes that are drills, and how long these are (see `Drills`).
+
+    Raises ValueError for an unknown action set, reward or option, or one out of range, in one line.
     """
     if not (math.isfinite(max_seconds) and max_seconds > 0):
         raise ValueError(f"max_seconds is {max_seconds}: it must be above 0")
@@ -98,7 +105,9 @@ def make_environment(
         observation="features",
         max_frames=max(1, round(max_seconds / FRAME_SECONDS)),
     )
-    rewarded = RewardVectorEnv(games, reward, **reward_options)
+    # Below the reward, which then sees a drill's end as it sees any other.
+    practised = Drills(games, drills, drill_metres) if drills else games
+    rewarded = RewardVectorEnv(practised, reward, **reward_options)  # pyright: ignore[reportArgumentType]
     return (
         TrainingEnv(rewarded) if disturbed else TrainingEnv(rewarded, max_idle_frames=0, repeat_probability=0)
     )

@@ -374,6 +374,8 @@ def _with_clones_settings(run: Run, clone: _Clone | None) -> Run:
 
 
 def _load_demonstrations(run: Run, resumed: Checkpoint | None) -> Demonstrations | None:
+    if run.demo_starts > 0 and run.drills > 0:
+        raise CommandError("--drills and --demo-starts both say where episodes start: choose one")
     if not 0.0 <= run.demo_starts <= 1.0:
         raise CommandError(f"--demo-starts {run.demo_starts}: a share lies between 0 and 1")
     if run.demos is None:
@@ -400,6 +402,8 @@ def _make_environment(run: Run, demonstrations: Demonstrations | None) -> Traini
             parse_options(run.reward_option),
             run.max_seconds,
             run.disturb,
+            run.drills,
+            run.drill_metres,
         )
     except ValueError as error:
         raise CommandError(str(error)) from None

@@ -12,7 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwop_gait import KNEE_NEAR_METRES
-from qwop_rewards.terms import Alternation, Default, Energy, Knee, KneeRule, Speed, Stride, Torso
+from qwop_rewards.terms import (
+    Alternation,
+    Default,
+    Energy,
+    Knee,
+    KneeRule,
+    Speed,
+    Stride,
+    Torso,
+    Upright,
+)
 from qwop_rewards.transition import Transition
 
 TERMS: dict[str, type] = {
@@ -22,6 +32,7 @@ TERMS: dict[str, type] = {
     "speed": Speed,
     "alternation": Alternation,
     "knee": Knee,
+    "upright": Upright,
     "energy": Energy,
 }
 """Every term's name: what `make_reward` adds up and `qwop-rewards compare` lists."""
@@ -93,8 +104,8 @@ def make_reward(name: str, num_envs: int, **options: Any) -> RewardFunction:
     """A reward function by name.
 
     Args:
-        name: a term ("default", "torso", "stride", "speed", "alternation", "knee", "energy") or a weighted
-            sum of them: "stride+0.5*alternation".
+        name: a term ("default", "torso", "stride", "speed", "alternation", "knee", "upright", "energy")
+            or a weighted sum of them: "stride+0.5*alternation".
         num_envs: N, the games that it will see.
         options: of the named terms (see their classes) and of the knee rule: a knee that stays within
             `knee_metres` (0.12) of the track for `knee_seconds` fails the episode. knee_seconds is 1.0 if the

@@ -177,6 +177,15 @@ class Knee(Memoryless):
         return -FRAME_SECONDS * transition.frames * knee_near(transition.next_raw)
 
 
+class Upright(Memoryless):
+    """Minus the time that the runner was not upright, s: -frames / 30 for a step that ends so (as
+    `qwop_gait.upright` has it).
+    """
+
+    def __call__(self, transition: Transition) -> NDArray[np.floating]:
+        return -FRAME_SECONDS * transition.frames * ~upright(transition.next_raw)
+
+
 class Energy(Memoryless):
     """Minus the limbs' restlessness, m^2/s: the mean over the 12 parts of |v_part - v_torso|^2 (m/s)^2 after
     the step, times the step's length (frames / 30 s). Kinetic energy per kilogram relative to the torso,
