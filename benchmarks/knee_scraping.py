@@ -1,0 +1,612 @@
+"""The study of docs/knee-scraping.md: which ways of training scrape along on a knee, and which stride.
+
+    python benchmarks/knee_scraping.py --folder runs/knee-scraping   # all trainings, then tables and pictures
+    python benchmarks/knee_scraping.py --report                      # only draws, from the stored results
+
+Every arm is a training by the product's own commands (`qwop-bc`, `qwop-finetune`) with some seeds; only the
+baseline, Stable-Baselines3's PPO, is driven from here. Each checkpoint on the way plays 40 episodes of
+protocol P (seeds 1000 to 1039), the last one 100 (seeds 0 to 99), argmax. What is finished is not done again:
+the command may be stopped at any time, and given again with more arms, seeds or jobs.
+
+Results go to docs/knee-scraping/: results.json, runs.h5 with one run of some arms (the episode of seed 0's
+last evaluation that is in the middle by outcome), pictures and films; and the tables into
+docs/knee-scraping.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qwop_datasets import DatasetReader, Episode
+from qwop_datasets.compact import write_compact_dataset
+from qwop_evaluation.comparison import bootstrap_interval, interquartile_mean
+from qwop_evaluation.main_job import CLONING, MODULES
+from qwop_evaluation.player import CheckpointPlayer, Player
+from qwop_evaluation.protocol import play
+from qwop_evaluation.summary import summarise, summary_json
+
+ROOT = Path(__file__).resolve().parents[1]
+DEMOS = ROOT / "demos" / "demos.h5"
+DOCUMENT = ROOT / "docs" / "knee-scraping.md"
+PICTURES = ROOT / "docs" / "knee-scraping"
+
+FINAL_SEEDS, CURVE_SEEDS = range(100), range(1000, 1040)
+CURVE_POINTS = 6
+FIGURES = (
+    "finish_rate",
+    "median_time_s",
+    "best_time_s",
+    "mean_distance_m",
+    "knee_near",
+    "upright",
+    "pelvis_height_m",
+    "key_switches_per_s",
+    "mean_speed_m_per_s",
+)
+"""What is kept of an evaluation: qwop-eval's figures and all metres over all seconds."""
+
+NOTHING, CLONE, DEFAULT_AGAIN, ANCHORS = "nothing", "clone", "default again", "anchors"
+RULE = "--reward-option knee_seconds=0.25"
+MAIN_REWARD = f"--reward stride --reward-option power=1.6 --reward-option fall_cost=10 {RULE}"
+BARE = "--critic-warmup-steps 0 --reference-kl-coef 0 --update-normaliser --on-collapse ignore"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of training."""
+
+    title: str
+    groups: tuple[str, ...]
+    """Which tables and plots it stands in."""
+    flags: str = ""
+    """Of qwop-finetune."""
+    steps: int = 0
+    """Environment steps; 0: none, the clone as it is."""
+    learner: str = "qwop-finetune"
+    """Or "sb3"."""
+
+    @property
+    def from_clone(self) -> bool:
+        return NOTHING not in self.groups
+
+
+def from_nothing(title: str, reward: str, learner: str = "qwop-finetune") -> Arm:
+    return Arm(title, (NOTHING,), f"--reward {reward}", FROM_NOTHING, learner)
+
+
+def from_clone(title: str, group: str, flags: str) -> Arm:
+    return Arm(title, (group,), flags, FROM_CLONE)
+
+
+FROM_NOTHING, FROM_CLONE = 1_500_000, 1_000_000
+
+ARMS: dict[str, Arm] = {
+    "default": from_nothing("`default`", "default"),
+    "torso-0.9": from_nothing("`torso`, threshold 0.9 m", "torso --reward-option torso_threshold=0.9"),
+    "torso-1.1": from_nothing("`torso`, threshold 1.1 m", "torso --reward-option torso_threshold=1.1"),
+    "stride": from_nothing("`stride`, knee rule", f"stride {RULE}"),
+    "stride-no-rule": from_nothing("`stride`, no knee rule", "stride --reward-option knee_seconds=none"),
+    "default-rule": from_nothing("`default`, knee rule", f"default {RULE}"),
+    "sb3": from_nothing("`stride`, knee rule; Stable-Baselines3", f"stride {RULE}", "sb3"),
+    "clone": Arm("clone alone", (CLONE, DEFAULT_AGAIN, ANCHORS)),
+    "anchored": Arm("then PPO, anchored", (CLONE, ANCHORS), MAIN_REWARD, FROM_CLONE),
+    "bare": Arm("then PPO, no anchors", (CLONE, ANCHORS), f"{MAIN_REWARD} {BARE}", FROM_CLONE),
+    "dqn": from_clone("then DQN", CLONE, f"--algorithm dqn {MAIN_REWARD}"),
+    "ddqn": from_clone("then Double DQN", CLONE, f"--algorithm ddqn {MAIN_REWARD}"),
+    "anchored-default": from_clone("PPO on `default`, anchored", DEFAULT_AGAIN, "--reward default"),
+    "bare-default": from_clone("PPO on `default`, no anchors", DEFAULT_AGAIN, f"--reward default {BARE}"),
+    "no-warmup": from_clone("without critic warm-up", ANCHORS, f"{MAIN_REWARD} --critic-warmup-steps 0"),
+    "no-kl": from_clone("without KL to the clone", ANCHORS, f"{MAIN_REWARD} --reference-kl-coef 0"),
+    "moving-normaliser": from_clone("normaliser moving", ANCHORS, f"{MAIN_REWARD} --update-normaliser"),
+    "dapg": from_clone("with demonstrations in the loss", ANCHORS, f"{MAIN_REWARD} --demo-coef 0.1"),
+    "demo-starts": from_clone("with demonstrated starts", ANCHORS, f"{MAIN_REWARD} --demo-starts 0.4"),
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training of one arm, and where it lies."""
+
+    arm: str
+    seed: int
+    steps: int
+    folder: Path
+
+    @property
+    def out(self) -> Path:
+        return self.folder / ("model.zip" if ARMS[self.arm].learner == "sb3" else "runner.safetensors")
+
+
+# ---- training ------------------------------------------------------------------------------------------
+
+
+def clone_of(folder: Path, seed: int) -> Path:
+    return folder / "clones" / f"{seed}.safetensors"
+
+
+def training_command(task: Task, clone: Path | None, precision: str) -> list[str]:
+    """The command of a training, as a user would type it.
+
+    clone: what it starts from; None: from nothing.
+    """
+    arm = ARMS[task.arm]
+    every = str(max(1, task.steps // CURVE_POINTS))
+    command = ["qwop-finetune", "--out", str(task.out), *shlex.split(arm.flags)]
+    if clone is not None:
+        command += ["--init", str(clone), "--demos", str(DEMOS)]
+    command += ["--total-steps", str(task.steps), "--seed", str(task.seed), "--max-seconds", "200"]
+    command += ["--threads", "1", "--keep-checkpoints", "--checkpoint-every", every]
+    if "--algorithm" not in arm.flags:
+        command += ["--precision", precision]
+    return command
+
+
+def cloning_command(out: Path, seed: int) -> list[str]:
+    return ["qwop-bc", str(DEMOS), "--out", str(out), *CLONING.split(), "--epochs", "20", "--seed", str(seed)]
+
+
+def run_once(command: Sequence[str], out: Path) -> None:
+    """Run a command of the product unless it has ended well before; one that was interrupted goes on.
+
+    Raises SystemExit where it fails.
+    """
+    done = out.with_suffix(".done")
+    if done.exists():
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    words = [command[0], "--resume", str(out)] if out.exists() else list(command)
+    if out.exists() and command[0] == "qwop-bc":
+        words = [*command, "--resume"]
+    code = f"import sys; from {MODULES[words[0]]} import main; sys.argv[0] = {words[0]!r}; sys.exit(main())"
+    with out.with_suffix(".log").open("a") as log:
+        status = subprocess.run([sys.executable, "-c", code, *words[1:]], stdout=log, stderr=log).returncode
+    if status:
+        raise SystemExit(f"{shlex.join(words)}\nended with exit code {status}: see {out.with_suffix('.log')}")
+    done.write_text(shlex.join(command) + "\n")
+
+
+def carry_out(task: Task, clone: Path | None, precision: str) -> str:
+    """Train, evaluate the checkpoints on the way and the last one. Returns a line about it."""
+    torch.set_num_threads(1)
+    arm = ARMS[task.arm]
+    if arm.learner == "sb3":
+        train_with_sb3(task)
+    elif arm.steps:
+        run_once(training_command(task, clone, precision), task.out)
+    played = clone if not arm.steps else task.out
+    assert played is not None
+    checkpoints = sorted((task.folder / task.out.stem).glob("[0-9]*"))[:-1]  # the last one is task.out
+    for checkpoint in checkpoints:
+        evaluate(checkpoint, task.folder / f"{checkpoint.stem}.json", CURVE_SEEDS)
+    figures = evaluate(played, task.folder / "final.json", FINAL_SEEDS, task.folder / "run.h5")
+    return f"{task.arm}, seed {task.seed}: " + ", ".join(f"{k} {v}" for k, v in figures.items())
+
+
+# ---- evaluation ----------------------------------------------------------------------------------------
+
+
+def evaluate(checkpoint: Path, out: Path, seeds: Sequence[int], run: Path | None = None) -> dict[str, Any]:
+    """Figures of a checkpoint under protocol P, kept in `out`, from where they are read the next time.
+
+    run: where to store the run that is in the middle by outcome.
+    """
+    if out.exists():
+        return json.loads(out.read_text())
+    player: Player = SB3Player(checkpoint) if checkpoint.suffix == ".zip" else CheckpointPlayer(checkpoint)
+    episodes = play(player, seeds)
+    figures = summary_json(summarise(episodes))
+    figures["mean_speed_m_per_s"] = sum(e.distance for e in episodes) / sum(e.time for e in episodes)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if run is not None:
+        run.unlink(missing_ok=True)
+        write_compact_dataset(run, [middle_run(episodes)])
+    out.write_text(json.dumps({name: figures[name] for name in FIGURES}))
+    return json.loads(out.read_text())
+
+
+def middle_run(episodes: Sequence[Episode]) -> Episode:
+    """The one in the middle of falls by distance, near ones first, then finishes by time, slow ones first."""
+    ordered = sorted(episodes, key=lambda e: (e.success, -e.time if e.success else e.distance))
+    return ordered[len(ordered) // 2]
+
+
+def collect(tasks: Iterable[Task]) -> dict[str, Any]:
+    """All stored figures: arm -> seed -> {"final": figures, "curve": [[steps, figures], ...]}.
+
+    Trainings without a last evaluation are left out.
+    """
+    results: dict[str, Any] = {}
+    for task in tasks:
+        final = task.folder / "final.json"
+        if not final.exists():
+            continue
+        curve = [(int(f.stem), json.loads(f.read_text())) for f in task.folder.glob("[0-9]*.json")]
+        curve.append((task.steps, json.loads(final.read_text())))
+        results.setdefault(task.arm, {})[str(task.seed)] = {
+            "final": curve[-1][1],
+            "curve": [[steps, figures] for steps, figures in sorted(curve, key=lambda point: point[0])],
+        }
+    return results
+
+
+# ---- the baseline --------------------------------------------------------------------------------------
+
+
+def train_with_sb3(task: Task) -> None:
+    """Stable-Baselines3's PPO on the learners' games, with the network size, batch, discount and entropy
+    bonus of our `PPOConfig`, and its own defaults in everything else: no observation normaliser, a constant
+    learning rate of 3e-4, advantages normalised by minibatch, policy and value gradients clipped together."""
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.callbacks import CheckpointCallback
+
+    from qwop_rl_core.ppo import PPOConfig
+
+    if task.out.exists():
+        return
+    games = sb3_games(ARMS[task.arm].flags, task.seed, PPOConfig().num_envs)
+    kept = task.folder / task.out.stem
+    every = CheckpointCallback(task.steps // CURVE_POINTS // games.num_envs, str(kept), name_prefix="")
+    ours = PPOConfig()
+    model = PPO(
+        "MlpPolicy",
+        games,
+        n_steps=ours.rollout_length,
+        batch_size=ours.minibatch_size,
+        n_epochs=ours.epochs,
+        gamma=ours.gamma,
+        ent_coef=ours.entropy_coef,
+        policy_kwargs={"net_arch": [256, 256]},
+        seed=task.seed,
+        device="cpu",
+    )
+    model.learn(task.steps, callback=every)
+    for path in kept.glob("*_steps.zip"):  # "_187496_steps.zip"
+        path.rename(kept / f"{int(path.stem.split('_')[-2]):010d}.zip")
+    model.save(kept / f"{model.num_timesteps:010d}.zip")
+    model.save(task.out)
+
+
+def sb3_games(flags: str, seed: int, num_envs: int) -> Any:
+    """The learners' games in Stable-Baselines3's form."""
+    from stable_baselines3.common.vec_env import VecEnv
+
+    from qwop_finetune.cli import parse
+    from qwop_finetune.environment import make_environment
+    from qwop_rewards import parse_options
+
+    run = parse(shlex.split(flags))
+    options = parse_options(run.reward_option)
+    games = make_environment(num_envs, 4, "distinct", run.reward, options, 200.0, True)
+
+    class SB3Games(VecEnv):
+        def __init__(self) -> None:
+            super().__init__(num_envs, games.single_observation_space, games.single_action_space)
+
+        def reset(self) -> NDArray[np.float32]:
+            return games.reset(seed=seed)[0].copy()
+
+        def step_async(self, actions: NDArray[Any]) -> None:
+            games.step_async(actions)
+
+        def step_wait(self) -> Any:
+            observations, rewards, terminated, truncated, infos = games.step_wait()
+            ended = terminated | truncated
+            ends: list[dict[str, Any]] = [{} for _ in range(num_envs)]
+            for i in np.flatnonzero(ended):
+                ends[i]["terminal_observation"] = infos["final"]["observation"][i]
+                ends[i]["TimeLimit.truncated"] = bool(truncated[i])
+            return observations.copy(), rewards, ended, ends
+
+        def close(self) -> None:
+            games.close()
+
+        def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+            return [getattr(games, attr_name, None)] * num_envs
+
+        def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+            raise NotImplementedError
+
+        def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+            raise NotImplementedError
+
+        def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
+            return [False] * num_envs
+
+    return SB3Games()
+
+
+class SB3Player:
+    """A model of Stable-Baselines3's PPO as protocol P's `Player`."""
+
+    name, frame_skip, action_set, samples = "sb3", 4, "distinct", True
+
+    def __init__(self, path: Path) -> None:
+        from stable_baselines3 import PPO
+
+        self._policy = PPO.load(path, device="cpu").policy
+
+    @torch.inference_mode()
+    def scores(self, features: NDArray[np.float32]) -> NDArray[np.floating]:
+        distribution: Any = self._policy.get_distribution(torch.as_tensor(features)).distribution
+        return distribution.logits.double().numpy()
+
+
+# ---- tables and pictures -------------------------------------------------------------------------------
+
+
+def values(seeds: Mapping[str, Any], figure: str) -> NDArray[np.float64]:
+    """A figure of the last evaluation of each training that has it (no finish, no time)."""
+    found = [training["final"][figure] for training in seeds.values()]
+    return np.array([value for value in found if value is not None], np.float64)
+
+
+def estimate(scores: NDArray[np.float64], factor: float = 1.0, digits: int = 0) -> str:
+    """Interquartile mean over trainings and its 95 % bootstrap interval: "95 (92 to 98)"; "-" for none."""
+    if not len(scores):
+        return "-"
+    mean, (low, high) = interquartile_mean(scores), bootstrap_interval(scores)
+    return f"{factor * mean:.{digits}f} ({factor * low:.{digits}f} to {factor * high:.{digits}f})"
+
+
+def table(results: Mapping[str, Any], group: str) -> str:
+    """A group's arms as a Markdown table."""
+    header = [
+        "",
+        "trainings",
+        "steps",
+        "finish, %",
+        "median, s",
+        "metres",
+        "m/s",
+        "knee near, %",
+        "upright, %",
+    ]
+    rows = [header, ["---"] * len(header)]
+    for name, arm in ARMS.items():
+        if group not in arm.groups or name not in results:
+            continue
+        seeds = results[name]
+        steps = {training["curve"][-1][0] for training in seeds.values()}
+        times = values(seeds, "median_time_s")
+        median = estimate(times, 1, 1)
+        if 0 < len(times) < len(seeds):
+            median += f", {len(times)} of {len(seeds)}"
+        rows.append(
+            [
+                arm.title,
+                str(len(seeds)),
+                " and ".join(f"{s / 1e6:g} M" if s else "-" for s in sorted(steps)),
+                estimate(values(seeds, "finish_rate"), 100),
+                median,
+                estimate(values(seeds, "mean_distance_m"), 1, 1),
+                estimate(values(seeds, "mean_speed_m_per_s"), 1, 2),
+                estimate(values(seeds, "knee_near"), 100, 1),
+                estimate(values(seeds, "upright"), 100, 1),
+            ]
+        )
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def with_tables(text: str, results: Mapping[str, Any]) -> str:
+    """The document with every group's table between its marks, `<!-- table: GROUP -->` and `<!-- end -->`."""
+    for group in (NOTHING, CLONE, DEFAULT_AGAIN, ANCHORS):
+        before, mark, rest = text.partition(f"<!-- table: {group} -->\n")
+        if mark:
+            after = rest[rest.index("<!-- end -->") :]
+            text = before + mark + table(results, group) + "\n" + after
+    return text
+
+
+def curve(seeds: Mapping[str, Any], figure: str) -> tuple[NDArray[np.float64], ...]:
+    """Steps, interquartile mean, low and high end of its interval, at the steps that all trainings share.
+
+    Checkpoints fall on whole rollouts, so that trainings of one arm have them at the same steps.
+    """
+    points = [{steps: figures[figure] for steps, figures in t["curve"]} for t in seeds.values()]
+    shared = sorted(set.intersection(*(set(p) for p in points)))
+    scores = [np.array([p[steps] for p in points], np.float64) for steps in shared]
+    ends = [bootstrap_interval(s, resamples=500) for s in scores]
+    return (
+        np.array(shared, np.float64),
+        np.array([interquartile_mean(s) for s in scores]),
+        np.array([low for low, _ in ends]),
+        np.array([high for _, high in ends]),
+    )
+
+
+COLOURS = ("#0072b2", "#d55e00", "#e69f00", "#009e73", "#56b4e9", "#cc79a7", "#555555", "#000000")
+PANELS = {
+    "finish_rate": ("finishes, %", 100.0),
+    "knee_near": ("a knee near the track, % of frames", 100.0),
+    "mean_speed_m_per_s": ("speed, m/s", 1.0),
+}
+
+
+def draw_curves(results: Mapping[str, Any], group: str, path: Path, origin: str | None = None) -> None:
+    """Learning curves of a group, one panel a figure. origin: the arm that all of them start from."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    arms = [name for name, arm in ARMS.items() if group in arm.groups and arm.steps and name in results]
+    if not arms:
+        return
+    figure, axes = plt.subplots(1, len(PANELS), figsize=(11, 3.6), constrained_layout=True)
+    for axis, (name, (label, factor)) in zip(axes, PANELS.items(), strict=True):
+        for colour, arm in zip(COLOURS, arms, strict=False):
+            seeds = results[arm]
+            if origin is not None and origin in results:
+                first = {s: [0, results[origin][s]["final"]] for s in seeds if s in results[origin]}
+                seeds = {s: {"curve": [first[s], *seeds[s]["curve"]]} for s in first}
+            steps, mean, low, high = curve(seeds, name)
+            title = ARMS[arm].title.replace("`", "")
+            axis.plot(steps / 1e6, factor * mean, color=colour, label=title, marker=".", linewidth=1.5)
+            axis.fill_between(steps / 1e6, factor * low, factor * high, color=colour, alpha=0.15, linewidth=0)
+        axis.set_title(label, fontsize=10, loc="left")
+        axis.set_xlabel("environment steps, millions")
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.set_xlim(left=0)
+        axis.set_ylim(bottom=0, top=102 if factor == 100.0 else None)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(4, len(arms)), frameon=False, fontsize=9
+    )
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+STRIP_MOMENTS, STRIP_SECONDS = 6, 1.5
+FILM_SECONDS = 4.0
+TILE = (288, 180)
+
+
+def draw_run(episode: Episode, strip: Path, film: Path) -> None:
+    """A filmstrip (PNG) of the middle of a run and a short film of it (GIF, real time)."""
+    from PIL import Image
+
+    from qwop_evaluation.runs import Run
+    from qwop_evaluation.video import VideoWriter
+    from qwop_game import UNITS_PER_METRE
+    from qwop_game.render import Dials, Renderer, Runner
+
+    run, renderer = Run("", episode), Renderer(*TILE)
+
+    def picture(frame: int) -> NDArray[np.uint8]:
+        raw = run.raw_at(frame)
+        dials = Dials(run.keys_at(frame), run.seconds_at(frame), float(raw[0]) / UNITS_PER_METRE)
+        return renderer.rgb_array([Runner(raw)], dials, run.hurdle_at(frame))
+
+    # A quarter into the run: on its way, and before the hurdle at 50 m. Short runs: their end.
+    first = max(0, min(run.last_frame // 4, run.last_frame - round(30 * FILM_SECONDS)))
+    moments = np.linspace(first, first + 30 * STRIP_SECONDS, STRIP_MOMENTS).round().astype(int)
+    tiles = [picture(min(int(m), run.last_frame)) for m in moments]
+    row = np.concatenate(tiles, axis=1)
+    Image.fromarray(row).quantize(48).save(strip, optimize=True)
+    with VideoWriter(film, TILE, force=True) as video:
+        for frame in range(first, min(first + round(30 * FILM_SECONDS), run.last_frame) + 1):
+            video.write(picture(frame))
+
+
+FILMED = ("default", "torso-1.1", "stride", "anchored")
+
+
+def report() -> None:
+    """Tables and pictures from what docs/knee-scraping/ holds."""
+    results = json.loads((PICTURES / "results.json").read_text())["arms"]
+    if DOCUMENT.exists():
+        DOCUMENT.write_text(with_tables(DOCUMENT.read_text(), results))
+    draw_curves(results, NOTHING, PICTURES / "from-nothing.png")
+    draw_curves(results, CLONE, PICTURES / "from-clone.png", origin="clone")
+    draw_curves(results, DEFAULT_AGAIN, PICTURES / "default-again.png", origin="clone")
+    draw_curves(results, ANCHORS, PICTURES / "anchors.png", origin="clone")
+    with DatasetReader(PICTURES / "runs.h5") as runs:
+        for episode in runs:
+            arm = episode.passport["arm"]
+            if arm in FILMED:
+                draw_run(episode, PICTURES / f"{arm}.png", PICTURES / f"{arm}.gif")
+
+
+def store(tasks: Sequence[Task]) -> None:
+    """What the report needs of a folder of trainings, into docs/knee-scraping/."""
+    results = collect(tasks)
+    PICTURES.mkdir(exist_ok=True)
+    lines = ",\n".join(
+        f"{json.dumps(arm)}: {{\n"
+        + ",\n".join(
+            f"{json.dumps(seed)}: {json.dumps(rounded(training))}" for seed, training in seeds.items()
+        )
+        + "}"
+        for arm, seeds in results.items()
+    )
+    (PICTURES / "results.json").write_text(f'{{"arms": {{\n{lines}\n}}}}\n')
+    films = []
+    for task in tasks:
+        if task.seed == 0 and task.arm in FILMED and (task.folder / "run.h5").exists():
+            with DatasetReader(task.folder / "run.h5") as reader:
+                episode = reader[0]
+            films.append(episode.replace(passport={**episode.passport, "arm": task.arm}, player=task.arm))
+    (PICTURES / "runs.h5").unlink(missing_ok=True)
+    write_compact_dataset(PICTURES / "runs.h5", films)
+
+
+def rounded(value: Any) -> Any:
+    """Floats to five digits, in whatever holds them."""
+    if isinstance(value, dict):
+        return {name: rounded(v) for name, v in value.items()}
+    if isinstance(value, list):
+        return [rounded(v) for v in value]
+    return float(f"{value:.5g}") if isinstance(value, float) and math.isfinite(value) else value
+
+
+# ---- the command ---------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="The study of knee scraping: docs/knee-scraping.md.")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/knee-scraping"), help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM", help=", ".join(ARMS)
+    )
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="SEED", help="default: 0 1 2"
+    )
+    parser.add_argument(
+        "--steps", type=int, help="of each training (default: the arm's own, about a million)"
+    )
+    parser.add_argument("--precision", default="bfloat16", help="of the PPO trainings (default: %(default)s)")
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="trainings side by side (default: 1)"
+    )
+    parser.add_argument("--report", action="store_true", help="only redraw tables and pictures")
+    parser.add_argument("--no-report", action="store_true", help="only train and evaluate")
+    options = parser.parse_args(arguments)
+    if not options.report:
+        folder = options.folder.resolve()
+        tasks = [
+            Task(
+                name,
+                seed,
+                (options.steps or ARMS[name].steps) if ARMS[name].steps else 0,
+                folder / name / str(seed),
+            )
+            for name in options.arms
+            for seed in options.seeds
+        ]
+        for seed in sorted({t.seed for t in tasks if ARMS[t.arm].from_clone}):
+            out = clone_of(folder, seed)
+            run_once(cloning_command(out, seed), out)
+        clones = [clone_of(folder, t.seed) if ARMS[t.arm].from_clone else None for t in tasks]
+        work = [(task, clone, options.precision) for task, clone in zip(tasks, clones, strict=True)]
+        if options.jobs > 1:
+            with ProcessPoolExecutor(options.jobs) as pool:
+                for line in pool.map(carry_out, *zip(*work, strict=True)):
+                    print(line, flush=True)
+        else:
+            for one in work:
+                print(carry_out(*one), flush=True)
+        if options.no_report:
+            return 0
+        store(tasks)
+    report()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
