@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from qwop_bc.cli import main
+from qwop_bc.cli import episode_agreements, main
 from qwop_bc.clone import Batches, CloneConfig, Cloning, split_decisions
-from qwop_bc.metrics import agreement, key_f1, segment_lengths
+from qwop_bc.metrics import agreement, key_f1, segment_lengths, segment_shares
 from qwop_bc.playing import demonstrated, play
 from qwop_datasets import DatasetError, DatasetWriter, Episode
 from qwop_datasets.decisions import Decisions, decisions_of, load_decisions
@@ -156,6 +156,23 @@ def test_key_f1():
 def test_segment_lengths():
     assert segment_lengths(np.array([1, 1, 1, 2, 2, 1], np.uint8)).tolist() == [3, 2, 1]
     assert segment_lengths(np.array([7], np.uint8)).tolist() == [1]
+
+
+def test_segment_shares():
+    # 1 and 2 | 3 | none of 5 to 8 | 9 and 16 | 17, 40 and 200, of 8
+    shares = segment_shares(np.array([1, 2, 3, 9, 16, 17, 40, 200]))
+    assert shares == (2 / 8, 1 / 8, 0.0, 2 / 8, 3 / 8)
+
+
+def test_agreement_by_episode():
+    decisions = numbered([6, 4, 9])
+    split = split_decisions(decisions, 0.6, seed=0)
+    network = ActorCritic(2, 3, (4,))
+    network.policy[2].bias.data[1] = 100.0  # always action 1 of 0, 1, 2, 0, 1, ...
+    lengths = [len(decisions[i]) for i in split.validation_episodes]
+    result = episode_agreements(network, split, "distinct")
+    assert len(result) == 2
+    assert [e.accuracy for e in result] == pytest.approx([{6: 2 / 6, 4: 1 / 4, 9: 3 / 9}[n] for n in lengths])
 
 
 def test_agreement():

@@ -1,13 +1,19 @@
-"""Our network as the Stable-Baselines3 policy that `imitation` trains."""
+"""Our network and our game as Stable-Baselines3, and so `imitation`, has them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
+from imitation.algorithms.bc import BCTrainingMetrics
 from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
+from qwop_game import DisturbedVectorEnv
 from qwop_rl_core import ActorCritic
 from qwop_rl_core.losses import entropy, log_prob
 from qwop_rl_core.policy import sample_actions
@@ -48,4 +54,78 @@ class NetworkPolicy(ActorCriticPolicy):
 
     def _predict(self, observation: Tensor, deterministic: bool = False) -> Tensor:  # pyright: ignore
         with torch.no_grad():
-            return self.forward(observation, deterministic)[0]
+            logits = self.network.logits(observation)
+            return logits.argmax(-1) if deterministic else sample_actions(logits, None)
+
+
+class CloningLoss:
+    """The loss of `imitation`'s BC, with which an epoch takes three quarters of the time.
+
+    loss = -mean log pi(a|s) - entropy_coef * mean entropy + l2_coef * sum of squared weights / 2
+
+    The probabilities are normalised once for both terms, and without l2_coef no weight is squared. Only the
+    policy's weights count: cloning leaves the value network alone.
+    """
+
+    def __init__(self, entropy_coef: float, l2_coef: float):
+        self.entropy_coef = entropy_coef
+        self.l2_coef = l2_coef
+
+    def __call__(self, policy: NetworkPolicy, obs: Tensor, acts: Tensor) -> BCTrainingMetrics:
+        """obs [N, D], acts int64 [N]; what `BC.loss_calculator` returns. Only `loss` carries a gradient."""
+        log_probs = torch.log_softmax(policy.network.logits(obs), -1)
+        neglogp = torch.nn.functional.nll_loss(log_probs, acts)
+        mean_entropy = -(log_probs.exp() * log_probs).sum(-1).mean()
+        l2_norm = torch.zeros(())
+        if self.l2_coef:
+            squares = [weight.square().sum() for weight in policy.network.policy.parameters()]
+            l2_norm = torch.stack(squares).sum() / 2
+        loss = neglogp - self.entropy_coef * mean_entropy + self.l2_coef * l2_norm
+        with torch.no_grad():
+            return BCTrainingMetrics(
+                neglogp=neglogp.detach(),
+                entropy=mean_entropy.detach(),
+                ent_loss=-self.entropy_coef * mean_entropy,
+                prob_true_act=log_probs.gather(1, acts[:, None]).exp().mean(),
+                l2_norm=l2_norm.detach(),
+                l2_loss=self.l2_coef * l2_norm,
+                loss=loss,
+            )
+
+
+class GameVecEnv(VecEnv):
+    """Our vector environment through Stable-Baselines3's interface; all games still step in one call."""
+
+    def __init__(self, env: DisturbedVectorEnv):
+        self.env = env
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+
+    def reset(self) -> np.ndarray:
+        return self.env.reset()[0]
+
+    def step_async(self, actions: np.ndarray) -> None:
+        self.env.step_async(actions)
+
+    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        """Observations [N, D], rewards [N], dones [N], and for each game a dict: how it ended."""
+        observations, rewards, terminated, truncated, infos = self.env.step_wait()
+        each: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        for i in np.flatnonzero(terminated | truncated):
+            each[i]["terminal_observation"] = infos["final"]["observation"][i]
+            each[i]["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
+        return observations, rewards.astype(np.float32), terminated | truncated, each
+
+    def close(self) -> None:
+        self.env.close()
+
+    def get_attr(self, attr_name: str, indices: object = None) -> list[Any]:
+        return [getattr(self.env, attr_name)] * self.num_envs
+
+    def set_attr(self, attr_name: str, value: Any, indices: object = None) -> None:
+        raise NotImplementedError("the games share their settings")
+
+    def env_method(self, method_name: str, *args: Any, indices: object = None, **kwargs: Any) -> list[Any]:
+        raise NotImplementedError("the games share their methods")
+
+    def env_is_wrapped(self, wrapper_class: type, indices: object = None) -> Sequence[bool]:  # pyright: ignore
+        return [False] * self.num_envs

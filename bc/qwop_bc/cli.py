@@ -8,33 +8,50 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 from tqdm import tqdm
 
-from qwop_bc.clone import CloneConfig, Cloning, EpochReport
-from qwop_bc.metrics import KEY_NAMES, Agreement, agreement
+from qwop_bc.adversarial import AdversarialConfig, train_adversarially
+from qwop_bc.clone import CloneConfig, Cloning, EpochReport, Split
+from qwop_bc.dagger import DaggerConfig, train_by_dagger
+from qwop_bc.metrics import KEY_NAMES, SEGMENT_LENGTHS, Agreement, agreement
 from qwop_bc.playing import Runs, demonstrated
 from qwop_datasets import DatasetError
 from qwop_datasets.decisions import load_decisions
 from qwop_game import ACTION_SETS, FEATURE_VERSION
 from qwop_game.command import CommandError, parse_config, run_command
-from qwop_rl_core import CheckpointError, load_checkpoint, save_checkpoint
+from qwop_rl_core import ActorCritic, CheckpointError, Policy, load_checkpoint, save_checkpoint
 from qwop_rl_core.logging import Logger
 from qwop_rl_core.training import TrainingError
 
 PROGRAM = "qwop-bc"
+# Settings of the training, and groups of them, that a method has no use for: giving one is a mistake.
+_UNUSED = {
+    "bc": ("dagger", "adversarial", "expert", "init"),
+    "dagger": ("adversarial", "init", "resume", "epochs", "patience"),
+    "gail": ("dagger", "expert", "resume", "epochs", "patience", "balance", "l2_coef"),
+}
+_UNUSED["airl"] = _UNUSED["gail"]
 
 
 @dataclass(frozen=True)
 class Options:
-    """Clone a dataset's player: behavioural cloning with `imitation` on this project's policy network."""
+    """Clone a dataset's player with `imitation`, on this project's policy network."""
 
     dataset: tyro.conf.Positional[Path]
     """HDF5 dataset of episodes."""
     out: Path = Path("clone.safetensors")
     """Checkpoint to write; it plays (qwop-eval, qwop-replay) and starts qwop-finetune --init."""
+    method: Literal["bc", "dagger", "gail", "airl"] = "bc"
+    """bc: behavioural cloning. dagger: the clone plays and --expert corrects it. gail, airl: PPO against a
+    discriminator. docs/cloning.md has what each came to."""
+    expert: Path | None = None
+    """dagger: policy checkpoint that says what to do where the clone gets to, with the clone's frame skip and
+    action set. No person can: a clone asks up to 30 times a second."""
+    init: Path | None = None
+    """gail, airl: clone to start from; nothing without it."""
     where: str = ""
     """Which episodes, such as "success knee_share<0.02"; all without it."""
     resume: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -48,6 +65,8 @@ class Options:
     track_project: str = "qwop-stride"
     """Its project."""
     training: tyro.conf.OmitArgPrefixes[CloneConfig] = field(default_factory=CloneConfig)
+    dagger: DaggerConfig = field(default_factory=DaggerConfig)
+    adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def clone(options: Options) -> None:
     """The command. Raises CommandError, CheckpointError, DatasetError or TrainingError, each one line."""
-    config = options.training
+    config, method = options.training, options.method
+    _check_method(options)
     if config.action_set not in ACTION_SETS:
         raise CommandError(f"--action-set {config.action_set}: choose one of {', '.join(ACTION_SETS)}")
     if options.out.exists() and not options.force and not options.resume:
@@ -72,6 +92,9 @@ def clone(options: Options) -> None:
         _check_same_training(checkpoint.metadata, options)
     episodes, decisions = load_decisions(options.dataset, config.frame_skip, config.action_set, options.where)
     cloning = Cloning(config, decisions)
+    expert = None if options.expert is None else _policy(options.expert, cloning)
+    if options.init is not None:
+        cloning.start_from(_policy(options.init, cloning, hidden=list(config.hidden)))
     if checkpoint is not None:
         cloning.resume(checkpoint, options.out)
     total = sum(len(d) for d in decisions)
@@ -83,23 +106,31 @@ def clone(options: Options) -> None:
         "feature_version": FEATURE_VERSION,
         "made": {
             "command": PROGRAM,
+            "method": method,
             "dataset": str(options.dataset),
             "where": options.where,
             "episodes": len(episodes),
             "decisions": total,
             "config": _plain(config),
+            **({} if expert is None else {"expert": str(options.expert), "dagger": _plain(options.dagger)}),
+            **({"adversarial": _plain(options.adversarial)} if method in ("gail", "airl") else {}),
+            **({} if options.init is None else {"init": str(options.init)}),
         },
     }
 
     def save() -> None:
-        save_checkpoint(options.out, cloning.tensors(), {**metadata, "training": cloning.progress()})
+        progress = {**cloning.progress(), "algorithm": method}
+        save_checkpoint(options.out, cloning.tensors(), {**metadata, "training": progress})
 
     save()  # a folder that cannot be written is better known before the training than after it
     logdir = options.logdir or options.out.with_suffix("")
     project = options.track_project if options.track else None
+    total_epochs = {"bc": config.epochs, "dagger": options.dagger.rounds}.get(
+        method, options.adversarial.reports
+    )
     with (
         Logger(logdir, project, _plain(config)) as logger,
-        tqdm(total=config.epochs, initial=cloning.epoch, unit="epoch", disable=None, leave=False) as bar,
+        tqdm(total=total_epochs, initial=cloning.epoch, unit="epoch", disable=None, leave=False) as bar,
     ):
 
         def report(epoch: EpochReport) -> None:
@@ -111,7 +142,12 @@ def clone(options: Options) -> None:
                 shown |= {"metres": f"{epoch.runs.distance:.1f}", "finish": f"{epoch.runs.finish_rate:.0%}"}
             bar.set_postfix(shown)
 
-        cloning.run(report)
+        if expert is not None:
+            train_by_dagger(cloning, options.dagger, expert, report)
+        elif method in ("gail", "airl"):
+            train_adversarially(cloning, method, options.adversarial, decisions, report)
+        else:
+            cloning.run(report)
     save()
 
     split = cloning.split
@@ -125,17 +161,35 @@ def clone(options: Options) -> None:
         f"{len(episodes)} episodes, {total} decisions of {config.frame_skip} frames that keep {kept:.1%} "
         f"of the frames' keys; held out: {held_out}, {len(split.validation_actions)} decisions"
     )
-    print(summary(result, demonstrated(episodes), cloning.play(network, True), cloning.play(network, False)))
-    print(f"{options.out}: the clone of epoch {cloning.best_epoch} of {cloning.epoch}")
+    by_episode = episode_agreements(network, split, config.action_set)
+    runs = demonstrated(episodes), cloning.play(network, True), cloning.play(network, False)
+    print(summary(result, by_episode, *runs))
+    unit = {"bc": "epoch", "dagger": "round"}.get(method, "report")
+    print(f"{options.out}: the clone of {unit} {cloning.best_epoch} of {cloning.epoch}")
 
 
-def summary(result: Agreement, shown: Runs, sampled: Runs, argmax: Runs) -> str:
+def episode_agreements(network: ActorCritic, split: Split, action_set: str) -> list[Agreement]:
+    """The agreement with each held-out episode by itself."""
+    device = next(network.parameters()).device
+    features = split.validation_features.to(device).split(split.validation_lengths)
+    actions = split.validation_actions.to(device).split(split.validation_lengths)
+    return [agreement(network, f, a, action_set) for f, a in zip(features, actions, strict=True)]
+
+
+def summary(
+    result: Agreement, by_episode: Sequence[Agreement], shown: Runs, sampled: Runs, argmax: Runs
+) -> str:
     """The table at the end: demonstrations beside the clone's own runs."""
 
     def row(name: str, text: str, attribute: str) -> list[str]:
         values = [getattr(runs, attribute) for runs in (shown, sampled, argmax)]
         return [name, *("-" if math.isnan(v) else format(v, text) for v in values)]
 
+    def segments(i: int, low: int, high: int | None) -> list[str]:
+        name = f"  of {low} to {high}" if high else f"  of {low} and more"
+        return [name, *(f"{runs.segment_shares[i]:.0%}" for runs in (shown, sampled, argmax))]
+
+    losses, accuracies = [e.loss for e in by_episode], [e.accuracy for e in by_episode]
     rows = [
         ["", "demonstrations", "clone, sampled", "clone, argmax"],
         row("episodes", "d", "episodes"),
@@ -145,8 +199,11 @@ def summary(result: Agreement, shown: Runs, sampled: Runs, argmax: Runs) -> str:
         row("knee near track", ".1%", "knee_near"),
         row("upright", ".1%", "upright"),
         row("key segment, frames", ".0f", "segment_frames"),
+        *(segments(i, low, high) for i, (low, high) in enumerate(SEGMENT_LENGTHS)),
         ["held-out loss, nats", "", f"{result.loss:.3f}", ""],
+        ["  by episode", "", f"{min(losses):.3f} to {max(losses):.3f}", ""],
         ["held-out agreement", "", "", f"{result.accuracy:.1%}"],
+        ["  by episode", "", "", f"{min(accuracies):.1%} to {max(accuracies):.1%}"],
         *(
             [f"held-out F1 of {key}", "", "", "-" if math.isnan(f1) else f"{f1:.3f}"]
             for key, f1 in zip(KEY_NAMES, result.key_f1, strict=True)
@@ -158,14 +215,52 @@ def summary(result: Agreement, shown: Runs, sampled: Runs, argmax: Runs) -> str:
     )
 
 
-def _plain(config: CloneConfig) -> dict[str, Any]:
+def _plain(config: CloneConfig | DaggerConfig | AdversarialConfig) -> dict[str, Any]:
     """As JSON gives it back."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def _check_method(options: Options) -> None:
+    """Raises CommandError for settings that the method has no use for, and for an expert that is missing."""
+    for name in _UNUSED[options.method]:
+        holder = options if hasattr(options, name) else options.training
+        default = {f.name: f for f in dataclasses.fields(holder)}[name]
+        unused = (
+            default.default if default.default is not dataclasses.MISSING else type(getattr(holder, name))()
+        )
+        if getattr(holder, name) != unused:
+            flag = name.replace("_", "-") + (".*" if dataclasses.is_dataclass(unused) else "")
+            raise CommandError(f"--{flag} has no effect with --method {options.method}: leave it away")
+    if options.method == "dagger" and options.expert is None:
+        raise CommandError(
+            "--method dagger needs --expert CHECKPOINT, a policy that knows what to do anywhere"
+        )
+
+
+def _policy(path: Path, cloning: Cloning, **expected: Any) -> ActorCritic:
+    """The network of a policy that decides as the clone does. Raises CheckpointError, one line."""
+    policy, config = Policy.load(path), cloning.config
+    try:
+        policy.require(
+            kind="policy",
+            observation="features",
+            feature_version=FEATURE_VERSION,
+            feature_size=cloning.network.feature_size,
+            action_set=config.action_set,
+            frame_skip=config.frame_skip,
+            **expected,
+        )
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    assert isinstance(policy.network, ActorCritic)
+    return policy.network
 
 
 def _check_same_training(metadata: dict[str, Any], options: Options) -> None:
     """Raises CheckpointError where --resume would go on with other data or settings; budgets may change."""
     made = metadata.get("made", {})
+    if made.get("method", "bc") != "bc":
+        raise CheckpointError(f"{options.out}: made with --method {made['method']}, which can't be resumed")
     before = {**made.get("config", {}), "dataset": made.get("dataset"), "where": made.get("where")}
     now = {**_plain(options.training), "dataset": str(options.dataset), "where": options.where}
     for name, value in now.items():

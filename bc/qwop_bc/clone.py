@@ -88,6 +88,7 @@ class Split:
     validation_features: Tensor
     validation_actions: Tensor
     validation_episodes: tuple[int, ...]  # their numbers; empty: the last part of the only episode
+    validation_lengths: tuple[int, ...]  # decisions of each, in the order of validation_features
 
 
 def split_decisions(decisions: list[Decisions], share: float, seed: int) -> Split:
@@ -116,7 +117,8 @@ def split_decisions(decisions: list[Decisions], share: float, seed: int) -> Spli
             torch.from_numpy(np.concatenate([actions for _, actions in parts])),
         )
 
-    return Split(*joined(training), *joined(validation), held_out)
+    lengths = tuple(len(actions) for _, actions in validation)
+    return Split(*joined(training), *joined(validation), held_out, lengths)
 
 
 class Batches:
@@ -129,8 +131,18 @@ class Batches:
         self.features, self.actions = split.features, split.actions
         self.size = min(batch_size, len(self.actions))
         self.generator = torch.Generator().manual_seed(seed)
+        self.balance = balance
+        self._weigh()
+
+    def extend(self, features: Tensor, actions: Tensor) -> None:
+        """More decisions, float32 [M, D] and int64 [M]; the batches keep their size."""
+        self.features = torch.cat([self.features, features])
+        self.actions = torch.cat([self.actions, actions])
+        self._weigh()
+
+    def _weigh(self) -> None:
         counts = torch.bincount(self.actions).double()
-        self.weights = None if balance == 0 else counts[self.actions] ** -balance
+        self.weights = None if self.balance == 0 else counts[self.actions] ** -self.balance
 
     def __iter__(self) -> Iterator[Mapping[str, Tensor]]:
         total = len(self.actions)
@@ -161,7 +173,8 @@ class EpochReport:
         }
         figures |= {f"bc/f1_{key}": f1 for key, f1 in zip("QWOP", self.agreement.key_f1, strict=True)}
         if self.runs is not None:
-            figures |= {f"play/{name}": float(value) for name, value in vars(self.runs).items()}
+            plays = {name: value for name, value in vars(self.runs).items() if name != "segment_shares"}
+            figures |= {f"play/{name}": float(value) for name, value in plays.items()}
         return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
@@ -175,9 +188,10 @@ class Cloning:
         """Raises TrainingError for data or settings that cannot be trained on."""
         # a second's import that a mistyped command need not wait for
         from imitation.algorithms.bc import BC
-        from imitation.util.logger import configure
+        from imitation.util.logger import HierarchicalLogger
+        from stable_baselines3.common.logger import Logger
 
-        from qwop_bc.adapter import NetworkPolicy
+        from qwop_bc.adapter import CloningLoss, NetworkPolicy
         from qwop_game import action_masks
 
         if config.threads:
@@ -207,7 +221,10 @@ class Cloning:
             ent_weight=config.entropy_coef,
             l2_weight=config.l2_coef,
             device=device,
-            custom_logger=configure(format_strs=[]),
+            custom_logger=HierarchicalLogger(Logger(None, []), []),
+        )
+        self.bc.loss_calculator = CloningLoss(  # pyright: ignore[reportAttributeAccessIssue]
+            config.entropy_coef, config.l2_coef
         )
         self.epoch = 0
         self.best_epoch = 0
@@ -222,38 +239,54 @@ class Cloning:
         Raises TrainingError when the loss is no longer finite.
         """
         config = self.config
-        device = next(self.network.parameters()).device
-        features = self.split.validation_features.to(device)
-        actions = self.split.validation_actions.to(device)
-        sample = self.split.features[:4096].to(device), self.split.actions[:4096].to(device)
         while self.epoch < config.epochs and self.stale < config.patience:
-            with warnings.catch_warnings():
-                # `imitation` turns a loss that carries a gradient into a number, which torch warns of
-                warnings.filterwarnings("ignore", "Converting a tensor with requires_grad", UserWarning)
-                self.bc.train(n_epochs=1, log_interval=1_000_000, progress_bar=False)
-            self.epoch += 1
-            result = agreement(self.network, features, actions, config.action_set)
-            training = agreement(self.network, *sample, config.action_set)
-            if not math.isfinite(result.loss):
-                raise TrainingError(
-                    f"the loss is not finite after epoch {self.epoch}; lower the learning rate"
-                )
-            runs = None
-            score = (-math.inf, -result.loss)
-            last = self.epoch == config.epochs
-            if config.play_every and (self.epoch % config.play_every == 0 or last):
-                runs = self.play(self.network, sample=True)
-                score = (runs.finish_rate, runs.distance)
-            improved = score > self.best_score
-            if improved:
-                self.best_score, self.best_epoch = score, self.epoch
-                self.best = copy.deepcopy(self.network.state_dict())
-            if improved or result.loss < self.best_loss:
-                self.stale = 0
-            else:
-                self.stale += 1
-            self.best_loss = min(self.best_loss, result.loss)
-            on_epoch(EpochReport(self.epoch, training.loss, result, runs, improved))
+            self.train_epochs(1)
+            last = self.epoch + 1 == config.epochs
+            play = config.play_every > 0 and (last or (self.epoch + 1) % config.play_every == 0)
+            on_epoch(self.judge(play))
+
+    def train_epochs(self, epochs: int) -> None:
+        """Passes of `imitation`'s BC over the batches."""
+        with warnings.catch_warnings():
+            # `imitation` turns a loss that carries a gradient into a number, which torch warns of
+            warnings.filterwarnings("ignore", "Converting a tensor with requires_grad", UserWarning)
+            self.bc.train(n_epochs=epochs, log_interval=1_000_000, progress_bar=False)
+
+    def judge(self, play: bool) -> EpochReport:
+        """End an epoch: measure the network, keep it where it is the best so far.
+
+        play: in the game as well; plays choose the best epoch, or the validation loss where there is none.
+        Raises TrainingError when the loss is no longer finite.
+        """
+        split, action_set = self.split, self.config.action_set
+        device = next(self.network.parameters()).device
+        held_out = split.validation_features.to(device), split.validation_actions.to(device)
+        sample = split.features[:4096].to(device), split.actions[:4096].to(device)
+        self.epoch += 1
+        result = agreement(self.network, *held_out, action_set)
+        training = agreement(self.network, *sample, action_set)
+        if not math.isfinite(result.loss):
+            raise TrainingError(f"the loss is not finite after epoch {self.epoch}; lower the learning rate")
+        runs = None
+        score = (-math.inf, -result.loss)
+        if play:
+            runs = self.play(self.network, sample=True)
+            score = (runs.finish_rate, runs.distance)
+        improved = score > self.best_score
+        if improved:
+            self.best_score, self.best_epoch = score, self.epoch
+            self.best = copy.deepcopy(self.network.state_dict())
+        if improved or result.loss < self.best_loss:
+            self.stale = 0
+        else:
+            self.stale += 1
+        self.best_loss = min(self.best_loss, result.loss)
+        return EpochReport(self.epoch, training.loss, result, runs, improved)
+
+    def start_from(self, network: ActorCritic) -> None:
+        """Take a network's weights and its normaliser, before any training. The sizes are the same."""
+        self.network.load_state_dict(network.state_dict())
+        self.best = copy.deepcopy(self.network.state_dict())
 
     def best_network(self) -> ActorCritic:
         """The clone of the best epoch so far, a copy."""

@@ -12,6 +12,8 @@ from qwop_rl_core import ActorCritic
 from qwop_rl_core.losses import log_prob
 
 KEY_NAMES = "QWOP"
+SEGMENT_LENGTHS = ((1, 2), (3, 4), (5, 8), (9, 16), (17, None))
+"""Bins of key segments: shortest and longest, frames; None: no longest."""
 
 
 @dataclass(frozen=True)
@@ -58,3 +60,10 @@ def segment_lengths(keys: np.ndarray) -> np.ndarray:
     """Lengths in frames of the stretches without a change of keys: uint8 [T], T >= 1 -> int64 [segments]."""
     changes = np.flatnonzero(np.diff(keys)) + 1
     return np.diff(np.concatenate([[0], changes, [len(keys)]]))
+
+
+def segment_shares(lengths: np.ndarray) -> tuple[float, ...]:
+    """Share of the segments in each of SEGMENT_LENGTHS: int64 [segments], at least one."""
+    return tuple(
+        float(((lengths >= low) & (lengths <= (high or np.inf))).mean()) for low, high in SEGMENT_LENGTHS
+    )

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from qwop_bc.metrics import segment_lengths
+from qwop_bc.metrics import segment_lengths, segment_shares
 from qwop_datasets import Episode
 from qwop_gait import knee_near, upright
 from qwop_game import FRAME_SECONDS, DisturbedVectorEnv, QWOPVectorEnv, canonical_keys
 from qwop_rl_core import ActorCritic, Policy
+
+MAX_SECONDS = 150.0
+"""A run that has not ended by then is cut short, s."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class Runs:
 
     finish_rate: share won; distance: mean, m; median_time: of those won, s (NaN: none)
     knee_near, upright: shares of all postures; segment_frames: median length of a key segment
+    segment_shares: share of the key segments of each of SEGMENT_LENGTHS
     """
 
     episodes: int
@@ -29,6 +33,7 @@ class Runs:
     knee_near: float
     upright: float
     segment_frames: float
+    segment_shares: tuple[float, ...]
 
 
 def play(
@@ -38,7 +43,7 @@ def play(
     action_set: str,
     seed: int,
     sample: bool,
-    max_seconds: float = 150.0,
+    max_seconds: float = MAX_SECONDS,
 ) -> Runs:
     """Play `episodes` runs side by side, each until it ends or `max_seconds` of play are over.
 
@@ -76,7 +81,9 @@ def play(
         )
         running &= ~over
     envs.close()
-    segments = [segment_lengths(row[row != 255]) * frame_skip for row in np.stack(held, axis=1)]
+    segments = np.concatenate(
+        [segment_lengths(row[row != 255]) * frame_skip for row in np.stack(held, axis=1)]
+    )
     return Runs(
         episodes=episodes,
         finish_rate=float(success.mean()),
@@ -84,7 +91,8 @@ def play(
         median_time=float(np.median(time[success])) if success.any() else float("nan"),
         knee_near=near / postures,
         upright=up / postures,
-        segment_frames=float(np.median(np.concatenate(segments))),
+        segment_frames=float(np.median(segments)),
+        segment_shares=segment_shares(segments),
     )
 
 
@@ -92,7 +100,7 @@ def demonstrated(episodes: list[Episode]) -> Runs:
     """The same figures of stored episodes."""
     raw = np.concatenate([episode.raw_observations[1:] for episode in episodes])
     won = [episode.time for episode in episodes if episode.success]
-    segments = [segment_lengths(canonical_keys(episode.keys)) for episode in episodes]
+    segments = np.concatenate([segment_lengths(canonical_keys(episode.keys)) for episode in episodes])
     return Runs(
         episodes=len(episodes),
         finish_rate=len(won) / len(episodes),
@@ -100,5 +108,6 @@ def demonstrated(episodes: list[Episode]) -> Runs:
         median_time=float(np.median(won)) if won else float("nan"),
         knee_near=float(knee_near(raw).mean()),
         upright=float(upright(raw).mean()),
-        segment_frames=float(np.median(np.concatenate(segments))),
+        segment_frames=float(np.median(segments)),
+        segment_shares=segment_shares(segments),
     )

@@ -1,0 +1,161 @@
+"""GAIL and AIRL: a discriminator learns to tell the clone's decisions from the demonstrated ones, and PPO
+trains the clone to be mistaken for the demonstrator.
+
+Ho & Ermon 2016, "Generative adversarial imitation learning"; Fu, Luo & Levine 2018, "Learning robust rewards
+with adversarial inverse reinforcement learning". Both are `imitation`'s, with Stable-Baselines3's PPO as
+`imitation` requires; the policy that they train is our network.
+
+Both assume episodes of one length, and runs differ in theirs: GAIL's reward is positive, so that living on
+pays whatever one does, AIRL's may be negative, so that an early fall may pay. docs/cloning.md has what came
+of it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qwop_bc.clone import Cloning, EpochReport
+from qwop_bc.playing import MAX_SECONDS
+from qwop_datasets.decisions import Decisions
+from qwop_game import FRAME_SECONDS, DisturbedVectorEnv, QWOPVectorEnv
+from qwop_rl_core.training import TrainingError
+
+
+@dataclass(frozen=True)
+class AdversarialConfig:
+    """Settings of --method gail and airl."""
+
+    steps: int = 1_000_000
+    """Decisions that the clone plays, of all games together; at least one rollout is."""
+    num_envs: int = 128
+    """Games side by side."""
+    rollout: int = 32
+    """Decisions of each game between two updates."""
+    epochs: int = 4
+    """Passes of PPO over a rollout."""
+    discriminator_updates: int = 8
+    """Batches of the discriminator a rollout."""
+    gamma: float = 0.99
+    """Discount of the reward per decision."""
+    reports: int = 20
+    """Times at which the clone is measured, over the whole training."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "num_envs", "rollout", "epochs", "discriminator_updates", "reports"):
+            if getattr(self, name) < 1:
+                raise TrainingError(f"adversarial.{name} is {getattr(self, name)}; at least 1 is needed")
+        if not 0.0 < self.gamma < 1.0:
+            raise TrainingError(f"adversarial.gamma is {self.gamma}; it has to lie between 0 and 1")
+
+
+def train_adversarially(
+    cloning: Cloning,
+    method: str,
+    adversarial: AdversarialConfig,
+    decisions: Sequence[Decisions],
+    on_epoch: Callable[[EpochReport], None],
+) -> None:
+    """Train `cloning.network`, from what it is; `on_epoch` is called after each of the reports.
+
+    method: "gail" or "airl".
+    decisions: those that `cloning` was made from; the held-out ones stay out.
+    """
+    import gymnasium
+    from imitation.algorithms.adversarial.airl import AIRL
+    from imitation.algorithms.adversarial.gail import GAIL
+    from imitation.rewards.reward_nets import BasicRewardNet, BasicShapedRewardNet
+    from imitation.util import logger, networks
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.vec_env import VecNormalize
+
+    from qwop_bc.adapter import GameVecEnv, NetworkPolicy
+
+    class Generator(NetworkPolicy):
+        """What PPO asks for beyond cloning: values, and an optimizer."""
+
+        def __init__(self, space: gymnasium.Space, actions: gymnasium.Space, schedule: Any, **_: Any):
+            super().__init__(cloning.network)
+            self.optimizer = torch.optim.Adam(self.network.parameters(), schedule(1), eps=1e-5)
+
+        def evaluate_actions(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # pyright: ignore
+            _, log_probs, entropies = super().evaluate_actions(obs, actions)
+            return self.predict_values(obs), log_probs, entropies
+
+    config = cloning.config
+    device = next(cloning.network.parameters()).device
+    games = QWOPVectorEnv(
+        adversarial.num_envs,
+        config.frame_skip,
+        config.action_set,
+        observation="features",
+        max_frames=round(MAX_SECONDS / FRAME_SECONDS),
+    )
+    envs = GameVecEnv(DisturbedVectorEnv(games, seed=config.seed))
+    demonstrations = _transitions(cloning, decisions)
+    torch.manual_seed(config.seed)
+    make_trainer, make_net = (GAIL, BasicRewardNet) if method == "gail" else (AIRL, BasicShapedRewardNet)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "You have specified a mini-batch size", UserWarning)
+        ppo = PPO(
+            Generator,
+            envs,
+            learning_rate=config.learning_rate,
+            n_steps=adversarial.rollout,
+            batch_size=config.batch_size,
+            n_epochs=adversarial.epochs,
+            gamma=adversarial.gamma,
+            ent_coef=config.entropy_coef,
+            seed=config.seed,
+            device=device,
+        )
+        trainer = make_trainer(
+            demonstrations=demonstrations,
+            demo_batch_size=min(1024, len(demonstrations)),
+            venv=envs,
+            gen_algo=ppo,
+            reward_net=make_net(
+                envs.observation_space, envs.action_space, normalize_input_layer=networks.RunningNorm
+            ),
+            allow_variable_horizon=True,
+            custom_logger=logger.configure(folder, []),
+        )
+        # Returns of some tens would saturate a value network that starts from nothing.
+        ppo.set_env(VecNormalize(trainer.venv_train, norm_obs=False, gamma=adversarial.gamma))
+        rounds = max(1, adversarial.steps // (adversarial.num_envs * adversarial.rollout))
+        reports = {round(rounds * (i + 1) / adversarial.reports) for i in range(adversarial.reports)} | {
+            rounds
+        }
+        for current in range(1, rounds + 1):
+            trainer.train_gen()
+            for _ in range(adversarial.discriminator_updates):
+                with networks.training(trainer.reward_train):
+                    trainer.train_disc()
+            if current in reports:
+                on_epoch(cloning.judge(play=config.play_every > 0))
+    envs.close()
+
+
+def _transitions(cloning: Cloning, decisions: Sequence[Decisions]) -> Any:
+    """The training split as `imitation`'s Transitions."""
+    from imitation.data.types import Transitions
+
+    held_out = cloning.split.validation_episodes
+    kept = [d for i, d in enumerate(decisions) if i not in held_out]
+    # of a single episode only the first part trains
+    lengths = [len(d) for d in kept] if held_out else [len(cloning.split.actions)]
+    cut = list(zip(kept, lengths, strict=True))
+    return Transitions(
+        obs=np.concatenate([d.features[:n] for d, n in cut]),
+        acts=np.concatenate([d.actions[:n] for d, n in cut]),
+        next_obs=np.concatenate([d.features[1 : n + 1] for d, n in cut]),
+        dones=np.concatenate([np.arange(len(d))[:n] == len(d) - 1 for d, n in cut]),
+        infos=np.array([{}] * sum(lengths)),
+    )
