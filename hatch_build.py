@@ -42,6 +42,7 @@ ISAS_OF_MACHINE = {
 ZIG_REQUIREMENT = "ziglang==0.17.1"
 ZIG_FLAGS = ["-mcpu=baseline", "-fno-sanitize=undefined"]
 
+UNIX_FLAGS = [] if platform.system() == "Windows" else ["-fPIC", "-pthread"]
 LIBRARY_SUFFIX = {"Windows": ".dll", "Darwin": ".dylib"}.get(platform.system(), ".so")
 
 
@@ -127,7 +128,7 @@ def compile_engine(root: Path) -> Path:
     engine, objects = root / "game" / "engine", root / "build" / "engine"
     library = root / "game" / "qwop_game" / f"_engine{LIBRARY_SUFFIX}"
     compiler = find_compiler()
-    flags = [*FLAGS, *compiler.compile_flags, *([] if platform.system() == "Windows" else ["-fPIC"])]
+    flags = [*FLAGS, *compiler.compile_flags, *UNIX_FLAGS]
     headers = [path.read_bytes() for path in sorted(engine.glob("*.h*"))]
     objects.mkdir(parents=True, exist_ok=True)
 
@@ -148,7 +149,7 @@ def compile_engine(root: Path) -> Path:
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(compile_object, missing))
 
-    link = ["-shared", *compiler.link_flags]
+    link = ["-shared", *compiler.link_flags, *UNIX_FLAGS]
     linked = objects / "linked"
     state = digest(link, sorted(path.name for path in wanted))
     if not library.exists() or not linked.exists() or linked.read_text() != state:

@@ -5,6 +5,8 @@
 #include <type_traits>
 
 #include "cpu.hpp"
+#include "crew.hpp"
+#include "episodes.hpp"
 #include "qwop.h"
 #include "simulator.hpp"
 
@@ -41,6 +43,23 @@ static uint64_t checksum(const uint8_t* game) {
 struct qwop_sim {
     std::unique_ptr<qwop::Simulator> simulator;
     qwop::Outputs outputs{};
+    std::unique_ptr<qwop::Crew> crew = std::make_unique<qwop::Crew>(1);
+
+    // Plays all games, block by block; `then(i, time_before)` follows for each game of a block.
+    template <class Then>
+    void step(const uint8_t* keys, int frames, Then then) {
+        const int n = simulator->num_envs(), size = simulator->block_size();
+        crew->run((n + size - 1) / size, [&](int worker, int block) {
+            const int first = block * size, end = first + size < n ? first + size : n;
+            double times[qwop::MAX_BLOCK_SIZE] = {};
+            for (int i = first; i < end && outputs.time; ++i) times[i - first] = outputs.time[i];
+            simulator->step(block, keys, frames, worker);
+            for (int i = first; i < end; ++i) {
+                refresh(i);
+                then(i, times[i - first]);
+            }
+        });
+    }
 
     void refresh(int env) {
         if (!outputs.observation) return;
@@ -100,6 +119,11 @@ qwop_sim* qwop_create(const char* name, int num_envs, int stop_at_end) try {
 
 void qwop_destroy(qwop_sim* sim) { delete sim; }
 
+void qwop_set_threads(qwop_sim* sim, int threads) {
+    sim->simulator->set_workers(threads);
+    sim->crew = std::make_unique<qwop::Crew>(threads);
+}
+
 void qwop_bind(qwop_sim* sim, float* observation, double* time, double* distance, uint8_t* flags) {
     sim->outputs = {observation, time, distance, flags};
     for (int i = 0; i < sim->simulator->num_envs(); ++i) sim->refresh(i);
@@ -113,9 +137,26 @@ void qwop_reset(qwop_sim* sim, const uint8_t* mask) {
     }
 }
 
-void qwop_step(qwop_sim* sim, const uint8_t* keys, int frames) {
-    sim->simulator->step(keys, frames);
-    for (int i = 0; i < sim->simulator->num_envs(); ++i) sim->refresh(i);
+int qwop_step(qwop_sim* sim, const uint8_t* keys, int frames) {
+    uint8_t all = 0;
+    for (int i = 0; i < sim->simulator->num_envs(); ++i) all |= keys[i];
+    if (all > 15) return -1;
+    sim->step(keys, frames, [](int, double) {});
+    return 0;
+}
+
+void qwop_play(qwop_sim* sim, const qwop_episodes* episodes) {
+    const qwop_episodes& e = *episodes;
+    sim->step(e.keys, e.frame_skip, [&](int i, double time_before) {
+        const qwop::Outputs& out = sim->outputs;
+        qwop::judge_step(e, i, time_before, out.time[i], out.distance[i], out.flags[i]);
+        if (e.observation) qwop::observe(*e.encoder, e.features, i, out.observation, e.hip_mode, e.keys, e.observation);
+    });
+}
+
+void qwop_observe(const qwop_encoder* encoder, int features, int n, const float* raw, const uint8_t* hip_mode,
+                  const uint8_t* keys, float* observation) {
+    for (int i = 0; i < n; ++i) qwop::observe(*encoder, features, i, raw, hip_mode, keys, observation);
 }
 
 void qwop_state(qwop_sim* sim, double* out) {

@@ -31,11 +31,14 @@ class Engine final : public Simulator {
     Engine(Block<V>* blocks, int num_envs, bool stop_at_end)
         : blocks_(blocks), num_envs_(num_envs), stop_at_end_(stop_at_end) {
         for (int i = 0; i < block_count() * W; ++i) set_game(i, Game::canonical());
-        for (int i = 0; i < JOINTS_COUNT; ++i) joints_[i].set_constants(JOINT_ORDER[i]);
+        set_workers(1);
         for (int part = 0; part < PARTS; ++part)
             for (int floor = 0; floor < FLOOR_COUNT; ++floor) floor_is_a_[part][floor] = floor_is_a(part, floor);
     }
-    ~Engine() override { free_aligned(blocks_); }
+    ~Engine() override {
+        free_aligned(blocks_);
+        free_aligned(joints_);
+    }
 
     int num_envs() const override { return num_envs_; }
 
@@ -54,12 +57,20 @@ class Engine final : public Simulator {
         b.move_count[lane] = 0;
     }
 
-    void step(const uint8_t* keys, int frames) override {
-        for (int i = 0; i < block_count(); ++i) {
-            uint8_t block_keys[W] = {};
-            for (int lane = 0; lane < W && i * W + lane < num_envs_; ++lane) block_keys[lane] = keys[i * W + lane];
-            for (int frame = 0; frame < frames; ++frame) step_block(blocks_[i], block_keys, i * W);
-        }
+    int block_size() const override { return W; }
+
+    void set_workers(int workers) override {
+        free_aligned(joints_);
+        joints_ = static_cast<Joints*>(allocate_aligned(workers * sizeof(Joints)));
+        for (int worker = 0; worker < workers; ++worker)
+            for (int i = 0; i < JOINTS_COUNT; ++i) joints_[worker][i].set_constants(JOINT_ORDER[i]);
+    }
+
+    void step(int block, const uint8_t* keys, int frames, int worker) override {
+        uint8_t block_keys[W] = {};
+        const int first = block * W;
+        for (int lane = 0; lane < W && first + lane < num_envs_; ++lane) block_keys[lane] = keys[first + lane];
+        for (int frame = 0; frame < frames; ++frame) step_block(blocks_[block], joints_[worker], block_keys, first);
     }
 
     void observe(int env, Outputs out) const override {
@@ -84,11 +95,12 @@ class Engine final : public Simulator {
     int num_envs_;
     bool stop_at_end_;
     bool floor_is_a_[PARTS][FLOOR_COUNT];
-    JointLanes<V> joints_[JOINTS_COUNT];  // of the block at hand
+    using Joints = JointLanes<V>[JOINTS_COUNT];
+    Joints* joints_ = nullptr;  // of the block at hand, for each worker
 
     int block_count() const { return (num_envs_ + W - 1) / W; }
 
-    void step_block(Block<V>& b, const uint8_t* keys, int first_env) {
+    void step_block(Block<V>& b, Joints& joints, const uint8_t* keys, int first_env) {
         unsigned running = 0;
         for (int lane = 0; lane < W && first_env + lane < num_envs_; ++lane) {
             Game& game = b.games[lane];
@@ -110,15 +122,15 @@ class Engine final : public Simulator {
                 update_game(game, keys[lane]);
             }
         }
-        if (running) frame(b, keys, running);
+        if (running) frame(b, joints, keys, running);
     }
 
-    void frame(Block<V>& b, const uint8_t* keys, unsigned running) {
+    void frame(Block<V>& b, Joints& joints, const uint8_t* keys, unsigned running) {
         ContactLanes<V> contacts[MAX_CONTACTS];
 
         b.score_time += FRAME_SECONDS;
         b.head_torque += HEAD_TORQUE * (b.angle[HEAD - FIRST_PART] + HEAD_TORQUE_ANGLE);
-        hold_keys(b, keys);
+        hold_keys(b, joints, keys);
         update_contacts(b, running);
 
         for (int p = 0; p < PARTS; ++p) b.vy[p] += TIME_STEP * GRAVITY_Y;
@@ -127,25 +139,25 @@ class Engine final : public Simulator {
         const int contact_count = gather_contacts(b, running, contacts);
         for (int i = 0; i < contact_count; ++i) contacts[i].prepare(b);
         for (int i = 0; i < contact_count; ++i) contacts[i].warm_start(b);
-        for (JointLanes<V>& joint : joints_) {
+        for (JointLanes<V>& joint : joints) {
             joint.prepare(b);
             joint.warm_start(b);
         }
         for (int iteration = 0; iteration < VELOCITY_ITERATIONS; ++iteration) {
-            for (JointLanes<V>& joint : joints_) joint.solve_velocity(b);
+            for (JointLanes<V>& joint : joints) joint.solve_velocity(b);
             for (int i = 0; i < contact_count; ++i) contacts[i].solve_velocity(b);
         }
         for (int i = 0; i < contact_count; ++i) contacts[i].store_impulses(b);
 
         V before_x[PARTS], before_y[PARTS];
         integrate_positions(b, before_x, before_y);
-        solve_positions(b, contacts, contact_count, running);
+        solve_positions(b, joints, contacts, contact_count, running);
         count_rest(b);
         move_leaves(b, before_x, before_y, running);
         finish_frame(b, running);
     }
 
-    void hold_keys(Block<V>& b, const uint8_t* keys) {
+    void hold_keys(Block<V>& b, Joints& joints, const uint8_t* keys) {
         V thighs, calves;
         for (int lane = 0; lane < W; ++lane) {
             thighs[lane] = keys[lane] & KEY_Q ? 1 : keys[lane] & KEY_W ? -1 : 0;
@@ -161,7 +173,7 @@ class Engine final : public Simulator {
         limit(b.right_hip_upper, HIP_LIMITS_O.right_upper, HIP_LIMITS_P.right_upper);
 
         for (int i = 0; i < JOINTS_COUNT; ++i) {
-            JointLanes<V>& joint = joints_[i];
+            JointLanes<V>& joint = joints[i];
             switch (JOINT_ORDER[i]) {
                 case RIGHT_HIP:
                     joint.motor_speed = thighs * HIP_SPEED;
@@ -363,7 +375,7 @@ class Engine final : public Simulator {
         }
     }
 
-    void solve_positions(Block<V>& b, ContactLanes<V>* contacts, int contact_count, unsigned running) {
+    void solve_positions(Block<V>& b, Joints& joints, ContactLanes<V>* contacts, int contact_count, unsigned running) {
         bool stale[PARTS];
         for (bool& part : stale) part = true;
         const auto fresh = [&](int p) {
@@ -396,7 +408,7 @@ class Engine final : public Simulator {
                 stale[p] = true;
             }
             I okay = min_separation > -1.5 * LINEAR_SLOP;
-            for (JointLanes<V>& joint : joints_) {
+            for (JointLanes<V>& joint : joints) {
                 refresh(joint.a, joint.b);
                 okay &=
                     joint.solve_position(b, {b.cos[joint.a], b.sin[joint.a]}, {b.cos[joint.b], b.sin[joint.b]}, live);

@@ -24,13 +24,17 @@ QWOP_API size_t qwop_snapshot_size();
 QWOP_API qwop_sim* qwop_create(const char* engine, int num_envs, int stop_at_end);
 QWOP_API void qwop_destroy(qwop_sim* sim);
 
+// Threads that step the games from now on, 1 at first. The bits are the same with any number.
+QWOP_API void qwop_set_threads(qwop_sim* sim, int threads);
+
 // Arrays refreshed by reset, step and restore: raw observation float[N * 60], clock double[N] (s),
 // distance double[N] (m), flags uint8[N] (1 fallen, 2 jumped, 4 landed, 8 ended, 16 paused).
 QWOP_API void qwop_bind(qwop_sim* sim, float* observation, double* time, double* distance, uint8_t* flags);
 
 // mask: one byte a game, non-zero = act on it; nullptr = all.
 QWOP_API void qwop_reset(qwop_sim* sim, const uint8_t* mask);
-QWOP_API void qwop_step(qwop_sim* sim, const uint8_t* keys, int frames);
+// Returns 0, or -1, and does nothing, where a key mask is none.
+QWOP_API int qwop_step(qwop_sim* sim, const uint8_t* keys, int frames);
 
 // double[N * 92] in the column layout of the golden traces.
 QWOP_API void qwop_state(qwop_sim* sim, double* out);
@@ -39,6 +43,45 @@ QWOP_API void qwop_state(qwop_sim* sim, double* out);
 // where bytes are no snapshot of a build with this layout.
 QWOP_API void qwop_snapshot(qwop_sim* sim, uint8_t* out);
 QWOP_API int qwop_restore(qwop_sim* sim, const uint8_t* in, const uint8_t* mask);
+
+// --- Episodes --------------------------------------------------------------------------------------------
+
+enum { QWOP_PARTS = 12, QWOP_FIELDS = 5, QWOP_JOINTS = 11, QWOP_FEATURES = 98 };
+
+// Constants of the observations, from the Python package.
+struct qwop_encoder {
+    float centre[QWOP_PARTS * QWOP_FIELDS], deviation[QWOP_PARTS * QWOP_FIELDS];  // of the normalised observation
+    float raw_low[QWOP_FIELDS], raw_high[QWOP_FIELDS];                            // from here on, of the features
+    float reference_angle[QWOP_JOINTS];
+    float feet_half_width[2], feet_half_height[2], knee_end[4], knee_half_height[4];
+    float landmark[4], landmark_reach[4];
+    float pelvis_x, pelvis_y, track_y, units_per_metre, metres, speed, clearance;
+    int32_t joint_a[QWOP_JOINTS], joint_b[QWOP_JOINTS], feet[2], knee_parts[4];
+};
+
+// The episodes of N games. All arrays are the caller's, with an entry, or a row, for each game.
+struct qwop_episodes {
+    uint8_t *keys, *hip_mode;            // held in the last step; 0 as created, 1 set by O, 2 by P
+    int64_t* frame;                      // of the episode
+    float *last_distance, *last_tenths;  // what the reward compares with
+    float* reward;
+    uint8_t *success, *terminated, *truncated;
+    float* observation;                  // as qwop_observe gives it; nullptr: none
+    const qwop_encoder* encoder;
+    double too_far_back, too_far_ahead, finish;  // m
+    int64_t max_frames;                  // 0: no limit
+    int32_t frame_skip, features;        // features: they are the observation
+};
+
+// Plays `frame_skip` frames with episodes->keys held and judges the step. qwop_bind must have been called.
+QWOP_API void qwop_play(qwop_sim* sim, const qwop_episodes* episodes);
+
+// Observations of n games from their raw ones, float[n * 60]: float[n * 60] normalised, or features,
+// float[n * QWOP_FEATURES], to which hip_mode and keys (of the frame before), uint8[n], belong.
+QWOP_API void qwop_observe(const qwop_encoder* encoder, int features, int n, const float* raw, const uint8_t* hip_mode,
+                           const uint8_t* keys, float* observation);
+
+// ---------------------------------------------------------------------------------------------------------
 
 // For tests: moves every part of the masked runners by (dx, dy) units and adds (vx, vy) to its velocity.
 QWOP_API void qwop_teleport(qwop_sim* sim, const uint8_t* mask, double dx, double dy, double vx, double vy);

@@ -27,10 +27,10 @@ class Scalar final : public Simulator {
     int num_envs() const override { return num_envs_; }
     const Game& game(int env) override { return games_[env]; }
     void set_game(int env, const Game& game) override { games_[env] = game; }
-    void step(const uint8_t* keys, int frames) override {
-        for (int i = 0; i < num_envs_; ++i)
-            for (int frame = 0; frame < frames && !(stop_at_end_ && games_[i].ended); ++frame)
-                games_[i].update(keys[i]);
+    int block_size() const override { return 1; }
+    void step(int block, const uint8_t* keys, int frames, int) override {
+        for (int frame = 0; frame < frames && !(stop_at_end_ && games_[block].ended); ++frame)
+            games_[block].update(keys[block]);
     }
     void observe(int env, Outputs out) const override { observe_game(games_[env], out); }
 

@@ -14,14 +14,20 @@ struct Outputs {
     uint8_t* flags;
 };
 
+constexpr int MAX_BLOCK_SIZE = 8;
+
 class Simulator {
   public:
     virtual ~Simulator();
     virtual int num_envs() const = 0;
     virtual const Game& game(int env) = 0;
     virtual void set_game(int env, const Game& game) = 0;
-    // `frames` frames of every game with its keys held. With stop_at_end an ended game stands still.
-    virtual void step(const uint8_t* keys, int frames) = 0;
+    // Games come in blocks of so many. Different threads may step different blocks, each under its own number.
+    virtual int block_size() const = 0;
+    virtual void set_workers(int) {}
+    // `frames` frames of a block's games with their keys held; keys: of all games. With stop_at_end an ended game
+    // stands still.
+    virtual void step(int block, const uint8_t* keys, int frames, int worker) = 0;
     virtual void observe(int env, Outputs out) const = 0;
 };
 

@@ -74,11 +74,14 @@ class QWOPEnv(gymnasium.Env[np.ndarray, np.int64]):
 
     def step(self, action: np.int64 | int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Hold an action's keys for frame_skip frames."""
-        keys = self.games.keys_of(action)
-        reward, terminated, truncated = self.games.step(
-            keys, after_frame=self._show if self.render_mode == "human" else None
+        games = self.games
+        mask = games.mask_of(action)
+        if self.render_mode != "human" and (result := games.step_one(mask)) is not None:
+            return result
+        reward, terminated, truncated = games.step(
+            np.array([mask], np.uint8), after_frame=self._show if self.render_mode == "human" else None
         )
-        observation = self.games.observations()[0]
+        observation = games.observations()[0]
         return observation, float(reward[0]), bool(terminated[0]), bool(truncated[0]), self._info()
 
     def render(self) -> np.ndarray | None:

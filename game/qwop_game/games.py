@@ -6,12 +6,14 @@ of each episode, and qwop-gym's rules: when a run is over, when it is a success,
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from operator import index
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
 
 from .encoder import FEATURE_SIZE, encode
+from .episodes import Episodes, agrees, observe
 from .keys import HIP_AS_CREATED, action_masks, next_hip_modes
 from .observation import FRAME_SECONDS, OBSERVATION_SIZE, normalise
 from .simulator import FLAG_FALLEN, FLAG_GAME_ENDED, Simulator, has_finished
@@ -54,8 +56,8 @@ class Games:
     action_set: "distinct" (9), "full" (16, qwop-gym's) or "reduced" (9, qwop-gym's).
     observation: "qwop_gym" (60 normalised numbers) or "features" (what `encode` gives).
     max_frames: an episode that is this many frames old is truncated after the step; None: never.
-    engine: see `Simulator`.
-    simulator: a game in place of the embedded one, with the same interface; num_envs is 1 then.
+    engine, threads: see `Simulator`.
+    simulator: games in place of the embedded ones, with the same interface.
 
     Raises ValueError for options out of range.
     """
@@ -68,7 +70,8 @@ class Games:
         observation: str,
         max_frames: int | None,
         engine: str,
-        simulator: "RealGame | None" = None,
+        simulator: "Simulator | RealGame | None" = None,
+        threads: int = 1,
     ) -> None:
         if not isinstance(frame_skip, int | np.integer) or frame_skip < 1:
             raise ValueError(f"frame_skip is {frame_skip!r}: it must be a whole number of frames, 1 or more")
@@ -79,12 +82,10 @@ class Games:
         if max_frames is not None and max_frames < 1:
             raise ValueError(f"max_frames is {max_frames}: it must be 1 or more, or None for no limit")
         self.action_masks = action_masks(action_set)
+        self._mask_list: list[int] = self.action_masks.tolist()
         self.frame_skip = int(frame_skip)
         self.observation = observation
         self.max_frames = max_frames
-        self.simulator: Simulator | RealGame = (
-            Simulator(num_envs, engine=engine) if simulator is None else simulator
-        )
         self.num_envs = num_envs
         self.action_space = spaces.Discrete(len(self.action_masks))
         if observation == "features":
@@ -99,6 +100,30 @@ class Games:
         # What qwop-gym's reward compares with: m and tenths of a second, 0 until an episode's first step.
         self._last_distance = np.zeros(num_envs, np.float32)
         self._last_tenths = np.zeros(num_envs, np.float32)
+
+        self.simulator: Simulator | RealGame
+        self._native: Episodes | None = None
+        if simulator is not None:
+            self.simulator = simulator
+        else:
+            self.simulator = embedded = Simulator(num_envs, engine=engine, threads=threads)
+            if agrees():
+                state = {
+                    "keys": self.keys,
+                    "hip_mode": self.hip_mode,
+                    "frame": self.frame,
+                    "success": self.success,
+                    "last_distance": self._last_distance,
+                    "last_tenths": self._last_tenths,
+                }
+                self._native = Episodes(
+                    embedded,
+                    state,
+                    self.frame_skip,
+                    max_frames,
+                    observation == "features",
+                    (_TOO_FAR_BACK, _TOO_FAR_AHEAD),
+                )
 
     def reset(self, mask: np.ndarray | None = None, start: StartStates | None = None) -> None:
         """Start new episodes where `mask` (bool; None: everywhere) is true, from `start` where it says so."""
@@ -124,6 +149,20 @@ class Games:
             raise ValueError(f"actions must be whole numbers from 0 to {last}, got {actions.tolist()}")
         return self.action_masks[actions]
 
+    def mask_of(self, action: np.integer | int) -> int:
+        """Action -> key mask, of a single game. Raises ValueError for an action out of range."""
+        try:
+            number = index(action)  # type: ignore[arg-type]
+            if number >= 0:
+                return self._mask_list[number]
+        except (TypeError, IndexError):
+            pass
+        return int(self.keys_of(action)[0])
+
+    def step_one(self, mask: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]] | None:
+        """A step of a single game as `QWOPEnv.step` returns it; None where the native code can't play it."""
+        return None if self._native is None else self._native.play_one(mask)
+
     def step(
         self, keys: np.ndarray, after_frame: Callable[[], None] | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -134,9 +173,13 @@ class Games:
         returns: qwop-gym's reward float32, terminated bool, truncated bool. A game that ends stands still for
             the rest of its step, so its last step may be shorter.
         """
+        self.keys[:] = keys
+        native = self._native
+        if native is not None and after_frame is None:
+            native.play()
+            return native.reward.copy(), native.terminated.copy(), native.truncated.copy()
         simulator = self.simulator
         before = simulator.time.copy()
-        self.keys = keys.copy()
         if after_frame is None:
             simulator.step(keys, self.frame_skip)
         else:
@@ -145,12 +188,12 @@ class Games:
                 after_frame()
         # The clock stops with the run, in the frame that ends it.
         self.frame += np.rint((simulator.time - before) / FRAME_SECONDS).astype(np.int64)
-        self.hip_mode = next_hip_modes(self.hip_mode, keys)
+        self.hip_mode[:] = next_hip_modes(self.hip_mode, keys)
 
         distance = simulator.distance
         ended = (simulator.flags & FLAG_GAME_ENDED) != 0
         terminated = ended | (distance < _TOO_FAR_BACK) | (distance > _TOO_FAR_AHEAD)
-        self.success = terminated & has_finished(simulator.flags, distance)
+        self.success[:] = terminated & has_finished(simulator.flags, distance)
         if self.max_frames is None:
             truncated = np.zeros(self.num_envs, bool)
         else:
@@ -160,6 +203,8 @@ class Games:
     def observations(self, where: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Observations of the games `where` (an index of axis 0), new float32 [n, D]."""
         raw = self.simulator.raw_observation[where]
+        if self._native is not None:
+            return observe(self.observation == "features", raw, self.hip_mode[where], self.keys[where])
         if self.observation == "features":
             return encode(raw, self.hip_mode[where], self.keys[where])
         return normalise(raw)
@@ -204,12 +249,12 @@ class Games:
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Put all games where `get_state` was called. Raises ValueError for another number of games."""
         self.simulator.restore(state["snapshot"])
-        self.keys = state["keys"].astype(np.uint8)
-        self.hip_mode = state["hip_mode"].astype(np.uint8)
-        self.frame = state["frame"].astype(np.int64)
-        self.success = np.zeros(self.num_envs, bool)
-        self._last_distance = state["last_distance"].astype(np.float32)
-        self._last_tenths = state["last_tenths"].astype(np.float32)
+        self.keys[:] = state["keys"]
+        self.hip_mode[:] = state["hip_mode"]
+        self.frame[:] = state["frame"]
+        self.success[:] = False
+        self._last_distance[:] = state["last_distance"]
+        self._last_tenths[:] = state["last_tenths"]
 
     def _reward(self, terminated: np.ndarray) -> np.ndarray:
         """qwop-gym 1.0.1's default reward, float32 [num_envs].
@@ -220,7 +265,7 @@ class Games:
         distance = self.simulator.distance.astype(np.float32)
         tenths = (self.simulator.time / 10).astype(np.float32)
         ds, dt = distance - self._last_distance, tenths - self._last_tenths
-        self._last_distance, self._last_tenths = distance, tenths
+        self._last_distance[:], self._last_tenths[:] = distance, tenths
         # dt is 0 where an ended game is stepped on without a reset
         speed = np.divide(ds, dt, out=np.zeros_like(ds), where=dt > 0)
         reward = speed * _SPEED_WEIGHT - dt * _TIME_COST / np.float32(self.frame_skip)

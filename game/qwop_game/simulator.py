@@ -12,6 +12,8 @@ from .observation import OBSERVATION_SIZE, STATE_SIZE
 
 FLAG_FALLEN, FLAG_JUMPED, FLAG_JUMP_LANDED, FLAG_GAME_ENDED, FLAG_PAUSED = 1, 2, 4, 8, 16
 
+MAX_THREADS = 256
+
 FINISH = 100.0
 """Metres."""
 
@@ -51,12 +53,15 @@ def _library() -> ctypes.CDLL:
         ("qwop_snapshot_size", size, []),
         ("qwop_create", pointer, [ctypes.c_char_p, integer, integer]),
         ("qwop_destroy", None, [pointer]),
+        ("qwop_set_threads", None, [pointer, integer]),
         ("qwop_bind", None, [pointer] * 5),
         ("qwop_reset", None, [pointer, pointer]),
-        ("qwop_step", None, [pointer, pointer, integer]),
+        ("qwop_step", integer, [pointer, pointer, integer]),
         ("qwop_state", None, [pointer, pointer]),
         ("qwop_snapshot", None, [pointer, pointer]),
         ("qwop_restore", integer, [pointer, pointer, pointer]),
+        ("qwop_play", None, [pointer, pointer]),
+        ("qwop_observe", None, [pointer, integer, integer, *[pointer] * 4]),
         ("qwop_teleport", None, [pointer, pointer, real, real, real, real]),
     ):
         function = getattr(library, name)
@@ -96,6 +101,8 @@ class Simulator:
     stop_at_end: an ended game stands still until it is reset. False: it goes on as in the game, where
         a fallen runner keeps sliding.
     engine: one of `engines()`, or "auto" for the one that suits so many games.
+    threads: how many cores share the games; the bits are the same with any number. Fewer than 32 games a
+        thread are hardly worth the call.
 
     Attributes, read-only arrays that reset, step and restore overwrite in place (copy what you keep):
     raw_observation: float32 [num_envs, 60]
@@ -103,10 +110,13 @@ class Simulator:
     distance: float64 [num_envs], the torso's x in metres
     flags: uint8 [num_envs], bits FLAG_FALLEN | FLAG_JUMPED | FLAG_JUMP_LANDED | FLAG_GAME_ENDED | FLAG_PAUSED
 
-    Raises ValueError for an unknown engine or num_envs < 1, ImportError if the engine is not built.
+    Raises ValueError for an unknown engine, num_envs or threads below 1, ImportError if the engine is not
+    built.
     """
 
-    def __init__(self, num_envs: int = 1, stop_at_end: bool = True, engine: str = "auto") -> None:
+    def __init__(
+        self, num_envs: int = 1, stop_at_end: bool = True, engine: str = "auto", threads: int = 1
+    ) -> None:
         library = _library()
         available = engines()
         if engine == "auto":
@@ -117,8 +127,11 @@ class Simulator:
             )
         if num_envs < 1:
             raise ValueError(f"num_envs is {num_envs}: at least 1 game is needed")
+        if not 1 <= threads <= MAX_THREADS:
+            raise ValueError(f"threads is {threads}: it must be 1 to {MAX_THREADS}")
         self.engine = engine
         self.num_envs = int(num_envs)
+        self.threads = int(threads)
         self.stop_at_end = bool(stop_at_end)
         self.snapshot_size: int = library.qwop_snapshot_size()
 
@@ -128,6 +141,8 @@ class Simulator:
         # Kept as a ctypes pointer: copying or pickling a Simulator then fails instead of freeing it twice.
         self._handle = ctypes.c_void_p(handle)
         self._library = library
+        if threads > 1:
+            library.qwop_set_threads(self._handle, threads)
 
         buffers = (
             np.zeros((self.num_envs, OBSERVATION_SIZE), np.float32),
@@ -135,6 +150,8 @@ class Simulator:
             np.zeros(self.num_envs, np.float64),
             np.zeros(self.num_envs, np.uint8),
         )
+        self._keys = np.zeros(self.num_envs, np.uint8)
+        self._keys_address = self._keys.ctypes.data
         library.qwop_bind(self._handle, *(buffer.ctypes.data for buffer in buffers))
         # The finalizer holds the buffers, so that they outlive the engine that writes into them.
         self._close = weakref.finalize(self, _destroy, library, self._handle, buffers)
@@ -153,14 +170,19 @@ class Simulator:
 
         A game that ends meanwhile stands still from there on (unless stop_at_end=False).
         """
-        keys = np.ascontiguousarray(keys)
+        keys = np.asarray(keys)
         if keys.dtype != np.uint8 or keys.shape != (self.num_envs,):
             raise ValueError(f"keys are {keys.dtype} {list(keys.shape)}: needed are uint8 [{self.num_envs}]")
-        if keys.max() > 15:
-            raise ValueError(f"keys hold {int(keys.max())}: a mask is 0 to 15 (Q = 1, W = 2, O = 4, P = 8)")
         if frames < 0:
             raise ValueError(f"frames is {frames}: it can't be negative")
-        self._library.qwop_step(self._open_handle(), keys.ctypes.data, frames)
+        handle = self._open_handle()
+        self._keys[:] = keys
+        if self._library.qwop_step(handle, self._keys_address, frames) != 0:
+            raise ValueError(f"keys hold {int(keys.max())}: a mask is 0 to 15 (Q = 1, W = 2, O = 4, P = 8)")
+
+    def play(self, episodes: ctypes.c_void_p) -> None:
+        """Play and judge a step of the native `episodes`, see episodes.py."""
+        self._library.qwop_play(self._open_handle(), episodes)
 
     @property
     def state(self) -> np.ndarray:

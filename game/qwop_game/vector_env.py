@@ -30,6 +30,7 @@ class QWOPVectorEnv(VectorEnv):
         or a result of None: nowhere. It may be exchanged at any time. Frames count from an episode's start.
     max_episode_steps: for gymnasium.make_vec; the same as max_frames = max_episode_steps * frame_skip.
     render_mode: None or "rgb_array".
+    threads: see `Simulator`.
 
     gymnasium.make_vec(..., vectorization_mode="custom") hands on what is in vector_kwargs and, up to 0.29.1,
     drops all other options without a word: use vector_kwargs=dict(frame_skip=2), or this class.
@@ -50,6 +51,7 @@ class QWOPVectorEnv(VectorEnv):
         engine: str = "auto",
         start_states: Callable[[np.ndarray], StartStates | None] | None = None,
         max_episode_steps: int | None = None,
+        threads: int = 1,
     ) -> None:
         self.closed = True  # until there is something to close
         if render_mode not in (None, "rgb_array"):
@@ -57,7 +59,7 @@ class QWOPVectorEnv(VectorEnv):
         if max_episode_steps is not None:
             limit = max_episode_steps * frame_skip
             max_frames = limit if max_frames is None else min(limit, max_frames)
-        self.games = Games(num_envs, frame_skip, action_set, observation, max_frames, engine)
+        self.games = Games(num_envs, frame_skip, action_set, observation, max_frames, engine, threads=threads)
         super().__init__(num_envs, self.games.observation_space, self.games.action_space)
         self.render_mode = render_mode
         self.start_states = start_states

@@ -1,0 +1,207 @@
+"""The rules and observations of `games.py` in native code: a step of many games, or of one, is one call.
+
+What it computes is equal to the last bit to what `Games` computes in NumPy, or it is not used: NumPy's sine
+of float32 has other bits on a CPU without fused multiply-adds, and may have others in a later version.
+"""
+
+import ctypes
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from . import encoder, geometry, observation
+from .observation import OBSERVATION_SIZE
+from .simulator import FINISH, FLAG_FALLEN, Simulator, _library
+
+_PARTS, _FIELDS, _JOINTS, _FEATURES = 12, 5, 11, 98  # as qwop.h has them
+_float, _int32, _pointer = ctypes.c_float, ctypes.c_int32, ctypes.c_void_p
+
+
+class _Encoder(ctypes.Structure):
+    """qwop_encoder of qwop.h."""
+
+    _fields_ = [
+        ("centre", _float * (_PARTS * _FIELDS)),
+        ("deviation", _float * (_PARTS * _FIELDS)),
+        ("raw_low", _float * _FIELDS),
+        ("raw_high", _float * _FIELDS),
+        ("reference_angle", _float * _JOINTS),
+        ("feet_half_width", _float * 2),
+        ("feet_half_height", _float * 2),
+        ("knee_end", _float * 4),
+        ("knee_half_height", _float * 4),
+        ("landmark", _float * 4),
+        ("landmark_reach", _float * 4),
+        ("pelvis_x", _float),
+        ("pelvis_y", _float),
+        ("track_y", _float),
+        ("units_per_metre", _float),
+        ("metres", _float),
+        ("speed", _float),
+        ("clearance", _float),
+        ("joint_a", _int32 * _JOINTS),
+        ("joint_b", _int32 * _JOINTS),
+        ("feet", _int32 * 2),
+        ("knee_parts", _int32 * 4),
+    ]
+
+
+class _Episodes(ctypes.Structure):
+    """qwop_episodes of qwop.h."""
+
+    _fields_ = [
+        ("keys", _pointer),
+        ("hip_mode", _pointer),
+        ("frame", _pointer),
+        ("last_distance", _pointer),
+        ("last_tenths", _pointer),
+        ("reward", _pointer),
+        ("success", _pointer),
+        ("terminated", _pointer),
+        ("truncated", _pointer),
+        ("observation", _pointer),
+        ("encoder", ctypes.POINTER(_Encoder)),
+        ("too_far_back", ctypes.c_double),
+        ("too_far_ahead", ctypes.c_double),
+        ("finish", ctypes.c_double),
+        ("max_frames", ctypes.c_int64),
+        ("frame_skip", _int32),
+        ("features", _int32),
+    ]
+
+
+@cache
+def _encoder() -> _Encoder:
+    """The constants of the Python encoder."""
+    values: dict[str, Any] = {
+        "centre": observation._CENTRE,
+        "deviation": observation._DEVIATION,
+        "raw_low": observation.RAW_LOW[:_FIELDS],
+        "raw_high": observation.RAW_HIGH[:_FIELDS],
+        "reference_angle": encoder._REFERENCE_ANGLE,
+        "feet_half_width": geometry._FEET_HALF_WIDTH,
+        "feet_half_height": geometry._FEET_HALF_HEIGHT,
+        "knee_end": geometry._KNEE_END,
+        "knee_half_height": geometry._KNEE_HALF_HEIGHT,
+        "landmark": encoder._LANDMARKS,
+        "landmark_reach": encoder._LANDMARK_REACH,
+        "pelvis_x": geometry._PELVIS_X,
+        "pelvis_y": geometry._PELVIS_Y,
+        "track_y": geometry._TRACK_Y,
+        "units_per_metre": geometry._UNITS_PER_METRE,
+        "metres": encoder._METRES,
+        "speed": encoder._SPEED,
+        "clearance": encoder._CLEARANCE,
+        "joint_a": encoder._JOINT_A,
+        "joint_b": encoder._JOINT_B,
+        "feet": geometry._FEET,
+        "knee_parts": geometry._KNEE_PARTS,
+    }
+    result = _Encoder()
+    for name, kind, *_ in _Encoder._fields_:
+        array = np.ravel(values[name]).tolist()
+        setattr(result, name, kind(*array) if hasattr(kind, "_length_") else array[0])
+    return result
+
+
+def observe(features: bool, raw: np.ndarray, hip_mode: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """`encode(raw, hip_mode, keys)`, or `normalise(raw)`, of n games: float32 [n, D].
+
+    raw float32 [n, 60]; hip_mode and keys uint8 [n], which only features need.
+    """
+    raw, hip_mode, keys = (np.ascontiguousarray(array) for array in (raw, hip_mode, keys))
+    out = np.empty((len(raw), _FEATURES if features else OBSERVATION_SIZE), np.float32)
+    pointers = (array.ctypes.data for array in (raw, hip_mode, keys, out))
+    _library().qwop_observe(ctypes.addressof(_encoder()), features, len(raw), *pointers)
+    return out
+
+
+@cache
+def agrees() -> bool:
+    """Whether the native observations are NumPy's to the last bit, on a thousand postures."""
+    rng = np.random.default_rng(0)
+    n = 1000
+    middle = (observation.RAW_LOW + observation.RAW_HIGH) / 2
+    raw = (middle + 1.1 * (observation.RAW_HIGH - middle) * rng.uniform(-1, 1, (n, OBSERVATION_SIZE))).astype(
+        np.float32
+    )
+    hip_mode, keys = rng.integers(0, 3, n, np.uint8), rng.integers(0, 16, n, np.uint8)
+    if encoder.FEATURE_SIZE != _FEATURES:
+        return False
+    features = encoder.encode(raw, hip_mode, keys)
+    return (
+        observe(True, raw, hip_mode, keys).tobytes() == features.tobytes()
+        and observe(False, raw, hip_mode, keys).tobytes() == observation.normalise(raw).tobytes()
+    )
+
+
+class Episodes:
+    """The native side of a `Games`: plays and judges steps on its arrays.
+
+    state: keys, hip_mode, frame, success, last_distance, last_tenths, each [num_envs]; changed in place.
+    bounds: metres behind and ahead beyond which a run is over.
+
+    reward float32, terminated bool, truncated bool, [num_envs]: of the last step; the next overwrites them.
+    """
+
+    def __init__(
+        self,
+        simulator: Simulator,
+        state: dict[str, np.ndarray],
+        frame_skip: int,
+        max_frames: int | None,
+        features: bool,
+        bounds: tuple[float, float],
+    ) -> None:
+        n = simulator.num_envs
+        self._simulator = simulator
+        self.reward = np.zeros(n, np.float32)
+        self.terminated, self.truncated = np.zeros((2, n), bool)
+        one = np.zeros(_FEATURES if features else OBSERVATION_SIZE, np.float32)
+        arrays = {
+            **state,
+            "reward": self.reward,
+            "terminated": self.terminated,
+            "truncated": self.truncated,
+        }
+        self._arrays = arrays  # the struct has no more than their addresses
+        self._struct = _Episodes(
+            observation=one.ctypes.data if n == 1 else None,
+            encoder=ctypes.pointer(_encoder()),
+            too_far_back=bounds[0],
+            too_far_ahead=bounds[1],
+            finish=FINISH,
+            max_frames=max_frames or 0,
+            frame_skip=frame_skip,
+            features=features,
+            **{name: array.ctypes.data for name, array in arrays.items()},
+        )
+        self._address = ctypes.c_void_p(ctypes.addressof(self._struct))
+        # Of a single game: a memoryview gives a number in a third of the time that an array takes.
+        columns = [arrays[name] for name in ("keys", "reward", "terminated", "truncated")]
+        columns += [simulator.time, simulator.distance, arrays["success"], simulator.flags]
+        columns += [arrays["hip_mode"], arrays["frame"]]
+        self._columns: tuple[Any, ...] = tuple(column.data for column in columns)
+        self._one, self._raw_one = one, simulator.raw_observation[0]
+
+    def play(self) -> None:
+        """Hold the state's `keys` for a step of all games."""
+        self._simulator.play(self._address)
+
+    def play_one(self, mask: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Hold the keys of `mask` for a step of a single game: what `QWOPEnv.step` returns."""
+        keys, reward, terminated, truncated, time, distance, success, flags, hip_mode, frame = self._columns
+        keys[0] = mask
+        self._simulator.play(self._address)
+        info = {
+            "time": time[0],
+            "distance": distance[0],
+            "is_success": success[0],
+            "fallen": flags[0] & FLAG_FALLEN != 0,
+            "keys": mask,
+            "hip_mode": hip_mode[0],
+            "frame": frame[0],
+            "raw_observation": self._raw_one.copy(),
+        }
+        return self._one.copy(), reward[0], terminated[0], truncated[0], info
