@@ -1,0 +1,341 @@
+"""What cloning comes to: how many demonstrations it takes, what balancing, the frame skip and the method do.
+
+    python benchmarks/cloning.py [TABLE ...] [--seeds 3] [--folder runs/cloning] [--quick]
+    python benchmarks/cloning.py --speed        epochs/s beside imitation's own loop, JSON
+
+Tables: demos, balance, skip, methods (default: all). Each arm is a `qwop-bc` command, printed as a user would
+type it, and judged under protocol P (docs/evaluation.md), 100 episodes, argmax and sampled. Arms that the
+folder already holds are not trained again. The seed of a training also draws which demonstrations it gets,
+where it does not get all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import io
+import json
+import shlex
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from qwop_bc.clone import CloneConfig, Cloning, split_decisions
+from qwop_bc.metrics import KEY_NAMES, agreement
+from qwop_datasets import DatasetReader
+from qwop_datasets.compact import write_compact_dataset
+from qwop_datasets.decisions import Decisions, load_decisions
+from qwop_evaluation.comparison import bootstrap_interval
+from qwop_evaluation.player import CheckpointPlayer, shipped_policy_path
+from qwop_evaluation.protocol import play
+from qwop_evaluation.summary import summarise
+from qwop_game import ACTION_SETS
+from qwop_rl_core import ActorCritic, Policy
+
+DEMOS = Path(__file__).parents[1] / "demos" / "demos.h5"
+DEMONSTRATIONS = 100
+EPISODES = 100
+# As `make run` clones; fewer demonstrations get smaller batches and more epochs, for as many gradient steps
+# or half of them. Patience ends some sooner.
+COMMON = "--learning-rate 1e-3 --threads 1"
+MANY = f"--batch-size 512 --epochs 20 {COMMON}"
+FEW = f"--batch-size 128 {COMMON}"
+EPOCHS_OF_FEW = {1: 200, 3: 120, 10: 50, 30: 20}
+ADVERSARIAL = "--batch-size 512 --threads 1 --adversarial.steps"
+
+Arm = tuple[int, int, str]  # demonstrations, frame skip, further arguments of qwop-bc
+
+
+def arms(table: str, quick: bool) -> dict[str, Arm]:
+    """Name -> what is trained. EXPERT and CLONE stand for the shipped policy and for the seed's own clone."""
+    everything: Arm = (DEMONSTRATIONS, 2, MANY)
+    if table == "demos":
+        few = {f"{n} demos": (n, 2, f"{FEW} --epochs {epochs}") for n, epochs in EPOCHS_OF_FEW.items()}
+        found: dict[str, Arm] = {**few, "100 demos": everything}
+    elif table == "balance":
+        found = {"100 demos": everything}
+        found |= {f"balance {b:g}": (DEMONSTRATIONS, 2, f"{MANY} --balance {b:g}") for b in (0.5, 1.0)}
+    elif table == "skip":
+        found = {
+            "frame skip 1": (DEMONSTRATIONS, 1, MANY),
+            "100 demos": everything,
+            "frame skip 4": (DEMONSTRATIONS, 4, MANY),
+        }
+    else:
+        dagger = f"--method dagger --expert EXPERT --batch-size 512 {COMMON}"
+        found = {
+            "10 demos": (10, 2, f"{FEW} --epochs {EPOCHS_OF_FEW[10]}"),
+            "100 demos": everything,
+            "dagger, 1 demo": (1, 2, dagger),
+            "dagger, 10 demos": (10, 2, dagger),
+            "gail": (DEMONSTRATIONS, 2, f"--method gail {ADVERSARIAL} 600000"),
+            "airl": (DEMONSTRATIONS, 2, f"--method airl {ADVERSARIAL} 600000"),
+            "gail from the clone": (DEMONSTRATIONS, 2, f"--method gail --init CLONE {ADVERSARIAL} 200000"),
+            "airl from the clone": (DEMONSTRATIONS, 2, f"--method airl --init CLONE {ADVERSARIAL} 200000"),
+        }
+    if quick:
+        tiny = "--epochs 1", "--dagger.rounds 2 --dagger.episodes 2", "--adversarial.steps 8192"
+
+        def shortened(more: str) -> str:
+            words = more.split()
+            kept = [w for i, w in enumerate(words) if "--epochs" not in (w, words[i - 1] if i else "")]
+            which = 1 if "dagger" in words else 2 if "--method" in words else 0
+            return " ".join([*kept, tiny[which], "--play-episodes 2"])
+
+        return {name: (min(n, 3), skip, shortened(more)) for name, (n, skip, more) in found.items()}
+    return found
+
+
+def dataset(folder: Path, count: int, seed: int) -> Path:
+    """The bundled demonstrations, or `count` of them drawn by the seed."""
+    if count >= DEMONSTRATIONS:
+        return DEMOS
+    path = folder / f"demos-{count}-{seed}.h5"
+    if not path.exists():
+        with DatasetReader(DEMOS) as reader:
+            drawn = np.random.default_rng(seed).permutation(len(reader))[:count]
+            write_compact_dataset(path, [reader[int(i)] for i in drawn])
+    return path
+
+
+@functools.lru_cache(maxsize=2)
+def decisions_of(path: Path, frame_skip: int) -> list[Decisions]:
+    return load_decisions(path, frame_skip)[1]
+
+
+def train(folder: Path, name: str, arm: Arm, seed: int, episodes: int) -> dict[str, Any]:
+    """Figures of one training, from the folder where they are there already."""
+    from qwop_bc.cli import main as qwop_bc
+
+    count, frame_skip, more = arm
+    stem = folder / f"{name.replace(',', '').replace(' ', '-')}-{seed}"
+    figures_file, out = stem.with_suffix(".json"), stem.with_suffix(".safetensors")
+    if figures_file.exists():
+        return json.loads(figures_file.read_text())
+    path = dataset(folder, count, seed)
+    words = [str(path), "--frame-skip", str(frame_skip), "--seed", str(seed), *more.split()]
+    words = [
+        {"EXPERT": str(shipped_policy_path()), "CLONE": str(folder / f"100-demos-{seed}.safetensors")}.get(
+            w, w
+        )
+        for w in words
+    ]
+    words += ["--out", str(out), "--force"]
+    print(f"$ {shlex.join(['qwop-bc', *words])}", file=sys.stderr, flush=True)
+    began = time.process_time()
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        if code := qwop_bc(words):
+            raise SystemExit(code)
+    seconds = time.process_time() - began
+    stem.with_suffix(".txt").write_text(printed.getvalue())
+
+    decisions = decisions_of(path, frame_skip)
+    split = split_decisions(decisions, CloneConfig().validation, seed)
+    policy = Policy.load(out)
+    assert isinstance(policy.network, ActorCritic)
+    held_out = agreement(policy.network, split.validation_features, split.validation_actions, "distinct")
+    player, figures = CheckpointPlayer(out), {"arm": name, "seed": seed, "cpu_seconds": round(seconds, 1)}
+    for sample, prefix in ((False, "argmax"), (True, "sampled")):
+        runs = summarise(play(player, range(1000, 1000 + episodes), sample))
+        figures[prefix] = {
+            "finish_rate": runs.finish_rate,
+            "median_time_s": runs.median_time if runs.finished else None,
+            "mean_distance_m": runs.mean_distance,
+            "knee_near": runs.gait.knee_near,
+            "upright": runs.gait.upright,
+        }
+    figures |= {
+        "kept": sum(d.kept * len(d) for d in decisions) / sum(map(len, decisions)),
+        "loss": held_out.loss,
+        "accuracy": held_out.accuracy,
+        "f1": held_out.key_f1,
+        "epoch": policy.metadata["training"]["best_epoch"],
+    }
+    figures_file.write_text(json.dumps(figures))
+    return figures
+
+
+def interval(values: Sequence[float], text: Callable[[float], str]) -> str:
+    """Mean of the seeds and its bootstrap interval."""
+    mean = text(float(np.mean(values)))
+    if len(values) < 2:
+        return mean
+    low, high = bootstrap_interval(np.array(values), lambda scores: float(scores.mean()))
+    return f"{mean} ({text(low)} to {text(high)})"
+
+
+def row(name: str, results: Sequence[dict[str, Any]]) -> list[str]:
+    def percent(x: float) -> str:
+        return f"{100 * x:.0f}"
+
+    def mean(*keys: str) -> float:
+        values: list[Any] = [functools.reduce(lambda d, k: d[k], keys, r) for r in results]
+        known = [v for v in values if v is not None]
+        return float(np.mean(known)) if known else float("nan")
+
+    return [
+        name,
+        str(len(results)),
+        interval([r["argmax"]["finish_rate"] for r in results], percent),
+        interval([r["sampled"]["finish_rate"] for r in results], percent),
+        f"{mean('argmax', 'median_time_s'):.1f}".replace("nan", "-"),
+        interval([r["argmax"]["mean_distance_m"] for r in results], lambda x: str(round(x))),
+        f"{100 * mean('argmax', 'upright'):.1f}",
+        f"{100 * mean('argmax', 'knee_near'):.1f}",
+        f"{mean('loss'):.3f}",
+        f"{100 * mean('accuracy'):.1f}",
+        " ".join(f"{np.nanmean([r['f1'][k] for r in results]):.2f}" for k in range(4)),
+        f"{mean('cpu_seconds'):.0f}",
+    ]
+
+
+HEAD = [
+    "arm",
+    "seeds",
+    "finish %, argmax",
+    "finish %, sampled",
+    "median s",
+    "metres",
+    "upright %",
+    "knee near %",
+    "held-out nats",
+    "agreement %",
+    f"F1 of {' '.join(KEY_NAMES)}",
+    "CPU s",
+]
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    lines = [HEAD, ["---"] * len(HEAD), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def action_shares() -> str:
+    """How unequal the demonstrated actions are."""
+    actions = np.concatenate([d.actions for d in decisions_of(DEMOS, 2)])
+    masks = ACTION_SETS["distinct"]
+    names = ["".join(key for bit, key in enumerate(KEY_NAMES) if mask >> bit & 1) or "none" for mask in masks]
+    shares = np.bincount(actions, minlength=len(masks)) / len(actions)
+    return ", ".join(f"{names[i]} {shares[i]:.1%}" for i in np.argsort(-shares))
+
+
+def speed(
+    frames: int = 1_000_000, repeats: int = 3, batches: int = 300, batch_size: int = 512
+) -> dict[str, Any]:
+    """Epochs per second of CPU time over `frames` decisions of one frame, on one thread: `qwop-bc`'s loop and
+    `imitation`'s own, with its loader, its loss and its optimizer's settings, on the same network.
+
+    Chunks of `batches` gradient steps, by turns; losses are those on the first 20,000 decisions at the end.
+    The bundled demonstrations have 149 thousand frames and stand there again and again.
+    """
+    from imitation.algorithms.bc import BC
+    from imitation.data.types import Transitions
+    from imitation.util.logger import HierarchicalLogger
+    from stable_baselines3.common.logger import Logger
+
+    from qwop_bc.adapter import NetworkPolicy
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", "Converting a tensor with requires_grad", UserWarning)
+    decisions = load_decisions(DEMOS, 1)[1]
+    features = np.concatenate([d.features[:-1] for d in decisions])
+    actions = np.concatenate([d.actions for d in decisions])
+    copies = -(-frames // len(actions))
+    features, actions = np.tile(features, (copies, 1))[:frames], np.tile(actions, copies)[:frames]
+
+    config = CloneConfig(frame_skip=1, batch_size=batch_size, play_every=0, device="cpu")
+    ours = Cloning(config, decisions[:2])
+    ours.batches.features, ours.batches.actions = torch.from_numpy(features), torch.from_numpy(actions)
+    ours.network.normaliser.count.zero_()
+    ours.network.normaliser.update(ours.batches.features[:200_000])
+    theirs = Cloning(config, decisions[:2])  # the same weights
+    theirs.start_from(ours.network)
+    policy = NetworkPolicy(theirs.network)
+    own = BC(
+        observation_space=policy.observation_space,
+        action_space=policy.action_space,
+        rng=np.random.default_rng(0),
+        policy=policy,
+        demonstrations=Transitions(
+            features, actions, np.full(frames, {}, dtype=object), features, np.zeros(frames, bool)
+        ),
+        batch_size=batch_size,
+        optimizer_kwargs={"lr": config.learning_rate},
+        ent_weight=config.entropy_coef,
+        device="cpu",
+        custom_logger=HierarchicalLogger(Logger(None, []), []),
+    )
+    loops = {"qwop_bc": ours.bc, "imitation": own}
+    spent: dict[str, list[float]] = {name: [] for name in loops}
+    for _ in range(repeats):
+        for name, loop in loops.items():
+            began = time.process_time()
+            loop.train(n_batches=batches, log_interval=1_000_000, progress_bar=False)
+            spent[name].append(time.process_time() - began)
+    sample = ours.batches.features[:20_000], ours.batches.actions[:20_000]
+    per_epoch = frames / batch_size / batches
+    rates = {name: 1 / (per_epoch * statistics.median(seconds)) for name, seconds in spent.items()}
+    losses = {
+        name: agreement(network, *sample, "distinct").loss
+        for name, network in (("qwop_bc", ours.network), ("imitation", theirs.network))
+    }
+    torch.set_num_threads(threads)
+    return {
+        "frames": frames,
+        "batch_size": batch_size,
+        "epochs_per_second": rates,
+        "times_imitation": rates["qwop_bc"] / rates["imitation"],
+        "gradient_steps": repeats * batches,
+        "loss_nats": losses,
+        "torch": torch.__version__,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    # datasets.py beside this file would hide the package of that name that `imitation` imports
+    sys.path[:] = [p for p in sys.path if Path(p).resolve() != Path(__file__).resolve().parent]
+    tables = ("demos", "balance", "skip", "methods")
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"of {', '.join(tables)}; all without")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each arm (default: %(default)s)")
+    parser.add_argument(
+        "--adversarial-seeds", type=int, default=1, help="of gail and airl (default: %(default)s)"
+    )
+    parser.add_argument("--folder", type=Path, default=Path("runs/cloning"), help="default: %(default)s")
+    parser.add_argument("--quick", action="store_true", help="a try of every arm; its figures say nothing")
+    parser.add_argument("--speed", action="store_true", help="measure the loop alone and print JSON")
+    options = parser.parse_args()
+    if unknown := set(options.tables) - set(tables):
+        parser.error(f"no table {', '.join(sorted(unknown))}: choose of {', '.join(tables)}")
+    if options.speed:
+        print(json.dumps(speed(*((20_000, 1, 10) if options.quick else ())), indent=1))
+        return 0
+    folder = options.folder / "quick" if options.quick else options.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    seeds, episodes = (1, 4) if options.quick else (options.seeds, EPISODES)
+    for table in options.tables or tables:
+        rows = []
+        for name, arm in arms(table, options.quick).items():
+            adversarial = "gail" in arm[2] or "airl" in arm[2]
+            count = min(seeds, options.adversarial_seeds) if adversarial else seeds
+            rows.append(row(name, [train(folder, name, arm, seed, episodes) for seed in range(count)]))
+        print(f"\n## {table}\n")
+        if table == "balance":
+            print(f"Shares of the demonstrated actions: {action_shares()}\n")
+        print(markdown(rows), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
