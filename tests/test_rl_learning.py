@@ -248,6 +248,26 @@ def test_same_seed_same_weights(precision):
     assert not torch.equal(weights(train_ppo(config).policy), weights(other.policy))
 
 
+def test_two_threads_learn_what_one_does():
+    """To the last bit, with everything in the loss that draws random numbers."""
+    demonstrations = ppo.Demonstrations(torch.eye(4), torch.tensor([1, 2, 3, 0]))
+    config = dataclasses.replace(
+        PPO_SMALL, total_steps=1024, target_kl=0.05, demo_coef=0.1, demo_batch_size=8
+    )
+    metrics = []
+    one, two = (
+        train_ppo(
+            dataclasses.replace(config, threads=threads),
+            demonstrations=demonstrations,
+            callback=lambda p: metrics.append({k: v for k, v in p.metrics.items() if "speed" not in k}),
+        )
+        for threads in (1, 2)
+    )
+    assert torch.equal(weights(one.policy), weights(two.policy))
+    assert metrics[:8] == metrics[8:] and len(metrics) == 16
+    assert torch.get_num_threads() == 1  # as before
+
+
 def test_dqn_same_seed_same_weights():
     config = dataclasses.replace(DQN_SMALL, total_steps=1000, prioritised=True)
     assert torch.equal(weights(train_dqn(config).network), weights(train_dqn(config).network))

@@ -11,7 +11,29 @@ from torch import Tensor, nn
 
 from qwop_rl_core.normaliser import RunningNormaliser
 
-ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
+
+class Tanh(nn.Tanh):
+    """tanh, in bfloat16 on a CPU by way of float32: PyTorch's own takes longer than the layers there."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.dtype == torch.bfloat16 and input.device.type == "cpu":
+            return _RoundedTanh.apply(input)  # pyright: ignore[reportReturnType]
+        return super().forward(input)
+
+
+class _RoundedTanh(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = x.float().tanh_().to(x.dtype)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return torch.ops.aten.tanh_backward(gradients[0], ctx.saved_tensors[0])
+
+
+ACTIVATIONS = {"tanh": Tanh, "relu": nn.ReLU}
 HIDDEN_GAIN = math.sqrt(2.0)
 POLICY_HEAD_GAIN = (
     0.01  # nearly uniform first policy: Andrychowicz et al. 2021, "What matters...", section 3.2
@@ -32,7 +54,7 @@ class MLP(nn.Sequential):
             return super().forward(input)
         x = input
         *hidden_layers, head = self
-        with torch.autocast(x.device.type, self.precision):
+        with torch.autocast(x.device.type, self.precision, cache_enabled=False):  # each weight is used once
             for layer in hidden_layers:
                 x = layer(x)
         return head(x.float())

@@ -17,12 +17,14 @@ Implementation details that matter, in the order of the code; the marks [1]... s
 11. Early stop: once a minibatch's KL exceeds 1.5 target_kl, the rest of the iteration's updates are dropped.
 12. Gradients are clipped by global norm, policy and value networks apart: a critic's large first gradients
     must not shrink the policy's.
+13. As the two networks share no weights, on a CPU with two threads or more their gradients are computed side
+    by side, which changes no bit.
 
 Anchors for fine-tuning a cloned policy, each off by default:
-13. Critic warm-up: for the first critic_warmup_steps only the value network learns; the policy and its
+14. Critic warm-up: for the first critic_warmup_steps only the value network learns; the policy and its
     normaliser stand still. A random critic's advantages would otherwise wash the clone out at once.
-14. KL to a reference policy, coefficient halved every reference_kl_half_life steps.
-15. Demonstrations in the policy loss (DAPG, Rajeswaran et al. 2018), decaying likewise.
+15. KL to a reference policy, coefficient halved every reference_kl_half_life steps.
+16. Demonstrations in the policy loss (DAPG, Rajeswaran et al. 2018), decaying likewise.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +78,8 @@ from qwop_rl_core.training import (
     restore_environment,
     select_device,
     select_precision,
+    side_by_side,
+    start_call,
 )
 
 RETURN_STATISTICS_RATE = (
@@ -136,7 +140,8 @@ class PPOConfig:
     (CPUs with AMX or AVX512-BF16, GPUs since Ampere) and slower elsewhere; auto, bfloat16 where it is native,
     so that results differ between machines. Everything else, and the checkpoint, stays float32."""
     threads: int = 0
-    """CPU threads of PyTorch; 0: as PyTorch chooses. Another number may change the last bits of results."""
+    """CPU threads; 0: as many as PyTorch would use. One and two give the same results to the last bit, more
+    may not."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -268,8 +273,6 @@ def train(
         )
     if config.demo_coef > 0 and demonstrations is None:
         raise TrainingError("demo_coef is set, but there are no demonstrations")
-    if config.threads:
-        torch.set_num_threads(config.threads)
     policy, optimizer, generator = state.policy, state.optimizer, state.generator
     device = generator.device
     if reference is not None:
@@ -281,90 +284,99 @@ def train(
     num_envs, length = config.num_envs, config.rollout_length
     batch_size = num_envs * length
     features = torch.zeros((length + 1, num_envs, policy.feature_size), device=device)
+    inputs = torch.zeros_like(features)  # features, normalised
     logits = torch.zeros((length, num_envs, policy.num_actions), device=device)
     actions = torch.zeros((length, num_envs), dtype=torch.int64, device=device)
     rewards = np.zeros((length, num_envs), np.float32)
     terminated = np.zeros((length, num_envs), bool)
     truncated = np.zeros((length, num_envs), bool)
 
+    def critic_gradient(x: Tensor, target: Tensor) -> Tensor:
+        """Leave the clipped gradient of the value loss in the value network's parameters; the loss []."""
+        loss = value_loss(policy.value(x).squeeze(-1), target)
+        loss.backward()
+        nn.utils.clip_grad_norm_(policy.value.parameters(), config.max_grad_norm)  # [12]
+        return loss.detach()
+
     bar = tqdm(
         total=config.total_steps, initial=state.steps, unit="step", unit_scale=True, disable=not progress_bar
     )
-    while state.steps < config.total_steps:
-        started = time.perf_counter()
-        warming_up = state.steps < config.critic_warmup_steps  # [13]
-        learning_rate = config.learning_rate
-        if config.anneal_learning_rate:  # [4]
-            learning_rate *= 1.0 - state.steps / config.total_steps
-        optimizer.param_groups[0]["lr"] = learning_rate
+    with bar, side_by_side(config.threads, device) as pool:  # [13]
+        while state.steps < config.total_steps:
+            started = time.perf_counter()
+            warming_up = state.steps < config.critic_warmup_steps  # [14]
+            learning_rate = config.learning_rate
+            if config.anneal_learning_rate:  # [4]
+                learning_rate *= 1.0 - state.steps / config.total_steps
+            optimizer.param_groups[0]["lr"] = learning_rate
 
-        # Roll out the policy.
-        finals: list[tuple[int, np.ndarray, np.ndarray]] = []  # (t, environments, their final observations)
-        with torch.inference_mode():  # [5]
-            for t in range(length):
-                features[t] = torch.as_tensor(state.observation)
-                logits[t] = policy.logits(features[t])
-                actions[t] = sample_actions(logits[t], generator)
-                observation, rewards[t], terminated[t], truncated[t], infos = envs.step(
-                    actions[t].cpu().numpy()
+            # Roll out the policy.
+            finals: list[np.ndarray] = []  # final observations of the truncated steps, in their order
+            with torch.inference_mode():  # [5]
+                for t in range(length):
+                    features[t] = torch.as_tensor(state.observation)
+                    inputs[t] = policy.normaliser(features[t])
+                    logits[t] = policy.policy(inputs[t])
+                    actions[t] = sample_actions(logits[t], generator)
+                    observation, rewards[t], terminated[t], truncated[t], infos = envs.step(
+                        actions[t].cpu().numpy()
+                    )
+                    if truncated[t].any():
+                        finals.append(final_observations(infos, truncated[t], observation)[truncated[t]])
+                    state.statistics.step(rewards[t], terminated[t] | truncated[t], infos)
+                    state.observation = observation
+                features[length] = torch.as_tensor(state.observation)
+                inputs[length] = policy.normaliser(features[length])
+            rollout_seconds = time.perf_counter() - started
+            if not np.isfinite(rewards).all():
+                raise TrainingError(
+                    f"a reward is NaN or infinite, near step {state.steps}; look at the reward function"
                 )
-                if truncated[t].any():
-                    followed = final_observations(infos, truncated[t], observation)
-                    finals.append((t, truncated[t].nonzero()[0], followed[truncated[t]]))
-                state.statistics.step(rewards[t], terminated[t] | truncated[t], infos)
-                state.observation = observation
-            features[length] = torch.as_tensor(state.observation)
-        rollout_seconds = time.perf_counter() - started
-        if not np.isfinite(rewards).all():
-            raise TrainingError(
-                f"a reward is NaN or infinite, near step {state.steps}; look at the reward function"
-            )
 
-        # Advantages and return targets.
-        with torch.no_grad():
-            values = policy.values(features)
-            value_tm1, value_t = values[:-1], values[1:].clone()
-            for t, index, final in finals:  # [6]
-                final_value = policy.values(torch.as_tensor(final, dtype=torch.float32, device=device))
-                value_t[t, torch.as_tensor(index, device=device)] = final_value
-            advantages = gae(  # [7]
-                torch.as_tensor(rewards, device=device),
-                value_tm1,
-                value_t,
-                torch.as_tensor(terminated, device=device),
-                torch.as_tensor(truncated, device=device),
-                config.gamma,
-                config.gae_lambda,
-            )
-            targets = advantages + value_tm1
-            weight = 1.0 if state.iteration == 0 else RETURN_STATISTICS_RATE
-            mean = policy.value_mean + weight * (targets.mean() - policy.value_mean)
-            std = policy.value_std + weight * (targets.std() - policy.value_std)
-            std = std.clamp(min=0.02 * float(mean.abs()) + 1e-4)  # equal returns leave no unit to measure in
-            policy.rescale_values(mean, std)
-            explained = 1.0 - (targets - value_tm1).var() / (targets.var() + 1e-8)
-            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)  # [8]
-            max_advantage = advantages.max()
+            # Advantages and return targets.
+            with torch.no_grad():
+                values = policy.value_mean + policy.value_std * policy.value(inputs).squeeze(-1)
+                value_tm1, value_t = values[:-1], values[1:].clone()
+                if finals:  # [6]
+                    final = torch.as_tensor(np.concatenate(finals), dtype=torch.float32, device=device)
+                    t, index = (torch.as_tensor(i, device=device) for i in truncated.nonzero())
+                    value_t[t, index] = policy.values(final)
+                advantages = gae(  # [7]
+                    torch.as_tensor(rewards, device=device),
+                    value_tm1,
+                    value_t,
+                    torch.as_tensor(terminated, device=device),
+                    torch.as_tensor(truncated, device=device),
+                    config.gamma,
+                    config.gae_lambda,
+                )
+                targets = advantages + value_tm1
+                weight = 1.0 if state.iteration == 0 else RETURN_STATISTICS_RATE
+                mean = policy.value_mean + weight * (targets.mean() - policy.value_mean)
+                std = policy.value_std + weight * (targets.std() - policy.value_std)
+                std = torch.maximum(std, 0.02 * mean.abs() + 1e-4)  # were all returns equal
+                policy.rescale_values(mean, std)
+                explained = 1.0 - (targets - value_tm1).var() / (targets.var() + 1e-8)
+                advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)  # [8]
+                max_advantage = advantages.max()
 
-            rollout = features[:-1].flatten(0, 1)
-            flat_actions, flat_advantages = actions.flatten(), advantages.flatten()
-            flat_targets = ((targets - mean) / std).flatten()
-            log_prob_old = log_prob(logits, actions).flatten()
-            reference_logits = reference.logits(rollout) if reference is not None else None
+                flat_inputs = inputs[:-1].flatten(0, 1)
+                flat_actions, flat_advantages = actions.flatten(), advantages.flatten()
+                flat_targets = ((targets - mean) / std).flatten()
+                log_prob_old = log_prob(logits, actions).flatten()
+                rollout = features[:-1].flatten(0, 1)
+                reference_logits = reference.logits(rollout) if reference is not None else None
 
-        # Improve the policy and the critic.
-        kl_coef = decayed(config.reference_kl_coef, config.reference_kl_half_life, state.steps)  # [14]
-        demo_weight = decayed(config.demo_coef, config.demo_half_life, state.steps) * max_advantage  # [15]
-        sums: dict[str, float] = {}
-        updates = 0
-        stopped = False
-        for _ in range(config.epochs):
-            order = torch.randperm(batch_size, generator=generator, device=device)  # [9]
-            for index in order.split(config.minibatch_size):
-                x = policy.normaliser(rollout[index])
-                critic_loss = value_loss(policy.value(x).squeeze(-1), flat_targets[index])
-                loss = critic_loss
-                figures: dict[str, Tensor] = {"value_loss": critic_loss}
+            # Improve the policy and the critic.
+            kl_coef = decayed(config.reference_kl_coef, config.reference_kl_half_life, state.steps)  # [15]
+            demo_coef = decayed(config.demo_coef, config.demo_half_life, state.steps)  # [16]
+            totals: dict[str, Tensor] = {}  # read once an iteration: a GPU does not wait for us in between
+            updates = 0
+            for index in _minibatches(config, generator):  # [9]
+                x = flat_inputs[index]
+                optimizer.zero_grad()
+                critic_loss = start_call(pool, critic_gradient, x, flat_targets[index])  # [13]
+                figures: dict[str, Tensor] = {}
                 if not warming_up:
                     new_logits = policy.policy(x)
                     surrogate = ppo_loss(  # [10]
@@ -374,10 +386,10 @@ def train(
                         config.clip,
                     )
                     if config.target_kl and surrogate.approx_kl > 1.5 * config.target_kl:  # [11]
-                        stopped = True
+                        critic_loss()
                         break
                     mean_entropy = entropy(new_logits).mean()
-                    loss = loss + surrogate.loss - config.entropy_coef * mean_entropy
+                    loss = surrogate.loss - config.entropy_coef * mean_entropy
                     figures |= {
                         "policy_loss": surrogate.loss,
                         "approx_kl": surrogate.approx_kl,
@@ -399,47 +411,43 @@ def train(
                         demo_actions = demonstrations.actions[pick]
                         demo_loss = demonstration_loss(demo_logits, demo_actions)
                         if config.demo_coef > 0:
-                            loss = loss + demo_weight * demo_loss
+                            loss = loss + demo_coef * max_advantage * demo_loss
                         figures["demo_loss"] = demo_loss
-                        figures["demo_agreement"] = (demo_logits.argmax(-1) == demo_actions).float().mean()
-                optimizer.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(policy.value.parameters(), config.max_grad_norm)  # [12]
-                if not warming_up:
-                    nn.utils.clip_grad_norm_(policy.policy.parameters(), config.max_grad_norm)
+                        agreement = (demo_logits.argmax(-1) == demo_actions).float().mean()
+                        figures["demo_agreement"] = agreement
+                    loss.backward()
+                    nn.utils.clip_grad_norm_(policy.policy.parameters(), config.max_grad_norm)  # [12]
+                figures["value_loss"] = critic_loss()
                 optimizer.step()
                 updates += 1
                 for name, figure in figures.items():
-                    sums[name] = sums.get(name, 0.0) + float(figure.detach())
-            if stopped:
-                break
-        if config.update_normaliser and not warming_up:  # [2]
-            policy.normaliser.update(rollout)
+                    totals[name] = totals.get(name, 0.0) + figure.detach()
+            if config.update_normaliser and not warming_up:  # [2]
+                policy.normaliser.update(rollout)
 
-        state.steps += batch_size
-        state.iteration += 1
-        seconds = time.perf_counter() - started
-        metrics = {f"ppo/{name}": total / max(updates, 1) for name, total in sums.items()}
-        metrics |= state.statistics.flush()
-        metrics |= {
-            "ppo/explained_variance": float(explained),
-            "ppo/learning_rate": learning_rate,
-            "ppo/updates": float(updates),
-            "ppo/reference_kl_coef": kl_coef if reference is not None else 0.0,
-            "speed/steps_per_second": batch_size / seconds,
-            "speed/rollout_share": rollout_seconds / seconds,
-        }
-        if not all(math.isfinite(total) for total in sums.values()):
-            raise TrainingError(
-                f"training diverged: a loss is NaN at step {state.steps}; lower the learning rate"
-            )
-        bar.update(batch_size)
-        bar.set_postfix({"return": f"{metrics.get('episode/return', math.nan):.2f}"}, refresh=False)
-        if logger is not None:
-            logger.scalars(metrics, state.steps)
-        if callback is not None and callback(Progress(state, config, envs, metrics)):
-            break
-    bar.close()
+            state.steps += batch_size
+            state.iteration += 1
+            metrics = {f"ppo/{name}": float(total) / max(updates, 1) for name, total in totals.items()}
+            seconds = time.perf_counter() - started
+            if not all(math.isfinite(value) for value in metrics.values()):
+                raise TrainingError(
+                    f"training diverged: a loss is NaN at step {state.steps}; lower the learning rate"
+                )
+            metrics |= state.statistics.flush()
+            metrics |= {
+                "ppo/explained_variance": float(explained),
+                "ppo/learning_rate": learning_rate,
+                "ppo/updates": float(updates),
+                "ppo/reference_kl_coef": kl_coef if reference is not None else 0.0,
+                "speed/steps_per_second": batch_size / seconds,
+                "speed/rollout_share": rollout_seconds / seconds,
+            }
+            bar.update(batch_size)
+            bar.set_postfix({"return": f"{metrics.get('episode/return', math.nan):.2f}"}, refresh=False)
+            if logger is not None:
+                logger.scalars(metrics, state.steps)
+            if callback is not None and callback(Progress(state, config, envs, metrics)):
+                break
     return state
 
 
@@ -505,6 +513,14 @@ def resume(config: PPOConfig, envs: VectorEnv, checkpoint: Checkpoint, where: st
         state.statistics.episode_return[:] = checkpoint.tensors["episode_return"].numpy()
         state.statistics.episode_length[:] = checkpoint.tensors["episode_length"].numpy()
     return state
+
+
+def _minibatches(config: PPOConfig, generator: torch.Generator) -> Iterator[Tensor]:
+    """Indices into the flat rollout, int64 [minibatch_size] or fewer, in a new order every epoch."""
+    for _ in range(config.epochs):
+        batch_size = config.num_envs * config.rollout_length
+        order = torch.randperm(batch_size, generator=generator, device=generator.device)
+        yield from order.split(config.minibatch_size)
 
 
 def _make_optimizer(policy: ActorCritic, config: PPOConfig) -> torch.optim.Adam:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Literal, TypeVar, get_args
 
 import gymnasium
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from gymnasium.vector import VectorEnv
 
 Precision = Literal["auto", "float32", "bfloat16"]
+T = TypeVar("T")
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
@@ -44,6 +47,36 @@ def select_precision(name: Precision, device: torch.device) -> torch.dtype:
         tests = (getattr(torch.cpu, f"_is_{unit}_supported", None) for unit in ("amx_tile", "avx512_bf16"))
         native = device.type == "cpu" and any(test() for test in tests if test is not None)
     return torch.bfloat16 if native else torch.float32
+
+
+@contextmanager
+def side_by_side(threads: int, device: torch.device) -> Iterator[Executor | None]:
+    """Share `threads` CPU threads (0: as many as PyTorch would use) between two networks that learn at once.
+
+    Yields who works beside the caller; each then has half of the threads for itself, so one and two threads
+    give the same bits. None where there is but one thread, or where a GPU does the work. Two networks this
+    small are better served thus than both by all threads in turn, which wait for each other at every layer.
+    """
+    before = torch.get_num_threads()
+    threads = threads or before
+    beside = threads > 1 and device.type == "cpu"
+    torch.set_num_threads(threads // 2 if beside else threads)
+    try:
+        if beside:
+            with ThreadPoolExecutor(1) as executor:
+                yield executor
+        else:
+            yield None
+    finally:
+        torch.set_num_threads(before)
+
+
+def start_call(beside: Executor | None, function: Callable[..., T], *arguments: Any) -> Callable[[], T]:
+    """Start a call beside the caller, or make it now where nobody is; returns what waits for its result."""
+    if beside is None:
+        result = function(*arguments)
+        return lambda: result
+    return beside.submit(function, *arguments).result
 
 
 def check_spaces(envs: VectorEnv, num_envs: int, feature_size: int, num_actions: int) -> None:
