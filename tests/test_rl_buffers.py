@@ -123,6 +123,22 @@ def test_demonstrations_stay_for_good(alpha):
         assert batch.is_demonstration.sum() == 100
 
 
+def test_whole_episodes_of_demonstrations():
+    shown = vars(demonstration())  # rewards 1, 2, 3, 4
+    none = np.zeros(4, bool)
+    for terminated in (shown["terminated"], none):
+        truncated = none if terminated.any() else shown["terminated"]
+        demonstrations = Transitions(**{**shown, "terminated": terminated, "truncated": truncated})
+        buffer = ReplayBuffer(8, 1, 1, 0.5, n=2, demonstrations=demonstrations)
+        fill(buffer, 5)
+        batch = buffer.sample(100, np.random.default_rng(0), 0.5, whole_episodes=True)
+        i = list(batch.index).index(1)  # 2 + 0.5 * 3 + 0.25 * 4 = 4.5; three steps to the end
+        assert batch.returns[i] == 4.5
+        assert batch.discount[i] == (0.0 if terminated.any() else 0.125)
+        assert batch.next_observation[i, 0] == shown["next_observation"][3]
+        assert set(batch.discount[~batch.is_demonstration]) == {0.25}  # what was played: two steps as ever
+
+
 def test_priorities_follow_the_errors():
     buffer = ReplayBuffer(8, 1, 1, 1.0, n=1, alpha=0.5, epsilon=0.0)
     fill(buffer, 4)

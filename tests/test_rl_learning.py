@@ -469,6 +469,38 @@ def test_dqn_imitates_demonstrations_before_the_first_step():
         train_dqn(config)
 
 
+@pytest.mark.parametrize("dueling", [False, True])
+def test_a_clones_values_start_at_the_height_of_the_returns(dueling):
+    """gamma 0.5, reward 1, 40 steps: k steps before the end G = 1 + 0.5 + ... = 2 - 2 * 0.5^k; the mean is
+    2 - 2 * (0.5 + 0.25 + ...) / 40 = 1.95. No action changes its rank."""
+    policy = ActorCritic(4, 4, (8,), generator())
+    network = QNetwork.from_policy(policy, dueling)
+    before = network(torch.eye(4)).detach()
+    config = dataclasses.replace(DQN_SMALL, batch_size=512, pretrain_updates=1)
+    demonstrations = named_symbols(40)
+    state = dqn.start(config, Identity(8), network, demonstrations)
+    network.normaliser.load_state_dict(policy.normaliser.state_dict())  # rows of torch.eye go in as they are
+    dqn.shift_values_to_returns(state)
+    after = network(torch.eye(4)).detach()
+    torch.testing.assert_close(after - before, torch.full((4, 4), float((after - before).mean())))
+    q = network(torch.from_numpy(demonstrations.observation)).gather(
+        -1, torch.from_numpy(demonstrations.action)[:, None]
+    )
+    assert q.mean().item() == pytest.approx(1.95, abs=0.01)
+    assert torch.equal(state.target(torch.eye(4)), network(torch.eye(4)))
+
+
+def test_dqn_learning_rate_falls_to_zero():
+    config = dqn.DQNConfig(total_steps=1000, learning_rate=0.4)
+    # before the first step, after a quarter, at the end, and past it (whole vector steps)
+    assert [dqn.learning_rate_at(config, s) for s in (0, 250, 1000, 1010)] == pytest.approx([0.4, 0.3, 0, 0])
+    constant = dataclasses.replace(config, anneal_learning_rate=False)
+    assert dqn.learning_rate_at(constant, 999) == 0.4
+    state = train_dqn(dataclasses.replace(DQN_SMALL, total_steps=1000, learning_rate=0.4))
+    # gradient steps come after the vector step that reaches the end
+    assert state.optimizer.param_groups[0]["lr"] == 0.0
+
+
 def test_callback_stops_and_rolls_back():
     kept, after = [], []
 

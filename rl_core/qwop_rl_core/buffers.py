@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from qwop_rl_core.returns import n_step
+from qwop_rl_core.returns import n_step, to_the_end
 
 
 @dataclass(frozen=True)
@@ -204,12 +205,14 @@ class ReplayBuffer:
         rng: np.random.Generator,
         demonstration_fraction: float = 0.0,
         beta: float = 1.0,
+        whole_episodes: bool = False,
     ) -> Batch:
         """Draw a batch with replacement.
 
         demonstration_fraction: share drawn from the demonstrations when uniform; a prioritised buffer leaves
             the share to the priorities (Hester et al. 2018)
         beta: exponent of the importance-sampling weights w = (K P(i))^-beta / max w (Schaul et al. 2016, 3.4)
+        whole_episodes: the returns of demonstrations go on to the end of the episode, not for n steps
         Raises ValueError when nothing can be drawn yet.
         """
         if len(self) == 0:
@@ -230,6 +233,11 @@ class ReplayBuffer:
             self.reward[window], self.terminated[window], self.truncated[window], self.gamma
         )
         successor = window[last, np.arange(batch_size)]
+        if whole_episodes:
+            shown = index < self.demonstrations
+            whole_return, whole_discount, end = self._whole_episodes
+            returns[shown], discount[shown] = whole_return[index[shown]], whole_discount[index[shown]]
+            successor[shown] = end[index[shown]]
         return Batch(
             observation=self.observation[index],
             action=self.action[index],
@@ -279,6 +287,11 @@ class ReplayBuffer:
         self.next_observation[where] = next_observation
         self.terminated[where] = terminated
         self.truncated[where] = truncated
+
+    @cached_property
+    def _whole_episodes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        shown = slice(0, self.demonstrations)
+        return to_the_end(self.reward[shown], self.terminated[shown], self.truncated[shown], self.gamma)
 
     def _row_indices(self, row: int) -> np.ndarray:
         start = self.demonstrations + row * self.num_envs

@@ -14,7 +14,14 @@ Implementation details, in the order of the code; the marks [1]... stand at thei
  7. DQfD (Hester et al. 2018): demonstrations stay in the buffer for good, the large-margin loss applies to
     them alone, pretrain_updates gradient steps come before the first environment step. Of its four losses
     the 1-step and the n-step TD loss are one here, with n as configured; L2 is Adam's weight decay.
- 8. The target network is replaced as a whole every target_interval environment steps.
+ 8. Those first gradient steps do not bootstrap: they draw values to the returns of the whole demonstrations.
+    A clone's logits rank actions, but stand at no particular height, and a bootstrap would lift them to that
+    of the returns by a few hundredths with each copy to the target network. Until then the values of played
+    actions outgrow or lag behind all others, and the ranking is lost. First of all the values are shifted as
+    one, which changes no ranking, to the demonstrations' mean return.
+ 9. The target network is replaced as a whole every target_interval environment steps.
+10. The learning rate falls linearly to zero: what it still moves at the end, the policy that stays would have
+    by chance.
 """
 
 from __future__ import annotations
@@ -74,7 +81,9 @@ class DQNConfig:
     n_step: int = 3
     """Steps of the return before the bootstrap."""
     learning_rate: float = 2.5e-4
-    """Adam's step size."""
+    """Adam's step size at the start."""
+    anneal_learning_rate: bool = True
+    """Let the step size fall linearly to 0 at total_steps."""
     weight_decay: float = 0.0
     """L2 penalty; DQfD uses 1e-5."""
     gamma: float = 0.995
@@ -110,7 +119,7 @@ class DQNConfig:
     margin_coef: float = 1.0
     """Weight of the large-margin loss on demonstrations; 0: none."""
     pretrain_updates: int = 0
-    """Gradient steps on the demonstrations alone before the first environment step."""
+    """Gradient steps on the demonstrations alone, towards their whole returns, before the first step."""
     update_normaliser: bool = True
     """Let the observation statistics follow what is played; turn off to keep those of the initial network."""
     log_interval: int = 10_000
@@ -262,6 +271,7 @@ def train(
         metrics |= state.statistics.flush()
         metrics |= {
             "dqn/epsilon": epsilon_at(config, state.steps),
+            "dqn/learning_rate": learning_rate_at(config, state.steps),
             "dqn/updates": float(state.updates),
             "dqn/buffer": float(len(buffer)),
             "speed/steps_per_second": (state.steps - steps_before) / (time.perf_counter() - started),
@@ -273,15 +283,17 @@ def train(
             )
         return metrics
 
+    if config.pretrain_updates and state.updates == 0:
+        shift_values_to_returns(state)  # [8]
     for _ in tqdm(
         range(state.updates, config.pretrain_updates), desc="demonstrations", disable=not progress_bar
     ):  # [7]
-        for name, figure in update(config, state).items():
+        for name, figure in update(config, state, whole_episodes=True).items():
             sums[name] = sums.get(name, 0.0) + figure
         counted += 1
         if (
             state.updates % 1000 == 0 or state.updates == config.pretrain_updates
-        ):  # [8], before there are steps
+        ):  # [9], before there are steps
             state.target.load_state_dict(network.state_dict())
     if counted and logger is not None:
         logger.scalars(report(time.perf_counter(), state.steps), state.steps)
@@ -316,7 +328,7 @@ def train(
                 for name, figure in update(config, state).items():
                     sums[name] = sums.get(name, 0.0) + figure
                 counted += 1
-        if before // config.target_interval != state.steps // config.target_interval:  # [8]
+        if before // config.target_interval != state.steps // config.target_interval:  # [9]
             state.target.load_state_dict(network.state_dict())
 
         # Report.
@@ -344,13 +356,40 @@ def epsilon_at(config: DQNConfig, steps: int) -> float:
     return config.exploration_start + progress * (config.exploration_end - config.exploration_start)
 
 
-def update(config: DQNConfig, state: DQNState) -> dict[str, float]:
-    """One gradient step on one batch of the buffer; returns its figures."""
+def learning_rate_at(config: DQNConfig, steps: int) -> float:
+    """Adam's step size after `steps` environment steps."""  # [10]
+    if not config.anneal_learning_rate:
+        return config.learning_rate
+    return config.learning_rate * max(1.0 - steps / config.total_steps, 0.0)
+
+
+@torch.no_grad()
+def shift_values_to_returns(state: DQNState, batch_size: int = 4096) -> None:
+    """Add one number to every action value, so that demonstrated ones are right on average.
+
+    Learnt instead, step by step of a small learning rate, it would have to come out of all the weights.
+    """
+    batch = state.buffer.sample(batch_size, state.rng, 1.0, whole_episodes=True)
+    device = next(state.network.parameters()).device
+    q = state.network(torch.from_numpy(batch.observation).to(device)).cpu()
+    shown = q.gather(-1, torch.from_numpy(batch.action).unsqueeze(-1))
+    head = state.network.value or state.network.advantage
+    head[-1].get_parameter("bias").add_(float(batch.returns.mean()) - float(shown.mean()))
+    state.target.load_state_dict(state.network.state_dict())
+
+
+def update(config: DQNConfig, state: DQNState, whole_episodes: bool = False) -> dict[str, float]:
+    """One gradient step on one batch of the buffer; returns its figures.
+
+    whole_episodes: draw the values of demonstrations to the returns of whole episodes, not of n steps
+    """
     network, target = state.network, state.target
     device = next(network.parameters()).device
     progress = min(state.steps / config.total_steps, 1.0)
     beta = config.priority_beta + (1.0 - config.priority_beta) * progress
-    batch = state.buffer.sample(config.batch_size, state.rng, config.demo_fraction, beta)  # [3]
+    batch = state.buffer.sample(
+        config.batch_size, state.rng, config.demo_fraction, beta, whole_episodes
+    )  # [3]
     observation = torch.from_numpy(batch.observation).to(device)
     next_observation = torch.from_numpy(batch.next_observation).to(device)
     action = torch.from_numpy(batch.action).to(device)
@@ -372,6 +411,7 @@ def update(config: DQNConfig, state: DQNState) -> dict[str, float]:
         loss = loss + config.margin_coef * margin_loss
         agreement = (q.argmax(-1) == action)[demonstrated].float().mean()
         figures |= {"margin_loss": margin_loss, "demo_agreement": agreement}
+    state.optimizer.param_groups[0]["lr"] = learning_rate_at(config, state.steps)
     state.optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm)

@@ -70,3 +70,26 @@ def n_step(
         discount[ended] = np.where(terminated_t[k][ended], 0.0, gamma ** (k + 1))
         alive &= ~ended
     return returns, discount, last
+
+
+def to_the_end(
+    reward_t: np.ndarray, terminated_t: np.ndarray, truncated_t: np.ndarray, gamma: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns of whole episodes that lie one after another, the last one of them ended too.
+
+        G_tm1 = r_t + gamma G_t,  or r_t in the step that ended the episode         (Monte Carlo)
+
+    reward_t: float32 [M]; terminated_t, truncated_t: bool [M]
+    returns: G float32 [M]; discount float32 [M], what the value of the episode's final observation counts:
+        gamma^k if a truncation follows in k steps, 0 if a termination does; last int64 [M], the transition
+        that ended the episode
+    """
+    steps = len(reward_t)
+    returns, discount, last = np.zeros(steps), np.zeros(steps), np.zeros(steps, np.int64)
+    for t in reversed(range(steps)):
+        if terminated_t[t] or truncated_t[t]:
+            returns[t], discount[t], last[t] = reward_t[t], 0.0 if terminated_t[t] else gamma, t
+        else:
+            returns[t] = reward_t[t] + gamma * returns[t + 1]
+            discount[t], last[t] = gamma * discount[t + 1], last[t + 1]
+    return returns.astype(np.float32), discount.astype(np.float32), last
