@@ -320,7 +320,16 @@ def test_defaults_depend_on_what_it_starts_from():
     assert cli.parse([]).learner.critic_warmup_steps == 0
     from_clone = cli.parse(["--init", "c.st"]).learner
     assert from_clone.critic_warmup_steps > 0 and not from_clone.update_normaliser
-    assert cli.parse(["--init=c.st", "--algorithm", "dqn"]).learner.exploration_start < 0.1
+    dqn = ["--algorithm", "dqn"]
+    assert cli.parse(dqn).learner.exploration_start == 1.0
+    for arguments, pretrained in (
+        ([*dqn, "--init=c.st"], False),  # without demonstrations there is nothing to pretrain on
+        ([*dqn, "--init=c.st", "--demos", "d.h5"], True),
+        ([*dqn, "--demos=d.h5"], True),
+    ):
+        learner = cli.parse(arguments).learner
+        assert learner.exploration_start < 0.1 and (learner.pretrain_updates > 0) == pretrained
+        assert learner.update_normaliser == ("--init=c.st" not in arguments)
 
 
 def test_from_nothing_to_a_checkpoint_that_plays(tmp_path, capsys):

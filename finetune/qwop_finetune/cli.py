@@ -67,7 +67,8 @@ def parse(arguments: list[str]) -> Run:
     if default is None:
         algorithm = _value_of("--algorithm", arguments)
         algorithm = algorithm if algorithm in ALGORITHMS else "ppo"  # tyro complains below
-        default = defaults(algorithm, _value_of("--init", arguments) is not None)
+        given = (_value_of(flag, arguments) is not None for flag in ("--init", "--demos"))
+        default = defaults(algorithm, *given)
     run = parse_config(PROGRAM, type(default), arguments, default)
     if resume:
         _check_unchanged(default, run)

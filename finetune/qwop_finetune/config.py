@@ -141,14 +141,34 @@ PPO_FROM_CLONE = PPOConfig(
     reference_kl_half_life=1_500_000,
     update_normaliser=False,
 )
-DQN_FROM_CLONE = DQNSettings(exploration_start=0.02, exploration_end=0.005, update_normaliser=False)
+# Many games and few gradient steps, of which each costs as much as 50 steps played.
+DQN_FROM_NOTHING = DQNSettings(
+    total_steps=1_000_000,
+    num_envs=128,
+    n_step=10,
+    learning_rate=2e-4,
+    gamma=0.99,
+    steps_per_update=64,
+    learning_starts=5_000,
+    margin_coef=2.0,
+)
+# Whoever can run need not explore: of 700 decisions even one in a hundred by chance costs falls.
+RUNS_ALREADY = {"exploration_start": 0.01, "exploration_end": 0.002}
+DQN_PRETRAINING_OF_CLONES, DQN_PRETRAINING_FROM_NOTHING = 1_500, 6_000
 
 
-def defaults(algorithm: str, from_checkpoint: bool) -> Run:
-    """The settings that hold unless told otherwise; they differ with and without --init."""
+def defaults(algorithm: str, from_checkpoint: bool, shown: bool) -> Run:
+    """The settings that hold unless told otherwise: they differ with and without --init and --demos."""
     if algorithm == "ppo":
         return PPORun(learner=PPO_FROM_CLONE) if from_checkpoint else PPORun()
-    settings = DQN_FROM_CLONE if from_checkpoint else DQNSettings()
+    settings = DQN_FROM_NOTHING
+    if from_checkpoint or shown:
+        settings = dataclasses.replace(settings, **RUNS_ALREADY)
+    if from_checkpoint:
+        settings = dataclasses.replace(settings, update_normaliser=False)
+    if shown:
+        updates = DQN_PRETRAINING_OF_CLONES if from_checkpoint else DQN_PRETRAINING_FROM_NOTHING
+        settings = dataclasses.replace(settings, pretrain_updates=updates)
     return DQNRun(algorithm=algorithm, learner=settings)  # pyright: ignore[reportArgumentType]
 
 
