@@ -1,0 +1,163 @@
+"""`make bench`: every benchmark in turn, their figures in one JSON file and the ratios in one table.
+
+    python benchmarks/bench.py [--quick] [--only simulator,trainer] [--out FILE.json]
+
+Simulator and environment, trainer, cloning, recorder and datasets, each by its own script in a process of its
+own; some ten minutes on two idle cores. Peers are measured in the same run: imitation and Stable-Baselines3
+come with the project (imitation needs it), CleanRL's loop is written anew in cleanrl_style.py. --quick tries
+everything in a minute or two; its figures say nothing, and are written only where --out says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+# Script and arguments; the same for a try.
+BENCHMARKS: dict[str, tuple[list[str], list[str]]] = {
+    "simulator": (
+        ["simulator.py", "--json"],
+        ["simulator.py", "--json", "--repeats", "1", "--seconds", "0.02"],
+    ),
+    "trainer": (["trainer.py", "--json"], ["trainer.py", "--json", "--steps", "24576"]),
+    "cloning": (["cloning.py", "--speed"], ["cloning.py", "--speed", "--quick"]),
+    "recorder": (["recorder.py", "--json"], ["recorder.py", "--json", "--frames", "300"]),
+    "datasets": (["datasets.py", "--json"], ["datasets.py", "--json", "--episodes", "100"]),
+}
+PACKAGES = ("numpy", "torch", "gymnasium", "h5py", "stable-baselines3", "imitation", "qwop-gym")
+Line = tuple[str, str, str, str]  # what, ours, beside, ratio
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    try:
+        cpu = next(
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        )
+    except (OSError, StopIteration):
+        cpu = platform.processor()
+    return {
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "load_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "commit": commit(),
+    }
+
+
+def commit() -> str:
+    """The repository's, with a + where files differ from it; empty outside of one."""
+    command = ["git", "-C", str(HERE), "describe", "--always", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def run(name: str, arguments: list[str]) -> Any:
+    """The benchmark's JSON, or None where it fails; then its last line is shown."""
+    print(f"{name}: {' '.join(arguments)}", file=sys.stderr, flush=True)
+    if not (HERE / arguments[0]).exists():
+        print(f"{name}: skipped, {arguments[0]} is not here", file=sys.stderr)
+        return None
+    began = time.monotonic()
+    result = subprocess.run(
+        [sys.executable, str(HERE / arguments[0]), *arguments[1:]], capture_output=True, text=True
+    )
+    if result.returncode:
+        last = (result.stderr.strip().splitlines() or ["no message"])[-1]
+        print(f"{name}: failed with exit code {result.returncode}: {last}", file=sys.stderr)
+        return None
+    print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+    return json.loads(result.stdout)
+
+
+def lines(results: dict[str, Any]) -> list[Line]:
+    """The table: what a ratio can be given for, and what has none."""
+    table: list[Line] = []
+    for row in results.get("simulator") or ():
+        fastest = row["engine"] != "scalar" and row["num_envs"] in (1, 256)
+        if fastest or row["engine"].startswith(("gymnasium", "vector")):
+            what = f"{row['engine']}, {row['workload']}, {row['num_envs']} games"
+            speed = f"{row['frames_per_second']:,} frames/s"
+            table.append((f"simulator: {what}", speed, "scalar engine", f"{row['times_scalar']:.2f}"))
+    for row in (results.get("trainer") or {}).get("rows", [])[1:]:
+        mine = results["trainer"]["rows"][0]
+        speed = f"{mine['steps_per_second']:,} steps/s, {mine['metres_at_the_end']:.1f} m"
+        other = f"{row['trainer']}, {row['metres_at_the_end']:.1f} m"
+        table.append(("trainer: PPO", speed, other, f"{row['ours_is_times']:.1f}"))
+    table += [(f"cloning: {what}", value, "", "") for what, value in flat(results.get("cloning") or {})]
+    for row in results.get("recorder") or ():
+        share = f"{row['p99_share_of_frame']:.2%} of it"
+        table.append((f"recorder: {row['what']}, p99", f"{row['p99_ms']:.3f} ms", "a frame, 33 ms", share))
+    for what, value in flat(results.get("datasets") or {}):
+        table.append((f"datasets: {what}", value, "", ""))
+    return table
+
+
+def flat(figures: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Numbers of nested objects by their path."""
+    found: list[tuple[str, str]] = []
+    for name, value in figures.items():
+        path = f"{prefix}{name.replace('_', ' ')}"
+        if isinstance(value, dict):
+            found += flat(value, f"{path}, ")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found.append((path, f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"))
+    return found
+
+
+def show(table: list[Line]) -> None:
+    table = [("what", "ours", "beside", "ratio"), *table]
+    widths = [max(len(line[k]) for line in table) for k in range(4)]
+    for line in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="a try of everything; its figures say nothing")
+    parser.add_argument("--only", help=f"some of {','.join(BENCHMARKS)}")
+    parser.add_argument("--out", type=Path, help="JSON file (default: benchmarks/results/DATE.json)")
+    options = parser.parse_args()
+    names = list(BENCHMARKS) if options.only is None else options.only.split(",")
+    if unknown := [name for name in names if name not in BENCHMARKS]:
+        parser.error(f"{unknown[0]!r} is no benchmark: choose from {', '.join(BENCHMARKS)}")
+
+    began = time.monotonic()
+    today = datetime.date.today().isoformat()
+    report: dict[str, Any] = {"date": today, "machine": machine(), "quick": options.quick}
+    report["results"] = {name: run(name, BENCHMARKS[name][options.quick]) for name in names}
+    report["seconds"] = round(time.monotonic() - began)
+
+    out = options.out or (None if options.quick else HERE / "results" / f"{today}.json")
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(report, indent=1) + "\n")
+    about = report["machine"]
+    print(f"{today}, {about['cpu']}, {about['cores']} cores, Python {about['python']}, {about['commit']}")
+    print(", ".join(f"{name} {number}" for name, number in about["versions"].items()))
+    show(lines(report["results"]))
+    if out is not None:
+        print(f"written: {out}")
+    return 1 if None in report["results"].values() else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
