@@ -276,3 +276,29 @@ def test_files_for_different_cpus_share_no_function():
     assert len(owners) > 50
     shared = {name: files for name, files in owners.items() if len(set(files)) > 1}
     assert not {name for name, files in shared.items() if any(f.startswith("lanes_") for f in files)}
+
+
+@pytest.mark.parametrize("engine", LANES)
+def test_a_reset_while_the_hurdle_falls(engine, hurdle_run):
+    """Left behind, it falls for good: the next episode's stands again, and a restored one falls on."""
+    run, snapshots = hurdle_run
+    both = Both(engine, 20)
+    both.restore(np.stack([snapshots[1390]] * 20))
+    for frame in range(1390, 1500):
+        both.step(np.full(20, run[frame], np.uint8))
+    fallen = both.check_all()
+    assert (fallen[:, column("hurdleTop", "y")] > 20).all()  # below the track
+    saved = both.lanes.snapshot()
+    both.step(np.full(20, run[1500], np.uint8))  # back into the lanes
+    for game in both.games:
+        game.reset(np.arange(20) % 3 == 0)
+    for frame in range(1501, 1520):
+        both.step(np.full(20, run[frame], np.uint8))
+    state = both.check_all()
+    assert (state[::3, column("hurdleTop", "y")] == 5.0575).all()
+    assert (state[1::3, column("hurdleTop", "y")] > 40).all()
+    both.restore(saved)
+    both.check_all()
+    for frame in range(1500, 1520):
+        both.step(np.full(20, run[frame], np.uint8))
+    both.check_all()

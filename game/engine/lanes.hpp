@@ -54,6 +54,7 @@ class Engine final : public Simulator {
         const int lane = env % W;
         b.games[lane] = game;
         b.here[lane] = false;
+        b.hurdle.falling &= ~(1u << lane);
         b.move_count[lane] = 0;
     }
 
@@ -293,10 +294,8 @@ class Engine final : public Simulator {
             const int pair = pair_of(contact);
             if (pair == NO_PAIR || !(began >> pair & 1)) continue;
             const int p = pair / FLOOR_COUNT, f = pair % FLOOR_COUNT;
-            Transform part, floor;
-            part.position = {b.x[p][lane], b.y[p][lane]};
-            part.rotation.cos = b.cos[p][lane];
-            part.rotation.sin = b.sin[p][lane];
+            const Transform part = transform_in<V>(b, p, lane);
+            Transform floor;
             floor.position = {b.floor_x[f][lane], FLOOR_Y};
             floor.rotation.cos = 1;
             floor.rotation.sin = 0;
@@ -356,17 +355,7 @@ class Engine final : public Simulator {
 
     void integrate_positions(Block<V>& b, V* before_x, V* before_y) {
         for (int p = 0; p < PARTS; ++p) {
-            const V dx = TIME_STEP * b.vx[p], dy = TIME_STEP * b.vy[p];
-            const I fast = dx * dx + dy * dy > MAX_TRANSLATION_SQUARED;
-            if (bits<V>(fast)) {
-                const V inv_length = 1.0 / square_root<V>(b.vx[p] * b.vx[p] + b.vy[p] * b.vy[p]);
-                b.vx[p] = select<V>(fast, b.vx[p] * inv_length * (MAX_TRANSLATION * INV_TIME_STEP), b.vx[p]);
-                b.vy[p] = select<V>(fast, b.vy[p] * inv_length * (MAX_TRANSLATION * INV_TIME_STEP), b.vy[p]);
-            }
-            const V rotation = TIME_STEP * b.w[p];
-            const I spinning = rotation * rotation > MAX_ROTATION_SQUARED;
-            const V top = splat<V>(MAX_ROTATION * INV_TIME_STEP);
-            b.w[p] = select<V>(spinning, select<V>(b.w[p] < V{}, -top, top), b.w[p]);
+            limit_speed<V>(b.vx[p], b.vy[p], b.w[p]);
             before_x[p] = b.x[p];
             before_y[p] = b.y[p];
             b.x[p] += TIME_STEP * b.vx[p];
@@ -420,11 +409,7 @@ class Engine final : public Simulator {
     }
 
     void count_rest(Block<V>& b) {
-        for (int p = 0; p < PARTS; ++p) {
-            const I moving = (b.w[p] * b.w[p] > ANGULAR_SLEEP_TOLERANCE * ANGULAR_SLEEP_TOLERANCE) |
-                             (b.vx[p] * b.vx[p] + b.vy[p] * b.vy[p] > LINEAR_SLEEP_TOLERANCE * LINEAR_SLEEP_TOLERANCE);
-            b.rest[p] = select<V>(moving, V{}, b.rest[p] + TIME_STEP);
-        }
+        for (int p = 0; p < PARTS; ++p) b.rest[p] = rested<V>(b.rest[p], b.vx[p], b.vy[p], b.w[p]);
     }
 
     // Body::move_leaf for all parts, newest first, and the search for new pairs.
@@ -432,33 +417,34 @@ class Engine final : public Simulator {
         unsigned moved[PARTS];
         for (int p = PARTS - 1; p >= 0; --p) {
             const Bounds<V> before = b.still_box[p];
-            const Bounds<V> now = tight_bounds(p, {b.x[p], b.y[p]}, {b.cos[p], b.sin[p]});
+            const Bounds<V> now = tight_bounds<V>(FIRST_PART + p, {b.x[p], b.y[p]}, {b.cos[p], b.sin[p]});
             b.still_box[p] = now;
-            b.box[p] = {minimum<V>(before.lower_x, now.lower_x), minimum<V>(before.lower_y, now.lower_y),
-                        maximum<V>(before.upper_x, now.upper_x), maximum<V>(before.upper_y, now.upper_y)};
+            b.box[p] = combined<V>(before, now);
             moved[p] = running & ~bits<V>(containing<V>(b.fat_box[p], b.box[p]));
             if (!moved[p]) continue;
-            const auto extent = [&](V now_at, V before_at) {
-                const V d = now_at - before_at;
-                return AABB_EXTENSION + AABB_MULTIPLIER * select<V>(d > V{}, d, -d);
-            };
-            const V ex = extent(b.x[p], before_x[p]), ey = extent(b.y[p], before_y[p]);
-            const I lanes = mask_of<V>(moved[p]);
-            Bounds<V>& fat = b.fat_box[p];
-            fat.lower_x = select<V>(lanes, b.box[p].lower_x - ex, fat.lower_x);
-            fat.lower_y = select<V>(lanes, b.box[p].lower_y - ey, fat.lower_y);
-            fat.upper_x = select<V>(lanes, b.box[p].upper_x + ex, fat.upper_x);
-            fat.upper_y = select<V>(lanes, b.box[p].upper_y + ey, fat.upper_y);
+            fatten<V>(b.fat_box[p], b.box[p], b.x[p] - before_x[p], b.y[p] - before_y[p], mask_of<V>(moved[p]));
             for (unsigned left = moved[p]; left; left &= left - 1) {
                 const int lane = __builtin_ctz(left);
-                b.note_move(lane, static_cast<uint8_t>(FIRST_PART + p), bounds_of<V>(fat, lane));
+                b.note_move(lane, static_cast<uint8_t>(FIRST_PART + p), bounds_of<V>(b.fat_box[p], lane));
             }
         }
         uint8_t hurdle_moved[W] = {};
+        unsigned hurdle_moved_leaves[2] = {};
+        if (b.hurdle.falling) b.hurdle.step(hurdle_moved_leaves);
+        const unsigned resting = b.hurdle.resting();
         for (unsigned left = running & b.busy; left; left &= left - 1) {
             const int lane = __builtin_ctz(left);
             Aabb* leaves = b.hurdle_leaves[lane];
-            hurdle_moved[lane] = static_cast<uint8_t>(step_hurdle(b.games[lane].world, leaves));
+            World& world = b.games[lane].world;
+            if (b.hurdle.falling >> lane & 1) {
+                for (int i = 0; i < 2; ++i) {
+                    const unsigned leaf_moved = hurdle_moved_leaves[i] >> lane & 1;
+                    if (leaf_moved) leaves[i] = bounds_of<V>(b.hurdle.fat_box[i], lane);
+                    hurdle_moved[lane] |= static_cast<uint8_t>(leaf_moved << i);
+                }
+            } else {
+                hurdle_moved[lane] = static_cast<uint8_t>(step_hurdle(world, leaves));
+            }
             if (hurdle_moved[lane] & 1) {
                 b.note_move(lane, HURDLE_TOP, leaves[0]);
                 set_bounds<V>(b.hurdle_fat_box, lane, leaves[0]);
@@ -495,6 +481,7 @@ class Engine final : public Simulator {
                     const int body = surface == 4 ? int{HURDLE_TOP} : int{surface};
                     meet(b.games[lane].world, FIRST_PART + p, body);
                     if (surface >= FLOOR_COUNT) {
+                        if (surface == 4) b.hurdle.give_back(b.games[lane].world, lane);
                         b.note_nearness(lane, FIRST_PART + p, body);
                     } else {
                         b.exists[lane] |= uint64_t{1} << (p * FLOOR_COUNT + surface);
@@ -506,7 +493,11 @@ class Engine final : public Simulator {
         for (unsigned left = running & b.busy; left; left &= left - 1) {
             const int lane = __builtin_ctz(left);
             if (hurdle_moved[lane]) find_hurdle_pairs(b, lane, hurdle_moved[lane]);
-            if (touches_sleeping_floor(b.games[lane].world)) b.leaving |= 1u << lane;
+            World& world = b.games[lane].world;
+            if (resting >> lane & 1) b.hurdle.give_back(world, lane);
+            if ((b.hurdle.falling | resting) >> lane & 1) continue;
+            if (touches_sleeping_floor(world)) b.leaving |= 1u << lane;
+            if (hurdle_falls(world)) b.take_hurdle(lane);
         }
         for (unsigned left = running & b.nearby; left; left &= left - 1) {
             const int lane = __builtin_ctz(left);
@@ -514,12 +505,15 @@ class Engine final : public Simulator {
         }
     }
 
-    // Whether boxes of a part and of the hurdle's top or the block overlap whose fat boxes do: then the next
-    // step looks whether they touch.
-    bool reaches(const Block<V>& b, int lane, int other) {
-        const Aabb box = b.games[lane].world.bodies[other].box;
-        for (unsigned left = b.near[lane][other == BLOCK]; left; left &= left - 1)
-            if (meeting(bounds_of<V>(b.box[__builtin_ctz(left)], lane), box)) return true;
+    // Whether a part will touch the hurdle's top or the block in the next step, which is the scalar engine's then.
+    bool reaches(Block<V>& b, int lane, int other) {
+        World& world = b.games[lane].world;
+        const Aabb box = world.bodies[other].box;
+        for (unsigned left = b.near[lane][other == BLOCK]; left; left &= left - 1) {
+            const int p = __builtin_ctz(left);
+            if (!meeting(bounds_of<V>(b.box[p], lane), box)) continue;
+            if (would_touch(world, FIRST_PART + p, transform_in<V>(b, p, lane), other)) return true;
+        }
         return false;
     }
 
@@ -555,24 +549,10 @@ class Engine final : public Simulator {
         if (!any && !runner) return;
         b.replay_moves(lane);
         World& world = b.games[lane].world;
+        b.hurdle.give_back(world, lane);
         if (moved & 1) find_pairs(world, HURDLE_TOP);
         if (moved & 2) find_pairs(world, HURDLE_BASE);
         if (runner) b.leaving |= 1u << lane;
-    }
-
-    static Bounds<V> tight_bounds(int p, Pair<V> position, Turn<V> turn) {
-        const Vec2 corner = model().bodies[FIRST_PART + p].box.vertices[2];
-        const V hx = splat<V>(corner.x), hy = splat<V>(corner.y);
-        const Pair<V> first = placed<V>(position, turn, -hx, -hy);
-        Bounds<V> box{first.x, first.y, first.x, first.y};
-        const V xs[3] = {hx, hx, -hx}, ys[3] = {-hy, hy, hy};
-        for (int i = 0; i < 3; ++i) {
-            const Pair<V> v = placed<V>(position, turn, xs[i], ys[i]);
-            box = {minimum<V>(box.lower_x, v.x), minimum<V>(box.lower_y, v.y), maximum<V>(box.upper_x, v.x),
-                   maximum<V>(box.upper_y, v.y)};
-        }
-        return {box.lower_x - POLYGON_RADIUS, box.lower_y - POLYGON_RADIUS, box.upper_x + POLYGON_RADIUS,
-                box.upper_y + POLYGON_RADIUS};
     }
 
     // Camera and score; lanes that are no longer plain running go to the scalar engine.

@@ -1,8 +1,7 @@
 // A block of games, one per lane, as the lane engine keeps them: what a frame computes with lies in vectors,
 // the rest (tree, list of contacts, flags, the hurdle) stays in each lane's Game.
 #pragma once
-#include "lanes_vector.hpp"
-#include "simulator.hpp"
+#include "lanes_hurdle.hpp"
 
 namespace qwop {
 namespace lanes {
@@ -10,22 +9,6 @@ namespace lanes {
 constexpr int PARTS = PART_COUNT;
 constexpr int FIRST_JOINT = NECK, JOINTS_COUNT = JOINT_COUNT - FIRST_JOINT;  // the runner's own
 constexpr int PAIRS = PARTS * FLOOR_COUNT;  // contacts of a part with a floor: pair = part * 3 + floor
-
-template <class V>
-struct Bounds {
-    V lower_x, lower_y, upper_x, upper_y;
-};
-
-template <class V>
-QWOP_TRIG_INLINE Mask<V> overlapping(const Bounds<V>& a, const Bounds<V>& b) {
-    return (b.lower_x <= a.upper_x) & (b.lower_y <= a.upper_y) & (a.lower_x <= b.upper_x) & (a.lower_y <= b.upper_y);
-}
-
-template <class V>
-QWOP_TRIG_INLINE Mask<V> containing(const Bounds<V>& outer, const Bounds<V>& inner) {
-    return (outer.lower_x <= inner.lower_x) & (outer.lower_y <= inner.lower_y) & (inner.upper_x <= outer.upper_x) &
-           (inner.upper_y <= outer.upper_y);
-}
 
 template <class V>
 struct PointLanes {
@@ -79,11 +62,13 @@ struct Block {
     unsigned near[W][2];                     // parts with a contact out of reach: of the hurdle's top, of the block
     unsigned nearby;                         // lanes that have any
     unsigned busy;                           // lanes whose hurdle takes a step of its own
+    HurdleLanes<V> hurdle;                   // those of them that fall
     Aabb hurdle_leaves[W][2];                // its top's and base's fat boxes
     unsigned leaving;                        // lanes whose next frame is for the scalar path
     Game games[W];
 
     void take(int lane);         // games[lane] -> vectors
+    void take_hurdle(int lane);
     void give_back(int lane);    // vectors -> games[lane], all but the tree
     void replay_moves(int lane); // brings the tree up to date
     void note_move(int lane, uint8_t body, const Aabb& fat_box);
@@ -109,19 +94,6 @@ static inline bool meeting(const Aabb& a, const Aabb& b) {
 }
 
 template <class V>
-static inline void set_bounds(Bounds<V>& bounds, int lane, const Aabb& box) {
-    bounds.lower_x[lane] = box.lower.x;
-    bounds.lower_y[lane] = box.lower.y;
-    bounds.upper_x[lane] = box.upper.x;
-    bounds.upper_y[lane] = box.upper.y;
-}
-
-template <class V>
-static inline Aabb bounds_of(const Bounds<V>& bounds, int lane) {
-    return {{bounds.lower_x[lane], bounds.lower_y[lane]}, {bounds.upper_x[lane], bounds.upper_y[lane]}};
-}
-
-template <class V>
 static inline Manifold manifold_of(const ManifoldLanes<V>& from, int lane, bool part_is_b) {
     Manifold to;
     to.point_count = static_cast<uint8_t>(from.count[lane]);
@@ -135,6 +107,15 @@ static inline Manifold manifold_of(const ManifoldLanes<V>& from, int lane, bool 
         to.points[k].key = static_cast<uint32_t>(from.points[k].key[lane]);
     }
     return to;
+}
+
+template <class V>
+static inline Transform transform_in(const Block<V>& b, int p, int lane) {
+    Transform xf;
+    xf.position = {b.x[p][lane], b.y[p][lane]};
+    xf.rotation.cos = b.cos[p][lane];
+    xf.rotation.sin = b.sin[p][lane];
+    return xf;
 }
 
 template <class V>
@@ -217,8 +198,14 @@ void Block<V>::take(int lane) {
     leaving &= ~bit;
     busy &= ~bit;
     if (hurdle_is_busy(world)) busy |= bit;
-    for (int i = 0; i < 2; ++i)
-        hurdle_leaves[lane][i] = world.tree.nodes[world.bodies[i ? HURDLE_BASE : HURDLE_TOP].leaf].box;
+    for (int i = 0; i < 2; ++i) hurdle_leaves[lane][i] = world.tree.nodes[world.bodies[HURDLE_PARTS[i]].leaf].box;
+    if ((busy & bit) && hurdle_falls(world)) take_hurdle(lane);
+}
+
+template <class V>
+void Block<V>::take_hurdle(int lane) {
+    hurdle.take(games[lane].world, lane);
+    for (int i = 0; i < 2; ++i) set_bounds(hurdle.fat_box[i], lane, hurdle_leaves[lane][i]);
 }
 
 template <class V>
@@ -238,6 +225,7 @@ void Block<V>::give_back(int lane) {
         body.sleep_time = rest[p][lane];
         body.box = bounds_of(box[p], lane);
     }
+    hurdle.give_back(world, lane);
     world.bodies[HEAD].torque = head_torque[lane];
     for (int j = 0; j < JOINTS_COUNT; ++j) {
         Joint& joint = world.joints[FIRST_JOINT + j];

@@ -103,14 +103,27 @@ bool touches_sleeping_floor(const World& world) {
     return false;
 }
 
+// The hurdle moves, and nothing is near enough to have a contact with it.
+bool hurdle_falls(const World& world) {
+    for (int id : {HURDLE_BASE, HURDLE_TOP})
+        if (!world.bodies[id].awake || world.bodies[id].sleep_time > SLEEPY) return false;
+    for (int id : {FLOOR_0, FLOOR_1, FLOOR_2})
+        if (!world.bodies[id].awake) return false;
+    for (int i = 0; i < world.contact_count; ++i) {
+        const Contact& contact = world.contacts[world.contact_order[i]];
+        if (is_hurdle(contact.body_a) || is_hurdle(contact.body_b)) return false;
+    }
+    return true;
+}
+
 unsigned step_hurdle(World& world, Aabb* fat_boxes) { return world.step_hurdle(fat_boxes); }
 void find_pairs(World& world, int id) { world.find_pairs(id); }
 void move_floors(Game& game) { game.move_floors(); }
 void update_game(Game& game, uint8_t keys) { game.update(keys); }
 
 // A plain running game: the runner awake and not about to sleep, in reach of floors only, which are in place.
-bool fits_vectors(const Game& game) {
-    const World& world = game.world;
+bool fits_vectors(Game& game) {
+    World& world = game.world;
     if (game.fallen || game.jump_landed || game.ended || game.paused || world.move_count || world.new_fixture ||
         world.inv_dt0 != INV_TIME_STEP || first_floor_x(game.camera_x) != world.bodies[FLOOR_0].position.x)
         return false;
@@ -124,7 +137,9 @@ bool fits_vectors(const Game& game) {
         const Contact& contact = world.contacts[world.contact_order[i]];
         const Ends ends = ends_of(contact);
         if (ends.mover < FIRST_PART || ends.other < FLOOR_COUNT) continue;
-        if (contact.touching || overlap(world.bodies[ends.mover].box, world.bodies[ends.other].box)) return false;
+        if (contact.touching) return false;
+        Body &part = world.bodies[ends.mover], &other = world.bodies[ends.other];
+        if (overlap(part.box, other.box) && would_touch(world, ends.mover, part.transform(), ends.other)) return false;
     }
     return !touches_sleeping_floor(world);
 }
@@ -139,6 +154,19 @@ void forget_contact(World& world, int part, int surface) {
 void meet(World& world, int part, int surface) {
     const bool surface_first = world.bodies[surface].leaf < world.bodies[part].leaf;
     world.add_pair(surface_first ? surface : part, surface_first ? part : surface);
+}
+
+// Whether the next step would find them touching, their boxes overlapping as they do.
+bool would_touch(World& world, int part, const Transform& part_xf, int surface) {
+    const Box &part_shape = model().bodies[part].box, &shape = model().bodies[surface].box;
+    const Transform xf = world.bodies[surface].transform();
+    Manifold manifold;
+    if (world.bodies[surface].leaf < world.bodies[part].leaf) {
+        collide(manifold, shape, xf, part_shape, part_xf);
+    } else {
+        collide(manifold, part_shape, part_xf, shape, xf);
+    }
+    return manifold.point_count > 0;
 }
 
 void judge_manifold(Game& game, const Contact& contact, const Manifold& manifold, const Transform& xf_a,

@@ -1,0 +1,179 @@
+// The hurdle while it falls, one game per lane: its two parts, their joint, and no contact with anything. That is
+// where it spends most of its life: floors follow the camera, and a hurdle left behind falls for good.
+#pragma once
+#include "lanes_box.hpp"
+
+namespace qwop {
+namespace lanes {
+
+// World::step_hurdle for hurdles that fall. Index 0 is the top, the joint's A; 1 is the base.
+template <class V>
+struct HurdleLanes {
+    using I = Mask<V>;
+    unsigned falling;  // lanes whose hurdle is here; else it is in the lane's World
+    V x[2], y[2], angle[2], cos[2], sin[2], vx[2], vy[2], w[2], rest[2];
+    V force_x, force_y, limit_force;
+    Bounds<V> still_box[2], box[2], fat_box[2];
+
+    void take(World& world, int lane);
+    void give_back(World& world, int lane);
+    // moved[i]: lanes whose leaf i is to be put in again with its new fat box.
+    void step(unsigned (&moved)[2]);
+    unsigned resting() const { return bits<V>(minimum<V>(rest[0], rest[1]) > SLEEPY) & falling; }
+
+  private:
+    void solve_positions(I live);
+};
+
+constexpr BodyId HURDLE_PARTS[2] = {HURDLE_TOP, HURDLE_BASE};
+
+template <class V>
+void HurdleLanes<V>::take(World& world, int lane) {
+    falling |= 1u << lane;
+    for (int i = 0; i < 2; ++i) {
+        Body& body = world.bodies[HURDLE_PARTS[i]];
+        const Transform xf = transform_of(body);
+        x[i][lane] = body.position.x;
+        y[i][lane] = body.position.y;
+        angle[i][lane] = body.angle;
+        cos[i][lane] = xf.rotation.cos;
+        sin[i][lane] = xf.rotation.sin;
+        vx[i][lane] = body.velocity.x;
+        vy[i][lane] = body.velocity.y;
+        w[i][lane] = body.angular_velocity;
+        rest[i][lane] = body.sleep_time;
+        set_bounds(still_box[i], lane, current_box(HURDLE_PARTS[i], xf));
+        set_bounds(box[i], lane, body.box);
+    }
+    const Joint& joint = world.joints[HURDLE_JOINT];
+    force_x[lane] = joint.pivot_force.x;
+    force_y[lane] = joint.pivot_force.y;
+    limit_force[lane] = joint.limit_force;
+}
+
+template <class V>
+void HurdleLanes<V>::give_back(World& world, int lane) {
+    if (!(falling >> lane & 1)) return;
+    falling &= ~(1u << lane);
+    for (int i = 0; i < 2; ++i) {
+        Body& body = world.bodies[HURDLE_PARTS[i]];
+        body.position = body.previous_position = {x[i][lane], y[i][lane]};
+        body.angle = body.previous_angle = angle[i][lane];
+        body.rotation.cos = cos[i][lane];
+        body.rotation.sin = sin[i][lane];
+        body.previous_rotation = body.rotation;
+        body.rotation_stale = false;
+        body.velocity = {vx[i][lane], vy[i][lane]};
+        body.angular_velocity = w[i][lane];
+        body.sleep_time = rest[i][lane];
+        body.box = bounds_of(box[i], lane);
+    }
+    Joint& joint = world.joints[HURDLE_JOINT];
+    joint.pivot_force = {force_x[lane], force_y[lane]};
+    joint.limit_force = limit_force[lane];
+    joint.limit_state = LimitState::equal;
+}
+
+template <class V>
+void HurdleLanes<V>::step(unsigned (&moved)[2]) {
+    const Model& m = model();
+    const double inv_mass_a = m.bodies[HURDLE_TOP].inv_mass, inv_mass_b = m.bodies[HURDLE_BASE].inv_mass;
+    const double inv_i_a = m.bodies[HURDLE_TOP].inv_inertia, inv_i_b = m.bodies[HURDLE_BASE].inv_inertia;
+    const double motor_mass = 1 / (inv_i_a + inv_i_b);
+    const Vec2 anchor_a = m.joints[HURDLE_JOINT].local_anchor_a, anchor_b = m.joints[HURDLE_JOINT].local_anchor_b;
+    const I lanes = mask_of<V>(falling);
+
+    vy[0] += TIME_STEP * GRAVITY_Y;
+    vy[1] += TIME_STEP * GRAVITY_Y;
+    const Pair<V> a = rotated<V>({cos[0], sin[0]}, splat<V>(anchor_a.x), splat<V>(anchor_a.y));
+    const Pair<V> b = rotated<V>({cos[1], sin[1]}, splat<V>(anchor_b.x), splat<V>(anchor_b.y));
+    const double inv_mass = inv_mass_a + inv_mass_b;
+    const V k_xx = inv_mass + inv_i_a * a.y * a.y + inv_i_b * b.y * b.y;
+    const V k_xy = 0.0 + -inv_i_a * a.x * a.y + -inv_i_b * b.x * b.y;
+    const V k_yy = inv_mass + inv_i_a * a.x * a.x + inv_i_b * b.x * b.x;
+    const V det = 1.0 / (k_xx * k_yy - k_xy * k_xy);
+    const V pivot_xx = det * k_yy, pivot_xy = -det * k_xy, pivot_yy = det * k_xx;
+
+    vx[0] -= TIME_STEP * inv_mass_a * force_x;
+    vy[0] -= TIME_STEP * inv_mass_a * force_y;
+    w[0] -= TIME_STEP * inv_i_a * (a.x * force_y - a.y * force_x + limit_force);
+    vx[1] += TIME_STEP * inv_mass_b * force_x;
+    vy[1] += TIME_STEP * inv_mass_b * force_y;
+    w[1] += TIME_STEP * inv_i_b * (b.x * force_y - b.y * force_x + limit_force);
+    for (int iteration = 0; iteration < VELOCITY_ITERATIONS; ++iteration) {
+        const V dx = vx[1] + -w[1] * b.y - vx[0] - -w[0] * a.y;
+        const V dy = vy[1] + w[1] * b.x - vy[0] - w[0] * a.x;
+        const V fx = -INV_TIME_STEP * (pivot_xx * dx + pivot_xy * dy);
+        const V fy = -INV_TIME_STEP * (pivot_xy * dx + pivot_yy * dy);
+        force_x += fx;
+        force_y += fy;
+        const V px = TIME_STEP * fx, py = TIME_STEP * fy;
+        vx[0] -= inv_mass_a * px;
+        vy[0] -= inv_mass_a * py;
+        w[0] -= inv_i_a * (a.x * py - a.y * px);
+        vx[1] += inv_mass_b * px;
+        vy[1] += inv_mass_b * py;
+        w[1] += inv_i_b * (b.x * py - b.y * px);
+        const V f = -INV_TIME_STEP * motor_mass * (w[1] - w[0]);  // the limits are equal: always on
+        limit_force += f;
+        w[0] -= inv_i_a * TIME_STEP * f;
+        w[1] += inv_i_b * TIME_STEP * f;
+    }
+
+    V before_x[2], before_y[2];
+    for (int i = 0; i < 2; ++i) {
+        limit_speed<V>(vx[i], vy[i], w[i]);
+        before_x[i] = x[i];
+        before_y[i] = y[i];
+        x[i] = select<V>(lanes, x[i] + TIME_STEP * vx[i], x[i]);
+        y[i] = select<V>(lanes, y[i] + TIME_STEP * vy[i], y[i]);
+        angle[i] = select<V>(lanes, angle[i] + TIME_STEP * w[i], angle[i]);
+    }
+    solve_positions(lanes);
+    sincos_lanes(angle, sin, cos);
+    for (int i = 0; i < 2; ++i) {
+        rest[i] = rested<V>(rest[i], vx[i], vy[i], w[i]);
+        const Bounds<V> now = tight_bounds<V>(HURDLE_PARTS[i], {x[i], y[i]}, {cos[i], sin[i]});
+        box[i] = combined<V>(still_box[i], now);
+        still_box[i] = now;
+        moved[i] = falling & ~bits<V>(containing<V>(fat_box[i], box[i]));
+        if (moved[i]) fatten<V>(fat_box[i], box[i], x[i] - before_x[i], y[i] - before_y[i], mask_of<V>(moved[i]));
+    }
+}
+
+template <class V>
+void HurdleLanes<V>::solve_positions(I live) {
+    const Model& m = model();
+    const double inv_mass_a = m.bodies[HURDLE_TOP].inv_mass, inv_mass_b = m.bodies[HURDLE_BASE].inv_mass;
+    const double inv_i_a = m.bodies[HURDLE_TOP].inv_inertia, inv_i_b = m.bodies[HURDLE_BASE].inv_inertia;
+    const double inv_mass = inv_mass_a + inv_mass_b, motor_mass = 1 / (inv_i_a + inv_i_b);
+    const double slop_squared = linear_slop_squared();
+    const Vec2 anchor_a = m.joints[HURDLE_JOINT].local_anchor_a, anchor_b = m.joints[HURDLE_JOINT].local_anchor_b;
+    for (int iteration = 0; iteration < POSITION_ITERATIONS && bits<V>(live); ++iteration) {
+        V sines[2], cosines[2];
+        sincos_lanes(angle, sines, cosines);
+        const Pair<V> a = rotated<V>({cosines[0], sines[0]}, splat<V>(anchor_a.x), splat<V>(anchor_a.y));
+        const Pair<V> b = rotated<V>({cosines[1], sines[1]}, splat<V>(anchor_b.x), splat<V>(anchor_b.y));
+        const V cx = x[1] + b.x - (x[0] + a.x), cy = y[1] + b.y - (y[0] + a.y);
+        const I position_okay = cx * cx + cy * cy <= slop_squared;
+        const V k_xx = inv_mass + inv_i_a * a.y * a.y + inv_i_b * b.y * b.y;
+        const V k_xy = 0.0 + -inv_i_a * a.x * a.y + -inv_i_b * b.x * b.y;
+        const V k_yy = inv_mass + inv_i_a * a.x * a.x + inv_i_b * b.x * b.x;
+        const V det = 1.0 / (k_xx * k_yy - k_xy * k_xy);
+        const V px = det * (k_yy * -cx - k_xy * -cy), py = det * (k_xx * -cy - k_xy * -cx);
+        x[0] = select<V>(live, x[0] - inv_mass_a * px, x[0]);
+        y[0] = select<V>(live, y[0] - inv_mass_a * py, y[0]);
+        x[1] = select<V>(live, x[1] + inv_mass_b * px, x[1]);
+        y[1] = select<V>(live, y[1] + inv_mass_b * py, y[1]);
+        const V angle_a = angle[0] - inv_i_a * (a.x * py - a.y * px);
+        const V angle_b = angle[1] + inv_i_b * (b.x * py - b.y * px);
+        const V c = clamped<V>(angle_b - angle_a, splat<V>(-MAX_ANGULAR_CORRECTION), splat<V>(MAX_ANGULAR_CORRECTION));
+        const V impulse = -motor_mass * c;
+        angle[0] = select<V>(live, angle_a - inv_i_a * impulse, angle[0]);
+        angle[1] = select<V>(live, angle_b + inv_i_b * impulse, angle[1]);
+        live &= ~(position_okay & (select<V>(c > V{}, c, -c) <= ANGULAR_SLOP));
+    }
+}
+
+}  // namespace lanes
+}  // namespace qwop
