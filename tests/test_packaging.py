@@ -22,6 +22,7 @@ COMMANDS = {
     "qwop-eval": "qwop_evaluation.eval_cli:main",
     "qwop-replay": "qwop_evaluation.replay_cli:main",
     "qwop-rewards": "qwop_rewards.cli:main",
+    "qwop-search": "qwop_search.cli:main",
 }
 
 

@@ -15,7 +15,7 @@ from qwop_gait import gait_metrics
 from qwop_game import FRAME_SECONDS, UNITS_PER_METRE, action_masks, canonical_keys
 
 OBSERVATION_SIZE = 60
-SOURCES = ("human", "policy", "script")
+SOURCES = ("human", "policy", "script", "search")
 GAMES = ("embedded", "real")
 # Who reported a key event; key_events["source"] is an index into this. "focus": the window lost the focus and
 # with it all keys. "resume": the key was already down, or had been let go, when play began or went on.
@@ -95,7 +95,7 @@ class Episode:
     success: bool
     """The run was won: 100 m and the jump."""
     source: str
-    """Who pressed the keys: "human", "policy" or "script"."""
+    """Who pressed the keys: "human", "policy", "script", or "search" (found by trying them, see qwop_search)."""
     player: str = ""
     """The person's or policy's name, at most 64 bytes of UTF-8."""
     game: str = "embedded"

@@ -1,0 +1,362 @@
+"""Beam search over keys: many continuations of many runs, all at the same moment, of which the best go on.
+
+The game is deterministic and its snapshots are exact, so a run is its keys, and any moment of it can be
+played on in another way. A policy proposes: every run in the beam is continued by actions drawn from it. How
+good a continuation is shows only after it, when a stride that was too long ends in a fall; so each is played
+on for a while by the policy's best actions, and is worth what it has reached by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwop_evaluation.player import Player
+from qwop_gait import knee_near, upright
+from qwop_game import ACTION_SETS, FRAME_SECONDS, Simulator, encode, next_hip_modes
+from qwop_game.simulator import FINISH, FLAG_FALLEN, FLAG_GAME_ENDED, FLAG_JUMP_LANDED
+
+LANES = 512
+"""Games that one thread steps at a time. Chance is drawn for each such block, so the number of threads
+changes nothing."""
+KNEE_COST, NOT_UPRIGHT_COST = 0.05, 0.02
+"""Metres that a decision with a knee near the track, or not upright, is set back by. The best runs differ by
+centimetres, so this rules such frames out wherever there is a choice."""
+FULL_SPEED = 2.5
+"""m/s: what a run that has landed is worth for every second since, as if it had run on."""
+
+
+@dataclass(frozen=True)
+class BeamConfig:
+    """The search's shape. A pass over 100 m plays about width * children * 1300 * (1 + lookahead / segment)
+    frames."""
+
+    width: int = 256
+    """Runs that go on after each segment."""
+    children: int = 16
+    """Continuations of each."""
+    segment: int = 16
+    """Frames between two choices, rounded up to whole decisions."""
+    lookahead: int = 28
+    """Frames that a continuation is played on before it is judged, likewise."""
+    per_parent: int = 2
+    """Continuations of one run that may go on: without a limit, all would soon be cousins."""
+    temperature: float = 1.0
+    """Of the proposals: above 1 they stray further from the policy's best action."""
+
+    def __post_init__(self) -> None:
+        for name in ("width", "children", "segment", "per_parent"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be 1 or more")
+        if self.lookahead < 0:
+            raise ValueError(f"lookahead is {self.lookahead}: it can't be negative")
+        if not 0 < self.temperature < np.inf:
+            raise ValueError(f"temperature is {self.temperature}: it must be above 0")
+
+
+@dataclass(frozen=True)
+class States:
+    """N games between two decisions: all that play needs to go on, bit for bit."""
+
+    snapshots: NDArray[np.uint8]
+    """[N, S]"""
+    hip_mode: NDArray[np.uint8]
+    """[N]"""
+    last_keys: NDArray[np.uint8]
+    """[N]"""
+    cost: NDArray[np.float64]
+    """[N], metres: what bad posture has cost so far."""
+
+    def __len__(self) -> int:
+        return len(self.last_keys)
+
+    def __getitem__(self, index: NDArray[np.int64] | slice) -> States:
+        return States(self.snapshots[index], self.hip_mode[index], self.last_keys[index], self.cost[index])
+
+    @classmethod
+    def joined(cls, parts: Sequence[States]) -> States:
+        return cls(
+            *(
+                np.concatenate([getattr(part, name) for part in parts])
+                for name in ("snapshots", "hip_mode", "last_keys", "cost")
+            )
+        )
+
+    @classmethod
+    def after(cls, keys: NDArray[np.uint8]) -> States:
+        """One game after these frames, uint8 [T]; none of them: the canonical start."""
+        simulator = Simulator(1)
+        hip_mode, held = np.zeros(1, np.uint8), np.zeros(1, np.uint8)
+        for mask in keys:
+            held = np.array([mask], np.uint8)
+            simulator.step(held)
+            hip_mode = next_hip_modes(hip_mode, held)
+        return cls(simulator.snapshot(), hip_mode, held, np.zeros(1))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The beam after a segment."""
+
+    frame: int
+    """Frames of the game that it has come to."""
+    distances: NDArray[np.float64]
+    """[B]: torso x of its runs, m, the most promising first."""
+    frames: int
+    """Frames that the pass has played so far, those of dropped continuations included."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A run that reached its end."""
+
+    keys: NDArray[np.uint8]
+    """uint8 [T], from the canonical start to the frame that ended it."""
+    seconds: float
+    """The game's clock then."""
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Up to LANES continuations, played and judged."""
+
+    keys: NDArray[np.uint8]
+    """[n, segment]"""
+    states: States
+    """After the segment, [n]."""
+    distance: NDArray[np.float64]
+    """[n], m."""
+    seconds: NDArray[np.float64]
+    """[n]: the game's clock when the run came to its end; inf: it did not within the segment."""
+    score: NDArray[np.float64]
+    """[n], m; -inf: fallen, or no longer to be continued."""
+
+
+class BeamSearch:
+    """Passes over the beam, proposed by one policy.
+
+    threads: blocks of games played at a time.
+    metres: where a run ends. At 100 that is the game's own finish, the landing of a left foot; before it, the
+        torso decides, at the end of a decision.
+    """
+
+    def __init__(self, player: Player, config: BeamConfig, threads: int = 1, metres: float = FINISH) -> None:
+        self.player = player
+        self.config = config
+        self.metres = metres
+        self._masks = ACTION_SETS[player.action_set]
+        self._segment = -(-config.segment // player.frame_skip)
+        self._lookahead = -(-config.lookahead // player.frame_skip)
+        self._clock_start = float(Simulator(1).time[0])
+        self._pool = ThreadPoolExecutor(threads)
+        self._simulators: SimpleQueue[Simulator] = SimpleQueue()
+        self._lanes = min(LANES, config.width * config.children)
+        for _ in range(threads):
+            self._simulators.put(Simulator(self._lanes))
+
+    def policys_run(self, max_seconds: float) -> tuple[Found | None, int]:
+        """The run of the policy's best actions, None if it does not arrive; and its number of frames."""
+        simulator = Simulator(1)
+        states = States.after(np.zeros(0, np.uint8))
+        decisions = round(max_seconds / FRAME_SECONDS / self.player.frame_skip)
+        keys: list[NDArray[np.uint8]] = []
+        while sum(map(len, keys)) < decisions:
+            block = self._play(simulator, states, None, self._segment, 0)
+            keys.append(block.keys[0])
+            if np.isfinite(block.seconds[0]):
+                frames = self._frames(keys)
+                return self._found(frames, float(block.seconds[0])), len(frames)
+            if np.isneginf(block.score[0]):
+                break
+            states = block.states
+        return None, len(self._frames(keys))
+
+    def run(
+        self,
+        seed: Sequence[int],
+        known: NDArray[np.uint8] | None = None,
+        on_segment: Callable[[Progress], bool] = lambda progress: False,
+    ) -> list[Found]:
+        """One pass: from the canonical start, or from the end of `known` (uint8 [T] keys), to the finish.
+
+        on_segment: told of the beam after each segment; True stops the pass.
+
+        Returns the finished runs of the segment in which the first one arrived, the fastest first, no two
+        alike; none where all fell or the pass was stopped.
+        """
+        c = self.config
+        start = np.zeros(0, np.uint8) if known is None else np.asarray(known, np.uint8)
+        beam = States.after(start)
+        history: list[tuple[NDArray[np.int64], NDArray[np.uint8]]] = []  # parent, keys of each in the beam
+        played = 0
+        while True:
+            parents = np.resize(np.arange(len(beam)), c.width * c.children)
+            jobs = [
+                self._pool.submit(
+                    self._play_block,
+                    beam[chosen],
+                    np.random.default_rng([*seed, len(history), number]),
+                )
+                for number, chosen in enumerate(
+                    np.split(parents, range(self._lanes, len(parents), self._lanes))
+                )
+            ]
+            blocks = [job.result() for job in jobs]
+            played += len(parents) * (self._segment + self._lookahead) * self.player.frame_skip
+            keys = np.concatenate([block.keys for block in blocks])
+            seconds = np.concatenate([block.seconds for block in blocks])
+            arrived = np.isfinite(seconds)
+            if arrived.any():
+                found: dict[bytes, Found] = {}
+                for i in np.flatnonzero(arrived)[np.argsort(seconds[arrived], kind="stable")]:
+                    segments = [keys[i], *self._ancestry(history, int(parents[i]))]
+                    run = self._found(
+                        np.concatenate([start, self._frames(segments[::-1])]), float(seconds[i])
+                    )
+                    found.setdefault(run.keys.tobytes(), run)
+                runs = list(found.values())
+                on_segment(Progress(len(runs[0].keys), np.array([self.metres]), played))
+                return runs
+
+            distance = np.concatenate([block.distance for block in blocks])
+            score = np.concatenate([block.score for block in blocks])
+            best = self._choose(parents, score, distance, len(beam))
+            if len(best) == 0:
+                return []
+            chosen = np.sort(best)  # block by block
+            beam = States.joined(
+                [
+                    block.states[chosen[chosen // self._lanes == n] % self._lanes]
+                    for n, block in enumerate(blocks)
+                ]
+            )
+            history.append((parents[chosen], keys[chosen]))
+            now = len(start) + len(history) * self._segment * self.player.frame_skip
+            if on_segment(Progress(now, distance[best], played)):
+                return []
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _choose(
+        self,
+        parents: NDArray[np.int64],
+        score: NDArray[np.float64],
+        distance: NDArray[np.float64],
+        num_parents: int,
+    ) -> NDArray[np.int64]:
+        """The best `width` continuations, the best first, at most `per_parent` of one parent, none twice.
+
+        Where there are too few parents to fill the beam so, as at the start, each may have more.
+        """
+        c = self.config
+        limit = max(c.per_parent, -(-c.width // num_parents))
+        children = np.zeros(num_parents, np.int64)
+        chosen: list[int] = []
+        seen: set[float] = set()  # equal to the last bit: the same keys from the same state
+        for i in np.argsort(-score, kind="stable").tolist():
+            if len(chosen) == c.width or np.isneginf(score[i]):
+                break
+            parent, x = parents[i], float(distance[i])
+            if children[parent] < limit and x not in seen:
+                chosen.append(i)
+                children[parent] += 1
+                seen.add(x)
+        return np.array(chosen, np.int64)
+
+    def _play_block(self, states: States, generator: np.random.Generator) -> _Block:
+        """Continue up to `_lanes` games; for one of the pool's threads."""
+        simulator = self._simulators.get()
+        n = len(states)
+        try:
+            # A last, smaller block is filled up with repeats, whose results nobody reads.
+            full = states if n == self._lanes else states[np.resize(np.arange(n), self._lanes)]
+            block = self._play(simulator, full, generator, self._segment, self._lookahead)
+        finally:
+            self._simulators.put(simulator)
+        if n == self._lanes:
+            return block
+        return _Block(
+            block.keys[:n], block.states[:n], block.distance[:n], block.seconds[:n], block.score[:n]
+        )
+
+    def _play(
+        self,
+        simulator: Simulator,
+        states: States,
+        generator: np.random.Generator | None,
+        segment: int,
+        lookahead: int,
+    ) -> _Block:
+        """Continue games by `segment` decisions, drawn with `generator`, or the best ones without it; then
+        look ahead by so many of the best ones."""
+        simulator.restore(states.snapshots)
+        hip_mode, held, cost = states.hip_mode, states.last_keys, states.cost.copy()
+        keys = np.zeros((len(states), segment), np.uint8)
+
+        def decide(generator: np.random.Generator | None) -> None:
+            nonlocal hip_mode, held, cost
+            scores = self.player.scores(encode(simulator.raw_observation, hip_mode, held))
+            if generator is not None:
+                # The Gumbel-max trick: argmax(logit - ln E), E ~ Exp(1), draws from the distribution.
+                scores = scores / self.config.temperature
+                scores -= np.log(generator.standard_exponential(scores.shape))
+            held = self._masks[scores.argmax(axis=1)]
+            simulator.step(held, self.player.frame_skip)
+            hip_mode = next_hip_modes(hip_mode, held)
+            raw = simulator.raw_observation
+            cost += KNEE_COST * knee_near(raw) + NOT_UPRIGHT_COST * ~upright(raw)
+
+        seconds = np.full(len(states), np.inf)
+        for decision in range(segment):
+            decide(generator)
+            keys[:, decision] = held
+            arriving = np.isinf(seconds) & self._arrived(simulator)
+            seconds[arriving] = simulator.time[arriving]
+        over = simulator.flags & FLAG_GAME_ENDED != 0
+        after = States(simulator.snapshot(), hip_mode, held, cost.copy())
+        distance = simulator.distance.copy()
+        for _ in range(lookahead):
+            decide(None)
+        # Games that are over stand still, with their clock; the others have all come to one time.
+        landed = _landed(simulator)
+        gained = np.where(landed, FULL_SPEED * (simulator.time.max() - simulator.time), 0.0)
+        score = simulator.distance + gained - cost
+        score[over | (simulator.flags & FLAG_GAME_ENDED != 0) & ~landed] = -np.inf
+        return _Block(keys, after, distance, seconds, score)
+
+    def _arrived(self, simulator: Simulator) -> NDArray[np.bool_]:
+        if self.metres < FINISH:
+            return simulator.distance >= self.metres
+        return _landed(simulator)
+
+    def _frames(self, segments: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """Keys of decisions, one array a segment -> keys of frames, uint8 [T]."""
+        return np.repeat(np.concatenate([np.zeros(0, np.uint8), *segments]), self.player.frame_skip)
+
+    @staticmethod
+    def _ancestry(
+        history: Sequence[tuple[NDArray[np.int64], NDArray[np.uint8]]], index: int
+    ) -> list[NDArray[np.uint8]]:
+        """Keys of the segments that led to run `index` of the last beam, the last segment first."""
+        segments = []
+        for parents, keys in reversed(history):
+            segments.append(keys[index])
+            index = int(parents[index])
+        return segments
+
+    def _found(self, keys: NDArray[np.uint8], seconds: float) -> Found:
+        """The run whose clock stood at `seconds` when it arrived; keys of frames after that are dropped."""
+        return Found(keys[: round((seconds - self._clock_start) / FRAME_SECONDS)], seconds)
+
+
+def _landed(simulator: Simulator) -> NDArray[np.bool_]:
+    """Whether games were won by the left foot's landing. A dive that ends with the torso past 100 m finishes,
+    too, but it is no stride."""
+    return (simulator.flags & FLAG_JUMP_LANDED != 0) & (simulator.flags & FLAG_FALLEN == 0)
