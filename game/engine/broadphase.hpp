@@ -41,6 +41,7 @@ struct TreeNode {
     uint8_t body;                   // of a leaf
 
     bool is_leaf() const { return child1 == NO_NODE; }
+    NodeId other_child(NodeId child) const { return static_cast<NodeId>(child1 ^ child2 ^ child); }
 };
 
 struct Tree {
