@@ -27,7 +27,7 @@ lint: engine
 	@.venv/bin/pyright
 
 bench: engine
-	@.venv/bin/python benchmarks/simulator.py
+	@.venv/bin/python benchmarks/bench.py
 
 # Compiles what changed and nothing else.
 engine: .venv/.complete

@@ -1,11 +1,13 @@
 """`make bench`: every benchmark in turn, their figures in one JSON file and the ratios in one table.
 
-    python benchmarks/bench.py [--quick] [--only simulator,trainer] [--out FILE.json]
+    python benchmarks/bench.py [--quick] [--only simulator,trainer] [--out FILE.json] [--qwop-python FOLDER]
 
 Simulator and environment, trainer, cloning, recorder and datasets, each by its own script in a process of its
 own; some ten minutes on two idle cores. Peers are measured in the same run: imitation and Stable-Baselines3
 come with the project (imitation needs it), CleanRL's loop is written anew in cleanrl_style.py. --quick tries
 everything in a minute or two; its figures say nothing, and are written only where --out says so.
+--qwop-python names a copy of github.com/bicrick/qwop-python, whose simulator is then measured in an
+environment of its own, build/peers/qwop-python, which pip fills the first time.
 """
 
 from __future__ import annotations
@@ -34,6 +36,24 @@ BENCHMARKS: dict[str, tuple[list[str], list[str]]] = {
     "recorder": (["recorder.py", "--json"], ["recorder.py", "--json", "--frames", "300"]),
     "datasets": (["datasets.py", "--json"], ["datasets.py", "--json", "--episodes", "100"]),
 }
+# Random actions of 1 and of 4 frames, with a reset after each fall: frames per second of CPU time.
+QWOP_PYTHON = """
+import json, time
+import numpy as np
+from qwop_python import QWOPEnv
+rates = {}
+for skip in (1, 4):
+    env, rng, measured = QWOPEnv(frames_per_step=skip), np.random.default_rng(0), []
+    env.reset(seed=0)
+    for _ in range(5):
+        start = time.process_time()
+        for action in rng.integers(0, env.action_space.n, 1500):
+            if env.step(int(action))[2]:
+                env.reset()
+        measured.append(1500 * skip / (time.process_time() - start))
+    rates[str(skip)] = sorted(measured)[2]
+print(json.dumps(rates))
+"""
 PACKAGES = ("numpy", "torch", "gymnasium", "h5py", "stable-baselines3", "imitation", "qwop-gym")
 Line = tuple[str, str, str, str]  # what, ours, beside, ratio
 
@@ -86,15 +106,48 @@ def run(name: str, arguments: list[str]) -> Any:
     return json.loads(result.stdout)
 
 
+def qwop_python(folder: Path | None) -> dict[str, float] | None:
+    """Frames per second of qwop-python's simulator by frames a step, or None where it is not here."""
+    if folder is None or not (folder / "qwop_python").is_dir():
+        print("qwop-python: skipped, --qwop-python FOLDER names no copy of it", file=sys.stderr)
+        return None
+    home = HERE.parent / "build" / "peers" / "qwop-python"
+    python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
+    try:
+        if not python.exists():
+            subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
+            subprocess.run([str(python), "-m", "pip", "install", "--quiet", str(folder)], check=True)
+        print("qwop-python: random actions", file=sys.stderr, flush=True)
+        result = subprocess.run(
+            [str(python), "-c", QWOP_PYTHON], check=True, stdout=subprocess.PIPE, text=True
+        )
+    except subprocess.CalledProcessError as error:
+        print(f"qwop-python: skipped, exit code {error.returncode}", file=sys.stderr)
+        return None
+    return json.loads(result.stdout.splitlines()[-1])
+
+
 def lines(results: dict[str, Any]) -> list[Line]:
     """The table: what a ratio can be given for, and what has none."""
     table: list[Line] = []
-    for row in results.get("simulator") or ():
-        fastest = row["engine"] != "scalar" and row["num_envs"] in (1, 256)
-        if fastest or row["engine"].startswith(("gymnasium", "vector")):
+    simulator = results.get("simulator") or ()
+    for row in simulator:
+        rival = max(
+            r["frames_per_second"]
+            for r in simulator
+            if (r["workload"], r["num_envs"]) == (row["workload"], row["num_envs"])
+        )
+        environment = row["engine"].startswith(("gymnasium", "vector"))
+        if environment or row["frames_per_second"] == rival:
             what = f"{row['engine']}, {row['workload']}, {row['num_envs']} games"
             speed = f"{row['frames_per_second']:,} frames/s"
             table.append((f"simulator: {what}", speed, "scalar engine", f"{row['times_scalar']:.2f}"))
+    for skip, rate in (results.get("qwop-python") or {}).items():
+        mine = next((r for r in simulator if r["engine"] == f"gymnasium step, skip {skip}"), None)
+        if mine is not None:
+            speed, other = f"{mine['frames_per_second']:,} frames/s", f"qwop-python, {rate:,.0f}"
+            ratio = f"{mine['frames_per_second'] / rate:.1f}"
+            table.append((f"simulator: {mine['engine']}", speed, other, ratio))
     for row in (results.get("trainer") or {}).get("rows", [])[1:]:
         mine = results["trainer"]["rows"][0]
         speed = f"{mine['steps_per_second']:,} steps/s, {mine['metres_at_the_end']:.1f} m"
@@ -134,6 +187,7 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="a try of everything; its figures say nothing")
     parser.add_argument("--only", help=f"some of {','.join(BENCHMARKS)}")
+    parser.add_argument("--qwop-python", type=Path, metavar="FOLDER", help="a copy of it to measure beside")
     parser.add_argument("--out", type=Path, help="JSON file (default: benchmarks/results/DATE.json)")
     options = parser.parse_args()
     names = list(BENCHMARKS) if options.only is None else options.only.split(",")
@@ -144,6 +198,9 @@ def main() -> int:
     today = datetime.date.today().isoformat()
     report: dict[str, Any] = {"date": today, "machine": machine(), "quick": options.quick}
     report["results"] = {name: run(name, BENCHMARKS[name][options.quick]) for name in names}
+    failed = None in report["results"].values()
+    if "simulator" in names:
+        report["results"]["qwop-python"] = qwop_python(options.qwop_python)
     report["seconds"] = round(time.monotonic() - began)
 
     out = options.out or (None if options.quick else HERE / "results" / f"{today}.json")
@@ -156,7 +213,7 @@ def main() -> int:
     show(lines(report["results"]))
     if out is not None:
         print(f"written: {out}")
-    return 1 if None in report["results"].values() else 0
+    return int(failed)
 
 
 if __name__ == "__main__":
