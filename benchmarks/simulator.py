@@ -1,16 +1,20 @@
-"""How fast the game is: frames per second of each engine, and what Gymnasium's own `step` leaves of it.
+"""How fast the game is: frames/s of each engine, what Gymnasium's own `step` leaves of it; threads; memory.
 
     python benchmarks/simulator.py [--json] [--repeats 5] [--seconds 0.5]
 
-One core. Two workloads: `run`, runners in the middle of their runs (each game starts from its own snapshot
-of a recorded 100 m run and plays on with that run's keys: floors move, the hurdle is met, tumbles, falls
-away); and `random`, random keys held for four frames from the start, with a reset after each fall, as early
-in a training. The clock is the process's CPU time, which other processes disturb less; quote the ratios.
+One core, but for the lines of several threads. Two workloads: `run`, runners in the middle of their runs
+(each game starts from its own snapshot of a recorded 100 m run and plays on with that run's keys: floors
+move, the hurdle is met, tumbles, falls away); and `random`, random keys held for four frames from the start,
+with a reset after each fall, as early in a training. The clock is the process's CPU time, which other
+processes disturb less; quote the ratios. Only the lines with "wall clock" go by the clock on the wall: they
+show what threads bring, on an idle machine.
 """
 
 import argparse
 import json
+import os
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -43,17 +47,32 @@ def runners(num_envs: int) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def rate(play: Callable[[], int], seconds: float) -> float:
-    """Frames per second of CPU time; `play` plays some frames and returns how many."""
+def rate(play: Callable[[], int], seconds: float, clock: Callable[[], float]) -> float:
+    """Frames per second of the clock; `play` plays some frames and returns how many."""
     play()
-    frames, start = 0, time.process_time()
-    while (spent := time.process_time() - start) < seconds:
+    frames, start = 0, clock()
+    while (spent := clock() - start) < seconds:
         frames += play()
     return frames / spent
 
 
-def in_run(engine: str, num_envs: int) -> Callable[[], int]:
-    games = Simulator(num_envs, engine=engine)
+def bytes_per_game(engine: str, num_envs: int = 1024) -> int | None:
+    """What a game takes, measured as a new process's growth; None where there is no /proc."""
+    if not Path("/proc/self/statm").exists():
+        return None
+    code = f"""if True:
+        from qwop_game import Simulator
+        pages = lambda: int(open("/proc/self/statm").read().split()[1])
+        Simulator(1, engine="{engine}").step(Simulator(1).flags)
+        before = pages()
+        games = Simulator({num_envs}, engine="{engine}")
+        print(pages() - before)"""
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    return int(output) * os.sysconf("SC_PAGE_SIZE") // num_envs
+
+
+def in_run(engine: str, num_envs: int, threads: int = 1) -> Callable[[], int]:
+    games = Simulator(num_envs, engine=engine, threads=threads)
     snapshots, keys = runners(num_envs)
 
     def play() -> int:
@@ -78,16 +97,17 @@ def at_random(engine: str, num_envs: int) -> Callable[[], int]:
     return play
 
 
-def environment(frame_skip: int) -> Callable[[], int]:
-    env = gymnasium.make("qwop_game/QWOP-v0", frame_skip=frame_skip, disable_env_checker=True)
+def environment(frame_skip: int, observation: str) -> Callable[[], int]:
+    env = gymnasium.make("qwop_game/QWOP-v0", frame_skip=frame_skip, observation=observation)
     rng = np.random.default_rng(0)
     env.reset(seed=0)
+    actions = list(rng.integers(0, env.action_space.n, 1000))
 
     def play() -> int:
-        for action in rng.integers(0, env.action_space.n, 100):
+        for action in actions:
             if env.step(action)[2]:
                 env.reset()
-        return 100 * frame_skip
+        return len(actions) * frame_skip
 
     return play
 
@@ -117,19 +137,26 @@ def main() -> int:
     options = parser.parse_args()
 
     cases: list[tuple[str, str, int, Callable[[], int]]] = []
+    wall = ", wall clock"
     for workload, make in (("run", in_run), ("random", at_random)):
         for n in (1, 64, 256, 1024):
             cases += [(engine, workload, n, make(engine, n)) for engine in engines()]
     for skip in (1, 4):
-        cases += [(f"gymnasium step, skip {skip}", "random", 1, environment(skip))]
+        cases += [(f"gymnasium step, skip {skip}", "random", 1, environment(skip, "qwop_gym"))]
+        cases += [(f"gymnasium step, skip {skip}, features", "random", 1, environment(skip, "features"))]
     for kind in ("qwop_gym", "features"):
         cases += [(f"vector env, {kind}", "random", 256, vector_environment(256, kind))]
+
+    for threads in sorted({1, 2, os.cpu_count() or 1}):
+        name = f"{engines()[0]}, {threads} thread{'s' * (threads > 1)}"
+        cases += [(name, "run" + wall, 256, in_run(engines()[0], 256, threads))]
 
     # Repeats go round all cases, so that a slow minute of the machine falls on all of them.
     rates: list[list[float]] = [[] for _ in cases]
     for _ in range(options.repeats):
-        for measured, (*_, play) in zip(rates, cases, strict=True):
-            measured.append(rate(play, options.seconds))
+        for measured, (_, workload, _, play) in zip(rates, cases, strict=True):
+            clock = time.perf_counter if workload.endswith(wall) else time.process_time
+            measured.append(rate(play, options.seconds, clock))
     scalar = {
         (workload, n): statistics.median(measured)
         for measured, (name, workload, n, _) in zip(rates, cases, strict=True)
@@ -143,7 +170,8 @@ def main() -> int:
             "frames_per_second": round(statistics.median(measured)),
             "lowest": round(min(measured)),
             "highest": round(max(measured)),
-            "times_scalar": round(statistics.median(measured) / scalar[workload, n], 2),
+            "times_scalar": round(statistics.median(measured) / scalar[workload.removesuffix(wall), n], 2),
+            **({"bytes_per_game": bytes_per_game(name)} if n == 1024 and name in engines() else {}),
         }
         for measured, (name, workload, n, _) in zip(rates, cases, strict=True)
     ]
@@ -151,12 +179,12 @@ def main() -> int:
         json.dump(rows, sys.stdout, indent=1)
         print()
         return 0
-    print(
-        f"{'engine':22} {'workload':8} {'games':>5} {'frames/s':>9} {'lowest':>9} {'highest':>9} {'ratio':>6}"
-    )
+    heads = f"{'frames/s':>9} {'lowest':>9} {'highest':>9} {'ratio':>6}"
+    print(f"{'engine':32} {'workload':15} {'games':>5} {heads}")
     for row in rows:
-        name, workload, n, median, low, high, ratio = row.values()
-        print(f"{name:22} {workload:8} {n:5} {median:9,} {low:9,} {high:9,} {ratio:6.2f}")
+        name, workload, n, median, low, high, ratio, *memory = row.values()
+        size = f"  {memory[0]:,} bytes a game" if memory and memory[0] else ""
+        print(f"{name:32} {workload:15} {n:5} {median:9,} {low:9,} {high:9,} {ratio:6.2f}{size}")
     return 0
 
 
