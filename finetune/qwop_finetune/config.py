@@ -50,6 +50,8 @@ class FinetuneConfig:
     """Share of the episodes that are drills: they start where the runner itself has been and are short."""
     drill_metres: float = 20.0
     """How far a drill goes."""
+    drill_falls: float = 0.0
+    """Share of the drills that start 1.3 to 2.7 s before a fall of the runner."""
     frame_skip: int | None = None
     """Frames that one decision lasts; without it that of the checkpoint, else 4."""
     change_frame_skip: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -143,7 +145,6 @@ PPO_FROM_CLONE = PPOConfig(
 )
 # Many games and few gradient steps, of which each costs as much as 50 steps played.
 DQN_FROM_NOTHING = DQNSettings(
-    total_steps=1_000_000,
     num_envs=128,
     n_step=10,
     learning_rate=2e-4,
@@ -152,8 +153,9 @@ DQN_FROM_NOTHING = DQNSettings(
     learning_starts=5_000,
     margin_coef=2.0,
 )
-# Whoever can run need not explore: of 700 decisions even one in a hundred by chance costs falls.
-RUNS_ALREADY = {"exploration_start": 0.01, "exploration_end": 0.002}
+# Whoever can run need not explore: of 700 decisions even one in a hundred by chance costs falls. What these
+# settings rest on: docs/dqn.md.
+RUNS_ALREADY = {"total_steps": 300_000, "exploration_start": 0.01, "exploration_end": 0.002}
 DQN_PRETRAINING_OF_CLONES, DQN_PRETRAINING_FROM_NOTHING = 1_500, 6_000
 
 

@@ -15,13 +15,12 @@ Implementation details, in the order of the code; the marks [1]... stand at thei
     them alone, pretrain_updates gradient steps come before the first environment step. Of its four losses
     the 1-step and the n-step TD loss are one here, with n as configured; L2 is Adam's weight decay.
  8. Those first gradient steps do not bootstrap: they draw values to the returns of the whole demonstrations.
-    A clone's logits rank actions, but stand at no particular height, and a bootstrap would lift them to that
-    of the returns by a few hundredths with each copy to the target network. Until then the values of played
-    actions outgrow or lag behind all others, and the ranking is lost. First of all the values are shifted as
-    one, which changes no ranking, to the demonstrations' mean return.
+    A clone's logits rank actions, but stand at no particular height, and a bootstrap makes up only
+    1 - gamma^n of what they lack with each copy to the target network; until then states are ahead of one
+    another for no reason of theirs. First of all the values are shifted as one, which changes no ranking, to
+    the demonstrations' mean return.
  9. The target network is replaced as a whole every target_interval environment steps.
-10. The learning rate falls linearly to zero: what it still moves at the end, the policy that stays would have
-    by chance.
+10. The learning rate falls linearly to zero: the policy that stays is one moment of a network that moves.
 """
 
 from __future__ import annotations
