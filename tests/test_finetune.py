@@ -179,26 +179,27 @@ def test_episodes_from_demonstrated_states_count_for_the_gait_only(demos):
 
 @pytest.fixture(scope="module")
 def shipped() -> Policy:
-    """A policy that runs, at frame skip 2."""
+    """A policy that runs, every frame a decision or every second one."""
     return Policy.load(Path(__file__).parents[1] / "demos" / "policy.safetensors")
 
 
-def drilled(num_envs: int, share: float, metres: float) -> Drills:
-    return Drills(QWOPVectorEnv(num_envs, frame_skip=2, observation="features"), share, metres)
+def drilled(num_envs: int, share: float, metres: float, frame_skip: int, falls: float = 0.0) -> Drills:
+    envs = QWOPVectorEnv(num_envs, frame_skip=frame_skip, observation="features")
+    return Drills(envs, share, metres, falls)
 
 
 def test_drills_start_where_the_runner_was_and_end_some_metres_on(shipped):
-    envs = drilled(24, 1.0, 8.0)
+    frame_skip = shipped.metadata["frame_skip"]
+    envs = drilled(24, 1.0, 8.0, frame_skip)
     observations, infos = envs.reset(seed=0)
     passed: dict[bytes, tuple[int, int]] = {}
     elsewhere, over = [], 0
     began = infos["distance"].copy()
-    for _ in range(600):
+    for _ in range(1200 // frame_skip):
         observations, _, terminated, truncated, infos = envs.step(shipped.act(observations))
         final = infos["final"]
         assert final["drill"].all()
-        # from the start: 8 m; from a place of 5 m: 8 m from its end
-        ends_at = np.where(began < 5.0, 8.0, (np.floor(began / 5.0) + 1) * 5.0 + 8.0)
+        ends_at = np.where(began < 5.0, 8.0, began + 8.0)
         assert (truncated == (final["distance"] > ends_at) & ~terminated).all()
         over += int(truncated.sum())
         for i in np.flatnonzero(terminated | truncated):
@@ -215,10 +216,35 @@ def test_drills_start_where_the_runner_was_and_end_some_metres_on(shipped):
     assert len(WEIGHTS) == 20
 
 
+def test_drills_before_falls_start_where_the_runner_was_two_seconds_before(shipped):
+    frame_skip = shipped.metadata["frame_skip"]
+    envs = drilled(24, 1.0, 8.0, frame_skip, falls=1.0)
+    observations, _ = envs.reset(seed=0)
+    rng = np.random.default_rng(1)
+    history: list[np.ndarray] = []
+    before_falls: set[bytes] = set()
+    starts = 0
+    for step in range(900 // frame_skip):
+        actions = shipped.act(observations)
+        if step % (150 // frame_skip) > 110 // frame_skip:
+            actions = rng.integers(0, 9, 24)  # runners trip now and then
+        observations, _, terminated, truncated, infos = envs.step(actions)
+        final = infos["final"]
+        for i in np.flatnonzero(terminated & (final["frame"] > 80)):
+            frames_ago = range(40 // frame_skip, 80 // frame_skip + 1)
+            before_falls |= {history[-k][i].tobytes() for k in frames_ago if k <= len(history)}
+        history.append(infos["raw_observation"].copy())
+        for i in np.flatnonzero(terminated | truncated):
+            if before_falls and infos["raw_observation"][i].tobytes() in before_falls:
+                starts += 1
+    assert envs.get_state()["drills.count"][20] > 5 and starts > 10
+
+
 def test_drills_go_on_exactly(shipped):
-    envs, again = drilled(16, 0.8, 7.0), drilled(16, 0.8, 7.0)
+    frame_skip = shipped.metadata["frame_skip"]
+    envs, again = (drilled(16, 0.8, 7.0, frame_skip, falls=0.5) for _ in range(2))
     observations, _ = envs.reset(seed=3)
-    for _ in range(250):
+    for _ in range(600 // frame_skip):
         observations, *_ = envs.step(shipped.act(observations))
     state = envs.get_state()
     assert state["drills.count"].max() > KEPT  # the oldest have been replaced
@@ -226,7 +252,7 @@ def test_drills_go_on_exactly(shipped):
     again.reset(seed=4)
     again.set_state(state)
     other, placed = observations, 0
-    for _ in range(250):
+    for _ in range(600 // frame_skip):
         observations, _, terminated, truncated, infos = envs.step(shipped.act(observations))
         other, _, terminated_again, truncated_again, infos_again = again.step(shipped.act(other))
         assert (observations == other).all() and (truncated == truncated_again).all()
@@ -239,18 +265,21 @@ def test_drills_go_on_exactly(shipped):
 
 
 def test_rewards_and_the_tally_across_the_ends_of_drills(shipped):
-    envs = make_environment(24, 2, "distinct", "stride", {}, 60.0, True, drills=0.5, drill_metres=3.0)
+    frame_skip = shipped.metadata["frame_skip"]
+    envs = make_environment(
+        24, frame_skip, "distinct", "stride", {}, 60.0, True, drills=0.5, drill_metres=3.0
+    )
     observations, infos = envs.reset(seed=0)
     before, whole, drills = infos["raw_observation"][:, 0], 0, 0
     rng = np.random.default_rng(0)
-    for _ in range(400):
+    for _ in range(800 // frame_skip):
         actions = shipped.act(observations)
         actions[12:] = rng.integers(0, 9, 12)  # half of the games fall soon
         observations, rewards, terminated, truncated, infos = envs.step(actions)
         final = infos["final"]
         progress = final["raw_observation"][:, 0].astype(np.float64) - before
         expected = 0.1 * progress - 0.02 - 2.0 * (terminated & ~final["is_success"])
-        np.testing.assert_allclose(rewards, expected, rtol=1e-5)
+        np.testing.assert_allclose(rewards, expected, rtol=1e-4, atol=1e-6)
         ended = terminated | truncated
         whole += int((ended & ~final["drill"]).sum())
         drills += int((ended & final["drill"]).sum())
@@ -376,7 +405,7 @@ def interrupt_after(monkeypatch, steps: int) -> None:
 def test_an_interrupted_training_goes_on_exactly(algorithm, starts, tmp_path, demos, monkeypatch, capsys):
     init = clone(tmp_path / "clone.st")
     arguments = ["--init", str(init), "--demos", str(demos), starts, "0.5", "--report-every", "200"]
-    arguments += ["--drill-metres", "0.5"]
+    arguments += ["--drill-metres", "0.5", "--drill-falls", "0.5"]
     arguments += ["--checkpoint-every", "500", "--algorithm", algorithm, "--total-steps", "1024"]
     arguments += ["--on-collapse", "ignore"]  # so short a training has no gait
     if algorithm == "ppo":
@@ -488,6 +517,7 @@ def complaint(capsys, arguments: list[str]) -> str:
         (["--demos", "{demos}", "--demo-starts", "2"], "between 0 and 1"),
         (["--drills", "1.5"], "between 0 and 1"),
         (["--drills", "0.5", "--drill-metres", "0"], "drill_metres is 0.0: it must be above 0"),
+        (["--drills", "0.5", "--drill-falls", "-1"], "drill_falls is -1.0: a share lies between 0 and 1"),
         (["--drills", "0.5", "--demos", "{demos}", "--demo-starts", "0.5"], "choose one"),
         (["--resume", "{clone}"], "use it as --init"),
         (["--init", "{clone}", "--frame-skip", "4"], "was made for frame skip 2, not 4"),

@@ -26,6 +26,7 @@ _FIXED = (
     "demo_starts",
     "drills",
     "drill_metres",
+    "drill_falls",
     "frame_skip",
     "action_set",
     "hidden",

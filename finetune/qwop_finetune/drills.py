@@ -26,6 +26,10 @@ KEPT = 32
 """States kept of each place, 14 KB each; new ones replace the oldest."""
 KEEP_EVERY, KEEP_AT_MOST = 8, 24
 """Every so many steps, at most so many games' states are kept."""
+LOOK_BACK_FRAMES = 40
+"""A drill before a fall starts 40 to 80 frames, 1.3 to 2.7 s, before it: later, little can be done."""
+
+_FALLS = len(WEIGHTS)  # the row of states before falls, behind those of the places
 
 _PREFIX = "drills."
 
@@ -34,26 +38,28 @@ class Drills(VectorEnvWrapper):
     """`QWOPVectorEnv` in which a share of the episodes are drills.
 
     A drill starts at a place drawn by `WEIGHTS` (of those that have states), from a state kept there, or like
-    any other episode (place 0). It is truncated, not terminated, once the runner is `metres` past the end of
-    its first place, or past `metres` in a drill from the start. infos["final"]["drill"], bool [N], tells
-    which episodes are drills.
+    any other episode (place 0); or from a state before a fall. It is truncated, not terminated, once the
+    runner is `metres` farther. infos["final"]["drill"], bool [N], tells which episodes are drills.
 
-    Kept are states at the end of a step in which the runner is upright and its episode goes on. They, and
-    the generator that all draws come from (seeded by `reset`), are part of the state.
+    Kept of places are states at the end of a step in which the runner is upright and its episode goes on.
+    They, and the generator that all draws come from (seeded by `reset`), are part of the state.
 
-    share: of the episodes that start, 0 to 1. metres: above 0.
+    share: of the episodes that start, 0 to 1. metres: above 0. falls: share of the drills that start before a
+        fall of the runner, 0 to 1. Only falls of the game's own count.
 
     Raises ValueError for options out of range.
     """
 
     env: QWOPVectorEnv
 
-    def __init__(self, env: QWOPVectorEnv, share: float, metres: float = 20.0) -> None:
+    def __init__(self, env: QWOPVectorEnv, share: float, metres: float = 20.0, falls: float = 0.0) -> None:
         super().__init__(env)
         if not 0.0 <= share <= 1.0:
             raise ValueError(f"drills is {share}: a share lies between 0 and 1")
         if not metres > 0.0:
             raise ValueError(f"drill_metres is {metres}: it must be above 0")
+        if not 0.0 <= falls <= 1.0:
+            raise ValueError(f"drill_falls is {falls}: a share lies between 0 and 1")
         # Plain attributes: the wrapper's way of finding them in `env` warns at every look.
         self.num_envs = env.num_envs
         self.single_observation_space = env.single_observation_space
@@ -63,16 +69,18 @@ class Drills(VectorEnvWrapper):
         self.frame_skip = env.frame_skip
         self.action_masks = env.action_masks
 
-        self._share, self._metres = share, metres
+        self._share, self._metres, self._fall_share = share, metres, falls
         self._generator = np.random.default_rng()
         self._steps = 0
         self._limit = np.full(env.num_envs, np.inf)  # m, where a game's drill ends
-        size, places = env.games.simulator.snapshot().shape[1], len(WEIGHTS)
-        self._count = np.zeros(places, np.int64)  # states ever kept of each place
-        self._snapshots = np.zeros((places, KEPT, size), np.uint8)
-        self._modes = np.zeros((places, KEPT), np.uint8)
-        self._keys = np.zeros((places, KEPT), np.uint8)
+        size, rows = env.games.simulator.snapshot().shape[1], _FALLS + 1
+        self._count = np.zeros(rows, np.int64)  # states ever kept in each row
+        self._snapshots = np.zeros((rows, KEPT, size), np.uint8)
+        self._modes, self._keys = (np.zeros((rows, KEPT), np.uint8) for _ in range(2))
+        self._metres_at = np.zeros((rows, KEPT))
         self._rows = np.zeros((env.num_envs, size), np.uint8)
+        self._look_back = max(1, LOOK_BACK_FRAMES // env.frame_skip)
+        self._past: list[dict[str, NDArray[Any]]] = []  # all games, up to 80 and up to 40 frames ago
         env.start_states = self.starts
 
     @property
@@ -94,17 +102,20 @@ class Drills(VectorEnvWrapper):
         """Which games of `mask`, bool [N], that start an episode start it elsewhere, and where."""
         placed = np.zeros(self.num_envs, bool)
         modes, keys = np.zeros(self.num_envs, np.uint8), np.zeros(self.num_envs, np.uint8)
-        weights = WEIGHTS * ((self._count > 0) | (np.arange(len(WEIGHTS)) == 0))
+        weights = WEIGHTS * ((self._count[:_FALLS] > 0) | (np.arange(_FALLS) == 0))
         self._limit[mask] = np.inf
         for game in np.flatnonzero(mask & (self._generator.random(self.num_envs) < self._share)):
-            place = self._generator.choice(len(WEIGHTS), p=weights / weights.sum())
             self._limit[game] = self._metres
-            if place > 0:
-                kept = self._generator.integers(min(self._count[place], KEPT))
+            if self._fall_share and self._count[_FALLS] and self._generator.random() < self._fall_share:
+                row = _FALLS
+            else:
+                row = self._generator.choice(_FALLS, p=weights / weights.sum())
+            if row > 0:
+                slot = row, self._generator.integers(min(self._count[row], KEPT))
                 placed[game] = True
-                self._limit[game] += PLACE_METRES * (place + 1)
-                self._rows[game] = self._snapshots[place, kept]
-                modes[game], keys[game] = self._modes[place, kept], self._keys[place, kept]
+                self._rows[game] = self._snapshots[slot]
+                modes[game], keys[game] = self._modes[slot], self._keys[slot]
+                self._limit[game] += self._metres_at[slot]
         return StartStates(placed, self._rows, modes, keys)
 
     def reset_wait(
@@ -115,6 +126,7 @@ class Drills(VectorEnvWrapper):
             self._generator = np.random.default_rng(seed)
             self._steps = 0
             self._count[:] = 0
+        self._past = []
         return self.env.reset_wait(seed=seed, **kwargs)
 
     def step_wait(
@@ -126,6 +138,8 @@ class Drills(VectorEnvWrapper):
         observations, rewards, terminated, truncated, infos = self.env.step_wait(**kwargs)
         final = infos["final"]
         final["drill"] = drill
+        if self._fall_share:
+            self._keep_before(terminated & ~final["is_success"], final["frame"])
         over = (final["distance"] > limit) & ~terminated & ~truncated
         if over.any():
             self.env.end_episodes(over, observations, infos)
@@ -133,46 +147,65 @@ class Drills(VectorEnvWrapper):
         self._steps += 1
         if self._steps % KEEP_EVERY == 0:
             self._keep(final, ~(terminated | truncated))
+        if self._fall_share and self._steps % self._look_back == 0:
+            now = {"snapshot": self.env.games.simulator.snapshot(), "distance": infos["distance"].copy()}
+            now |= {name: infos[name].copy() for name in ("hip_mode", "keys")}
+            self._past = [*self._past[-1:], now]
         return observations, rewards, terminated, truncated, infos
 
     def _keep(self, final: dict[str, NDArray[Any]], going_on: NDArray[np.bool_]) -> None:
         """Keep the states of some upright runners, beyond the first place and not past the last."""
         place = np.floor(final["distance"] / PLACE_METRES).astype(np.int64)
-        fit = going_on & upright(final["raw_observation"]) & (place > 0) & (place < len(WEIGHTS))
+        fit = going_on & upright(final["raw_observation"]) & (place > 0) & (place < _FALLS)
         games = np.flatnonzero(fit)
         if not len(games):
             return
-        snapshots = self.env.games.simulator.snapshot()
+        now = {**final, "snapshot": self.env.games.simulator.snapshot()}
         for game in self._generator.permutation(games)[:KEEP_AT_MOST]:
-            slot = (place[game], self._count[place[game]] % KEPT)
-            self._snapshots[slot] = snapshots[game]
-            self._modes[slot], self._keys[slot] = final["hip_mode"][game], final["keys"][game]
-            self._count[place[game]] += 1
+            self._store(int(place[game]), now, game)
+
+    def _keep_before(self, fell: NDArray[np.bool_], frames: NDArray[np.int64]) -> None:
+        """Keep where the games that fell were 40 to 80 frames before, if their episodes are that old."""
+        if len(self._past) == 2:
+            for game in np.flatnonzero(fell & (frames > 2 * LOOK_BACK_FRAMES)):
+                self._store(_FALLS, self._past[0], game)
+
+    def _store(self, row: int, states: dict[str, NDArray[Any]], game: int) -> None:
+        slot = row, self._count[row] % KEPT
+        self._snapshots[slot], self._metres_at[slot] = states["snapshot"][game], states["distance"][game]
+        self._modes[slot], self._keys[slot] = states["hip_mode"][game], states["keys"][game]
+        self._count[row] += 1
 
     def get_state(self) -> dict[str, NDArray[Any]]:
-        """All that `set_state` needs to go on bit for bit from here: up to 9 MB of kept states among it."""
+        """All that `set_state` needs to go on bit for bit from here: up to 9 MB of kept states among it, and
+        14 KB a game where drills start before falls."""
         generator = json.dumps(self._generator.bit_generator.state).encode()
-        held = min(KEPT, int(self._count.max()))
         own = {
-            "generator": np.frombuffer(generator, np.uint8).copy(),
+            "generator": np.frombuffer(generator, np.uint8),
             "steps": np.array([self._steps]),
-            "limit": self._limit.copy(),
-            "count": self._count.copy(),
-            "snapshots": self._snapshots[:, :held].copy(),
-            "modes": self._modes[:, :held].copy(),
-            "keys": self._keys[:, :held].copy(),
+            "limit": self._limit,
+            "count": self._count,
+            "snapshots": self._snapshots,
+            "modes": self._modes,
+            "keys": self._keys,
+            "metres_at": self._metres_at,
         }
-        return {**self.env.get_state(), **{_PREFIX + name: array for name, array in own.items()}}
+        for i, states in enumerate(self._past):
+            own |= {f"past{i}.{name}": array for name, array in states.items()}
+        return {**self.env.get_state(), **{_PREFIX + name: array.copy() for name, array in own.items()}}
 
     def set_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Put games, draws and kept states where `get_state` was called. Raises ValueError without drills."""
-        own = {k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)}
+        own = {k.removeprefix(_PREFIX): v.copy() for k, v in state.items() if k.startswith(_PREFIX)}
         if not own:
             raise ValueError("the state is that of an environment without drills")
         self._generator.bit_generator.state = json.loads(own["generator"].tobytes())
         self._steps = int(own["steps"][0])
-        self._limit, self._count = own["limit"].copy(), own["count"].copy()
-        held = own["keys"].shape[1]
-        self._snapshots[:, :held] = own["snapshots"]
-        self._modes[:, :held], self._keys[:, :held] = own["modes"], own["keys"]
+        self._limit, self._count, self._metres_at = own["limit"], own["count"], own["metres_at"]
+        self._snapshots, self._modes, self._keys = own["snapshots"], own["modes"], own["keys"]
+        self._past = [
+            {name: own[f"past{i}.{name}"] for name in ("snapshot", "distance", "hip_mode", "keys")}
+            for i in range(2)
+            if f"past{i}.keys" in own
+        ]
         self.env.set_state({name: a for name, a in state.items() if not name.startswith(_PREFIX)})

@@ -89,10 +89,12 @@ def make_environment(
     disturbed: bool,
     drills: float = 0.0,
     drill_metres: float = 20.0,
+    drill_falls: float = 0.0,
 ) -> TrainingEnv:
     """`num_envs` games that show features, pay `reward` and cut episodes short after `max_seconds` of play.
 
-    drills, drill_metres: share of the episodes that are drills, and how long these are (see `Drills`).
+    drills, drill_metres, drill_falls: share of the episodes that are drills, how long these are, and which
+    share of them starts before a fall (see `Drills`).
 
     Raises ValueError for an unknown action set, reward or option, or one out of range, in one line.
     """
@@ -106,7 +108,7 @@ def make_environment(
         max_frames=max(1, round(max_seconds / FRAME_SECONDS)),
     )
     # Below the reward, which then sees a drill's end as it sees any other.
-    practised = Drills(games, drills, drill_metres) if drills else games
+    practised = Drills(games, drills, drill_metres, drill_falls) if drills else games
     rewarded = RewardVectorEnv(practised, reward, **reward_options)  # pyright: ignore[reportArgumentType]
     return (
         TrainingEnv(rewarded) if disturbed else TrainingEnv(rewarded, max_idle_frames=0, repeat_probability=0)

@@ -404,6 +404,7 @@ def _make_environment(run: Run, demonstrations: Demonstrations | None) -> Traini
             run.disturb,
             run.drills,
             run.drill_metres,
+            run.drill_falls,
         )
     except ValueError as error:
         raise CommandError(str(error)) from None
