@@ -137,8 +137,8 @@ def lines(results: dict[str, Any]) -> list[Line]:
             for r in simulator
             if (r["workload"], r["num_envs"]) == (row["workload"], row["num_envs"])
         )
-        environment = row["engine"].startswith(("gymnasium", "vector"))
-        if environment or row["frames_per_second"] == rival:
+        always = row["engine"].startswith(("gymnasium", "vector")) or "thread" in row["engine"]
+        if always or row["frames_per_second"] == rival:
             what = f"{row['engine']}, {row['workload']}, {row['num_envs']} games"
             speed = f"{row['frames_per_second']:,} frames/s"
             table.append((f"simulator: {what}", speed, "scalar engine", f"{row['times_scalar']:.2f}"))

@@ -1,0 +1,72 @@
+"""What the trainer's detours around slow operations of PyTorch bring on this CPU: microseconds, one thread.
+
+    python benchmarks/kernels.py [--repeats 100]
+
+Each line is an operation on one minibatch (2048 samples, 256 units, 9 actions) or one rollout (8192 samples,
+98 features) as PyTorch offers it and as the trainer does it; the lower quartile of the repeats, by CPU time
+and by turns. Where the ratio is below 1, PyTorch has caught up and the detour can go.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from qwop_rl_core.losses import log_softmax
+from qwop_rl_core.networks import Tanh
+from qwop_rl_core.normaliser import RunningNormaliser
+
+
+def cases() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+    """Operation -> (PyTorch's own, the trainer's)."""
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(2048, 256, generator=generator)
+    rounded, weight = hidden.bfloat16(), torch.randn(256, 256, generator=generator) / 16
+    logits, features = torch.randn(2048, 9, generator=generator), torch.randn(8192, 98, generator=generator)
+    normaliser = RunningNormaliser(98)
+    normaliser.update(features)
+    rounded_weight = weight.bfloat16()
+
+    def statistics() -> tuple[Tensor, Tensor]:
+        return torch.var_mean(features.double(), dim=0, correction=0)
+
+    return {
+        "hidden layer's product, float32 -> bfloat16": (
+            lambda: nn.functional.linear(hidden, weight),
+            lambda: nn.functional.linear(rounded, rounded_weight),
+        ),
+        "tanh in bfloat16": (lambda: torch.tanh(rounded), lambda: Tanh()(rounded)),
+        "log-softmax of 9 actions": (lambda: logits.log_softmax(-1), lambda: log_softmax(logits)),
+        "statistics of a rollout in float64": (statistics, lambda: normaliser.update(features)),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeats", type=int, default=100)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"PyTorch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}")
+    print(f"{'operation':46} {'PyTorch':>9} {'trainer':>9} {'ratio':>6}")
+    with torch.inference_mode():
+        for name, ways in cases().items():
+            spent: tuple[list[int], list[int]] = ([], [])
+            for _ in range(options.repeats):
+                for way, times in zip(ways, spent, strict=True):
+                    began = time.process_time_ns()
+                    way()
+                    times.append(time.process_time_ns() - began)
+            own, ours = (float(np.quantile(times, 0.25)) / 1e3 for times in spent)
+            print(f"{name:46} {own:6,.0f} us {ours:6,.0f} us {own / ours:6.1f}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
