@@ -49,7 +49,7 @@ COMMON = "--learning-rate 1e-3 --threads 1"
 MANY = f"--batch-size 512 --epochs 20 {COMMON}"
 FEW = f"--batch-size 128 {COMMON}"
 EPOCHS_OF_FEW = {1: 200, 3: 120, 10: 50, 30: 20}
-ADVERSARIAL = "--batch-size 512 --threads 1 --adversarial.steps"
+ADVERSARIAL = "--threads 1 --adversarial.reports 5 --adversarial.steps"
 
 Arm = tuple[int, int, str]  # demonstrations, frame skip, further arguments of qwop-bc
 
@@ -70,16 +70,16 @@ def arms(table: str, quick: bool) -> dict[str, Arm]:
             "frame skip 4": (DEMONSTRATIONS, 4, MANY),
         }
     else:
-        dagger = f"--method dagger --expert EXPERT --batch-size 512 {COMMON}"
+        dagger = f"--method dagger --expert EXPERT --dagger.rounds 6 --batch-size 512 {COMMON}"
         found = {
             "10 demos": (10, 2, f"{FEW} --epochs {EPOCHS_OF_FEW[10]}"),
             "100 demos": everything,
             "dagger, 1 demo": (1, 2, dagger),
             "dagger, 10 demos": (10, 2, dagger),
-            "gail": (DEMONSTRATIONS, 2, f"--method gail {ADVERSARIAL} 600000"),
-            "airl": (DEMONSTRATIONS, 2, f"--method airl {ADVERSARIAL} 600000"),
-            "gail from the clone": (DEMONSTRATIONS, 2, f"--method gail --init CLONE {ADVERSARIAL} 200000"),
-            "airl from the clone": (DEMONSTRATIONS, 2, f"--method airl --init CLONE {ADVERSARIAL} 200000"),
+            "gail": (DEMONSTRATIONS, 2, f"--method gail {ADVERSARIAL} 200000"),
+            "airl": (DEMONSTRATIONS, 2, f"--method airl {ADVERSARIAL} 200000"),
+            "gail from the clone": (DEMONSTRATIONS, 2, f"--method gail --init CLONE {ADVERSARIAL} 100000"),
+            "airl from the clone": (DEMONSTRATIONS, 2, f"--method airl --init CLONE {ADVERSARIAL} 100000"),
         }
     if quick:
         tiny = "--epochs 1", "--dagger.rounds 2 --dagger.episodes 2", "--adversarial.steps 8192"
@@ -116,7 +116,7 @@ def train(folder: Path, name: str, arm: Arm, seed: int, episodes: int) -> dict[s
     from qwop_bc.cli import main as qwop_bc
 
     count, frame_skip, more = arm
-    stem = folder / f"{name.replace(',', '').replace(' ', '-')}-{seed}"
+    stem = folder / f"{name.replace(',', '').replace(' ', '-').replace('.', '_')}-{seed}"
     figures_file, out = stem.with_suffix(".json"), stem.with_suffix(".safetensors")
     if figures_file.exists():
         return json.loads(figures_file.read_text())
