@@ -101,8 +101,8 @@ class Simulator:
     stop_at_end: an ended game stands still until it is reset. False: it goes on as in the game, where
         a fallen runner keeps sliding.
     engine: one of `engines()`, or "auto" for the one that suits so many games.
-    threads: how many cores share the games; the bits are the same with any number. Fewer than 32 games a
-        thread are hardly worth the call.
+    threads: how many cores share the games; the bits are the same with any number. Each call wakes them, so
+        a few games are faster with one.
 
     Attributes, read-only arrays that reset, step and restore overwrite in place (copy what you keep):
     raw_observation: float32 [num_envs, 60]
