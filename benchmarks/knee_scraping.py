@@ -92,10 +92,11 @@ def from_clone(title: str, group: str, flags: str) -> Arm:
     return Arm(title, (group,), flags, FROM_CLONE)
 
 
-FROM_NOTHING, FROM_CLONE = 1_500_000, 1_000_000
+FROM_NOTHING, FROM_CLONE, DQN = 1_500_000, 1_000_000, 300_000
 
 ARMS: dict[str, Arm] = {
     "default": from_nothing("`default`", "default"),
+    "torso-0.7": from_nothing("`torso`, threshold 0.7 m", "torso --reward-option torso_threshold=0.7"),
     "torso-0.9": from_nothing("`torso`, threshold 0.9 m", "torso --reward-option torso_threshold=0.9"),
     "torso-1.1": from_nothing("`torso`, threshold 1.1 m", "torso --reward-option torso_threshold=1.1"),
     "stride": from_nothing("`stride`, knee rule", f"stride {RULE}"),
@@ -105,8 +106,8 @@ ARMS: dict[str, Arm] = {
     "clone": Arm("clone alone", (CLONE, DEFAULT_AGAIN, ANCHORS)),
     "anchored": Arm("then PPO, anchored", (CLONE, ANCHORS), MAIN_REWARD, FROM_CLONE),
     "bare": Arm("then PPO, no anchors", (CLONE, ANCHORS), f"{MAIN_REWARD} {BARE}", FROM_CLONE),
-    "dqn": from_clone("then DQN", CLONE, f"--algorithm dqn {MAIN_REWARD}"),
-    "ddqn": from_clone("then Double DQN", CLONE, f"--algorithm ddqn {MAIN_REWARD}"),
+    "dqn": Arm("then DQN", (CLONE,), f"--algorithm dqn {MAIN_REWARD}", DQN),
+    "ddqn": Arm("then Double DQN", (CLONE,), f"--algorithm ddqn {MAIN_REWARD}", DQN),
     "anchored-default": from_clone("PPO on `default`, anchored", DEFAULT_AGAIN, "--reward default"),
     "bare-default": from_clone("PPO on `default`, no anchors", DEFAULT_AGAIN, f"--reward default {BARE}"),
     "no-warmup": from_clone("without critic warm-up", ANCHORS, f"{MAIN_REWARD} --critic-warmup-steps 0"),
@@ -129,6 +130,12 @@ class Task:
     @property
     def out(self) -> Path:
         return self.folder / ("model.zip" if ARMS[self.arm].learner == "sb3" else "runner.safetensors")
+
+
+def task_of(folder: Path, arm: str, seed: int, steps: int | None) -> Task:
+    """steps: instead of the arm's own, for the arms that train."""
+    own = ARMS[arm].steps
+    return Task(arm, seed, (steps or own) if own else 0, folder / arm / str(seed))
 
 
 # ---- training ------------------------------------------------------------------------------------------
@@ -235,6 +242,8 @@ def collect(tasks: Iterable[Task]) -> dict[str, Any]:
         if not final.exists():
             continue
         curve = [(int(f.stem), json.loads(f.read_text())) for f in task.folder.glob("[0-9]*.json")]
+        # The final evaluation stands for the last checkpoint, a rollout more or less beside the budget.
+        curve = [(steps, figures) for steps, figures in curve if steps < 0.99 * task.steps]
         curve.append((task.steps, json.loads(final.read_text())))
         results.setdefault(task.arm, {})[str(task.seed)] = {
             "final": curve[-1][1],
@@ -444,7 +453,7 @@ def draw_curves(results: Mapping[str, Any], group: str, path: Path, origin: str 
     import matplotlib.pyplot as plt
 
     arms = [name for name, arm in ARMS.items() if group in arm.groups and arm.steps and name in results]
-    if not arms:
+    if not any(ARMS[name].groups == (group,) for name in arms):  # nothing that another plot does not show
         return
     figure, axes = plt.subplots(1, len(PANELS), figsize=(11, 3.6), constrained_layout=True)
     for axis, (name, (label, factor)) in zip(axes, PANELS.items(), strict=True):
@@ -461,7 +470,10 @@ def draw_curves(results: Mapping[str, Any], group: str, path: Path, origin: str 
         axis.set_xlabel("environment steps, millions")
         axis.spines[["top", "right"]].set_visible(False)
         axis.set_xlim(left=0)
-        axis.set_ylim(bottom=0, top=102 if factor == 100.0 else None)
+        if origin is None:
+            axis.set_ylim(bottom=0, top=102 if factor == 100.0 else None)
+        elif name == "knee_near":
+            axis.set_ylim(bottom=0, top=max(5.0, axis.get_ylim()[1]))
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside lower center", ncols=min(4, len(arms)), frameon=False, fontsize=9
@@ -470,9 +482,8 @@ def draw_curves(results: Mapping[str, Any], group: str, path: Path, origin: str 
     plt.close(figure)
 
 
-STRIP_MOMENTS, STRIP_SECONDS = 6, 1.5
-FILM_SECONDS = 4.0
-TILE = (288, 180)
+STRIP_MOMENTS, STRIP_FRAMES, FILM_FRAMES = 6, 45, 90
+TILE, FILM = (288, 180), (240, 150)  # px
 
 
 def draw_run(episode: Episode, strip: Path, film: Path) -> None:
@@ -484,22 +495,28 @@ def draw_run(episode: Episode, strip: Path, film: Path) -> None:
     from qwop_game import UNITS_PER_METRE
     from qwop_game.render import Dials, Renderer, Runner
 
-    run, renderer = Run("", episode), Renderer(*TILE)
+    run = Run("", episode)
 
-    def picture(frame: int) -> NDArray[np.uint8]:
+    def picture(renderer: Renderer, frame: int) -> NDArray[np.uint8]:
         raw = run.raw_at(frame)
         dials = Dials(run.keys_at(frame), run.seconds_at(frame), float(raw[0]) / UNITS_PER_METRE)
         return renderer.rgb_array([Runner(raw)], dials, run.hurdle_at(frame))
 
-    # A quarter into the run: on its way, and before the hurdle at 50 m. Short runs: their end.
-    first = max(0, min(run.last_frame // 4, run.last_frame - round(30 * FILM_SECONDS)))
-    moments = np.linspace(first, first + 30 * STRIP_SECONDS, STRIP_MOMENTS).round().astype(int)
-    tiles = [picture(min(int(m), run.last_frame)) for m in moments]
+    def beginning(frames: int) -> int:
+        """A quarter into the run, on its way and before the hurdle; of a short run, its last frames."""
+        return run.last_frame // 4 if run.last_frame > 4 * frames else max(0, run.last_frame - frames)
+
+    moments = beginning(STRIP_FRAMES) + np.linspace(0, STRIP_FRAMES, STRIP_MOMENTS)
+    renderer = Renderer(*TILE)
+    tiles = [picture(renderer, min(round(moment), run.last_frame)) for moment in moments]
+    for tile in tiles[1:]:
+        tile[:, :3] = 255
     row = np.concatenate(tiles, axis=1)
-    Image.fromarray(row).quantize(48).save(strip, optimize=True)
-    with VideoWriter(film, TILE, force=True) as video:
-        for frame in range(first, min(first + round(30 * FILM_SECONDS), run.last_frame) + 1):
-            video.write(picture(frame))
+    Image.fromarray(row).quantize(64).save(strip, optimize=True)
+    renderer, first = Renderer(*FILM), beginning(FILM_FRAMES)
+    with VideoWriter(film, FILM, force=True) as video:
+        for frame in range(first, min(first + FILM_FRAMES, run.last_frame) + 1):
+            video.write(picture(renderer, frame))
 
 
 FILMED = ("default", "torso-1.1", "stride", "anchored")
@@ -522,7 +539,7 @@ def report() -> None:
 
 
 def store(tasks: Sequence[Task]) -> None:
-    """What the report needs of a folder of trainings, into docs/knee-scraping/."""
+    """What the report needs of all trainings in a folder, also earlier ones, into docs/knee-scraping/."""
     results = collect(tasks)
     PICTURES.mkdir(exist_ok=True)
     lines = ",\n".join(
@@ -580,14 +597,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.report:
         folder = options.folder.resolve()
         tasks = [
-            Task(
-                name,
-                seed,
-                (options.steps or ARMS[name].steps) if ARMS[name].steps else 0,
-                folder / name / str(seed),
-            )
-            for name in options.arms
-            for seed in options.seeds
+            task_of(folder, name, seed, options.steps) for name in options.arms for seed in options.seeds
         ]
         for seed in sorted({t.seed for t in tasks if ARMS[t.arm].from_clone}):
             out = clone_of(folder, seed)
@@ -603,7 +613,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(carry_out(*one), flush=True)
         if options.no_report:
             return 0
-        store(tasks)
+        seeds = {name: sorted(int(path.name) for path in (folder / name).glob("[0-9]*")) for name in ARMS}
+        store([task_of(folder, name, seed, options.steps) for name in ARMS for seed in seeds[name]])
     report()
     return 0
 
