@@ -31,7 +31,7 @@ ENOUGH = 0.9
 MAX_KNEE, MIN_UPRIGHT = 0.02, 0.9
 FIRST_SEED = 10_000  # of the episodes; trainings and qwop-eval's default use small ones
 # A knee near the track ends the episode: what can't scrape learns to stride.
-FROM_NOTHING = "--frame-skip 4 --reward stride --reward-option knee_seconds=0 --total-steps 4000000"
+FROM_NOTHING = "--frame-skip 4 --reward stride --reward-option knee_seconds=0 --total-steps 8000000"
 FROM_CLONE = f"{FINETUNING} --total-steps 3000000"
 CLONE_EPOCHS = 20
 TARGET_SECONDS = {"nothing": 300, "demonstrations": 120}
