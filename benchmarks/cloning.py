@@ -75,7 +75,6 @@ def arms(table: str, quick: bool) -> dict[str, Arm]:
             "10 demos": (10, 2, f"{FEW} --epochs {EPOCHS_OF_FEW[10]}"),
             "100 demos": everything,
             "dagger, 1 demo": (1, 2, dagger),
-            "dagger, 10 demos": (10, 2, dagger),
             "gail": (DEMONSTRATIONS, 2, f"--method gail {ADVERSARIAL} 200000"),
             "airl": (DEMONSTRATIONS, 2, f"--method airl {ADVERSARIAL} 200000"),
             "gail from the clone": (DEMONSTRATIONS, 2, f"--method gail --init CLONE {ADVERSARIAL} 100000"),
