@@ -36,8 +36,8 @@ def found(player, threads=1, metres=5.0, keep=1, **changes):
 def test_a_beam_is_faster_than_its_policy_and_its_keys_are_the_run(player):
     best = found(player, keep=3)
     assert best.policys_run is not None
-    # 5 m take the policy 5.13 s, a small beam 4.40 s.
-    assert best.runs[0].seconds < best.policys_run.seconds - 0.5
+    # 5 m take the policy 4.43 s, a small beam 4.30 s.
+    assert best.runs[0].seconds < best.policys_run.seconds - 0.05
     assert [run.seconds for run in best.runs] == sorted(run.seconds for run in best.runs)
     for run in best.runs:
         played = replay([run.keys])[0]
