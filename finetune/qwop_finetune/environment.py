@@ -90,11 +90,13 @@ def make_environment(
     drills: float = 0.0,
     drill_metres: float = 20.0,
     drill_falls: float = 0.0,
+    threads: int = 1,
 ) -> TrainingEnv:
     """`num_envs` games that show features, pay `reward` and cut episodes short after `max_seconds` of play.
 
     drills, drill_metres, drill_falls: share of the episodes that are drills, how long these are, and which
     share of them starts before a fall (see `Drills`).
+    threads: how many cores share the games; the bits are the same with any number.
 
     Raises ValueError for an unknown action set, reward or option, or one out of range, in one line.
     """
@@ -106,6 +108,7 @@ def make_environment(
         action_set=action_set,
         observation="features",
         max_frames=max(1, round(max_seconds / FRAME_SECONDS)),
+        threads=threads,
     )
     # Below the reward, which then sees a drill's end as it sees any other.
     practised = Drills(games, drills, drill_metres, drill_falls) if drills else games
