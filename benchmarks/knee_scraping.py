@@ -62,6 +62,7 @@ FIGURES = (
 NOTHING, CLONE, DEFAULT_AGAIN, ANCHORS = "nothing", "clone", "default again", "anchors"
 RULE = "--reward-option knee_seconds=0.25"
 MAIN_REWARD = f"--reward stride --reward-option power=1.6 --reward-option fall_cost=10 {RULE}"
+WARM_UP = "--critic-warmup-steps 150000"
 BARE = "--critic-warmup-steps 0 --reference-kl-coef 0 --update-normaliser --on-collapse ignore"
 
 
@@ -104,17 +105,25 @@ ARMS: dict[str, Arm] = {
     "default-rule": from_nothing("`default`, knee rule", f"default {RULE}"),
     "sb3": from_nothing("`stride`, knee rule; Stable-Baselines3", f"stride {RULE}", "sb3"),
     "clone": Arm("clone alone", (CLONE, DEFAULT_AGAIN, ANCHORS)),
-    "anchored": Arm("then PPO, anchored", (CLONE, ANCHORS), MAIN_REWARD, FROM_CLONE),
+    "anchored": Arm("then PPO, anchored", (CLONE, ANCHORS), f"{MAIN_REWARD} {WARM_UP}", FROM_CLONE),
     "bare": Arm("then PPO, no anchors", (CLONE, ANCHORS), f"{MAIN_REWARD} {BARE}", FROM_CLONE),
     "dqn": Arm("then DQN", (CLONE,), f"--algorithm dqn {MAIN_REWARD}", DQN),
     "ddqn": Arm("then Double DQN", (CLONE,), f"--algorithm ddqn {MAIN_REWARD}", DQN),
-    "anchored-default": from_clone("PPO on `default`, anchored", DEFAULT_AGAIN, "--reward default"),
+    "anchored-default": from_clone(
+        "PPO on `default`, anchored", DEFAULT_AGAIN, f"--reward default {WARM_UP}"
+    ),
     "bare-default": from_clone("PPO on `default`, no anchors", DEFAULT_AGAIN, f"--reward default {BARE}"),
     "no-warmup": from_clone("without critic warm-up", ANCHORS, f"{MAIN_REWARD} --critic-warmup-steps 0"),
-    "no-kl": from_clone("without KL to the clone", ANCHORS, f"{MAIN_REWARD} --reference-kl-coef 0"),
-    "moving-normaliser": from_clone("normaliser moving", ANCHORS, f"{MAIN_REWARD} --update-normaliser"),
-    "dapg": from_clone("with demonstrations in the loss", ANCHORS, f"{MAIN_REWARD} --demo-coef 0.1"),
-    "demo-starts": from_clone("with demonstrated starts", ANCHORS, f"{MAIN_REWARD} --demo-starts 0.4"),
+    "no-kl": from_clone("without KL to the clone", ANCHORS, f"{MAIN_REWARD} {WARM_UP} --reference-kl-coef 0"),
+    "moving-normaliser": from_clone(
+        "normaliser moving", ANCHORS, f"{MAIN_REWARD} {WARM_UP} --update-normaliser"
+    ),
+    "dapg": from_clone(
+        "with demonstrations in the loss", ANCHORS, f"{MAIN_REWARD} {WARM_UP} --demo-coef 0.1"
+    ),
+    "demo-starts": from_clone(
+        "with demonstrated starts", ANCHORS, f"{MAIN_REWARD} {WARM_UP} --demo-starts 0.4"
+    ),
 }
 
 

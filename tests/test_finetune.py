@@ -346,9 +346,9 @@ def test_settings_survive_the_checkpoint():
 
 
 def test_defaults_depend_on_what_it_starts_from():
-    assert cli.parse([]).learner.critic_warmup_steps == 0
+    assert cli.parse([]).learner.reference_kl_coef == 0
     from_clone = cli.parse(["--init", "c.st"]).learner
-    assert from_clone.critic_warmup_steps > 0 and not from_clone.update_normaliser
+    assert from_clone.reference_kl_coef > 0 and not from_clone.update_normaliser
     dqn = ["--algorithm", "dqn"]
     assert cli.parse(dqn).learner.exploration_start == 1.0
     for arguments, pretrained in (

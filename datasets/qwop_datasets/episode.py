@@ -95,7 +95,7 @@ class Episode:
     success: bool
     """The run was won: 100 m and the jump."""
     source: str
-    """Who pressed the keys: "human", "policy", "script", or "search" (found by trying them, see qwop_search)."""
+    """Who pressed the keys: "human", "policy", "script", or "search" (by trying many, see qwop_search)."""
     player: str = ""
     """The person's or policy's name, at most 64 bytes of UTF-8."""
     game: str = "embedded"

@@ -129,16 +129,14 @@ class DQNRun(FinetuneConfig):
 
 Run = PPORun | DQNRun
 
-# What a clone asks for and a network from nothing does not: a critic that has learnt before the policy moves,
-# a while near the clone, little exploration, and the observation statistics that it was cloned with.
-# Measured on clones of demos/, frame skip 2, 2 to 5 M steps: without the KL anchor the runner forgets half of
-# the clone's actions and gets slower; a normaliser that moves would shift the policy's input under it.
+# What a clone asks for and a network from nothing does not: a while near the clone, little exploration, and
+# the observation statistics that it was cloned with. Measured (docs/knee-scraping.md): without the KL anchor
+# the runner gets a second slower; beside it, a critic that learns alone at first changes nothing.
 PPO_FROM_CLONE = PPOConfig(
     total_steps=4_000_000,
     learning_rate=5e-4,
     gamma=0.995,
     entropy_coef=0.002,
-    critic_warmup_steps=150_000,
     reference_kl_coef=0.1,
     reference_kl_half_life=1_500_000,
     update_normaliser=False,
