@@ -28,7 +28,7 @@ class Stage:
     flags: str
 
 
-EVERY_STAGE = "--precision bfloat16 --threads 1 --device cpu"
+EVERY_STAGE = "--precision bfloat16 --threads 2 --device cpu"  # two threads have the bits of one
 LATER_STAGES = "--update-normaliser --reference-kl-coef 0"
 STAGES = (
     # A knee near the track ends the episode at once: what can't scrape learns to stand, then to stride.
@@ -66,11 +66,20 @@ STAGES = (
         "--learning-rate 4e-4 --gamma 0.995 --gae-lambda 0.975 --entropy-coef 0.0003 "
         "--rollout-length 128 --minibatch-size 8192",
     ),
+    # The same again, dearer falls: the learning rate starts anew.
+    Stage(
+        "5-pace",
+        7_000_000,
+        "--frame-skip 1 --reward stride+0.15*upright --reward-option step_cost=0.05 "
+        "--reward-option fall_cost=18 --reward-option knee_seconds=0.25 --drills 0.85 "
+        "--learning-rate 4e-4 --gamma 0.995 --gae-lambda 0.975 --entropy-coef 0.0003 "
+        "--rollout-length 128 --minibatch-size 8192",
+    ),
     # Whoever takes the hurdle along falls over it 5 to 30 m later, and can't see it: drills and horizon are
     # long enough to know that of the approach.
     Stage(
-        "5-hurdle",
-        5_000_000,
+        "6-hurdle",
+        4_000_000,
         "--frame-skip 1 --reward stride+0.15*upright --reward-option step_cost=0.05 "
         "--reward-option fall_cost=20 --reward-option knee_seconds=0.25 --drills 0.8 --drill-metres 55 "
         "--learning-rate 4e-4 --gamma 0.9985 --gae-lambda 0.98 --entropy-coef 0.0003 "
