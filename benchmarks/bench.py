@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import math
 import os
 import platform
 import subprocess
@@ -181,6 +182,15 @@ def show(table: list[Line]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
+def finite(value: Any) -> Any:
+    """The same with None for NaN and infinity, which JSON has no words for."""
+    if isinstance(value, dict):
+        return {name: finite(v) for name, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -206,7 +216,7 @@ def main() -> int:
     out = options.out or (None if options.quick else HERE / "results" / f"{today}.json")
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(report, indent=1) + "\n")
+        out.write_text(json.dumps(finite(report), indent=1, allow_nan=False) + "\n")
     about = report["machine"]
     print(f"{today}, {about['cpu']}, {about['cores']} cores, Python {about['python']}, {about['commit']}")
     print(", ".join(f"{name} {number}" for name, number in about["versions"].items()))
