@@ -11,11 +11,11 @@ import json
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import VectorEnvWrapper
 from numpy.typing import NDArray
 
 from qwop_gait import upright
 from qwop_game import QWOPVectorEnv, StartStates
+from qwop_game.wrapper import QWOPVectorWrapper
 
 PLACE_METRES = 5.0
 """Length of a place: drills start at places 0 to 19 of the 100 m."""
@@ -34,7 +34,7 @@ _FALLS = len(WEIGHTS)  # the row of states before falls, behind those of the pla
 _PREFIX = "drills."
 
 
-class Drills(VectorEnvWrapper):
+class Drills(QWOPVectorWrapper):
     """`QWOPVectorEnv` in which a share of the episodes are drills.
 
     A drill starts at a place drawn by `WEIGHTS` (of those that have states), from a state kept there, or like
@@ -50,8 +50,6 @@ class Drills(VectorEnvWrapper):
     Raises ValueError for options out of range.
     """
 
-    env: QWOPVectorEnv
-
     def __init__(self, env: QWOPVectorEnv, share: float, metres: float = 20.0, falls: float = 0.0) -> None:
         super().__init__(env)
         if not 0.0 <= share <= 1.0:
@@ -60,15 +58,6 @@ class Drills(VectorEnvWrapper):
             raise ValueError(f"drill_metres is {metres}: it must be above 0")
         if not 0.0 <= falls <= 1.0:
             raise ValueError(f"drill_falls is {falls}: a share lies between 0 and 1")
-        # Plain attributes: the wrapper's way of finding them in `env` warns at every look.
-        self.num_envs = env.num_envs
-        self.single_observation_space = env.single_observation_space
-        self.single_action_space = env.single_action_space
-        self.observation_space = env.observation_space
-        self.action_space = env.action_space
-        self.frame_skip = env.frame_skip
-        self.action_masks = env.action_masks
-
         self._share, self._metres, self._fall_share = share, metres, falls
         self._generator = np.random.default_rng()
         self._steps = 0

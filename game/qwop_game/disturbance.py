@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import VectorEnvWrapper
 
 from .games import StartStates
 from .keys import HIP_AS_CREATED, canonical_keys
 from .simulator import Simulator
 from .vector_env import QWOPVectorEnv
+from .wrapper import QWOPVectorWrapper
 
 MAX_IDLE_FRAMES = 29
 """The most frames without keys before the first decision; uniform from 0."""
@@ -22,7 +22,7 @@ REPEAT_PROBABILITY = 0.02
 _PREFIX = "disturbance."
 
 
-class DisturbedVectorEnv(VectorEnvWrapper):
+class DisturbedVectorEnv(QWOPVectorWrapper):
     """`QWOPVectorEnv`, or a wrapper that offers what it does, with idle starts and repeated decisions.
 
     Each episode starts after 0 to `max_idle_frames` frames without keys, uniform; its clock has run then. At
@@ -36,8 +36,6 @@ class DisturbedVectorEnv(VectorEnvWrapper):
     Raises ValueError for options out of range.
     """
 
-    env: QWOPVectorEnv
-
     def __init__(
         self,
         env: QWOPVectorEnv,
@@ -50,15 +48,6 @@ class DisturbedVectorEnv(VectorEnvWrapper):
             raise ValueError(f"max_idle_frames is {max_idle_frames}: it must be 0 or more")
         if not 0.0 <= repeat_probability <= 1.0:
             raise ValueError(f"repeat_probability is {repeat_probability}: it must be 0 to 1")
-        # Plain attributes: the wrapper's way of finding them in `env` warns at every look.
-        self.num_envs = env.num_envs
-        self.single_observation_space = env.single_observation_space
-        self.single_action_space = env.single_action_space
-        self.observation_space = env.observation_space
-        self.action_space = env.action_space
-        self.frame_skip = env.frame_skip
-        self.action_masks = env.action_masks
-
         self.start_states: Callable[[np.ndarray], StartStates | None] | None = env.start_states
         env.start_states = self._start
         self.generator = np.random.default_rng(seed)

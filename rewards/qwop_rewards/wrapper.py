@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import VectorEnvWrapper
 from numpy.typing import NDArray
 
 from qwop_game import QWOPVectorEnv
+from qwop_game.wrapper import QWOPVectorWrapper
 from qwop_rewards.function import make_reward
 from qwop_rewards.transition import Transition
 
 _PREFIX = "reward."
 
 
-class RewardVectorEnv(VectorEnvWrapper):
+class RewardVectorEnv(QWOPVectorWrapper):
     """`QWOPVectorEnv` with another reward: what `make_reward(name, ...)` gives, and its knee rule.
 
     An episode that the reward calls failed ends there: `terminated` is true, `truncated` is not, and the next
@@ -28,19 +28,9 @@ class RewardVectorEnv(VectorEnvWrapper):
     Raises ValueError as `make_reward` does.
     """
 
-    env: QWOPVectorEnv
-
     def __init__(self, env: QWOPVectorEnv, name: str = "stride", **options: Any) -> None:
         super().__init__(env)
         self._reward = make_reward(name, env.num_envs, **options)
-        # Plain attributes: the wrapper's way of finding them in `env` warns at every look.
-        self.num_envs = env.num_envs
-        self.single_observation_space = env.single_observation_space
-        self.single_action_space = env.single_action_space
-        self.observation_space = env.observation_space
-        self.action_space = env.action_space
-        self.frame_skip = env.frame_skip
-        self.action_masks = env.action_masks
         self._raw = np.empty((env.num_envs, 60), np.float32)
         self._time = np.empty(env.num_envs, np.float64)
 
