@@ -84,6 +84,8 @@ def train(start: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
                     time.sleep(0.05)
                     over = process.poll() is not None
                     new = set(folder.glob("**/[!.]*.safetensors")) - seen - {folder / "runner.safetensors"}
+                    if not over:  # the clone is rewritten epoch after epoch: the last one counts
+                        new.discard(folder / "clone.safetensors")
                     if not new:
                         continue
                     seen |= new
