@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from qwop_rl_core.losses import log_softmax
-from qwop_rl_core.networks import Tanh
+from qwop_rl_core.networks import linear_tanh
 from qwop_rl_core.normaliser import RunningNormaliser
 
 
@@ -30,7 +30,8 @@ def cases() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
     logits, features = torch.randn(2048, 9, generator=generator), torch.randn(8192, 98, generator=generator)
     normaliser = RunningNormaliser(98)
     normaliser.update(features)
-    rounded_weight = weight.bfloat16()
+    rounded_weight, bias = weight.bfloat16(), torch.zeros(256, dtype=torch.bfloat16)
+    index = torch.randperm(8192, generator=generator)[:2048]
 
     def statistics() -> tuple[Tensor, Tensor]:
         return torch.var_mean(features.double(), dim=0, correction=0)
@@ -40,7 +41,11 @@ def cases() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
             lambda: nn.functional.linear(hidden, weight),
             lambda: nn.functional.linear(rounded, rounded_weight),
         ),
-        "tanh in bfloat16": (lambda: torch.tanh(rounded), lambda: Tanh()(rounded)),
+        "hidden layer with tanh in bfloat16": (
+            lambda: nn.functional.linear(rounded, rounded_weight, bias).tanh(),
+            lambda: linear_tanh(rounded, rounded_weight, bias),
+        ),
+        "a minibatch's rows of a rollout": (lambda: features[index], lambda: features.index_select(0, index)),
         "log-softmax of 9 actions": (lambda: logits.log_softmax(-1), lambda: log_softmax(logits)),
         "statistics of a rollout in float64": (statistics, lambda: normaliser.update(features)),
     }

@@ -13,6 +13,7 @@ from gymnasium.vector import SyncVectorEnv, VectorEnv
 
 from qwop_rl_core import ActorCritic, CheckpointError, Policy, QNetwork, dqn, load_checkpoint, ppo
 from qwop_rl_core.buffers import Transitions
+from qwop_rl_core.checkpoint import save_checkpoint
 from qwop_rl_core.training import TrainingError
 
 
@@ -248,6 +249,17 @@ def test_same_seed_same_weights(precision):
     assert not torch.equal(weights(train_ppo(config).policy), weights(other.policy))
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_every_ratio_is_1_before_an_update(precision):
+    """The one minibatch of each iteration is worked out as its rollout was, in other batches."""
+    config = dataclasses.replace(
+        PPO_SMALL, num_envs=64, minibatch_size=1024, epochs=1, clip=1e-6, precision=precision
+    )
+    shares = []
+    train_ppo(config, callback=lambda p: shares.append(p.metrics["ppo/clip_fraction"]))
+    assert shares == [0.0] * 4
+
+
 def test_two_threads_learn_what_one_does():
     """To the last bit, with everything in the loss that draws random numbers."""
     demonstrations = ppo.Demonstrations(torch.eye(4), torch.tensor([1, 2, 3, 0]))
@@ -296,6 +308,41 @@ def test_resumed_ppo_equals_an_uninterrupted_one(tmp_path, precision):
     assert (state.statistics.episode_return == whole.statistics.episode_return).all()
     # the same file plays
     assert Policy.load(path).metadata["action_set"] == "symbols"
+
+
+@pytest.mark.parametrize("steps", [256, 640])
+def test_ppo_resumes_moments_of_every_parameter(tmp_path, steps):
+    """As checkpoints held them before the optimizers went over whole networks."""
+    path, old_path = tmp_path / "state.safetensors", tmp_path / "old.safetensors"
+    config = dataclasses.replace(PPO_SMALL, total_steps=1024, critic_warmup_steps=512)
+    states = []
+
+    def stop(progress):
+        if progress.steps == steps:
+            progress.save(path, {})
+            states.append(progress.state)
+            return True
+
+    train_ppo(config, callback=stop)
+    new = load_checkpoint(path)
+    tensors = {name: t for name, t in new.tensors.items() if not name.startswith("optimizer")}
+    networks = states[0].policy.policy, states[0].policy.value
+    for first, name, network in zip((0, 4), ("policy", "value"), networks, strict=True):
+        sizes = [p.numel() for p in network.parameters()]
+        for moment in ("exp_avg", "exp_avg_sq"):
+            flat = new.tensors.get(f"optimizer.{name}.0.{moment}")
+            for i, part in enumerate(() if flat is None else flat.split(sizes)):
+                shape = list(network.parameters())[i].shape
+                tensors[f"optimizer.{first + i}.{moment}"] = part.view(shape).clone()
+                tensors[f"optimizer.{first + i}.step"] = new.tensors[f"optimizer.{name}.0.step"].clone()
+    assert sum(name.startswith("optimizer") for name in tensors) == (12 if steps == 256 else 24)
+    save_checkpoint(old_path, tensors, new.metadata)
+    resumed = [
+        ppo.train(config, envs, ppo.resume(config, envs, load_checkpoint(p)))
+        for p, envs in ((path, Identity(8)), (old_path, Identity(8)))
+    ]
+    assert torch.equal(*(weights(state.policy) for state in resumed))
+    assert torch.equal(weights(resumed[0].policy), weights(train_ppo(config).policy))
 
 
 @pytest.mark.parametrize("prioritised", [False, True])

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from qwop_rl_core.networks import ActorCritic, QNetwork, build_network
+from qwop_rl_core import networks
+from qwop_rl_core.networks import ActorCritic, QNetwork, build_network, flatten_parameters
 from qwop_rl_core.normaliser import RunningNormaliser
 
 
@@ -62,6 +63,44 @@ def test_bfloat16_rounds_hidden_layers_and_nothing_else():
     assert all(t.dtype != torch.bfloat16 for t in network.state_dict().values())
     network.compute_in(torch.float32)
     assert torch.equal(network.logits(x), exact)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_bfloat16_gradients_follow_float32s(monkeypatch, native):
+    """By hand in bfloat16, by autograd in float32; the difference is rounding, some 2^-8 of each."""
+    if not native:
+        monkeypatch.setattr(networks, "_ONEDNN", False)  # as where oneDNN has no bfloat16
+    network = ActorCritic(6, 3, (32, 16), seeded())
+    x, weight = torch.randn(500, 6, generator=seeded()), torch.randn(500, 3, generator=seeded(1))
+    gradients = []
+    for precision in (torch.float32, torch.bfloat16):
+        network.compute_in(precision).zero_grad()
+        (network.logits(x) * weight).sum().backward()
+        gradients.append([p.grad for p in network.policy.parameters()])
+    for exact, rounded in zip(*gradients, strict=True):
+        assert (rounded - exact).norm() < 0.02 * exact.norm()
+    assert not torch.equal(gradients[0][0], gradients[1][0])
+
+
+def test_bfloat16_takes_any_shape():
+    network = ActorCritic(4, 3, (8,), seeded()).compute_in(torch.bfloat16)
+    x = torch.randn(6, 5, 4, generator=seeded())
+    assert network.values(x).shape == (6, 5) and network.logits(x[0, 0]).shape == (3,)
+    torch.testing.assert_close(network.logits(x)[2], network.logits(x[2]))
+
+
+def test_flattened_parameters_are_the_network():
+    network = ActorCritic(4, 3, (8,), seeded())
+    before = {name: t.clone() for name, t in network.state_dict().items()}
+    flat = flatten_parameters(network.policy)
+    assert flat.shape == (4 * 8 + 8 + 8 * 3 + 3,)
+    assert all(torch.equal(t, before[name]) for name, t in network.state_dict().items())
+    network.logits(torch.randn(5, 4, generator=seeded())).square().sum().backward()
+    assert torch.equal(flat.grad, torch.cat([p.grad.flatten() for p in network.policy.parameters()]))
+    assert flat.grad.abs().max() > 0 and network.value[0].weight.grad is None
+    with torch.no_grad():
+        flat.zero_()
+    assert (network.logits(torch.ones(1, 4)) == 0).all() and (network.value[0].weight != 0).any()
 
 
 def test_rescaling_keeps_every_value():

@@ -11,40 +11,32 @@ from torch import Tensor, nn
 
 from qwop_rl_core.normaliser import RunningNormaliser
 
-
-class Tanh(nn.Tanh):
-    """tanh, in bfloat16 on a CPU by way of float32: PyTorch's own takes longer than the layers there."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        if input.dtype == torch.bfloat16 and input.device.type == "cpu":
-            return _RoundedTanh.apply(input)  # pyright: ignore[reportReturnType]
-        return super().forward(input)
-
-
-class _RoundedTanh(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        y = x.float().tanh_().to(x.dtype)
-        ctx.save_for_backward(y)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return torch.ops.aten.tanh_backward(gradients[0], ctx.saved_tensors[0])
-
-
-ACTIVATIONS = {"tanh": Tanh, "relu": nn.ReLU}
+ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
+_ONEDNN = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 HIDDEN_GAIN = math.sqrt(2.0)
 POLICY_HEAD_GAIN = (
     0.01  # nearly uniform first policy: Andrychowicz et al. 2021, "What matters...", section 3.2
 )
 
 
+def linear_tanh(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """tanh(x W' + b) in bfloat16: [N, fan_in], [fan_out, fan_in], [fan_out] -> [N, fan_out]. No autograd.
+
+    PyTorch's tanh of bfloat16 on a CPU takes three times as long as the layer before it. Where oneDNN can, it
+    takes the tanh of the sums before they are rounded, in the same pass; elsewhere it goes by way of float32.
+    """
+    if x.device.type == "cpu" and _ONEDNN:
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "tanh", [], "")
+    y = nn.functional.linear(x, weight, bias)
+    return y.copy_(y.float().tanh_())
+
+
 class MLP(nn.Sequential):
     """Linear layers with an activation between them; `precision` is that of all but the last, the head.
 
-    Under torch.bfloat16 the hidden layers multiply and pass on bfloat16 (8 bits of mantissa). Weights, their
-    gradients and the head stay float32: only what is measured between them is rounded.
+    Under torch.bfloat16 (8 bits of mantissa; the activation has to be tanh) the hidden layers multiply and
+    pass on bfloat16. Weights, their gradients, the head and its output stay float32: only what is measured
+    between them is rounded. Input may come in bfloat16 then; it would be rounded anyway.
     """
 
     precision: torch.dtype = torch.float32  # not a weight: checkpoints do not carry it
@@ -52,12 +44,45 @@ class MLP(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         if self.precision == torch.float32:
             return super().forward(input)
-        x = input
-        *hidden_layers, head = self
-        with torch.autocast(x.device.type, self.precision, cache_enabled=False):  # each weight is used once
-            for layer in hidden_layers:
-                x = layer(x)
-        return head(x.float())
+        rows = input.reshape(-1, input.shape[-1]).to(self.precision)
+        output = _RoundedMLP.apply(rows, *self.parameters())
+        return output.view(*input.shape[:-1], -1)  # pyright: ignore[reportOptionalMemberAccess]
+
+
+class _RoundedMLP(torch.autograd.Function):
+    """Linear layers with tanh between them: rows [N, D] in bfloat16 -> [N, outputs] in float32.
+
+    By hand, because autograd under autocast takes half as long again: it converts more than is needed.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, *parameters: Tensor) -> Tensor:
+        """parameters: weight and bias of every layer in turn."""
+        *weights, head = parameters[::2]
+        *biases, head_bias = parameters[1::2]
+        weights = [weight.to(rows.dtype) for weight in weights]
+        passed_on = [rows]  # the input of every layer
+        for weight, bias in zip(weights, biases, strict=True):
+            passed_on.append(linear_tanh(passed_on[-1], weight, bias.to(rows.dtype)))
+        last = passed_on[-1].to(head.dtype)
+        ctx.save_for_backward(*passed_on, *weights, last, head)
+        return nn.functional.linear(last, head, head_bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """gradients: that of the output; returned is None for the rows and then one for each parameter."""
+        *saved, last, head = ctx.saved_tensors
+        layers = len(saved) // 2
+        passed_on, weights = saved[: layers + 1], saved[layers + 1 :]
+        (d,) = gradients  # the loss's derivative by a layer's output, from the last layer to the first
+        by_parameter = [d.T @ last, d.sum(0)]
+        d = d.to(rounded := passed_on[0].dtype) @ head.to(rounded)
+        for i in reversed(range(layers)):
+            d = torch.ops.aten.tanh_backward(d, passed_on[i + 1])  # d (1 - y^2)
+            by_parameter = [(d.T @ passed_on[i]).to(head.dtype), d.sum(0).to(head.dtype), *by_parameter]
+            if i > 0:
+                d = d @ weights[i]
+        return None, *by_parameter
 
 
 def mlp(sizes: Sequence[int], head_gain: float, activation: str, generator: torch.Generator | None) -> MLP:
@@ -76,6 +101,23 @@ def mlp(sizes: Sequence[int], head_gain: float, activation: str, generator: torc
         if not last:
             layers.append(ACTIVATIONS[activation]())
     return MLP(*layers)
+
+
+def flatten_parameters(module: nn.Module) -> nn.Parameter:
+    """One vector [number of weights] that holds a module's parameters, all on one device, from now on.
+
+    Each becomes a view of its part of the vector, and its gradient of the vector's gradient, so that norms,
+    clipping and optimizer steps are one operation instead of one per parameter. Gradients have to be set to
+    zero in place (`zero_grad(set_to_none=False)`), and the module has to stay on its device.
+    """
+    parameters = list(module.parameters())
+    flat = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))
+    flat.grad = torch.zeros_like(flat)
+    sizes = [parameter.numel() for parameter in parameters]
+    parts = zip(parameters, flat.detach().split(sizes), flat.grad.split(sizes), strict=True)
+    for parameter, values, gradient in parts:
+        parameter.data, parameter.grad = values.view_as(parameter), gradient.view_as(parameter)
+    return flat
 
 
 class ActorCritic(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -47,6 +49,20 @@ def select_precision(name: Precision, device: torch.device) -> torch.dtype:
         tests = (getattr(torch.cpu, f"_is_{unit}_supported", None) for unit in ("amx_tile", "avx512_bf16"))
         native = device.type == "cpu" and any(test() for test in tests if test is not None)
     return torch.bfloat16 if native else torch.float32
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep the memory that tensors give back, for the next ones; for the whole process.
+
+    glibc otherwise returns and fetches the same megabytes at every operation, and every page of them costs a
+    fault, for which two threads wait in line. Other C libraries are left as they are.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    mallopt = ctypes.CDLL(None).mallopt
+    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h  # noqa: N806
+    for parameter in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+        mallopt(parameter, 1 << 30)  # bytes
 
 
 @contextmanager
