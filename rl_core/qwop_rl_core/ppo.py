@@ -15,12 +15,12 @@ Implementation details that matter, in the order of the code; the marks [1]... s
  8. Advantages are normalised to zero mean and unit variance over the whole rollout.
  9. Every epoch visits the rollout in a fresh random order, in minibatches.
 10. Clipped surrogate objective, value loss without clipping, entropy bonus.
-11. Early stop: once a minibatch's KL exceeds 1.5 target_kl, the rest of the iteration's updates are dropped,
-    but the critic's for that minibatch.
+11. Early stop: once a minibatch's KL exceeds 1.5 target_kl, the rest of the iteration's updates are dropped;
+    the critic has taken its step on that minibatch by then.
 12. Gradients are clipped by global norm, policy and value networks apart: a critic's large first gradients
     must not shrink the policy's.
-13. As the two networks share no weights, on a CPU with two threads or more they learn side by side, which
-    changes no bit.
+13. As the two networks share no weights, on a CPU with two threads or more they learn side by side, each at
+    its own pace until the iteration's end, which changes no bit.
 
 Anchors for fine-tuning a cloned policy, each off by default:
 14. Critic warm-up: for the first critic_warmup_steps only the value network learns; the policy and its
@@ -43,7 +43,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from qwop_rl_core.checkpoint import (
@@ -305,10 +305,15 @@ def train(
     terminated = np.zeros((length, num_envs), bool)
     truncated = np.zeros((length, num_envs), bool)
 
+    @torch.no_grad()
+    def values_of(x: Tensor) -> Tensor:
+        return policy.value_mean + policy.value_std * policy.value(x).squeeze(-1)
+
     def descend(loss: Tensor, optimizer: torch.optim.Adam) -> None:
-        optimizer.zero_grad(set_to_none=False)
+        (weights,) = optimizer.param_groups[0]["params"]
+        weights.grad.zero_()
         loss.backward()
-        nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], config.max_grad_norm)  # [12]
+        weights.grad.mul_((config.max_grad_norm / (weights.grad.norm() + 1e-6)).clamp(max=1.0))  # [12]
         optimizer.step()
 
     def improve_critic(x: Tensor, target: Tensor) -> Tensor:
@@ -355,7 +360,10 @@ def train(
 
             # Advantages and return targets.
             with torch.no_grad():
-                values = policy.value_mean + policy.value_std * policy.value(inputs).squeeze(-1)
+                half = (length + 1) // 2
+                first_values = start_call(pool, values_of, inputs[:half])  # [13]
+                later_values = values_of(inputs[half:])
+                values = torch.cat((first_values(), later_values))
                 value_tm1, value_t = values[:-1], values[1:].clone()
                 if finals:  # [6]
                     final = torch.as_tensor(np.concatenate(finals), dtype=torch.float32, device=device)
@@ -385,6 +393,8 @@ def train(
                 flat_targets = ((targets - mean) / std).flatten()
                 log_prob_old = log_prob(logits, actions).flatten()
                 rollout = features[:-1].flatten(0, 1)
+                next_normaliser = copy.deepcopy(policy.normaliser)
+                observed = start_call(pool, next_normaliser.update, rollout)
                 reference_logits = reference.logits(rollout) if reference is not None else None
 
             # Improve the policy and the critic.
@@ -392,20 +402,15 @@ def train(
             demo_coef = decayed(config.demo_coef, config.demo_half_life, state.steps)  # [16]
             totals: dict[str, Tensor] = {}  # read once an iteration: a GPU does not wait for us in between
             updates = 0
-            for index in _minibatches(config, generator):  # [9]
-                x = flat_inputs.index_select(0, index)  # [index] takes four times as long
-                critic_loss = start_call(pool, improve_critic, x, flat_targets[index])  # [13]
+            critic_losses: list[Callable[[], Tensor]] = []
+            arrays = flat_inputs, flat_actions, log_prob_old, flat_advantages, flat_targets
+            for index, x, action, old, advantage, target in _minibatches(config, generator, *arrays):  # [9]
+                critic_losses.append(start_call(pool, improve_critic, x, target))  # [13]
                 figures: dict[str, Tensor] = {}
                 if not warming_up:
                     new_logits = policy.policy(x)
-                    surrogate = ppo_loss(  # [10]
-                        log_prob(new_logits, flat_actions[index]),
-                        log_prob_old[index],
-                        flat_advantages[index],
-                        config.clip,
-                    )
+                    surrogate = ppo_loss(log_prob(new_logits, action), old, advantage, config.clip)  # [10]
                     if config.target_kl and surrogate.approx_kl > 1.5 * config.target_kl:  # [11]
-                        critic_loss()
                         break
                     mean_entropy = entropy(new_logits).mean()
                     loss = surrogate.loss - config.entropy_coef * mean_entropy
@@ -435,12 +440,14 @@ def train(
                         agreement = (demo_logits.argmax(-1) == demo_actions).float().mean()
                         figures["demo_agreement"] = agreement
                     descend(loss, state.optimizers["policy"])
-                figures["value_loss"] = critic_loss()
                 updates += 1
                 for name, figure in figures.items():
                     totals[name] = totals.get(name, 0.0) + figure.detach()
+            value_losses = torch.stack([loss() for loss in critic_losses])
+            totals["value_loss"] = value_losses[:updates].sum()
+            observed()
             if config.update_normaliser and not warming_up:  # [2]
-                policy.normaliser.update(rollout)
+                policy.normaliser.load_state_dict(next_normaliser.state_dict())
 
             state.steps += batch_size
             state.iteration += 1
@@ -534,12 +541,17 @@ def resume(config: PPOConfig, envs: VectorEnv, checkpoint: Checkpoint, where: st
     return state
 
 
-def _minibatches(config: PPOConfig, generator: torch.Generator) -> Iterator[Tensor]:
-    """Indices into the flat rollout, int64 [minibatch_size] or fewer, in a new order every epoch."""
+def _minibatches(config: PPOConfig, generator: torch.Generator, *arrays: Tensor) -> Iterator[list[Tensor]]:
+    """Parts [minibatch_size or fewer, ...] of a rollout's flat arrays, in a new order every epoch.
+
+    yields: indices into the rollout int64, and those rows of each array
+    """
     for _ in range(config.epochs):
-        batch_size = config.num_envs * config.rollout_length
-        order = torch.randperm(batch_size, generator=generator, device=generator.device)
-        yield from order.split(config.minibatch_size)
+        order = torch.randperm(len(arrays[0]), generator=generator, device=generator.device)
+        # once an epoch, and not by array[order], which takes four times as long
+        shuffled = [order, *(array.index_select(0, order) for array in arrays)]
+        for part in zip(*(array.split(config.minibatch_size) for array in shuffled), strict=True):
+            yield list(part)
 
 
 def _moments(checkpoint: Checkpoint, name: str, policy: ActorCritic) -> dict[str, Tensor]:
