@@ -1,10 +1,11 @@
 """What the trainer's detours around slow operations of PyTorch bring on this CPU: microseconds, one thread.
 
-    python benchmarks/kernels.py [--repeats 100]
+    python benchmarks/kernels.py [--repeats 100] [--compile]
 
 Each line is an operation on one minibatch (2048 samples, 256 units, 9 actions) or one rollout (8192 samples,
 98 features) as PyTorch offers it and as the trainer does it; the lower quartile of the repeats, by CPU time
-and by turns. Where the ratio is below 1, PyTorch has caught up and the detour can go.
+and by turns. Where the ratio is below 1, PyTorch has caught up and the detour can go. --compile, where there
+is a C++ compiler, has torch.compile try itself at a network's gradient, which takes it half a minute.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from qwop_rl_core.losses import log_softmax
-from qwop_rl_core.networks import linear_tanh
+from qwop_rl_core.networks import ActorCritic, linear_tanh
 from qwop_rl_core.normaliser import RunningNormaliser
+from qwop_rl_core.training import keep_freed_memory
 
 
 def cases() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
@@ -51,25 +53,54 @@ def cases() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
     }
 
 
+def gradients(compiled: bool) -> tuple[Callable[[], object], Callable[[], object]]:
+    """The gradient of a sum over a minibatch, by autograd under autocast and by the trainer's network."""
+    generator = torch.Generator().manual_seed(0)
+    network = ActorCritic(98, 9, (256, 256), generator).compute_in(torch.bfloat16).policy
+    features = torch.randn(2048, 98, generator=generator)
+    *hidden_layers, head = network
+
+    def under_autocast(x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+            for layer in hidden_layers:
+                x = layer(x)
+        return head(x.float()).sum()
+
+    summed = torch.compile(under_autocast) if compiled else under_autocast
+    return lambda: summed(features).backward(), lambda: network(features).sum().backward()
+
+
+def compare(cases: dict[str, tuple[Callable[[], object], Callable[[], object]]], repeats: int) -> None:
+    """Print a line for each of the cases."""
+    for name, ways in cases.items():
+        spent: tuple[list[int], list[int]] = ([], [])
+        for way in ways:  # compilers and caches warm up
+            way()
+        for _ in range(repeats):
+            for way, times in zip(ways, spent, strict=True):
+                began = time.process_time_ns()
+                way()
+                times.append(time.process_time_ns() - began)
+        own, ours = (float(np.quantile(times, 0.25)) / 1e3 for times in spent)
+        print(f"{name:46} {own:6,.0f} us {ours:6,.0f} us {own / ours:6.1f}")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repeats", type=int, default=100)
+    parser.add_argument("--compile", action="store_true", help="measure torch.compile, too")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     print(f"PyTorch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}")
     print(f"{'operation':46} {'PyTorch':>9} {'trainer':>9} {'ratio':>6}")
     with torch.inference_mode():
-        for name, ways in cases().items():
-            spent: tuple[list[int], list[int]] = ([], [])
-            for _ in range(options.repeats):
-                for way, times in zip(ways, spent, strict=True):
-                    began = time.process_time_ns()
-                    way()
-                    times.append(time.process_time_ns() - began)
-            own, ours = (float(np.quantile(times, 0.25)) / 1e3 for times in spent)
-            print(f"{name:46} {own:6,.0f} us {ours:6,.0f} us {own / ours:6.1f}")
+        compare(cases(), options.repeats)
+    compare({"a network's gradient in bfloat16": gradients(compiled=False)}, options.repeats)
+    if options.compile:
+        compare({"a network's gradient, torch.compile": gradients(compiled=True)}, options.repeats)
     return 0
 
 

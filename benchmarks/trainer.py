@@ -1,13 +1,17 @@
 """How fast PPO learns to run here, beside Stable-Baselines3's and CleanRL's, on the same game and settings.
 
-    python benchmarks/trainer.py [--json] [--steps 300000] [--threads 2] [--plot docs/trainer.png]
+    python benchmarks/trainer.py [--json] [--steps 300000] [--threads 2] [--seeds 1] [--plot docs/trainer.png]
 
-All train two networks of 2 x 256 tanh units on 256 games, frame skip 4, features, the game's own reward, with
-the same rollouts, minibatches, epochs, learning rate, discount, clipping and entropy bonus, in processes of
-their own, one after the other. Stable-Baselines3 steps its default DummyVecEnv of single environments,
-CleanRL's loop its SyncVectorEnv; a further row gives CleanRL's loop our vector environment. Quoted are the
-median iteration's steps a second and how far episodes got on average in the last iterations. Ours computes in
-bfloat16 where the CPU does so natively (--precision auto of qwop-finetune).
+All train two networks of 2 x 256 tanh units on 256 games, frame skip 4, features, the game's own reward,
+episodes of at most a minute of play, with the same rollouts, minibatches, epochs, learning rate, discount,
+clipping and entropy bonus, in processes of their own, one after the other. Stable-Baselines3 steps its
+default DummyVecEnv of single environments, CleanRL's loop its SyncVectorEnv; a further row gives CleanRL's
+loop our vector environment. Ours computes in bfloat16 where the CPU does so natively (--precision auto of
+qwop-finetune). Quoted are the median iteration's steps a second, and means over all episodes that ended in
+the last 120,000 steps, more than an episode of every game: how far they got, what they were paid.
+
+The picture shows that distance at every iteration against steps and against seconds, the median seed as a
+line and all seeds between the edges of a band. A million steps or more are worth looking at.
 """
 
 from __future__ import annotations
@@ -33,9 +37,13 @@ from qwop_rl_core import ActorCritic, ppo
 from qwop_rl_core.ppo import PPOConfig
 
 HIDDEN = 256
-LAST = 5  # iterations whose distances are averaged
-Row = tuple[int, float, float, float, float]
-"""Steps, seconds of wall clock and of CPU, mean distance (m) and return of the episodes that ended."""
+MAX_FRAMES = 1800  # of an episode, a minute: else slow ones end late or never, and the mean is that of falls
+WINDOW = 120_000  # steps over whose episodes means are taken; 256 episodes of 450 steps are 115,200
+Row = tuple[int, float, float, int, float, float]
+"""Steps, seconds of wall clock and of CPU; of the episodes that ended in the iteration number, mean distance
+(m) and mean return."""
+Result = dict[str, list[list[Row]]]
+"""By trainer, a learning curve for each seed."""
 TRAINERS = {
     "ours": "ours",
     "ours, float32": "ours in float32",
@@ -65,30 +73,45 @@ class Curve:
             self._returns[i] = 0.0
 
     def iteration(self, steps: int) -> None:
-        distance, episode_return = np.mean(self._ended or [(np.nan, np.nan)], axis=0)
+        distance, episode_return = np.mean(self._ended or [(0.0, 0.0)], axis=0)
+        self.add(steps, len(self._ended), float(distance), float(episode_return))
         self._ended.clear()
-        self.add(steps, float(distance), float(episode_return))
 
-    def add(self, steps: int, distance: float, episode_return: float) -> None:
+    def add(self, steps: int, episodes: int, distance: float, episode_return: float) -> None:
         wall, cpu = time.perf_counter() - self._began[0], time.process_time() - self._began[1]
-        self.rows.append((steps, wall, cpu, distance, episode_return))
+        self.rows.append((steps, wall, cpu, episodes, distance, episode_return))
 
 
 def single_environment() -> gymnasium.Env[Any, Any]:
-    return gymnasium.make("qwop_game/QWOP-v0", frame_skip=4, observation="features", disable_env_checker=True)
+    return gymnasium.make(
+        "qwop_game/QWOP-v0",
+        frame_skip=4,
+        observation="features",
+        max_frames=MAX_FRAMES,
+        disable_env_checker=True,
+    )
+
+
+def vector_environment(config: PPOConfig) -> qwop_game.QWOPVectorEnv:
+    return qwop_game.QWOPVectorEnv(
+        config.num_envs,
+        frame_skip=4,
+        observation="features",
+        max_frames=MAX_FRAMES,
+        threads=config.threads,
+    )
 
 
 def ours(config: PPOConfig) -> list[Row]:
-    envs = qwop_game.QWOPVectorEnv(
-        config.num_envs, frame_skip=4, observation="features", threads=config.threads
-    )
+    envs = vector_environment(config)
     generator = torch.Generator().manual_seed(config.seed)
     policy = ActorCritic(qwop_game.FEATURE_SIZE, 9, (HIDDEN, HIDDEN), generator)
     curve = Curve(config.num_envs)
 
     def note(progress: ppo.Progress) -> None:
         m = progress.metrics
-        curve.add(progress.steps, m.get("episode/distance", np.nan), m.get("episode/return", np.nan))
+        ended = int(m["episode/count"]), m.get("episode/distance", 0.0), m.get("episode/return", 0.0)
+        curve.add(progress.steps, *ended)
 
     ppo.train(config, envs, ppo.start(config, envs, policy), callback=note)
     return curve.rows
@@ -143,9 +166,7 @@ def cleanrl(config: PPOConfig, our_games: bool) -> list[Row]:
     import cleanrl_style
 
     if our_games:
-        envs = qwop_game.QWOPVectorEnv(
-            config.num_envs, frame_skip=4, observation="features", threads=config.threads
-        )
+        envs = vector_environment(config)
     else:
         envs = gymnasium.vector.SyncVectorEnv([single_environment] * config.num_envs)
     curve = Curve(config.num_envs)
@@ -178,36 +199,54 @@ def child(name: str, config: PPOConfig) -> list[Row]:
     return stable_baselines3(config) if name == "sb3" else cleanrl(config, "our games" in name)
 
 
-def in_fresh_process(name: str, options: argparse.Namespace) -> list[Row]:
+def in_fresh_process(name: str, seed: int, options: argparse.Namespace) -> list[Row]:
     command = [sys.executable, __file__, "--child", name, "--steps", str(options.steps)]
-    command += ["--threads", str(options.threads), "--seed", str(options.seed)]
+    command += ["--threads", str(options.threads), "--seed", str(seed)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
     result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     return [tuple(row) for row in json.loads(result.stdout)]
 
 
-def steps_per_second(rows: list[Row], clock: int = 1) -> float:
-    """Of the median iteration by the wall clock (column 1) or CPU time (2); the first warms up."""
-    steps, seconds = (np.diff([row[k] for row in rows]) for k in (0, clock))
-    return statistics.median((steps / seconds).tolist())
+def steps_per_second(curves: list[list[Row]], clock: int = 1) -> float:
+    """Of the median iteration by the wall clock (column 1) or CPU time (2); the first of each warms up."""
+    rates: list[float] = []
+    for rows in curves:
+        steps, seconds = (np.diff([row[k] for row in rows]) for k in (0, clock))
+        rates += (steps / seconds).tolist()
+    return statistics.median(rates)
 
 
-def plot(curves: dict[str, list[Row]], path: Path) -> None:
+def moving_mean(rows: list[Row], column: int) -> np.ndarray:
+    """Mean of distance (column 4) or return (5) over the episodes that ended in the last WINDOW steps until
+    each iteration's end, [iterations]; NaN where there were none."""
+    steps, episodes, values = (np.array([row[k] for row in rows], float) for k in (0, 3, column))
+    total, count = np.cumsum(episodes * values), np.cumsum(episodes)
+    before = np.searchsorted(steps, steps - WINDOW, side="right")  # iterations that are too long ago
+    total, count = (sums - np.r_[0.0, sums][before] for sums in (total, count))
+    return np.divide(total, count, out=np.full(len(rows), np.nan), where=count > 0)
+
+
+def plot(curves: Result, path: Path) -> None:
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    figure, (by_steps, by_time) = pyplot.subplots(1, 2, figsize=(10, 3.6), sharey=True)
-    for name, rows in curves.items():
-        steps, seconds, _, distance, _ = np.array(rows, float).T
-        smooth = np.array([np.nanmean(distance[max(0, i - LAST + 1) : i + 1]) for i in range(len(distance))])
-        by_steps.plot(steps / 1e3, smooth, label=TRAINERS[name])
-        by_time.plot(seconds, smooth)
-    by_steps.set(xlabel="thousand environment steps", ylabel="mean distance of episodes, m")
-    by_time.set(xlabel="seconds of training", xscale="log")
-    by_steps.legend(fontsize=8)
+    figure, (by_steps, by_time) = pyplot.subplots(1, 2, figsize=(10, 3.8), sharey=True)
+    for name, seeds in curves.items():
+        distance = np.array([moving_mean(rows, 4) for rows in seeds])
+        steps, seconds = (np.median([[row[k] for row in rows] for rows in seeds], axis=0) for k in (0, 1))
+        for axes, x in ((by_steps, steps / 1e6), (by_time, seconds)):
+            (line,) = axes.plot(x, np.median(distance, axis=0), label=TRAINERS[name], linewidth=1.5)
+            if len(seeds) > 1:
+                edges = distance.min(axis=0), distance.max(axis=0)
+                axes.fill_between(x, *edges, color=line.get_color(), alpha=0.15, linewidth=0)
+    by_steps.set(xlabel="million environment steps", ylabel="metres in at most a minute, mean")
+    by_time.set(xlabel="seconds of training")
+    by_time.legend(fontsize=8)
     for axes in (by_steps, by_time):
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
@@ -215,26 +254,36 @@ def plot(curves: dict[str, list[Row]], path: Path) -> None:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Every trainer in turn: {"settings": ..., "rows": [...], "curves": {...}}."""
-    curves = {}
-    for name in TRAINERS:
-        print(f"training: {TRAINERS[name]}", file=sys.stderr, flush=True)
-        curves[name] = in_fresh_process(name, options)
+    curves: Result = {name: [] for name in TRAINERS}
+    for seed in range(options.seed, options.seed + options.seeds):
+        for name in TRAINERS:
+            print(f"training, seed {seed}: {TRAINERS[name]}", file=sys.stderr, flush=True)
+            curves[name].append(in_fresh_process(name, seed, options))
     fastest = steps_per_second(curves["ours"])
     rows = []
-    for name, curve in curves.items():
-        rate = steps_per_second(curve)
+    for name, seeds in curves.items():
+        rate = steps_per_second(seeds)
+        distance, episode_return = (
+            float(np.mean([moving_mean(rows, column)[-1] for rows in seeds])) for column in (4, 5)
+        )
         rows.append(
             {
                 "trainer": TRAINERS[name],
                 "steps_per_second": round(rate),
                 "ours_is_times": round(fastest / rate, 2),
-                "steps_per_cpu_second": round(steps_per_second(curve, clock=2)),
-                "metres_at_the_end": round(float(np.nanmean([r[3] for r in curve[-LAST:]])), 2),
-                "return_at_the_end": round(float(np.nanmean([r[4] for r in curve[-LAST:]])), 2),
+                "steps_per_cpu_second": round(steps_per_second(seeds, clock=2)),
+                "metres_at_the_end": round(distance, 2),
+                "return_at_the_end": round(episode_return, 2),
             }
         )
     config = dataclasses.asdict(settings(options.steps, options.threads, options.seed))
-    return {"settings": config, "rows": rows, "curves": curves}
+    return {
+        "settings": config,
+        "seeds": options.seeds,
+        "max_frames": MAX_FRAMES,
+        "rows": rows,
+        "curves": curves,
+    }
 
 
 def main() -> int:
@@ -244,7 +293,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print a JSON object instead of a table")
     parser.add_argument("--steps", type=int, default=300_000, help="environment steps of each trainer")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of each")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="the first")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of each, seed by seed in turn")
     parser.add_argument("--plot", type=Path, help="picture of the learning curves to write")
     parser.add_argument("--child", choices=tuple(TRAINERS), help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -13,6 +13,7 @@ from qwop_rl_core.losses import (
     kl_between,
     large_margin_loss,
     log_prob,
+    log_prob_and_entropy,
     ppo_loss,
     q_target,
     td_loss,
@@ -30,6 +31,8 @@ def test_log_prob_and_entropy():
     assert log_prob(logits, tensor([1, 1])).tolist() == pytest.approx([math.log(0.25), math.log(0.8)])
     # 0.5 ln 2 + 2 * 0.25 ln 4 = 1.5 ln 2;  -(0.2 ln 0.1 + 0.8 ln 0.8) = 0.46052 + 0.17851
     assert entropy(logits).tolist() == pytest.approx([1.5 * math.log(2), 0.63903], abs=1e-5)
+    both = log_prob_and_entropy(logits, tensor([1, 1]))
+    assert torch.equal(both[0], log_prob(logits, tensor([1, 1]))) and torch.equal(both[1], entropy(logits))
 
 
 def test_kl_between():

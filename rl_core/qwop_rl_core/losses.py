@@ -34,6 +34,12 @@ def entropy(logits: Tensor) -> Tensor:
     return -(log_p.exp() * log_p).sum(-1)
 
 
+def log_prob_and_entropy(logits: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+    """`log_prob` and `entropy` from one log-softmax, which is most of their work."""
+    log_p = log_softmax(logits)
+    return log_p.gather(-1, action.unsqueeze(-1)).squeeze(-1), -(log_p.exp() * log_p).sum(-1)
+
+
 def kl_between(logits: Tensor, reference_logits: Tensor) -> Tensor:
     """KL(p || q) of two categorical distributions: both [..., A] -> [...], nats.
 

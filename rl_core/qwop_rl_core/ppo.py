@@ -60,9 +60,9 @@ from qwop_rl_core.logging import Logger
 from qwop_rl_core.losses import (
     decayed,
     demonstration_loss,
-    entropy,
     kl_between,
     log_prob,
+    log_prob_and_entropy,
     ppo_loss,
     value_loss,
 )
@@ -409,10 +409,11 @@ def train(
                 figures: dict[str, Tensor] = {}
                 if not warming_up:
                     new_logits = policy.policy(x)
-                    surrogate = ppo_loss(log_prob(new_logits, action), old, advantage, config.clip)  # [10]
+                    log_prob_new, entropies = log_prob_and_entropy(new_logits, action)
+                    surrogate = ppo_loss(log_prob_new, old, advantage, config.clip)  # [10]
                     if config.target_kl and surrogate.approx_kl > 1.5 * config.target_kl:  # [11]
                         break
-                    mean_entropy = entropy(new_logits).mean()
+                    mean_entropy = entropies.mean()
                     loss = surrogate.loss - config.entropy_coef * mean_entropy
                     figures |= {
                         "policy_loss": surrogate.loss,
