@@ -9,6 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -104,7 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         player = CheckpointPlayer(options.policy or shipped_policy_path())
         if not player.samples:
             raise CommandError(f"{options.policy}: a Q-network has no distribution to draw from")
-        writer = DatasetWriter(options.out)  # a file that can't be written is better known before than after
+        out = Path(options.out)
+        is_new = not out.exists()
+        writer = DatasetWriter(out)  # a file that can't be written is better known before than after
         torch.set_num_threads(1)  # the search has threads of its own
         best = Best()
         started = time.monotonic()
@@ -119,6 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "wall_seconds": round(time.monotonic() - started, 1),
         }
         if not best.runs:
+            if is_new:
+                out.unlink()
             raise CommandError(
                 f"no run arrived at {options.metres:g} m within {best.frames} frames: "
                 "give it more --frames, or another policy"
