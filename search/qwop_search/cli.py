@@ -73,6 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--temperature", type=float, default=beam.temperature, help="of proposals (default: %(default)s)"
     )
     parser.add_argument(
+        "--value-weight",
+        type=float,
+        default=beam.value_weight,
+        help="metres that a unit of the critic's value is worth (default: %(default)s)",
+    )
+    parser.add_argument(
         "--metres", type=float, default=FINISH, help="length of the run (default: %(default)g)"
     )
     parser.add_argument(
@@ -100,6 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 lookahead=options.lookahead,
                 per_parent=options.per_parent,
                 temperature=options.temperature,
+                value_weight=options.value_weight,
             ),
         )
         player = CheckpointPlayer(options.policy or shipped_policy_path())
