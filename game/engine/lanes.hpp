@@ -55,7 +55,7 @@ class Engine final : public Simulator {
         b.games[lane] = game;
         b.here[lane] = false;
         b.hurdle.falling &= ~(1u << lane);
-        b.move_count[lane] = 0;
+        b.moves[lane].count = 0;
     }
 
     int block_size() const override { return W; }
@@ -425,7 +425,7 @@ class Engine final : public Simulator {
             fatten<V>(b.fat_box[p], b.box[p], b.x[p] - before_x[p], b.y[p] - before_y[p], mask_of<V>(moved[p]));
             for (unsigned left = moved[p]; left; left &= left - 1) {
                 const int lane = __builtin_ctz(left);
-                b.note_move(lane, static_cast<uint8_t>(FIRST_PART + p), bounds_of<V>(b.fat_box[p], lane));
+                b.note_move(lane, FIRST_PART + p, bounds_of<V>(b.fat_box[p], lane));
             }
         }
         uint8_t hurdle_moved[W] = {};
