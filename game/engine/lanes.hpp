@@ -15,11 +15,12 @@ namespace qwop {
 namespace lanes {
 
 // An island visits the runner's joints depth first from the right thigh: right knee, hips, shoulders, neck,
-// elbows, left knee, ankles. Joints without a common body commute, exactly, so here each waits for the torso's
-// chain in the company of one that does not.
-constexpr JointId JOINT_ORDER[JOINTS_COUNT] = {RIGHT_KNEE, RIGHT_HIP,     RIGHT_ANKLE, LEFT_HIP,
-                                               LEFT_KNEE,  LEFT_SHOULDER, LEFT_ANKLE,  RIGHT_SHOULDER,
-                                               LEFT_ELBOW, NECK,          RIGHT_ELBOW};
+// elbows, left knee, ankles. Joints without a common body commute, exactly, so most of them are solved two at once,
+// which takes little longer than one: one waits for its own chain of operations.
+constexpr JointId JOINT_ORDER[JOINTS_COUNT] = {RIGHT_KNEE,    RIGHT_HIP,  RIGHT_ANKLE,    LEFT_HIP,
+                                               LEFT_SHOULDER, LEFT_KNEE,  RIGHT_SHOULDER, LEFT_ANKLE,
+                                               NECK,          LEFT_ELBOW, RIGHT_ELBOW};
+constexpr int JOINTS_AT_ONCE[] = {1, 2, 1, 2, 2, 2, 1};  // of JOINT_ORDER, one after another
 constexpr int MAX_CONTACTS = 2 * PARTS;  // a part touches two floors at most: on a seam
 
 template <class V>
@@ -203,16 +204,12 @@ class Engine final : public Simulator {
             part_from_afar(b, lane, BLOCK);
             if (!(b.near[lane][0] | b.near[lane][1])) b.nearby &= ~(1u << lane);
         }
-        uint64_t any = 0;
-        for (int lane = 0; lane < W; ++lane)
-            if (running >> lane & 1) any |= b.exists[lane];
         uint64_t began[W] = {};
         unsigned began_lanes = 0;
-        for (; any; any &= any - 1) {
-            const int pair = __builtin_ctzll(any), p = pair / FLOOR_COUNT, f = pair % FLOOR_COUNT;
-            unsigned with_pair = 0;
-            for (int lane = 0; lane < W; ++lane) with_pair |= static_cast<unsigned>(b.exists[lane] >> pair & 1) << lane;
-            with_pair &= running;
+        for (int pair = 0; pair < PAIRS; ++pair) {
+            const unsigned with_pair = b.exists[pair] & running;
+            if (!with_pair) continue;
+            const int p = pair / FLOOR_COUNT, f = pair % FLOOR_COUNT;
             const unsigned fat = bits<V>(overlapping<V>(b.fat_box[p], b.floor_fat_box[f]));
             for (unsigned gone = with_pair & ~fat; gone; gone &= gone - 1)
                 destroy_contact(b, __builtin_ctz(gone), pair);
@@ -232,12 +229,10 @@ class Engine final : public Simulator {
             }
             m.count = updated_lanes ? count : m.count;
             const unsigned touching = bits<V>(count > 0) & updated;
-            unsigned was_touching = 0;
-            for (int lane = 0; lane < W; ++lane)
-                was_touching |= static_cast<unsigned>(b.touching[lane] >> pair & 1) << lane;
-            for (unsigned changed = (touching ^ was_touching) & updated; changed; changed &= changed - 1) {
+            const unsigned changes = (touching ^ b.touching[pair]) & updated;
+            b.touching[pair] ^= static_cast<uint8_t>(changes);
+            for (unsigned changed = changes; changed; changed &= changed - 1) {
                 const int lane = __builtin_ctz(changed);
-                b.touching[lane] ^= uint64_t{1} << pair;
                 b.rest[p][lane] = 0;
                 if (!(touching >> lane & 1)) continue;
                 began[lane] |= uint64_t{1} << pair;
@@ -281,8 +276,8 @@ class Engine final : public Simulator {
 
     void destroy_contact(Block<V>& b, int lane, int pair) {
         if (b.manifold[pair].count[lane] > 0) b.rest[pair / FLOOR_COUNT][lane] = 0;
-        b.exists[lane] &= ~(uint64_t{1} << pair);
-        b.touching[lane] &= ~(uint64_t{1} << pair);
+        b.exists[pair] &= static_cast<uint8_t>(~(1u << lane));
+        b.touching[pair] &= static_cast<uint8_t>(~(1u << lane));
         forget_contact(b.games[lane].world, FIRST_PART + pair / FLOOR_COUNT, FLOOR_0 + pair % FLOOR_COUNT);
     }
 
@@ -309,29 +304,21 @@ class Engine final : public Simulator {
     // The touching contacts as constraints: those of a part in the order of the contact list, newest first.
     // Contacts of different parts act on different bodies, so that their order among each other is free.
     int gather_contacts(Block<V>& b, unsigned running, ContactLanes<V>* contacts) {
-        uint64_t any = 0;
-        for (int lane = 0; lane < W; ++lane)
-            if (running >> lane & 1) any |= b.touching[lane];
         int count = 0;
         for (int p = 0; p < PARTS; ++p) {
-            const unsigned floors = any >> (p * FLOOR_COUNT) & 7;
-            if (!floors) continue;
-            unsigned on[2][FLOOR_COUNT] = {};
-            for (int lane = 0; lane < W; ++lane) {
-                if (!(running >> lane & 1)) continue;
-                const unsigned here = b.touching[lane] >> (p * FLOOR_COUNT) & 7;
-                if (!here) continue;
-                int newer = __builtin_ctz(here);
-                if (const unsigned more = here & (here - 1)) {
-                    int older = __builtin_ctz(more);
-                    if (!created_after(b.games[lane].world, p, newer, older)) {
-                        const int swap = newer;
-                        newer = older;
-                        older = swap;
-                    }
-                    on[1][older] |= 1u << lane;
-                }
-                on[0][newer] |= 1u << lane;
+            unsigned on[2][FLOOR_COUNT] = {}, any = 0, seam = 0;
+            for (int f = 0; f < FLOOR_COUNT; ++f) {
+                on[0][f] = b.touching[p * FLOOR_COUNT + f] & running;
+                seam |= any & on[0][f];
+                any |= on[0][f];
+            }
+            if (!any) continue;
+            for (; seam; seam &= seam - 1) {
+                const unsigned lane = __builtin_ctz(seam), bit = 1u << lane;
+                const int first = on[0][0] & bit ? 0 : 1, second = first == 0 && on[0][1] & bit ? 1 : 2;
+                const int older = created_after(b.games[lane].world, p, first, second) ? second : first;
+                on[0][older] &= ~bit;
+                on[1][older] |= bit;
             }
             for (int k = 0; k < 2; ++k) {
                 if (!(on[k][0] | on[k][1] | on[k][2])) continue;
@@ -365,47 +352,39 @@ class Engine final : public Simulator {
     }
 
     void solve_positions(Block<V>& b, Joints& joints, ContactLanes<V>* contacts, int contact_count, unsigned running) {
-        bool stale[PARTS];
-        for (bool& part : stale) part = true;
-        const auto fresh = [&](int p) {
-            if (stale[p]) sincos_lanes<V>(b.angle[p], b.sin[p], b.cos[p]);
-            stale[p] = false;
-            return Turn<V>{b.cos[p], b.sin[p]};
-        };
-        // Two at once take little longer than one, which waits for its own chain of operations.
-        const auto refresh = [&](int p, int q) {
-            if (!stale[p] || !stale[q]) {
-                fresh(p);
-                fresh(q);
-                return;
-            }
-            const V angles[2] = {b.angle[p], b.angle[q]};
-            V sines[2], cosines[2];
-            sincos_lanes(angles, sines, cosines);
-            b.sin[p] = sines[0];
-            b.sin[q] = sines[1];
-            b.cos[p] = cosines[0];
-            b.cos[q] = cosines[1];
-            stale[p] = stale[q] = false;
-        };
         I live = mask_of<V>(running);
         for (int iteration = 0; iteration < POSITION_ITERATIONS && bits<V>(live); ++iteration) {
             V min_separation{};
             for (int i = 0; i < contact_count; ++i) {
-                const int p = contacts[i].part;
-                contacts[i].solve_position(b, fresh(p), live, min_separation);
-                stale[p] = true;
+                turn<1>(b, {contacts[i].part});
+                contacts[i].solve_position(b, live, min_separation);
             }
             I okay = min_separation > -1.5 * LINEAR_SLOP;
-            for (JointLanes<V>& joint : joints) {
-                refresh(joint.a, joint.b);
-                okay &=
-                    joint.solve_position(b, {b.cos[joint.a], b.sin[joint.a]}, {b.cos[joint.b], b.sin[joint.b]}, live);
-                stale[joint.a] = stale[joint.b] = true;
+            JointLanes<V>* joint = joints;
+            for (const int at_once : JOINTS_AT_ONCE) {
+                if (at_once == 1) {
+                    turn<2>(b, {joint->a, joint->b});
+                } else {
+                    turn<4>(b, {joint[0].a, joint[0].b, joint[1].a, joint[1].b});
+                    okay &= joint++->solve_position(b, live);
+                }
+                okay &= joint++->solve_position(b, live);
             }
             live &= ~okay;
         }
-        for (int p = 0; p < PARTS; p += 2) refresh(p, p + 1);
+        for (int p = 0; p < PARTS; p += 4) turn<4>(b, {p, p + 1, p + 2, p + 3});
+    }
+
+    // Brings the sines and cosines of N parts up to date.
+    template <int N>
+    static void turn(Block<V>& b, const int (&parts)[N]) {
+        V angles[N], sines[N], cosines[N];
+        for (int i = 0; i < N; ++i) angles[i] = b.angle[parts[i]];
+        sincos_lanes(angles, sines, cosines);
+        for (int i = 0; i < N; ++i) {
+            b.sin[parts[i]] = sines[i];
+            b.cos[parts[i]] = cosines[i];
+        }
     }
 
     void count_rest(Block<V>& b) {
@@ -459,10 +438,7 @@ class Engine final : public Simulator {
             meets[3] = bits<V>(overlapping<V>(b.fat_box[p], b.block_fat_box));
             meets[4] = bits<V>(overlapping<V>(b.fat_box[p], b.hurdle_fat_box));
             for (int f = 0; f < FLOOR_COUNT; ++f) {
-                unsigned known = 0;
-                for (int lane = 0; lane < W; ++lane)
-                    known |= static_cast<unsigned>(b.exists[lane] >> (p * FLOOR_COUNT + f) & 1) << lane;
-                meets[f] &= moved[p] & ~known;
+                meets[f] &= moved[p] & ~b.exists[p * FLOOR_COUNT + f];
                 all |= meets[f];
             }
             meets[3] &= moved[p];
@@ -484,7 +460,7 @@ class Engine final : public Simulator {
                         if (surface == 4) b.hurdle.give_back(b.games[lane].world, lane);
                         b.note_nearness(lane, FIRST_PART + p, body);
                     } else {
-                        b.exists[lane] |= uint64_t{1} << (p * FLOOR_COUNT + surface);
+                        b.exists[p * FLOOR_COUNT + surface] |= static_cast<uint8_t>(1u << lane);
                         b.manifold[p * FLOOR_COUNT + surface].count[lane] = 0;
                     }
                 }

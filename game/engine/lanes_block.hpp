@@ -48,7 +48,7 @@ struct Block {
     ManifoldLanes<V> manifold[PAIRS];
     V score_time, score, camera_x;
 
-    uint64_t exists[W], touching[W];         // bit = pair
+    uint8_t exists[PAIRS], touching[PAIRS];  // lanes with the contact; in which it touches
     uint8_t surfaces[W][5];                  // floors, block and hurdle top in the order in which the tree is walked
     Moves moves[W];                          // not yet made in the game's tree
     bool here[W];                            // the lane's game lives in the vectors; else in games[lane]
@@ -154,7 +154,11 @@ void Block<V>::take(int lane) {
     }
     set_bounds(block_fat_box, lane, world.tree.nodes[world.bodies[BLOCK].leaf].box);
     set_bounds(hurdle_fat_box, lane, world.tree.nodes[world.bodies[HURDLE_TOP].leaf].box);
-    exists[lane] = touching[lane] = 0;
+    const unsigned bit = 1u << lane;
+    for (int pair = 0; pair < PAIRS; ++pair) {
+        exists[pair] &= static_cast<uint8_t>(~bit);
+        touching[pair] &= static_cast<uint8_t>(~bit);
+    }
     near[lane][0] = near[lane][1] = 0;
     nearby &= ~(1u << lane);
     for (int i = 0; i < world.contact_count; ++i) {
@@ -164,8 +168,8 @@ void Block<V>::take(int lane) {
             note_nearness(lane, contact.body_a, contact.body_b);
             continue;
         }
-        exists[lane] |= uint64_t{1} << pair;
-        touching[lane] |= static_cast<uint64_t>(contact.touching) << pair;
+        exists[pair] |= static_cast<uint8_t>(bit);
+        touching[pair] |= static_cast<uint8_t>(contact.touching << lane);
         const Manifold& from = contact.manifold;
         ManifoldLanes<V>& to = manifold[pair];
         to.count[lane] = from.point_count;
@@ -187,7 +191,6 @@ void Block<V>::take(int lane) {
     score[lane] = game.score;
     camera_x[lane] = game.camera_x;
     here[lane] = true;
-    const unsigned bit = 1u << lane;
     leaving &= ~bit;
     busy &= ~bit;
     if (hurdle_is_busy(world)) busy |= bit;
@@ -232,11 +235,11 @@ void Block<V>::give_back(int lane) {
     world.joints[RIGHT_HIP].lower_angle = right_hip_lower[lane];
     world.joints[RIGHT_HIP].upper_angle = right_hip_upper[lane];
 
-    for (uint64_t rest_of = exists[lane]; rest_of; rest_of &= rest_of - 1) {
-        const int pair = __builtin_ctzll(rest_of);
-        const int part = pair / FLOOR_COUNT, floor = pair % FLOOR_COUNT;
-        Contact& contact = world.contacts[contact_slot(FIRST_PART + part, FLOOR_0 + floor)];
-        contact.touching = touching[lane] >> pair & 1;
+    for (int i = 0; i < world.contact_count; ++i) {
+        Contact& contact = world.contacts[world.contact_order[i]];
+        const int pair = pair_of(contact);
+        if (pair == NO_PAIR) continue;
+        contact.touching = touching[pair] >> lane & 1;
         contact.manifold = manifold_of(manifold[pair], lane, contact.body_b >= FIRST_PART);
     }
     game.score_time = score_time[lane];
