@@ -15,12 +15,11 @@ namespace qwop {
 namespace lanes {
 
 // An island visits the runner's joints depth first from the right thigh: right knee, hips, shoulders, neck,
-// elbows, left knee, ankles. Joints without a common body commute, exactly, so most of them are solved two at once,
-// which takes little longer than one: one waits for its own chain of operations.
-constexpr JointId JOINT_ORDER[JOINTS_COUNT] = {RIGHT_KNEE,    RIGHT_HIP,  RIGHT_ANKLE,    LEFT_HIP,
-                                               LEFT_SHOULDER, LEFT_KNEE,  RIGHT_SHOULDER, LEFT_ANKLE,
-                                               NECK,          LEFT_ELBOW, RIGHT_ELBOW};
-constexpr int JOINTS_AT_ONCE[] = {1, 2, 1, 2, 2, 2, 1};  // of JOINT_ORDER, one after another
+// elbows, left knee, ankles. Joints without a common body commute, exactly, so here each waits for the torso's
+// chain in the company of one that does not.
+constexpr JointId JOINT_ORDER[JOINTS_COUNT] = {RIGHT_KNEE, RIGHT_HIP,     RIGHT_ANKLE, LEFT_HIP,
+                                               LEFT_KNEE,  LEFT_SHOULDER, LEFT_ANKLE,  RIGHT_SHOULDER,
+                                               LEFT_ELBOW, NECK,          RIGHT_ELBOW};
 constexpr int MAX_CONTACTS = 2 * PARTS;  // a part touches two floors at most: on a seam
 
 template <class V>
@@ -38,7 +37,7 @@ class Engine final : public Simulator {
     }
     ~Engine() override {
         free_aligned(blocks_);
-        free_aligned(joints_);
+        free_aligned(frames_);
     }
 
     int num_envs() const override { return num_envs_; }
@@ -59,20 +58,30 @@ class Engine final : public Simulator {
         b.moves[lane].count = 0;
     }
 
-    int block_size() const override { return W; }
+    int block_size() const override { return ABREAST * W; }
 
     void set_workers(int workers) override {
-        free_aligned(joints_);
-        joints_ = static_cast<Joints*>(allocate_aligned(workers * sizeof(Joints)));
-        for (int worker = 0; worker < workers; ++worker)
-            for (int i = 0; i < JOINTS_COUNT; ++i) joints_[worker][i].set_constants(JOINT_ORDER[i]);
+        free_aligned(frames_);
+        frames_ = static_cast<Frame*>(allocate_aligned(workers * ABREAST * sizeof(Frame)));
+        for (int k = 0; k < workers * ABREAST; ++k)
+            for (int i = 0; i < JOINTS_COUNT; ++i) frames_[k].joints[i].set_constants(JOINT_ORDER[i]);
     }
 
-    void step(int block, const uint8_t* keys, int frames, int worker) override {
-        uint8_t block_keys[W] = {};
-        const int first = block * W;
-        for (int lane = 0; lane < W && first + lane < num_envs_; ++lane) block_keys[lane] = keys[first + lane];
-        for (int frame = 0; frame < frames; ++frame) step_block(blocks_[block], joints_[worker], block_keys, first);
+    void step(int group, const uint8_t* keys, int frame_count, int worker) override {
+        uint8_t held[ABREAST * W] = {};
+        const int first = group * ABREAST * W;
+        for (int i = 0; i < ABREAST * W && first + i < num_envs_; ++i) held[i] = keys[first + i];
+        Frame* frames = frames_ + worker * ABREAST;
+        for (int n = 0; n < frame_count; ++n) {
+            int running = 0;  // blocks with a lane that runs
+            for (int i = 0; i < ABREAST * W && first + i < num_envs_; i += W) {
+                const unsigned lanes = play_others(first + i, held + i);
+                if (lanes) begin(frames[running++], blocks_[(first + i) / W], held + i, lanes);
+            }
+            if (running == 1) solve<1>(frames);
+            if (running == 2) solve<2>(frames);
+            for (int k = 0; k < running; ++k) finish(frames[k]);
+        }
     }
 
     void observe(int env, Outputs out) const override {
@@ -98,11 +107,26 @@ class Engine final : public Simulator {
     bool stop_at_end_;
     bool floor_is_a_[PARTS][FLOOR_COUNT];
     using Joints = JointLanes<V>[JOINTS_COUNT];
-    Joints* joints_ = nullptr;  // of the block at hand, for each worker
+
+    // Two blocks are solved side by side: one alone waits for its own chains of operations.
+    static constexpr int ABREAST = 2;
+
+    // The frame of a block.
+    struct Frame {
+        Block<V>* block;
+        unsigned running;  // lanes that the vectors play
+        Joints joints;
+        ContactLanes<V> contacts[MAX_CONTACTS];
+        int contact_count;
+        V before_x[PARTS], before_y[PARTS];
+    };
+    Frame* frames_ = nullptr;  // ABREAST of them for each worker
 
     int block_count() const { return (num_envs_ + W - 1) / W; }
 
-    void step_block(Block<V>& b, Joints& joints, const uint8_t* keys, int first_env) {
+    // Plays the lanes that are the scalar engine's and returns the others.
+    unsigned play_others(int first_env, const uint8_t* keys) {
+        Block<V>& b = blocks_[first_env / W];
         unsigned running = 0;
         for (int lane = 0; lane < W && first_env + lane < num_envs_; ++lane) {
             Game& game = b.games[lane];
@@ -124,39 +148,50 @@ class Engine final : public Simulator {
                 update_game(game, keys[lane]);
             }
         }
-        if (running) frame(b, joints, keys, running);
+        return running;
     }
 
-    void frame(Block<V>& b, Joints& joints, const uint8_t* keys, unsigned running) {
-        ContactLanes<V> contacts[MAX_CONTACTS];
-
+    void begin(Frame& frame, Block<V>& b, const uint8_t* keys, unsigned running) {
+        frame.block = &b;
+        frame.running = running;
         b.score_time += FRAME_SECONDS;
         b.head_torque += HEAD_TORQUE * (b.angle[HEAD - FIRST_PART] + HEAD_TORQUE_ANGLE);
-        hold_keys(b, joints, keys);
+        hold_keys(b, frame.joints, keys);
         update_contacts(b, running);
 
         for (int p = 0; p < PARTS; ++p) b.vy[p] += TIME_STEP * GRAVITY_Y;
         const double head_inv_inertia = model().bodies[HEAD].inv_inertia;
         b.w[HEAD - FIRST_PART] += TIME_STEP * head_inv_inertia * b.head_torque;
-        const int contact_count = gather_contacts(b, running, contacts);
-        for (int i = 0; i < contact_count; ++i) contacts[i].prepare(b);
-        for (int i = 0; i < contact_count; ++i) contacts[i].warm_start(b);
-        for (JointLanes<V>& joint : joints) {
+        frame.contact_count = gather_contacts(b, running, frame.contacts);
+        for (int i = 0; i < frame.contact_count; ++i) frame.contacts[i].prepare(b);
+        for (int i = 0; i < frame.contact_count; ++i) frame.contacts[i].warm_start(b);
+        for (JointLanes<V>& joint : frame.joints) {
             joint.prepare(b);
             joint.warm_start(b);
         }
-        for (int iteration = 0; iteration < VELOCITY_ITERATIONS; ++iteration) {
-            for (JointLanes<V>& joint : joints) joint.solve_velocity(b);
-            for (int i = 0; i < contact_count; ++i) contacts[i].solve_velocity(b);
-        }
-        for (int i = 0; i < contact_count; ++i) contacts[i].store_impulses(b);
+    }
 
-        V before_x[PARTS], before_y[PARTS];
-        integrate_positions(b, before_x, before_y);
-        solve_positions(b, joints, contacts, contact_count, running);
-        count_rest(b);
-        move_leaves(b, before_x, before_y, running);
-        finish_frame(b, running);
+    template <int N>
+    void solve(Frame* frames) {
+        for (int iteration = 0; iteration < VELOCITY_ITERATIONS; ++iteration) {
+            for (int i = 0; i < JOINTS_COUNT; ++i)
+                for (int k = 0; k < N; ++k) frames[k].joints[i].solve_velocity(*frames[k].block);
+            for (int k = 0; k < N; ++k)
+                for (int i = 0; i < frames[k].contact_count; ++i)
+                    frames[k].contacts[i].solve_velocity(*frames[k].block);
+        }
+        for (int k = 0; k < N; ++k) {
+            Frame& frame = frames[k];
+            for (int i = 0; i < frame.contact_count; ++i) frame.contacts[i].store_impulses(*frame.block);
+            integrate_positions(*frame.block, frame.before_x, frame.before_y);
+        }
+        solve_positions<N>(frames);
+    }
+
+    void finish(Frame& frame) {
+        count_rest(*frame.block);
+        move_leaves(*frame.block, frame.before_x, frame.before_y, frame.running);
+        finish_frame(*frame.block, frame.running);
     }
 
     void hold_keys(Block<V>& b, Joints& joints, const uint8_t* keys) {
@@ -351,39 +386,51 @@ class Engine final : public Simulator {
         }
     }
 
-    void solve_positions(Block<V>& b, Joints& joints, ContactLanes<V>* contacts, int contact_count, unsigned running) {
-        I live = mask_of<V>(running);
-        for (int iteration = 0; iteration < POSITION_ITERATIONS && bits<V>(live); ++iteration) {
-            V min_separation{};
-            for (int i = 0; i < contact_count; ++i) {
-                turn<1>(b, {contacts[i].part});
-                contacts[i].solve_position(b, live, min_separation);
-            }
-            I okay = min_separation > -1.5 * LINEAR_SLOP;
-            JointLanes<V>* joint = joints;
-            for (const int at_once : JOINTS_AT_ONCE) {
-                if (at_once == 1) {
-                    turn<2>(b, {joint->a, joint->b});
-                } else {
-                    turn<4>(b, {joint[0].a, joint[0].b, joint[1].a, joint[1].b});
-                    okay &= joint++->solve_position(b, live);
+    template <int N>
+    void solve_positions(Frame* frames) {
+        I live[N];
+        for (int k = 0; k < N; ++k) live[k] = mask_of<V>(frames[k].running);
+        unsigned any = 1;
+        for (int iteration = 0; iteration < POSITION_ITERATIONS && any; ++iteration) {
+            I okay[N];
+            for (int k = 0; k < N; ++k) {
+                V min_separation{};
+                for (int i = 0; i < frames[k].contact_count; ++i) {
+                    ContactLanes<V>& contact = frames[k].contacts[i];
+                    turn(*frames[k].block, contact.part);
+                    contact.solve_position(*frames[k].block, live[k], min_separation);
                 }
-                okay &= joint++->solve_position(b, live);
+                okay[k] = min_separation > -1.5 * LINEAR_SLOP;
             }
-            live &= ~okay;
+            for (int i = 0; i < JOINTS_COUNT; ++i) {
+                turn<N>(frames, frames->joints[i].a, frames->joints[i].b);
+                for (int k = 0; k < N; ++k) okay[k] &= frames[k].joints[i].solve_position(*frames[k].block, live[k]);
+            }
+            any = 0;
+            for (int k = 0; k < N; ++k) any |= bits<V>(live[k] &= ~okay[k]);
         }
-        for (int p = 0; p < PARTS; p += 4) turn<4>(b, {p, p + 1, p + 2, p + 3});
+        for (int p = 0; p < PARTS; p += 2) turn<N>(frames, p, p + 1);
     }
 
-    // Brings the sines and cosines of N parts up to date.
+    // Brings the sines and cosines of parts up to date.
+    static void turn(Block<V>& b, int p) { sincos_lanes<V>(b.angle[p], b.sin[p], b.cos[p]); }
     template <int N>
-    static void turn(Block<V>& b, const int (&parts)[N]) {
-        V angles[N], sines[N], cosines[N];
-        for (int i = 0; i < N; ++i) angles[i] = b.angle[parts[i]];
-        sincos_lanes(angles, sines, cosines);
-        for (int i = 0; i < N; ++i) {
-            b.sin[parts[i]] = sines[i];
-            b.cos[parts[i]] = cosines[i];
+    static void turn(Frame* frames, int p, int q) {
+        constexpr int AT_ONCE = W == 8 ? 1 : N;  // measured: with AVX-512 two vectors at once, else four
+        for (int first = 0; first < N; first += AT_ONCE) {
+            V angles[2 * AT_ONCE], sines[2 * AT_ONCE], cosines[2 * AT_ONCE];
+            for (int k = 0; k < AT_ONCE; ++k) {
+                angles[2 * k] = frames[first + k].block->angle[p];
+                angles[2 * k + 1] = frames[first + k].block->angle[q];
+            }
+            sincos_lanes(angles, sines, cosines);
+            for (int k = 0; k < AT_ONCE; ++k) {
+                Block<V>& b = *frames[first + k].block;
+                b.sin[p] = sines[2 * k];
+                b.sin[q] = sines[2 * k + 1];
+                b.cos[p] = cosines[2 * k];
+                b.cos[q] = cosines[2 * k + 1];
+            }
         }
     }
 
