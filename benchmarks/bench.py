@@ -35,7 +35,7 @@ BENCHMARKS: dict[str, tuple[list[str], list[str]]] = {
     "trainer": (["trainer.py", "--json"], ["trainer.py", "--json", "--steps", "24576"]),
     "cloning": (["cloning.py", "--speed"], ["cloning.py", "--speed", "--quick"]),
     "recorder": (["recorder.py", "--json"], ["recorder.py", "--json", "--frames", "300"]),
-    "datasets": (["datasets.py", "--json"], ["datasets.py", "--json", "--episodes", "100"]),
+    "datasets": (["loader.py", "--json"], ["loader.py", "--json", "--episodes", "100"]),
 }
 # Random actions of 1 and of 4 frames, with a reset after each fall: frames per second of CPU time.
 QWOP_PYTHON = """

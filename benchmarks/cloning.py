@@ -303,8 +303,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    # datasets.py beside this file would hide the package of that name that `imitation` imports
-    sys.path[:] = [p for p in sys.path if Path(p).resolve() != Path(__file__).resolve().parent]
     tables = ("demos", "balance", "skip", "methods")
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"of {', '.join(tables)}; all without")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each arm (default: %(default)s)")

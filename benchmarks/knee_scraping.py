@@ -362,6 +362,9 @@ class SB3Player:
         distribution: Any = self._policy.get_distribution(torch.as_tensor(features)).distribution
         return distribution.logits.double().numpy()
 
+    def values(self, features: NDArray[np.float32]) -> None:
+        """Nothing here looks ahead."""
+
 
 # ---- tables and pictures -------------------------------------------------------------------------------
 

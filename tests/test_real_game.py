@@ -24,6 +24,8 @@ import pytest
 import qwop_game
 from qwop_datasets import KEY_SOURCES, DatasetReader
 from qwop_datasets.verify import verify_episode
+from qwop_evaluation.lookahead import Lookahead
+from qwop_evaluation.player import CheckpointPlayer, shipped_policy_path
 from qwop_evaluation.protocol import play
 from qwop_evaluation.real_game import play_live
 from qwop_evaluation.runs import Run
@@ -482,12 +484,25 @@ class Scripted:
         return np.eye(16)[[(7, 8)[self.decisions // 5 % 2]] * len(features)]
 
 
-def test_protocol_p_gives_the_same_episodes_in_both_games(stand_ins, monkeypatch):
-    # All that a passport needs of a browser
+@pytest.fixture
+def with_passport(stand_ins, monkeypatch):
+    """Stand-ins that have all that a passport needs of a browser."""
     program = find.Program(Path("chrome"), "1.2")
     game_file = install.Installed(Path("x"), "x", "aa", "bb", "y", "2024-02-29")
     for name, value in (("browser", program), ("driver", program), ("game", game_file)):
         monkeypatch.setattr(StandIn, name, value, raising=False)
+
+
+def test_plans_for_the_real_game_are_made_in_the_embedded_one(with_passport):
+    player, lookahead = CheckpointPlayer(shipped_policy_path()), Lookahead(3, segment=2, horizon=4)
+    (embedded,) = play(player, [3], max_seconds=2, lookahead=lookahead)
+    (real,) = play(player, [3], max_seconds=2, lookahead=lookahead, game=RealGame())
+    assert np.array_equal(embedded.keys, real.keys)
+    assert np.array_equal(embedded.raw_observations, real.raw_observations)
+    assert not np.array_equal(real.keys, play(player, [3], max_seconds=2)[0].keys)
+
+
+def test_protocol_p_gives_the_same_episodes_in_both_games(stand_ins, with_passport):
     embedded = [play(Scripted(), [seed], max_seconds=4)[0] for seed in (0, 1)]
     stand_ins.trouble[40] = BrowserLost("the browser is gone")
     for seed, ours in enumerate(embedded):

@@ -188,3 +188,4 @@ def test_mistakes_are_one_line(tmp_path, capsys, monkeypatch, arguments, says):
     assert code == 2
     assert error.startswith("qwop-search: ") and error.count("\n") == 1
     assert says in error
+    assert not Path("out.h5").exists()

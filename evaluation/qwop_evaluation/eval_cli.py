@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from qwop_datasets import DatasetError, DatasetWriter, Episode
 from qwop_datasets.verify import verify_episodes
+from qwop_evaluation.lookahead import Lookahead
 from qwop_evaluation.player import CheckpointPlayer, shipped_policy_path
 from qwop_evaluation.protocol import MAX_SECONDS, play
 from qwop_evaluation.summary import plain, summarise, summary_json
@@ -30,9 +31,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help="default: the shipped policy")
     parser.add_argument("--episodes", type=int, default=100, metavar="N", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seeds are S to S+N-1 (default: 0)")
+    plan = Lookahead()
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--sample", action="store_true", help="draw actions from the policy")
     mode.add_argument("--argmax", action="store_true", help="take the most likely action (the default)")
+    mode.add_argument(
+        "--lookahead",
+        type=int,
+        nargs="?",
+        const=plan.candidates,
+        metavar="N",
+        help=f"try N continuations of the next {plan.segment} frames in the embedded game, and follow the "
+        f"best (N left away: {plan.candidates})",
+    )
     parser.add_argument(
         "--unperturbed",
         action="store_true",
@@ -65,6 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         player = CheckpointPlayer(options.checkpoint or shipped_policy_path())
         if options.sample and not player.samples:
             raise CommandError("--sample: a Q-network has no distribution to draw from; leave the flag away")
+        if options.lookahead is not None and not player.samples:
+            raise CommandError("--lookahead: a Q-network has no distribution to draw from; leave it away")
+        lookahead = None if options.lookahead is None else Lookahead(options.lookahead)
         writer = DatasetWriter(options.save) if options.save else None
         seeds = range(options.seed, options.seed + options.episodes)
         game = (
@@ -93,6 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 max_seconds=options.max_seconds,
                 on_frame=show,
                 game=game,
+                lookahead=lookahead,
             )
         if writer is not None:
             _save(writer, [e for e in episodes if e.success or not options.only_finished], player.sha256)
@@ -111,7 +126,7 @@ def report(player: CheckpointPlayer, episodes: Sequence[Episode], seed: int) -> 
         "seed": seed,
         "seeds": [int(episode.passport["seed"]) for episode in episodes],
         "protocol": episodes[0].passport["protocol"],
-        "actions": "sampled" if episodes[0].passport["sampled"] else "argmax",
+        "actions": _how(episodes[0]),
         "policy": player.name,
         "policy_sha256": player.sha256,
         "frame_skip": player.frame_skip,
@@ -125,7 +140,6 @@ def report_text(player: CheckpointPlayer, episodes: Sequence[Episode], seed: int
     summary = summarise(episodes)
     gait = summary.gait
     passport = episodes[0].passport
-    how = "sampled" if passport["sampled"] else "argmax"
     protocol = "protocol P" if passport["protocol"] == "P" else "unperturbed"
     cut = sum(episode.truncated for episode in episodes)
     return "\n".join(
@@ -136,10 +150,16 @@ def report_text(player: CheckpointPlayer, episodes: Sequence[Episode], seed: int
             f"flight {figure(100 * gait.flight, 0)} %, symmetry {figure(gait.symmetry, 2)}, "
             f"torso {figure(gait.torso_pitch, 0)} +- {figure(gait.torso_pitch_std, 0)} degrees forward, "
             f"{figure(gait.key_switches, 1)} key switches a second",
-            f"{protocol}, {how} actions, seeds {seed} to {seed + len(episodes) - 1}, "
+            f"{protocol}, {_how(episodes[0])} actions, seeds {seed} to {seed + len(episodes) - 1}, "
             f"frame skip {player.frame_skip}" + (f"; {cut} cut short" if cut else ""),
         ]
     )
+
+
+def _how(episode: Episode) -> str:
+    if candidates := episode.passport.get("lookahead_candidates"):
+        return f"lookahead {candidates}"
+    return "sampled" if episode.passport["sampled"] else "argmax"
 
 
 def _run(episode: Episode, gait: GaitMetrics) -> dict[str, Any]:

@@ -30,6 +30,10 @@ class Player(Protocol):
         """features [N, D] -> logits, or action values, [N, A]."""
         ...
 
+    def values(self, features: NDArray[np.float32]) -> NDArray[np.floating] | None:
+        """features [N, D] -> the critic's state values [N]; None where there is none, or an untrained one."""
+        ...
+
 
 class CheckpointPlayer:
     """A policy checkpoint as a `Player`, once it has proved to fit this game's features and actions."""
@@ -54,6 +58,14 @@ class CheckpointPlayer:
         batch = torch.as_tensor(features, device=self._policy.device)
         result = network(batch) if isinstance(network, QNetwork) else network.logits(batch)
         return result.double().cpu().numpy()
+
+    @torch.inference_mode()
+    def values(self, features: NDArray[np.float32]) -> NDArray[np.floating] | None:
+        network = self._policy.network
+        # Cloning leaves the critic, and the scale of its returns, as they were made.
+        if isinstance(network, QNetwork) or network.value_std == 1:
+            return None
+        return network.values(torch.as_tensor(features, device=self._policy.device)).double().cpu().numpy()
 
 
 def shipped_policy_path() -> Path:

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwop_datasets import Episode
+from qwop_evaluation.lookahead import Lookahead, Planner
 from qwop_evaluation.player import Player
-from qwop_game import FRAME_SECONDS, MAX_IDLE_FRAMES, REPEAT_PROBABILITY, dialect
+from qwop_game import FRAME_SECONDS, MAX_IDLE_FRAMES, REPEAT_PROBABILITY, Simulator, dialect
 from qwop_game.games import Games
 from qwop_game.real import RealGame
 
@@ -70,6 +71,7 @@ def play(
     max_seconds: float = MAX_SECONDS,
     on_frame: Callable[[int, int], None] | None = None,
     game: RealGame | None = None,
+    lookahead: Lookahead | None = None,
 ) -> list[Episode]:
     """Play one episode per seed, as protocol P has it.
 
@@ -83,6 +85,7 @@ def play(
         max_seconds: play is cut short (`truncated`) after that time, s.
         on_frame: called after each frame with (frames played, episodes over), of all.
         game: the real game, to play in one episode after the other; None: the embedded game.
+        lookahead: plan in the embedded game, wherever it is played. Then `sample` says nothing.
 
     Returns:
         Episodes in the order of seeds, per frame, with seed, idle_frames, protocol and policy in `passport`.
@@ -105,7 +108,9 @@ def play(
             if on_frame is not None:
                 on_frame(frame, before + over)
 
-        episodes += _play_batch(player, batch, sample and player.samples, perturbed, max_frames, report, game)
+        planner = None if lookahead is None else Planner(player, lookahead, batch)
+        sampled = sample and player.samples and planner is None
+        episodes += _play_batch(player, batch, sampled, perturbed, max_frames, report, game, planner)
     return episodes
 
 
@@ -117,6 +122,7 @@ def _play_batch(
     max_frames: int,
     on_frame: Callable[[int, int], None],
     game: RealGame | None,
+    planner: Planner | None,
 ) -> list[Episode]:
     n = len(seeds)
     most_decisions = -(-max_frames // player.frame_skip)
@@ -129,6 +135,8 @@ def _play_batch(
     games = Games(n, 1, player.action_set, "features", max_frames, "auto", game)
     simulator = games.simulator
     games.reset()
+    # Plans are made in the embedded game; beside the real one, one of these plays along.
+    world = games.simulator if isinstance(games.simulator, Simulator) else Simulator(1)
     held = np.zeros(n, np.uint8)  # keys of the current decision; none while idle
     length = np.zeros(n, np.int64)
     playing, ended, won = np.ones(n, bool), np.zeros(n, bool), np.zeros(n, bool)
@@ -141,12 +149,19 @@ def _play_batch(
         decision, phase = np.divmod(frame - idle_frames, player.frame_skip)
         deciding = np.flatnonzero(playing & (frame >= idle_frames) & (phase == 0))
         # A repeat leaves `held` as it is: the previous action, once more.
-        deciding = deciding[~repeats[deciding, decision[deciding]]]
-        if len(deciding):
+        repeated = repeats[deciding, decision[deciding]]
+        if planner is not None:
+            planner.disturbed(deciding[repeated])
+        deciding = deciding[~repeated]
+        if len(deciding) and planner is not None:
+            held[deciding] = games.action_masks[planner.actions(deciding, world, games.hip_mode, games.keys)]
+        elif len(deciding):
             uniform = choices[deciding, decision[deciding]] if sample else None
             actions = choose(player.scores(games.observations(deciding)), uniform)
             held[deciding] = games.action_masks[actions]
         _, terminated, truncated = games.step(held)
+        if world is not simulator:
+            world.step(held)
         keys.append(held.copy())
         raw.append(simulator.raw_observation.copy())
         times.append(simulator.time.copy())
@@ -167,7 +182,7 @@ def _play_batch(
             terminated=bool(ended[i]),
             truncated=not ended[i],
             success=bool(won[i]),
-            source="policy",
+            source="policy" if planner is None else "search",
             player=player.name,
             action_set=player.action_set,
             game="embedded" if game is None else "real",
@@ -178,6 +193,7 @@ def _play_batch(
                 "idle_frames": int(idle_frames[i]),
                 "frame_skip": player.frame_skip,
                 "sampled": sample,
+                **({} if planner is None else planner.passport()),
                 "engine": simulator.engine,
             },
         )

@@ -37,7 +37,7 @@ class Engine final : public Simulator {
     }
     ~Engine() override {
         free_aligned(blocks_);
-        free_aligned(joints_);
+        free_aligned(frames_);
     }
 
     int num_envs() const override { return num_envs_; }
@@ -55,23 +55,33 @@ class Engine final : public Simulator {
         b.games[lane] = game;
         b.here[lane] = false;
         b.hurdle.falling &= ~(1u << lane);
-        b.move_count[lane] = 0;
+        b.moves[lane].count = 0;
     }
 
-    int block_size() const override { return W; }
+    int block_size() const override { return ABREAST * W; }
 
     void set_workers(int workers) override {
-        free_aligned(joints_);
-        joints_ = static_cast<Joints*>(allocate_aligned(workers * sizeof(Joints)));
-        for (int worker = 0; worker < workers; ++worker)
-            for (int i = 0; i < JOINTS_COUNT; ++i) joints_[worker][i].set_constants(JOINT_ORDER[i]);
+        free_aligned(frames_);
+        frames_ = static_cast<Frame*>(allocate_aligned(workers * ABREAST * sizeof(Frame)));
+        for (int k = 0; k < workers * ABREAST; ++k)
+            for (int i = 0; i < JOINTS_COUNT; ++i) frames_[k].joints[i].set_constants(JOINT_ORDER[i]);
     }
 
-    void step(int block, const uint8_t* keys, int frames, int worker) override {
-        uint8_t block_keys[W] = {};
-        const int first = block * W;
-        for (int lane = 0; lane < W && first + lane < num_envs_; ++lane) block_keys[lane] = keys[first + lane];
-        for (int frame = 0; frame < frames; ++frame) step_block(blocks_[block], joints_[worker], block_keys, first);
+    void step(int group, const uint8_t* keys, int frame_count, int worker) override {
+        uint8_t held[ABREAST * W] = {};
+        const int first = group * ABREAST * W;
+        for (int i = 0; i < ABREAST * W && first + i < num_envs_; ++i) held[i] = keys[first + i];
+        Frame* frames = frames_ + worker * ABREAST;
+        for (int n = 0; n < frame_count; ++n) {
+            int running = 0;  // blocks with a lane that runs
+            for (int i = 0; i < ABREAST * W && first + i < num_envs_; i += W) {
+                const unsigned lanes = play_others(first + i, held + i);
+                if (lanes) begin(frames[running++], blocks_[(first + i) / W], held + i, lanes);
+            }
+            if (running == 1) solve<1>(frames);
+            if (running == 2) solve<2>(frames);
+            for (int k = 0; k < running; ++k) finish(frames[k]);
+        }
     }
 
     void observe(int env, Outputs out) const override {
@@ -97,11 +107,26 @@ class Engine final : public Simulator {
     bool stop_at_end_;
     bool floor_is_a_[PARTS][FLOOR_COUNT];
     using Joints = JointLanes<V>[JOINTS_COUNT];
-    Joints* joints_ = nullptr;  // of the block at hand, for each worker
+
+    // Two blocks are solved side by side: one alone waits for its own chains of operations.
+    static constexpr int ABREAST = 2;
+
+    // The frame of a block.
+    struct Frame {
+        Block<V>* block;
+        unsigned running;  // lanes that the vectors play
+        Joints joints;
+        ContactLanes<V> contacts[MAX_CONTACTS];
+        int contact_count;
+        V before_x[PARTS], before_y[PARTS];
+    };
+    Frame* frames_ = nullptr;  // ABREAST of them for each worker
 
     int block_count() const { return (num_envs_ + W - 1) / W; }
 
-    void step_block(Block<V>& b, Joints& joints, const uint8_t* keys, int first_env) {
+    // Plays the lanes that are the scalar engine's and returns the others.
+    unsigned play_others(int first_env, const uint8_t* keys) {
+        Block<V>& b = blocks_[first_env / W];
         unsigned running = 0;
         for (int lane = 0; lane < W && first_env + lane < num_envs_; ++lane) {
             Game& game = b.games[lane];
@@ -123,39 +148,50 @@ class Engine final : public Simulator {
                 update_game(game, keys[lane]);
             }
         }
-        if (running) frame(b, joints, keys, running);
+        return running;
     }
 
-    void frame(Block<V>& b, Joints& joints, const uint8_t* keys, unsigned running) {
-        ContactLanes<V> contacts[MAX_CONTACTS];
-
+    void begin(Frame& frame, Block<V>& b, const uint8_t* keys, unsigned running) {
+        frame.block = &b;
+        frame.running = running;
         b.score_time += FRAME_SECONDS;
         b.head_torque += HEAD_TORQUE * (b.angle[HEAD - FIRST_PART] + HEAD_TORQUE_ANGLE);
-        hold_keys(b, joints, keys);
+        hold_keys(b, frame.joints, keys);
         update_contacts(b, running);
 
         for (int p = 0; p < PARTS; ++p) b.vy[p] += TIME_STEP * GRAVITY_Y;
         const double head_inv_inertia = model().bodies[HEAD].inv_inertia;
         b.w[HEAD - FIRST_PART] += TIME_STEP * head_inv_inertia * b.head_torque;
-        const int contact_count = gather_contacts(b, running, contacts);
-        for (int i = 0; i < contact_count; ++i) contacts[i].prepare(b);
-        for (int i = 0; i < contact_count; ++i) contacts[i].warm_start(b);
-        for (JointLanes<V>& joint : joints) {
+        frame.contact_count = gather_contacts(b, running, frame.contacts);
+        for (int i = 0; i < frame.contact_count; ++i) frame.contacts[i].prepare(b);
+        for (int i = 0; i < frame.contact_count; ++i) frame.contacts[i].warm_start(b);
+        for (JointLanes<V>& joint : frame.joints) {
             joint.prepare(b);
             joint.warm_start(b);
         }
-        for (int iteration = 0; iteration < VELOCITY_ITERATIONS; ++iteration) {
-            for (JointLanes<V>& joint : joints) joint.solve_velocity(b);
-            for (int i = 0; i < contact_count; ++i) contacts[i].solve_velocity(b);
-        }
-        for (int i = 0; i < contact_count; ++i) contacts[i].store_impulses(b);
+    }
 
-        V before_x[PARTS], before_y[PARTS];
-        integrate_positions(b, before_x, before_y);
-        solve_positions(b, joints, contacts, contact_count, running);
-        count_rest(b);
-        move_leaves(b, before_x, before_y, running);
-        finish_frame(b, running);
+    template <int N>
+    void solve(Frame* frames) {
+        for (int iteration = 0; iteration < VELOCITY_ITERATIONS; ++iteration) {
+            for (int i = 0; i < JOINTS_COUNT; ++i)
+                for (int k = 0; k < N; ++k) frames[k].joints[i].solve_velocity(*frames[k].block);
+            for (int k = 0; k < N; ++k)
+                for (int i = 0; i < frames[k].contact_count; ++i)
+                    frames[k].contacts[i].solve_velocity(*frames[k].block);
+        }
+        for (int k = 0; k < N; ++k) {
+            Frame& frame = frames[k];
+            for (int i = 0; i < frame.contact_count; ++i) frame.contacts[i].store_impulses(*frame.block);
+            integrate_positions(*frame.block, frame.before_x, frame.before_y);
+        }
+        solve_positions<N>(frames);
+    }
+
+    void finish(Frame& frame) {
+        count_rest(*frame.block);
+        move_leaves(*frame.block, frame.before_x, frame.before_y, frame.running);
+        finish_frame(*frame.block, frame.running);
     }
 
     void hold_keys(Block<V>& b, Joints& joints, const uint8_t* keys) {
@@ -203,16 +239,12 @@ class Engine final : public Simulator {
             part_from_afar(b, lane, BLOCK);
             if (!(b.near[lane][0] | b.near[lane][1])) b.nearby &= ~(1u << lane);
         }
-        uint64_t any = 0;
-        for (int lane = 0; lane < W; ++lane)
-            if (running >> lane & 1) any |= b.exists[lane];
         uint64_t began[W] = {};
         unsigned began_lanes = 0;
-        for (; any; any &= any - 1) {
-            const int pair = __builtin_ctzll(any), p = pair / FLOOR_COUNT, f = pair % FLOOR_COUNT;
-            unsigned with_pair = 0;
-            for (int lane = 0; lane < W; ++lane) with_pair |= static_cast<unsigned>(b.exists[lane] >> pair & 1) << lane;
-            with_pair &= running;
+        for (int pair = 0; pair < PAIRS; ++pair) {
+            const unsigned with_pair = b.exists[pair] & running;
+            if (!with_pair) continue;
+            const int p = pair / FLOOR_COUNT, f = pair % FLOOR_COUNT;
             const unsigned fat = bits<V>(overlapping<V>(b.fat_box[p], b.floor_fat_box[f]));
             for (unsigned gone = with_pair & ~fat; gone; gone &= gone - 1)
                 destroy_contact(b, __builtin_ctz(gone), pair);
@@ -232,12 +264,10 @@ class Engine final : public Simulator {
             }
             m.count = updated_lanes ? count : m.count;
             const unsigned touching = bits<V>(count > 0) & updated;
-            unsigned was_touching = 0;
-            for (int lane = 0; lane < W; ++lane)
-                was_touching |= static_cast<unsigned>(b.touching[lane] >> pair & 1) << lane;
-            for (unsigned changed = (touching ^ was_touching) & updated; changed; changed &= changed - 1) {
+            const unsigned changes = (touching ^ b.touching[pair]) & updated;
+            b.touching[pair] ^= static_cast<uint8_t>(changes);
+            for (unsigned changed = changes; changed; changed &= changed - 1) {
                 const int lane = __builtin_ctz(changed);
-                b.touching[lane] ^= uint64_t{1} << pair;
                 b.rest[p][lane] = 0;
                 if (!(touching >> lane & 1)) continue;
                 began[lane] |= uint64_t{1} << pair;
@@ -281,8 +311,8 @@ class Engine final : public Simulator {
 
     void destroy_contact(Block<V>& b, int lane, int pair) {
         if (b.manifold[pair].count[lane] > 0) b.rest[pair / FLOOR_COUNT][lane] = 0;
-        b.exists[lane] &= ~(uint64_t{1} << pair);
-        b.touching[lane] &= ~(uint64_t{1} << pair);
+        b.exists[pair] &= static_cast<uint8_t>(~(1u << lane));
+        b.touching[pair] &= static_cast<uint8_t>(~(1u << lane));
         forget_contact(b.games[lane].world, FIRST_PART + pair / FLOOR_COUNT, FLOOR_0 + pair % FLOOR_COUNT);
     }
 
@@ -309,29 +339,21 @@ class Engine final : public Simulator {
     // The touching contacts as constraints: those of a part in the order of the contact list, newest first.
     // Contacts of different parts act on different bodies, so that their order among each other is free.
     int gather_contacts(Block<V>& b, unsigned running, ContactLanes<V>* contacts) {
-        uint64_t any = 0;
-        for (int lane = 0; lane < W; ++lane)
-            if (running >> lane & 1) any |= b.touching[lane];
         int count = 0;
         for (int p = 0; p < PARTS; ++p) {
-            const unsigned floors = any >> (p * FLOOR_COUNT) & 7;
-            if (!floors) continue;
-            unsigned on[2][FLOOR_COUNT] = {};
-            for (int lane = 0; lane < W; ++lane) {
-                if (!(running >> lane & 1)) continue;
-                const unsigned here = b.touching[lane] >> (p * FLOOR_COUNT) & 7;
-                if (!here) continue;
-                int newer = __builtin_ctz(here);
-                if (const unsigned more = here & (here - 1)) {
-                    int older = __builtin_ctz(more);
-                    if (!created_after(b.games[lane].world, p, newer, older)) {
-                        const int swap = newer;
-                        newer = older;
-                        older = swap;
-                    }
-                    on[1][older] |= 1u << lane;
-                }
-                on[0][newer] |= 1u << lane;
+            unsigned on[2][FLOOR_COUNT] = {}, any = 0, seam = 0;
+            for (int f = 0; f < FLOOR_COUNT; ++f) {
+                on[0][f] = b.touching[p * FLOOR_COUNT + f] & running;
+                seam |= any & on[0][f];
+                any |= on[0][f];
+            }
+            if (!any) continue;
+            for (; seam; seam &= seam - 1) {
+                const unsigned lane = __builtin_ctz(seam), bit = 1u << lane;
+                const int first = on[0][0] & bit ? 0 : 1, second = first == 0 && on[0][1] & bit ? 1 : 2;
+                const int older = created_after(b.games[lane].world, p, first, second) ? second : first;
+                on[0][older] &= ~bit;
+                on[1][older] |= bit;
             }
             for (int k = 0; k < 2; ++k) {
                 if (!(on[k][0] | on[k][1] | on[k][2])) continue;
@@ -364,48 +386,52 @@ class Engine final : public Simulator {
         }
     }
 
-    void solve_positions(Block<V>& b, Joints& joints, ContactLanes<V>* contacts, int contact_count, unsigned running) {
-        bool stale[PARTS];
-        for (bool& part : stale) part = true;
-        const auto fresh = [&](int p) {
-            if (stale[p]) sincos_lanes<V>(b.angle[p], b.sin[p], b.cos[p]);
-            stale[p] = false;
-            return Turn<V>{b.cos[p], b.sin[p]};
-        };
-        // Two at once take little longer than one, which waits for its own chain of operations.
-        const auto refresh = [&](int p, int q) {
-            if (!stale[p] || !stale[q]) {
-                fresh(p);
-                fresh(q);
-                return;
+    template <int N>
+    void solve_positions(Frame* frames) {
+        I live[N];
+        for (int k = 0; k < N; ++k) live[k] = mask_of<V>(frames[k].running);
+        unsigned any = 1;
+        for (int iteration = 0; iteration < POSITION_ITERATIONS && any; ++iteration) {
+            I okay[N];
+            for (int k = 0; k < N; ++k) {
+                V min_separation{};
+                for (int i = 0; i < frames[k].contact_count; ++i) {
+                    ContactLanes<V>& contact = frames[k].contacts[i];
+                    turn(*frames[k].block, contact.part);
+                    contact.solve_position(*frames[k].block, live[k], min_separation);
+                }
+                okay[k] = min_separation > -1.5 * LINEAR_SLOP;
             }
-            const V angles[2] = {b.angle[p], b.angle[q]};
-            V sines[2], cosines[2];
-            sincos_lanes(angles, sines, cosines);
-            b.sin[p] = sines[0];
-            b.sin[q] = sines[1];
-            b.cos[p] = cosines[0];
-            b.cos[q] = cosines[1];
-            stale[p] = stale[q] = false;
-        };
-        I live = mask_of<V>(running);
-        for (int iteration = 0; iteration < POSITION_ITERATIONS && bits<V>(live); ++iteration) {
-            V min_separation{};
-            for (int i = 0; i < contact_count; ++i) {
-                const int p = contacts[i].part;
-                contacts[i].solve_position(b, fresh(p), live, min_separation);
-                stale[p] = true;
+            for (int i = 0; i < JOINTS_COUNT; ++i) {
+                turn<N>(frames, frames->joints[i].a, frames->joints[i].b);
+                for (int k = 0; k < N; ++k) okay[k] &= frames[k].joints[i].solve_position(*frames[k].block, live[k]);
             }
-            I okay = min_separation > -1.5 * LINEAR_SLOP;
-            for (JointLanes<V>& joint : joints) {
-                refresh(joint.a, joint.b);
-                okay &=
-                    joint.solve_position(b, {b.cos[joint.a], b.sin[joint.a]}, {b.cos[joint.b], b.sin[joint.b]}, live);
-                stale[joint.a] = stale[joint.b] = true;
-            }
-            live &= ~okay;
+            any = 0;
+            for (int k = 0; k < N; ++k) any |= bits<V>(live[k] &= ~okay[k]);
         }
-        for (int p = 0; p < PARTS; p += 2) refresh(p, p + 1);
+        for (int p = 0; p < PARTS; p += 2) turn<N>(frames, p, p + 1);
+    }
+
+    // Brings the sines and cosines of parts up to date.
+    static void turn(Block<V>& b, int p) { sincos_lanes<V>(b.angle[p], b.sin[p], b.cos[p]); }
+    template <int N>
+    static void turn(Frame* frames, int p, int q) {
+        constexpr int AT_ONCE = W == 8 ? 1 : N;  // measured: with AVX-512 two vectors at once, else four
+        for (int first = 0; first < N; first += AT_ONCE) {
+            V angles[2 * AT_ONCE], sines[2 * AT_ONCE], cosines[2 * AT_ONCE];
+            for (int k = 0; k < AT_ONCE; ++k) {
+                angles[2 * k] = frames[first + k].block->angle[p];
+                angles[2 * k + 1] = frames[first + k].block->angle[q];
+            }
+            sincos_lanes(angles, sines, cosines);
+            for (int k = 0; k < AT_ONCE; ++k) {
+                Block<V>& b = *frames[first + k].block;
+                b.sin[p] = sines[2 * k];
+                b.sin[q] = sines[2 * k + 1];
+                b.cos[p] = cosines[2 * k];
+                b.cos[q] = cosines[2 * k + 1];
+            }
+        }
     }
 
     void count_rest(Block<V>& b) {
@@ -425,7 +451,7 @@ class Engine final : public Simulator {
             fatten<V>(b.fat_box[p], b.box[p], b.x[p] - before_x[p], b.y[p] - before_y[p], mask_of<V>(moved[p]));
             for (unsigned left = moved[p]; left; left &= left - 1) {
                 const int lane = __builtin_ctz(left);
-                b.note_move(lane, static_cast<uint8_t>(FIRST_PART + p), bounds_of<V>(b.fat_box[p], lane));
+                b.note_move(lane, FIRST_PART + p, bounds_of<V>(b.fat_box[p], lane));
             }
         }
         uint8_t hurdle_moved[W] = {};
@@ -459,10 +485,7 @@ class Engine final : public Simulator {
             meets[3] = bits<V>(overlapping<V>(b.fat_box[p], b.block_fat_box));
             meets[4] = bits<V>(overlapping<V>(b.fat_box[p], b.hurdle_fat_box));
             for (int f = 0; f < FLOOR_COUNT; ++f) {
-                unsigned known = 0;
-                for (int lane = 0; lane < W; ++lane)
-                    known |= static_cast<unsigned>(b.exists[lane] >> (p * FLOOR_COUNT + f) & 1) << lane;
-                meets[f] &= moved[p] & ~known;
+                meets[f] &= moved[p] & ~b.exists[p * FLOOR_COUNT + f];
                 all |= meets[f];
             }
             meets[3] &= moved[p];
@@ -484,7 +507,7 @@ class Engine final : public Simulator {
                         if (surface == 4) b.hurdle.give_back(b.games[lane].world, lane);
                         b.note_nearness(lane, FIRST_PART + p, body);
                     } else {
-                        b.exists[lane] |= uint64_t{1} << (p * FLOOR_COUNT + surface);
+                        b.exists[p * FLOOR_COUNT + surface] |= static_cast<uint8_t>(1u << lane);
                         b.manifold[p * FLOOR_COUNT + surface].count[lane] = 0;
                     }
                 }

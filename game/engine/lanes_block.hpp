@@ -2,6 +2,7 @@
 // the rest (tree, list of contacts, flags, the hurdle) stays in each lane's Game.
 #pragma once
 #include "lanes_hurdle.hpp"
+#include "lanes_tree.hpp"
 
 namespace qwop {
 namespace lanes {
@@ -25,13 +26,6 @@ struct ManifoldLanes {
     PointLanes<V> points[2];
 };
 
-// One leaf taken out of the tree and put in again with this fat box.
-struct Move {
-    Aabb box;
-    uint8_t body;
-};
-constexpr int MOVE_CAPACITY = 192;
-
 template <class V>
 struct Block {
     static constexpr int W = WIDTH<V>;
@@ -54,10 +48,9 @@ struct Block {
     ManifoldLanes<V> manifold[PAIRS];
     V score_time, score, camera_x;
 
-    uint64_t exists[W], touching[W];         // bit = pair
+    uint8_t exists[PAIRS], touching[PAIRS];  // lanes with the contact; in which it touches
     uint8_t surfaces[W][5];                  // floors, block and hurdle top in the order in which the tree is walked
-    int move_count[W];
-    Move moves[W][MOVE_CAPACITY];            // not yet made in the game's tree
+    Moves moves[W];                          // not yet made in the game's tree
     bool here[W];                            // the lane's game lives in the vectors; else in games[lane]
     unsigned near[W][2];                     // parts with a contact out of reach: of the hurdle's top, of the block
     unsigned nearby;                         // lanes that have any
@@ -71,7 +64,7 @@ struct Block {
     void take_hurdle(int lane);
     void give_back(int lane);    // vectors -> games[lane], all but the tree
     void replay_moves(int lane); // brings the tree up to date
-    void note_move(int lane, uint8_t body, const Aabb& fat_box);
+    void note_move(int lane, int body, const Aabb& fat_box);
     void note_nearness(int lane, int body1, int body2);
 };
 
@@ -161,7 +154,11 @@ void Block<V>::take(int lane) {
     }
     set_bounds(block_fat_box, lane, world.tree.nodes[world.bodies[BLOCK].leaf].box);
     set_bounds(hurdle_fat_box, lane, world.tree.nodes[world.bodies[HURDLE_TOP].leaf].box);
-    exists[lane] = touching[lane] = 0;
+    const unsigned bit = 1u << lane;
+    for (int pair = 0; pair < PAIRS; ++pair) {
+        exists[pair] &= static_cast<uint8_t>(~bit);
+        touching[pair] &= static_cast<uint8_t>(~bit);
+    }
     near[lane][0] = near[lane][1] = 0;
     nearby &= ~(1u << lane);
     for (int i = 0; i < world.contact_count; ++i) {
@@ -171,8 +168,8 @@ void Block<V>::take(int lane) {
             note_nearness(lane, contact.body_a, contact.body_b);
             continue;
         }
-        exists[lane] |= uint64_t{1} << pair;
-        touching[lane] |= static_cast<uint64_t>(contact.touching) << pair;
+        exists[pair] |= static_cast<uint8_t>(bit);
+        touching[pair] |= static_cast<uint8_t>(contact.touching << lane);
         const Manifold& from = contact.manifold;
         ManifoldLanes<V>& to = manifold[pair];
         to.count[lane] = from.point_count;
@@ -194,7 +191,6 @@ void Block<V>::take(int lane) {
     score[lane] = game.score;
     camera_x[lane] = game.camera_x;
     here[lane] = true;
-    const unsigned bit = 1u << lane;
     leaving &= ~bit;
     busy &= ~bit;
     if (hurdle_is_busy(world)) busy |= bit;
@@ -239,11 +235,11 @@ void Block<V>::give_back(int lane) {
     world.joints[RIGHT_HIP].lower_angle = right_hip_lower[lane];
     world.joints[RIGHT_HIP].upper_angle = right_hip_upper[lane];
 
-    for (uint64_t rest_of = exists[lane]; rest_of; rest_of &= rest_of - 1) {
-        const int pair = __builtin_ctzll(rest_of);
-        const int part = pair / FLOOR_COUNT, floor = pair % FLOOR_COUNT;
-        Contact& contact = world.contacts[contact_slot(FIRST_PART + part, FLOOR_0 + floor)];
-        contact.touching = touching[lane] >> pair & 1;
+    for (int i = 0; i < world.contact_count; ++i) {
+        Contact& contact = world.contacts[world.contact_order[i]];
+        const int pair = pair_of(contact);
+        if (pair == NO_PAIR) continue;
+        contact.touching = touching[pair] >> lane & 1;
         contact.manifold = manifold_of(manifold[pair], lane, contact.body_b >= FIRST_PART);
     }
     game.score_time = score_time[lane];
@@ -253,9 +249,9 @@ void Block<V>::give_back(int lane) {
 }
 
 template <class V>
-void Block<V>::note_move(int lane, uint8_t body, const Aabb& fat_box) {
-    if (move_count[lane] == MOVE_CAPACITY) replay_moves(lane);
-    moves[lane][move_count[lane]++] = {fat_box, body};
+void Block<V>::note_move(int lane, int body, const Aabb& fat_box) {
+    if (moves[lane].count == MOVE_CAPACITY) replay_moves(lane);
+    moves[lane].add(body, fat_box);
 }
 
 // A contact of a part with the hurdle's top or the block; the hurdle's own are its own affair.
@@ -269,12 +265,31 @@ void Block<V>::note_nearness(int lane, int body1, int body2) {
 
 template <class V>
 void Block<V>::replay_moves(int lane) {
-    Tree& tree = games[lane].world.tree;
-    for (int i = 0; i < move_count[lane]; ++i) {
-        const Move& move = moves[lane][i];
-        tree.reinsert(games[lane].world.bodies[move.body].leaf, move.box);
+    const int count = moves[lane].count;
+    if (count == 0) return;
+    if (count < FEW_MOVES) {
+        World& world = games[lane].world;
+        for (int i = 0; i < count; ++i)
+            world.tree.reinsert(world.bodies[moves[lane].body[i]].leaf, aabb_of(moves[lane].box[i]));
+        moves[lane].count = 0;
+        return;
     }
-    move_count[lane] = 0;
+    // The other games' with them, the longest first: they will be due before long.
+    Tree* trees[W];
+    Moves* lists[W];
+    int chosen = 0;
+    for (int other = 0; other < W; ++other) {
+        if (moves[other].count < FEW_MOVES) continue;
+        int i = chosen++;
+        for (; i > 0 && lists[i - 1]->count < moves[other].count; --i) {
+            lists[i] = lists[i - 1];
+            trees[i] = trees[i - 1];
+        }
+        lists[i] = &moves[other];
+        trees[i] = &games[other].world.tree;
+    }
+    reinsert_in_step<V>(trees, lists, chosen);
+    for (int i = 0; i < chosen; ++i) lists[i]->count = 0;
 }
 
 }  // namespace lanes

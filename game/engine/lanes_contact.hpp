@@ -220,7 +220,7 @@ struct ContactLanes {
     void warm_start(Block<V>& b);
     void solve_velocity(Block<V>& b);
     void store_impulses(Block<V>& b);
-    void solve_position(Block<V>& b, Turn<V> turn, I live, V& min_separation);
+    void solve_position(Block<V>& b, I live, V& min_separation);
 
   private:
     QWOP_LANES_MEMBER void apply(Block<V>& b, I lanes, V px, V py, const ContactPointLanes<V>& point, double im,
@@ -388,10 +388,11 @@ void ContactLanes<V>::store_impulses(Block<V>& b) {
     }
 }
 
-// turn: the part's fresh rotation. live: lanes that still iterate.
+// live: lanes that still iterate.
 template <class V>
-void ContactLanes<V>::solve_position(Block<V>& b, Turn<V> turn, I live, V& min_separation) {
+void ContactLanes<V>::solve_position(Block<V>& b, I live, V& min_separation) {
     const V zero{}, one = splat<V>(1);
+    const Turn<V> turn{b.cos[part], b.sin[part]};
     const Turn<V> face_turn{select<V>(face_part, turn.cos, one), select<V>(face_part, turn.sin, zero)};
     const Turn<V> other_turn{select<V>(face_part, one, turn.cos), select<V>(face_part, zero, turn.sin)};
     const V floor_y = splat<V>(FLOOR_Y), radius = splat<V>(POLYGON_RADIUS + POLYGON_RADIUS);

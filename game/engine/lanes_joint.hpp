@@ -27,7 +27,7 @@ struct JointLanes {
     void prepare(Block<V>& s);
     void warm_start(Block<V>& s);
     void solve_velocity(Block<V>& s);
-    I solve_position(Block<V>& s, Turn<V> turn_a, Turn<V> turn_b, I live);
+    I solve_position(Block<V>& s, I live);  // live: lanes that still iterate
 
   private:
     struct PivotMass {
@@ -141,9 +141,9 @@ void JointLanes<V>::solve_velocity(Block<V>& s) {
 }
 
 template <class V>
-Mask<V> JointLanes<V>::solve_position(Block<V>& s, Turn<V> turn_a, Turn<V> turn_b, I live) {
-    const Pair<V> arm_a = rotated<V>(turn_a, splat<V>(anchor_a.x), splat<V>(anchor_a.y));
-    const Pair<V> arm_b = rotated<V>(turn_b, splat<V>(anchor_b.x), splat<V>(anchor_b.y));
+Mask<V> JointLanes<V>::solve_position(Block<V>& s, I live) {
+    const Pair<V> arm_a = rotated<V>({s.cos[a], s.sin[a]}, splat<V>(anchor_a.x), splat<V>(anchor_a.y));
+    const Pair<V> arm_b = rotated<V>({s.cos[b], s.sin[b]}, splat<V>(anchor_b.x), splat<V>(anchor_b.y));
     const V cx = s.x[b] + arm_b.x - (s.x[a] + arm_a.x);
     const V cy = s.y[b] + arm_b.y - (s.y[a] + arm_a.y);
     const I position_okay = cx * cx + cy * cy <= slop_squared;

@@ -46,9 +46,9 @@ QWOP_TRIG_INLINE unsigned bits(Mask<V> mask) {
 
 template <class V>
 QWOP_TRIG_INLINE Mask<V> mask_of(unsigned lane_bits) {
-    Mask<V> mask;
-    for (int i = 0; i < WIDTH<V>; ++i) mask[i] = -static_cast<int64_t>(lane_bits >> i & 1);
-    return mask;
+    Mask<V> bit;
+    for (int i = 0; i < WIDTH<V>; ++i) bit[i] = int64_t{1} << i;
+    return (bit & static_cast<int64_t>(lane_bits)) != 0;
 }
 
 // Correctly rounded, like std::sqrt.

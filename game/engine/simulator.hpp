@@ -14,7 +14,7 @@ struct Outputs {
     uint8_t* flags;
 };
 
-constexpr int MAX_BLOCK_SIZE = 8;
+constexpr int MAX_BLOCK_SIZE = 16;
 
 class Simulator {
   public:

@@ -48,6 +48,8 @@ class BeamConfig:
     """Continuations of one run that may go on: without a limit, all would soon be cousins."""
     temperature: float = 1.0
     """Of the proposals: above 1 they stray further from the policy's best action."""
+    value_weight: float = 0.5
+    """Metres that a unit of the critic's value at the look-ahead's end is worth; 0: distance alone counts."""
 
     def __post_init__(self) -> None:
         for name in ("width", "children", "segment", "per_parent"):
@@ -328,6 +330,12 @@ class BeamSearch:
         landed = _landed(simulator)
         gained = np.where(landed, FULL_SPEED * (simulator.time.max() - simulator.time), 0.0)
         score = simulator.distance + gained - cost
+        if self.config.value_weight:
+            values = self.player.values(encode(simulator.raw_observation, hip_mode, held))
+            if values is not None:
+                score[~landed] += self.config.value_weight * values[~landed]
+                # Nothing comes after a landing: it counts as what the best of the others still hope for.
+                score[landed] += self.config.value_weight * values.max()
         score[over | (simulator.flags & FLAG_GAME_ENDED != 0) & ~landed] = -np.inf
         return _Block(keys, after, distance, seconds, score)
 

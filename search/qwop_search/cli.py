@@ -9,6 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -72,6 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--temperature", type=float, default=beam.temperature, help="of proposals (default: %(default)s)"
     )
     parser.add_argument(
+        "--value-weight",
+        type=float,
+        default=beam.value_weight,
+        help="metres that a unit of the critic's value is worth (default: %(default)s)",
+    )
+    parser.add_argument(
         "--metres", type=float, default=FINISH, help="length of the run (default: %(default)g)"
     )
     parser.add_argument(
@@ -99,12 +106,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 lookahead=options.lookahead,
                 per_parent=options.per_parent,
                 temperature=options.temperature,
+                value_weight=options.value_weight,
             ),
         )
         player = CheckpointPlayer(options.policy or shipped_policy_path())
         if not player.samples:
             raise CommandError(f"{options.policy}: a Q-network has no distribution to draw from")
-        writer = DatasetWriter(options.out)  # a file that can't be written is better known before than after
+        out = Path(options.out)
+        is_new = not out.exists()
+        writer = DatasetWriter(out)  # a file that can't be written is better known before than after
         torch.set_num_threads(1)  # the search has threads of its own
         best = Best()
         started = time.monotonic()
@@ -119,6 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "wall_seconds": round(time.monotonic() - started, 1),
         }
         if not best.runs:
+            if is_new:
+                out.unlink()
             raise CommandError(
                 f"no run arrived at {options.metres:g} m within {best.frames} frames: "
                 "give it more --frames, or another policy"

@@ -1,6 +1,6 @@
 """What a dataset of 10,000 episodes costs: to write, append to, open, filter, read and verify.
 
-    python benchmarks/datasets.py [--json] [--episodes 10000] [--frames 300] [--directory DIR]
+    python benchmarks/loader.py [--json] [--episodes 10000] [--frames 300] [--directory DIR]
 
 Episodes are stretches of a recorded 100 m run, so that they compress as real ones do; verification plays the
 whole run. Appends are in wall-clock time, since they wait for the disk, everything else in the process's CPU
