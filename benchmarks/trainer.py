@@ -6,7 +6,7 @@ All train two networks of 2 x 256 tanh units on 256 games, frame skip 4, feature
 episodes of at most a minute of play, with the same rollouts, minibatches, epochs, learning rate, discount,
 clipping and entropy bonus, in processes of their own, one after the other. Stable-Baselines3 steps its
 default DummyVecEnv of single environments, CleanRL's loop its SyncVectorEnv; a further row gives CleanRL's
-loop our vector environment. Ours computes in bfloat16 where the CPU does so natively (--precision auto of
+loop our vector environment. Ours computes in bfloat16 where the CPU has AMX (--precision auto of
 qwop-finetune). Quoted are the median iteration's steps a second, and means over all episodes that ended in
 the last 120,000 steps, more than an episode of every game: how far they got, what they were paid.
 

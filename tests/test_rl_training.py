@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from qwop_rl_core.logging import Logger
@@ -15,6 +16,7 @@ from qwop_rl_core.training import (
     environment_state,
     final_observations,
     select_device,
+    select_precision,
 )
 
 
@@ -126,3 +128,18 @@ def test_tracking_without_an_account_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "wandb", wandb)
     with pytest.raises(TrainingError, match="wandb login.*WANDB_MODE=offline"):
         Logger(tmp_path, track="project")
+
+
+@pytest.mark.parametrize(
+    "amx, chosen", [(True, torch.bfloat16), (False, torch.float32), (None, torch.float32)]
+)
+def test_auto_rounds_where_that_is_faster(monkeypatch, amx, chosen):
+    """AMX there, not there, and unknown to an old PyTorch."""
+    if amx is None:
+        monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
+    else:
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    cpu = torch.device("cpu")
+    assert select_precision("auto", cpu) == chosen
+    assert select_precision("bfloat16", cpu) == torch.bfloat16
+    assert select_precision("float32", cpu) == torch.float32

@@ -79,7 +79,7 @@ class _RoundedMLP(torch.autograd.Function):
         d = d.to(rounded := passed_on[0].dtype) @ head.to(rounded)
         for i in reversed(range(layers)):
             d = torch.ops.aten.tanh_backward(d, passed_on[i + 1])  # d (1 - y^2)
-            by_parameter = [(d.T @ passed_on[i]).to(head.dtype), d.sum(0).to(head.dtype), *by_parameter]
+            by_parameter = [d.T @ passed_on[i], d.sum(0), *by_parameter]  # autograd converts to float32
             if i > 0:
                 d = d @ weights[i]
         return None, *by_parameter

@@ -139,9 +139,9 @@ class PPOConfig:
     device: str = "auto"
     """auto (CUDA where there is some), cpu, cuda, cuda:1, ..."""
     precision: Precision = "float32"
-    """What the hidden layers compute in: float32; bfloat16, faster where the device multiplies it natively
-    (CPUs with AMX or AVX512-BF16, GPUs since Ampere) and slower elsewhere; auto, bfloat16 where it is native,
-    so that results differ between machines. Everything else, and the checkpoint, stays float32."""
+    """What the hidden layers compute in: float32; bfloat16, faster where the device has units for it (CPUs
+    with AMX, GPUs since Ampere) and slower elsewhere; auto, bfloat16 where it is faster, so that results
+    differ between machines. Everything else, and the checkpoint, stays float32."""
     threads: int = 0
     """CPU threads; 0: as many as PyTorch would use. One and two give the same results to the last bit, more
     may not."""

@@ -36,19 +36,19 @@ def select_device(name: str) -> torch.device:
 
 
 def select_precision(name: Precision, device: torch.device) -> torch.dtype:
-    """What hidden layers compute in. auto: bfloat16 where the device multiplies it natively, else float32.
+    """What hidden layers compute in. auto: bfloat16 where the device has units for it, else float32.
 
-    Natively: in AMX or AVX512-BF16 units of a CPU, in tensor cores of a GPU since Ampere. Elsewhere bfloat16
-    is emulated, and slower than float32.
+    Those are AMX in a CPU and the tensor cores of a GPU since Ampere. Elsewhere, AVX512-BF16 included,
+    bfloat16 is slower than float32.
     """
     if name != "auto":
         return getattr(torch, name)
     if device.type == "cuda":
-        native = torch.cuda.get_device_capability(device) >= (8, 0)
-    else:  # PyTorch before 2.6 cannot tell
-        tests = (getattr(torch.cpu, f"_is_{unit}_supported", None) for unit in ("amx_tile", "avx512_bf16"))
-        native = device.type == "cpu" and any(test() for test in tests if test is not None)
-    return torch.bfloat16 if native else torch.float32
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        has_amx = getattr(torch.cpu, "_is_amx_tile_supported", None)  # PyTorch before 2.6 cannot tell
+        fast = device.type == "cpu" and has_amx is not None and has_amx()
+    return torch.bfloat16 if fast else torch.float32
 
 
 def keep_freed_memory() -> None:
