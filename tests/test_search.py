@@ -105,7 +105,7 @@ def test_the_best_go_on_but_no_family_takes_all(player):
 
 def test_command_appends_a_verified_run_that_says_how_it_came_about(tmp_path, capsys):
     out = tmp_path / "records.h5"
-    command = ["--out", str(out), "--metres", "4", "--width", "8", "--children", "4", "--frames", "2e4"]
+    command = ["--out", str(out), "--metres", "4", "--width", "8", "--children", "4", "--frames", "1e5"]
     assert cli.main([*command, "--seed", "3"]) == 0
     assert "verified run" in capsys.readouterr().out
     assert cli.main([*command, "--seed", "3", "--threads", "1"]) == 0
@@ -118,10 +118,10 @@ def test_command_appends_a_verified_run_that_says_how_it_came_about(tmp_path, ca
     assert passport["seed"] == 3
     assert (
         passport["command"]
-        == f"qwop-search --out {out} --metres 4 --width 8 --children 4 --frames 2e4 --seed 3"
+        == f"qwop-search --out {out} --metres 4 --width 8 --children 4 --frames 1e5 --seed 3"
     )
     assert passport["policy_sha256"] == CheckpointPlayer(shipped_policy_path()).sha256
-    assert passport["frames_played"] >= 20_000
+    assert passport["frames_played"] >= 100_000
 
 
 def test_interrupted_it_keeps_the_best_run_so_far(tmp_path, capsys, monkeypatch):

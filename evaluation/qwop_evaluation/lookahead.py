@@ -61,12 +61,15 @@ class Planner:
         self._generators = [np.random.default_rng([seed, 1]) for seed in seeds]
         self._plans = np.zeros((len(seeds), self._decisions), np.int64)
         self._next = np.full(len(seeds), self._decisions)  # decisions of its plan that an episode has made
+        self._made = np.zeros(len(seeds), np.int64)  # plans
         self._block = max(1, BLOCK // config.candidates)  # episodes
         self._simulators: dict[int, Simulator] = {}  # by their number of games, a power of two
 
-    def passport(self) -> dict[str, int | float]:
-        """How was planned, for an episode's passport."""
-        return {f"lookahead_{name}": value for name, value in asdict(self._config).items()}
+    def passport(self, episode: int) -> dict[str, int | float]:
+        """How was planned, and at what cost, for an episode's passport."""
+        config = {f"lookahead_{name}": value for name, value in asdict(self._config).items()}
+        plan = self._config.candidates * self._horizon * self._player.frame_skip
+        return {**config, "frames_played": int(self._made[episode]) * plan}
 
     def disturbed(self, episodes: NDArray[np.int64]) -> None:
         """These did something else than planned: their plans are void."""
@@ -86,6 +89,7 @@ class Planner:
             for block in np.split(due, range(self._block, len(due), self._block)):
                 self._plans[block] = self._best(block, snapshots[block], hip_mode[block], keys[block])
             self._next[due] = 0
+            self._made[due] += 1
         actions = self._plans[episodes, self._next[episodes]]
         self._next[episodes] += 1
         return actions

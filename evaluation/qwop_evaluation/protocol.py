@@ -193,7 +193,7 @@ def _play_batch(
                 "idle_frames": int(idle_frames[i]),
                 "frame_skip": player.frame_skip,
                 "sampled": sample,
-                **({} if planner is None else planner.passport()),
+                **({} if planner is None else planner.passport(i)),
                 "engine": simulator.engine,
             },
         )

@@ -48,7 +48,7 @@ class BeamConfig:
     """Continuations of one run that may go on: without a limit, all would soon be cousins."""
     temperature: float = 1.0
     """Of the proposals: above 1 they stray further from the policy's best action."""
-    value_weight: float = 0.5
+    value_weight: float = 0.3
     """Metres that a unit of the critic's value at the look-ahead's end is worth; 0: distance alone counts."""
 
     def __post_init__(self) -> None:
