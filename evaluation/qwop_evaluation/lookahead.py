@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from qwop_evaluation.player import Player
 from qwop_game import ACTION_SETS, Simulator, next_hip_modes
-from qwop_game.episodes import observe
+from qwop_game.episodes import features
 from qwop_game.simulator import FLAG_FALLEN, FLAG_GAME_ENDED, FLAG_JUMP_LANDED
 
 BLOCK = 512
@@ -116,7 +116,7 @@ class Planner:
         draws = np.stack([self._generators[i].standard_exponential(shape) for i in episodes])
         tried = np.zeros((rows, self._decisions), np.int64)
         for decision in range(self._horizon):
-            scores = self._player.scores(observe(True, simulator.raw_observation, hip_mode, keys))
+            scores = self._player.scores(features(simulator.raw_observation, hip_mode, keys))
             actions = scores.argmax(axis=1)
             if decision < self._decisions:
                 # The Gumbel-max trick: argmax(logit - ln E), E ~ Exp(1), draws from the distribution.
@@ -136,7 +136,7 @@ class Planner:
         """What the continuations have come to, m."""
         worth = simulator.distance.copy()
         if self._config.value_weight:
-            values = self._player.values(observe(True, simulator.raw_observation, hip_mode, keys))
+            values = self._player.values(features(simulator.raw_observation, hip_mode, keys))
             if values is not None:
                 worth += self._config.value_weight * values
         ended = simulator.flags & FLAG_GAME_ENDED != 0

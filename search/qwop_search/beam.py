@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from qwop_evaluation.player import Player
 from qwop_gait import knee_near, upright
-from qwop_game import ACTION_SETS, FRAME_SECONDS, Simulator, encode, next_hip_modes
+from qwop_game import ACTION_SETS, FRAME_SECONDS, Simulator, next_hip_modes
+from qwop_game.episodes import features
 from qwop_game.simulator import FINISH, FLAG_FALLEN, FLAG_GAME_ENDED, FLAG_JUMP_LANDED
 
 LANES = 512
@@ -304,7 +305,7 @@ class BeamSearch:
 
         def decide(generator: np.random.Generator | None) -> None:
             nonlocal hip_mode, held, cost
-            scores = self.player.scores(encode(simulator.raw_observation, hip_mode, held))
+            scores = self.player.scores(features(simulator.raw_observation, hip_mode, held))
             if generator is not None:
                 # The Gumbel-max trick: argmax(logit - ln E), E ~ Exp(1), draws from the distribution.
                 scores = scores / self.config.temperature
@@ -331,7 +332,7 @@ class BeamSearch:
         gained = np.where(landed, FULL_SPEED * (simulator.time.max() - simulator.time), 0.0)
         score = simulator.distance + gained - cost
         if self.config.value_weight:
-            values = self.player.values(encode(simulator.raw_observation, hip_mode, held))
+            values = self.player.values(features(simulator.raw_observation, hip_mode, held))
             if values is not None:
                 score[~landed] += self.config.value_weight * values[~landed]
                 # Nothing comes after a landing: it counts as what the best of the others still hope for.
