@@ -101,9 +101,9 @@ def test_an_untrained_critic_has_no_say(tmp_path):
 def test_eval_command(tmp_path, capsys):
     path = policy_file(tmp_path / "p.safetensors", ActorCritic(FEATURE_SIZE, 9, (8,)))
     short = ["--episodes", "2", "--max-seconds", "2"]
-    assert eval_cli.main([str(path), "--lookahead", "3", *short]) == 0
+    assert eval_cli.main([str(path), "--lookahead", "--candidates", "3", *short]) == 0
     assert "protocol P, lookahead 3 actions, seeds 0 to 1" in capsys.readouterr().out
-    assert eval_cli.main([str(path), *short, "--lookahead", "--json"]) == 0
+    assert eval_cli.main(["--lookahead", str(path), *short, "--json"]) == 0
     assert '"actions": "lookahead 16"' in capsys.readouterr().out
 
 
@@ -111,7 +111,8 @@ def test_mistakes_are_one_line(tmp_path, capsys):
     path = policy_file(tmp_path / "q.safetensors", QNetwork(FEATURE_SIZE, 9, (8,)))
     for arguments, says in (
         ([str(path), "--lookahead"], "a Q-network has no distribution"),
-        (["--lookahead", "0"], "candidates is 0: it must be 1 or more"),
+        (["--lookahead", "--candidates", "0"], "candidates is 0: it must be 1 or more"),
+        (["--candidates", "4"], "--candidates goes with --lookahead"),
     ):
         assert eval_cli.main(arguments) == 2
         error = capsys.readouterr().err

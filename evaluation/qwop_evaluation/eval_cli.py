@@ -37,12 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     mode.add_argument("--argmax", action="store_true", help="take the most likely action (the default)")
     mode.add_argument(
         "--lookahead",
+        action="store_true",
+        help=f"try continuations of the next {plan.segment} frames in the embedded game, and follow the best",
+    )
+    parser.add_argument(
+        "--candidates",
         type=int,
-        nargs="?",
-        const=plan.candidates,
         metavar="N",
-        help=f"try N continuations of the next {plan.segment} frames in the embedded game, and follow the "
-        f"best (N left away: {plan.candidates})",
+        help=f"continuations that --lookahead tries (default: {plan.candidates})",
     )
     parser.add_argument(
         "--unperturbed",
@@ -76,9 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         player = CheckpointPlayer(options.checkpoint or shipped_policy_path())
         if options.sample and not player.samples:
             raise CommandError("--sample: a Q-network has no distribution to draw from; leave the flag away")
-        if options.lookahead is not None and not player.samples:
+        if options.candidates is not None and not options.lookahead:
+            raise CommandError("--candidates goes with --lookahead")
+        if options.lookahead and not player.samples:
             raise CommandError("--lookahead: a Q-network has no distribution to draw from; leave it away")
-        lookahead = None if options.lookahead is None else Lookahead(options.lookahead)
+        candidates = plan.candidates if options.candidates is None else options.candidates
+        lookahead = Lookahead(candidates) if options.lookahead else None
         writer = DatasetWriter(options.save) if options.save else None
         seeds = range(options.seed, options.seed + options.episodes)
         game = (
