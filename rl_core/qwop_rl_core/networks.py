@@ -12,7 +12,12 @@ from torch import Tensor, nn
 from qwop_rl_core.normaliser import RunningNormaliser
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
-_ONEDNN = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+_ONEDNN = (  # private operators: a PyTorch without them takes the other way
+    torch.backends.mkldnn.is_available()
+    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    and hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported")
+    and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+)
 HIDDEN_GAIN = math.sqrt(2.0)
 POLICY_HEAD_GAIN = (
     0.01  # nearly uniform first policy: Andrychowicz et al. 2021, "What matters...", section 3.2
