@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from qwop_evaluation.player import Player
 from qwop_game import ACTION_SETS, Simulator, next_hip_modes
 from qwop_game.episodes import features
-from qwop_game.simulator import FLAG_FALLEN, FLAG_GAME_ENDED, FLAG_JUMP_LANDED
+from qwop_game.simulator import FLAG_GAME_ENDED, has_landed
 
 BLOCK = 512
 """Continuations that are played side by side, at most, if one episode has no more."""
@@ -140,7 +140,7 @@ class Planner:
             if values is not None:
                 worth += self._config.value_weight * values
         ended = simulator.flags & FLAG_GAME_ENDED != 0
-        landed = (simulator.flags & FLAG_JUMP_LANDED != 0) & (simulator.flags & FLAG_FALLEN == 0)
+        landed = has_landed(simulator.flags)
         worth[ended] = -np.inf
         worth[landed] = FINISH_WORTH - SECOND_WORTH * simulator.time[landed]
         return worth

@@ -18,6 +18,11 @@ FINISH = 100.0
 """Metres."""
 
 
+def has_landed(flags: np.ndarray) -> np.ndarray:
+    """Whether runs were won by a foot's landing beyond 100 m, not by a fall after the jump, bool [...]."""
+    return (flags & FLAG_JUMP_LANDED != 0) & (flags & FLAG_FALLEN == 0)
+
+
 def has_finished(flags: np.ndarray, distance: np.ndarray) -> np.ndarray:
     """Whether runs that are over count as finished, bool [...]; flags uint8 [...], distance in metres [...].
 
@@ -25,8 +30,7 @@ def has_finished(flags: np.ndarray, distance: np.ndarray) -> np.ndarray:
     ends with its torso past 100 m is finished. A fall after the jump, which the game takes for a landing, is
     none by itself.
     """
-    landed = (flags & FLAG_JUMP_LANDED != 0) & (flags & FLAG_FALLEN == 0)
-    return landed | (distance > FINISH)
+    return has_landed(flags) | (distance > FINISH)
 
 
 _SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")

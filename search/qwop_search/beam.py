@@ -20,7 +20,7 @@ from qwop_evaluation.player import Player
 from qwop_gait import knee_near, upright
 from qwop_game import ACTION_SETS, FRAME_SECONDS, Simulator, next_hip_modes
 from qwop_game.episodes import features
-from qwop_game.simulator import FINISH, FLAG_FALLEN, FLAG_GAME_ENDED, FLAG_JUMP_LANDED
+from qwop_game.simulator import FINISH, FLAG_GAME_ENDED, has_landed
 
 LANES = 512
 """Games that one thread steps at a time. Chance is drawn for each such block, so the number of threads
@@ -328,7 +328,7 @@ class BeamSearch:
         for _ in range(lookahead):
             decide(None)
         # Games that are over stand still, with their clock; the others have all come to one time.
-        landed = _landed(simulator)
+        landed = has_landed(simulator.flags)
         gained = np.where(landed, FULL_SPEED * (simulator.time.max() - simulator.time), 0.0)
         score = simulator.distance + gained - cost
         if self.config.value_weight:
@@ -343,7 +343,8 @@ class BeamSearch:
     def _arrived(self, simulator: Simulator) -> NDArray[np.bool_]:
         if self.metres < FINISH:
             return simulator.distance >= self.metres
-        return _landed(simulator)
+        # A dive that ends with the torso past 100 m finishes, too, but it is no stride.
+        return has_landed(simulator.flags)
 
     def _frames(self, segments: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         """Keys of decisions, one array a segment -> keys of frames, uint8 [T]."""
@@ -363,9 +364,3 @@ class BeamSearch:
     def _found(self, keys: NDArray[np.uint8], seconds: float) -> Found:
         """The run whose clock stood at `seconds` when it arrived; keys of frames after that are dropped."""
         return Found(keys[: round((seconds - self._clock_start) / FRAME_SECONDS)], seconds)
-
-
-def _landed(simulator: Simulator) -> NDArray[np.bool_]:
-    """Whether games were won by the left foot's landing. A dive that ends with the torso past 100 m finishes,
-    too, but it is no stride."""
-    return (simulator.flags & FLAG_JUMP_LANDED != 0) & (simulator.flags & FLAG_FALLEN == 0)
