@@ -162,6 +162,7 @@ def write_policy(path: str, network: ActorCritic | QNetwork) -> None:
         (["--minutes", "0"], "--minutes 0: it must be above 0"),
         (["--width", "0"], "width is 0"),
         (["--temperature", "nan"], "temperature is nan"),
+        (["--value-weight", "nan"], "value_weight is nan"),
         (["--metres", "101"], "metres is 101"),
         (["--threads", "0"], "--threads 0"),
         (["--keep", "0"], "--keep 0"),

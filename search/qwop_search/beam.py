@@ -58,6 +58,8 @@ class BeamConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be 1 or more")
         if self.lookahead < 0:
             raise ValueError(f"lookahead is {self.lookahead}: it can't be negative")
+        if not 0 <= self.value_weight < np.inf:
+            raise ValueError(f"value_weight is {self.value_weight}: it must be 0 or more")
         if not 0 < self.temperature < np.inf:
             raise ValueError(f"temperature is {self.temperature}: it must be above 0")
 
