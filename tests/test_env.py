@@ -11,7 +11,7 @@ GOLDEN = Path(__file__).with_name("golden")
 
 
 def golden(name: str, trace: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    with np.load(GOLDEN / f"{name}.npz") as traces:
+    with np.load(GOLDEN / f"glibc-fma_{name}.npz") as traces:
         return traces[f"actions_{trace}"], traces[f"frames_{trace}"], traces[f"states_{trace}"]
 
 
