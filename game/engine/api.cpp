@@ -36,8 +36,11 @@ static uint64_t checksum(const uint8_t* game) {
     std::memcpy(words, game + sizeof(Game) - TAIL, TAIL);
     add();
     uint64_t result = 0;
-    for (const auto& part : {sums, sums_of_sums})
-        for (int i = 0; i < 8; ++i) result = (result ^ part[i]) * 0x100000001b3;
+    for (const uint64_t* part : {sums, sums_of_sums})
+        for (int i = 0; i < 8; ++i) {
+            result = (result ^ part[i]) * 0x9e3779b97f4a7c15;
+            result ^= result >> 32;  // else changes of the highest bits would cancel
+        }
     return result;
 }
 
