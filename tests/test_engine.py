@@ -310,9 +310,9 @@ def test_files_for_different_cpus_share_no_function():
 
 
 @pytest.mark.parametrize("engine", LANES)
-def test_a_reset_while_the_hurdle_falls(engine, hurdle_run):
+def test_a_reset_while_the_hurdle_falls(engine):
     """Left behind, it falls for good: the next episode's stands again, and a restored one falls on."""
-    run, snapshots = hurdle_run
+    run, snapshots = hurdle_run(DEFAULT_TRIG)
     both = Both(engine, 20)
     both.restore(np.stack([snapshots[1390]] * 20))
     for frame in range(1390, 1500):
