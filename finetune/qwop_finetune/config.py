@@ -11,6 +11,7 @@ import tyro
 
 from qwop_game import DEFAULT_TRIG, Trig
 from qwop_rl_core.dqn import DQNConfig
+from qwop_rl_core.logging import default_log_directory
 from qwop_rl_core.ppo import PPOConfig
 from qwop_rl_core.training import TrainingError
 
@@ -86,7 +87,7 @@ class FinetuneConfig:
     minutes: float = 0.0
     """Stop after so many minutes even if there are steps left; 0: never."""
     logdir: Path | None = None
-    """TensorBoard's folder; without it the name of --out without its suffix."""
+    """TensorBoard's folder; without it the name of --out without its suffix, or with -logs if it has none."""
     track: tyro.conf.FlagCreatePairsOff[bool] = False
     """Log to Weights & Biases as well."""
     track_project: str = "qwop-stride"
@@ -107,7 +108,7 @@ class FinetuneConfig:
     @property
     def log_directory(self) -> Path:
         """Where logs and kept checkpoints go."""
-        return self.logdir if self.logdir is not None else self.out.with_suffix("")
+        return self.logdir if self.logdir is not None else default_log_directory(self.out)
 
 
 @dataclass(frozen=True)
