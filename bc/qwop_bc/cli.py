@@ -140,35 +140,35 @@ def clone(options: Options) -> None:
     total_epochs = {"bc": config.epochs, "dagger": options.dagger.rounds}.get(
         method, options.adversarial.reports
     )
-    with (
-        Logger(logdir, project, _plain(config), cloning.epoch if options.resume else None) as logger,
-        tqdm(total=total_epochs, initial=cloning.epoch, unit="epoch", disable=None, leave=False) as bar,
-    ):
+    try:
+        with (
+            Logger(logdir, project, _plain(config), cloning.epoch if options.resume else None) as logger,
+            tqdm(total=total_epochs, initial=cloning.epoch, unit="epoch", disable=None, leave=False) as bar,
+        ):
 
-        def report(epoch: EpochReport) -> None:
-            logger.scalars(epoch.figures(), epoch.epoch)
-            save()
-            bar.update(1)
-            shown = {"loss": f"{epoch.agreement.loss:.3f}", "accuracy": f"{epoch.agreement.accuracy:.3f}"}
-            if epoch.runs is not None:
-                shown |= {"metres": f"{epoch.runs.distance:.1f}", "finish": f"{epoch.runs.finish_rate:.0%}"}
-            bar.set_postfix(shown)
-            if bar.disable and pace.due():
-                figures = ", ".join(f"{name} {value}" for name, value in shown.items())
-                log(f"{UNITS.get(method, 'report')} {epoch.epoch} of {total_epochs}: {figures}")
+            def report(epoch: EpochReport) -> None:
+                logger.scalars(epoch.figures(), epoch.epoch)
+                save()
+                bar.update(1)
+                shown = {"loss": f"{epoch.agreement.loss:.3f}", "accuracy": f"{epoch.agreement.accuracy:.3f}"}
+                if epoch.runs is not None:
+                    shown |= {"metres": f"{epoch.runs.distance:.1f}", "finish": f"{epoch.runs.finish_rate:.0%}"}
+                bar.set_postfix(shown)
+                if bar.disable and pace.due():
+                    figures = ", ".join(f"{name} {value}" for name, value in shown.items())
+                    log(f"{UNITS.get(method, 'report')} {epoch.epoch} of {total_epochs}: {figures}")
 
-        try:
             if expert is not None:
                 train_by_dagger(cloning, options.dagger, expert, report)
             elif method in ("gail", "airl"):
                 train_adversarially(cloning, method, options.adversarial, decisions, report)
             else:
                 cloning.run(report)
-        except Interrupted as interrupt:
-            unit = UNITS.get(method, "report")
-            kept = f"{options.out} holds the clone after {unit} {saved}"
-            interrupt.args = (f"{kept}; go on with --resume" if method == "bc" else kept,)
-            raise
+    except Interrupted as interrupt:
+        unit = UNITS.get(method, "report")
+        kept = f"{options.out} holds the clone after {unit} {saved}"
+        interrupt.args = (f"{kept}; go on with --resume" if method == "bc" else kept,)
+        raise
     save()
 
     split = cloning.split

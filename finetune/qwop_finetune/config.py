@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import tyro
 
 from qwop_game import DEFAULT_TRIG, Trig
+from qwop_rl_core.checkpoint import check_kinds
 from qwop_rl_core.dqn import DQNConfig
 from qwop_rl_core.logging import default_log_directory
 from qwop_rl_core.ppo import PPOConfig
@@ -190,8 +191,11 @@ def to_plain(run: Run) -> dict[str, Any]:
 
 
 def from_plain(plain: dict[str, Any]) -> Run:
-    """The inverse of `to_plain`. Raises KeyError, TypeError or TrainingError for what it did not write."""
+    """The inverse of `to_plain`. Raises KeyError, TypeError, ValueError or TrainingError for what it did not write."""
     values = dict(plain)
+    learner = PPOConfig() if values["algorithm"] == "ppo" else DQNSettings()
+    check_kinds({k: v for k, v in values.items() if k not in ("out", "learner")}, FinetuneConfig())
+    check_kinds(values["learner"], learner)
     for name in ("out", "init", "resume", "demos", "logdir"):
         values[name] = None if values[name] is None else Path(values[name])
     for name in ("reward_option", "hidden"):

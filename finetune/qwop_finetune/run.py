@@ -25,7 +25,7 @@ from qwop_game import FEATURE_SIZE, FEATURE_VERSION, action_masks
 from qwop_game.command import CommandError, Interrupted, check_outputs, interrupts
 from qwop_rewards import parse_options
 from qwop_rl_core import ActorCritic, CheckpointError, QNetwork, dqn, load_checkpoint, ppo
-from qwop_rl_core.checkpoint import Checkpoint, explained, load_network
+from qwop_rl_core.checkpoint import Checkpoint, check_kinds, explained, load_network
 from qwop_rl_core.logging import EVENTS, Logger, set_aside
 
 DEFAULT_FRAME_SKIP, DEFAULT_ACTION_SET = 4, "distinct"
@@ -57,31 +57,32 @@ def finetune(run: Run) -> Outcome:
     Raises CheckpointError, DatasetError, TrainingError or CommandError, one line each, for whatever does not
     exist, does not fit or diverges.
     """
-    if run.out.exists() and not run.force and not _same_file(run.out, run.resume):
-        raise CommandError(f"{run.out}: exists already; --force replaces it, --resume goes on with it")
     check_outputs(
         {"--out": run.out}, {"--logdir": run.log_directory}, {"--init": run.init, "--demos": run.demos}
     )
+    if run.out.exists() and not run.force and not _same_file(run.out, run.resume):
+        raise CommandError(f"{run.out}: exists already; --force replaces it, --resume goes on with it")
     resumed = None if run.resume is None else load_checkpoint(run.resume)
-    clone, clone_sha256 = _load_clone(run, resumed)
-    run = _with_clones_settings(run, clone)
-    demonstrations = _load_demonstrations(run, resumed)
-    envs = _make_environment(run, demonstrations)
-    meter = ForgettingMeter(copy.deepcopy(clone.network) if clone else None, demonstrations)
-    guard = GaitGuard(run.collapse_margin)
-    if resumed is not None:
-        with explained(str(run.resume)):
-            guard = GaitGuard(**resumed.metadata["finetune"]["guard"])
-            guard.state()
-    logs_go_on = resumed is not None and _logged_there(run)
-    if not logs_go_on:
-        set_aside(run.log_directory, EVENTS, "[0-9]*.safetensors")
-    resumed_at = int(resumed.metadata["training"]["steps"]) if resumed is not None and logs_go_on else None
+    with explained(str(run.resume)) if resumed else contextlib.nullcontext():
+        clone, clone_sha256 = _load_clone(run, resumed)
+        run = _with_clones_settings(run, clone)
+        demonstrations = _load_demonstrations(run, resumed)
+        envs = _make_environment(run, demonstrations)
+        meter = ForgettingMeter(copy.deepcopy(clone.network) if clone else None, demonstrations)
+        guard = GaitGuard(run.collapse_margin)
+        if resumed is not None:
+            state = resumed.metadata["finetune"]["guard"]
+            check_kinds(state, guard)
+            guard = GaitGuard(**state)
+        logs_go_on = resumed is not None and _logged_there(run)
+        if not logs_go_on:
+            set_aside(run.log_directory, EVENTS, "[0-9]*.safetensors")
+        resumed_at = int(resumed.metadata["training"]["steps"]) if resumed is not None and logs_go_on else None
     config_for_logs = {**to_plain(run), **to_plain(run)["learner"]}
     config_for_logs.pop("learner")
     track = run.track_project if run.track else None
     interrupt = _InterruptSwitch()
-    with Logger(run.log_directory, track, config_for_logs, resumed_at) as logger, interrupts(interrupt.press):
+    with interrupts(interrupt.press), Logger(run.log_directory, track, config_for_logs, resumed_at) as logger:
         watch = _Watch(run, meter, guard, logger, interrupt, _metadata(run, clone_sha256, demonstrations))
         if isinstance(run, PPORun):
             _train_ppo(run, envs, clone, demonstrations, resumed, logger, watch)
@@ -471,7 +472,9 @@ def _metadata(run: Run, clone_sha256: str, demonstrations: Demonstrations | None
 
 def _tally(run: Run, resumed: Checkpoint) -> Tally:
     with explained(str(run.resume)):
-        tally = Tally(**resumed.metadata["finetune"]["tally"])
+        state = resumed.metadata["finetune"]["tally"]
+        check_kinds(state, Tally())
+        tally = Tally(**state)
         tally.figures()
     return tally
 

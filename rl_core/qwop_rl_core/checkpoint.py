@@ -147,13 +147,28 @@ def explained(where: str | os.PathLike[str]) -> Iterator[None]:
         raise CheckpointError(f"{where}: a damaged checkpoint, {_short(error)}") from error
 
 
+def check_kinds(values: Mapping[str, Any], example: object) -> None:
+    """Raises ValueError where a value is not of the kind of that attribute of `example`: number, text, list.
+
+    Attributes that are None in `example` are not checked.
+    """
+    for name, value in values.items():
+        kind = type(getattr(example, name))
+        number = kind is float and type(value) is int and abs(value) < 2**63
+        if kind is tuple:
+            kind = list
+        known = kind in (bool, int, float, str, list)
+        if known and not number and (type(value) is not kind or (kind is int and not 0 <= value < 2**63)):
+            raise ValueError(f"{name} is {str(value)[:40]!r}, not {kind.__name__}")
+
+
 def _check_size(checkpoint: Checkpoint) -> None:
     """Raises ValueError where the metadata wants a larger network than there are weights for."""
     metadata, weights = checkpoint.metadata, section(checkpoint.tensors, "network")
-    hidden = metadata["hidden"]
+    feature_size, num_actions, hidden = (metadata[n] for n in ("feature_size", "num_actions", "hidden"))
     if not isinstance(hidden, list) or not hidden:
         raise ValueError("hidden is no list of sizes")
-    sizes = [metadata["feature_size"], *hidden, metadata["num_actions"]]
+    sizes = [feature_size, *hidden, num_actions]
     if not all(type(size) is int and size > 0 for size in sizes):
         raise ValueError("a size is not a whole number of 1 or more")
     wanted = sum(a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True))

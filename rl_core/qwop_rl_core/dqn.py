@@ -44,6 +44,7 @@ from qwop_rl_core.buffers import ReplayBuffer, Transitions
 from qwop_rl_core.checkpoint import (
     Checkpoint,
     CheckpointError,
+    check_kinds,
     explained,
     load_network,
     optimizer_tensors,
@@ -490,6 +491,7 @@ def resume(
         state.network.normaliser.load_state_dict(normaliser)  # `start` has counted the demonstrations once more
         state.target.load_state_dict(section(checkpoint.tensors, "target"))
         restore_optimizer(state.optimizer, section(checkpoint.tensors, "optimizer"))
+        check_kinds({name: training[name] for name in ("steps", "updates")}, state)
         state.steps, state.updates = training["steps"], training["updates"]
         state.rng.bit_generator.state = training["rng"]
         if training["buffer"] is not None:

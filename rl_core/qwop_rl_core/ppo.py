@@ -49,6 +49,7 @@ from tqdm import tqdm
 from qwop_rl_core.checkpoint import (
     Checkpoint,
     CheckpointError,
+    check_kinds,
     explained,
     load_network,
     optimizer_tensors,
@@ -533,6 +534,7 @@ def resume(config: PPOConfig, envs: VectorEnv, checkpoint: Checkpoint, where: st
         state = start(config, envs, policy)
         for name, optimizer in state.optimizers.items():
             restore_optimizer(optimizer, _moments(checkpoint, name, policy))
+        check_kinds({name: training[name] for name in ("steps", "iteration")}, state)
         state.steps, state.iteration = training["steps"], training["iteration"]
         state.generator.set_state(checkpoint.tensors["generator"])
         if training["environment"]:
