@@ -97,7 +97,9 @@ def main() -> int:
         "--budget", type=float, default=1.0, help="share of every stage's steps (default: %(default)s)"
     )
     options = parser.parse_args()
-    return run_command("train_policy", lambda: train(options.out, options.seed, options.budget), CheckpointError)
+    return run_command(
+        "train_policy", lambda: train(options.out, options.seed, options.budget), CheckpointError
+    )
 
 
 def train(out: Path, seed: int, budget: float) -> int:

@@ -80,12 +80,13 @@ def mutated(content: bytes, rng: np.random.Generator) -> bytes:
     return with_metadata(content, json.dumps(metadata))
 
 
-
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("good")
     assert finetune.main(["--out", str(folder / "ppo"), *SMALL]) == 0
-    flags = "--algorithm dqn --num-envs 4 --threads 1 --device cpu --hidden 8 --total-steps 32 --buffer-size 64"
+    flags = (
+        "--algorithm dqn --num-envs 4 --threads 1 --device cpu --hidden 8 --total-steps 32 --buffer-size 64"
+    )
     flags += " --learning-starts 8 --batch-size 8 --save-replay"
     assert finetune.main(["--out", str(folder / "dqn"), *flags.split()]) == 0
     return {name: (folder / name).read_bytes() for name in ("ppo", "dqn")}
@@ -121,7 +122,9 @@ def test_mutated_checkpoints_resume_or_say_why_not(kind, checkpoints, tmp_path, 
     assert failed > MUTATIONS / 4
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[]", "7", '{"hidden": ' + "9" * 5000 + "}"])
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a":' * 100_000, "[]", "7", '{"hidden": ' + "9" * 5000 + "}"]
+)
 def test_metadata_that_is_no_flat_object(text, checkpoints, tmp_path, capsys):
     path = tmp_path / "deep"
     path.write_bytes(with_metadata(checkpoints["ppo"], text))
@@ -137,7 +140,9 @@ def test_metadata_that_is_no_flat_object(text, checkpoints, tmp_path, capsys):
         assert capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize("hidden", [[10**6, 10**6], [2**40], [1] * 100_000, [True], [0], [-5], "12", {}, [], [2.0]])
+@pytest.mark.parametrize(
+    "hidden", [[10**6, 10**6], [2**40], [1] * 100_000, [True], [0], [-5], "12", {}, [], [2.0]]
+)
 def test_a_network_is_no_larger_than_its_weights(hidden):
     network = ActorCritic(FEATURE_SIZE, 9, (8,))
     metadata = {**network.architecture, "hidden": hidden, "feature_version": FEATURE_VERSION}

@@ -152,7 +152,10 @@ def clone(options: Options) -> None:
                 bar.update(1)
                 shown = {"loss": f"{epoch.agreement.loss:.3f}", "accuracy": f"{epoch.agreement.accuracy:.3f}"}
                 if epoch.runs is not None:
-                    shown |= {"metres": f"{epoch.runs.distance:.1f}", "finish": f"{epoch.runs.finish_rate:.0%}"}
+                    shown |= {
+                        "metres": f"{epoch.runs.distance:.1f}",
+                        "finish": f"{epoch.runs.finish_rate:.0%}",
+                    }
                 bar.set_postfix(shown)
                 if bar.disable and pace.due():
                     figures = ", ".join(f"{name} {value}" for name, value in shown.items())

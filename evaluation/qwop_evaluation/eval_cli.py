@@ -20,7 +20,15 @@ from qwop_evaluation.summary import plain, summarise, summary_json
 from qwop_evaluation.table import figure, results_table
 from qwop_gait import GaitMetrics
 from qwop_game import FRAME_SECONDS
-from qwop_game.command import CommandError, CommandParser, Pace, add_trig_argument, check_outputs, log, run_command
+from qwop_game.command import (
+    CommandError,
+    CommandParser,
+    Pace,
+    add_trig_argument,
+    check_outputs,
+    log,
+    run_command,
+)
 from qwop_game.real import RealGame, RealGameError
 from qwop_rl_core import CheckpointError
 

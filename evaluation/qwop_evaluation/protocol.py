@@ -161,7 +161,9 @@ def _play_batch(
                 planner.disturbed(deciding[repeated])
             deciding = deciding[~repeated]
             if len(deciding) and planner is not None:
-                held[deciding] = games.action_masks[planner.actions(deciding, world, games.hip_mode, games.keys)]
+                held[deciding] = games.action_masks[
+                    planner.actions(deciding, world, games.hip_mode, games.keys)
+                ]
             elif len(deciding):
                 uniform = choices[deciding, decision[deciding]] if sample else None
                 actions = choose(player.scores(games.observations(deciding)), uniform)

@@ -488,7 +488,9 @@ def resume(
             )
         normaliser = copy.deepcopy(network.normaliser.state_dict())
         state = start(config, envs, network, demonstrations)
-        state.network.normaliser.load_state_dict(normaliser)  # `start` has counted the demonstrations once more
+        state.network.normaliser.load_state_dict(
+            normaliser
+        )  # `start` has counted the demonstrations once more
         state.target.load_state_dict(section(checkpoint.tensors, "target"))
         restore_optimizer(state.optimizer, section(checkpoint.tensors, "optimizer"))
         check_kinds({name: training[name] for name in ("steps", "updates")}, state)

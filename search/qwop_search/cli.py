@@ -18,7 +18,15 @@ from qwop_datasets import DatasetError, DatasetWriter, Episode
 from qwop_datasets.verify import verify_episodes
 from qwop_evaluation.player import CheckpointPlayer, Player, shipped_policy_path
 from qwop_gait import gait_metrics
-from qwop_game.command import CommandError, CommandParser, Pace, add_trig_argument, check_outputs, log, run_command
+from qwop_game.command import (
+    CommandError,
+    CommandParser,
+    Pace,
+    add_trig_argument,
+    check_outputs,
+    log,
+    run_command,
+)
 from qwop_game.simulator import FINISH
 from qwop_rl_core import CheckpointError
 from qwop_search.beam import BeamConfig, Progress
