@@ -32,6 +32,7 @@ CHUNK = 500
 _GLOBAL = {name: STATE_SIZE - len(STATE_GLOBALS) + i for i, name in enumerate(STATE_GLOBALS)}
 _FLAG_COLUMNS = [_GLOBAL[n] for n in ("fallen", "jumped", "jump_landed", "game_ended", "pause")]
 _FLAG_BITS = np.array([FLAG_FALLEN, FLAG_JUMPED, FLAG_JUMP_LANDED, FLAG_GAME_ENDED, FLAG_PAUSED], np.uint8)
+_CLOSED = "the game is closed"
 _LAUNCHES = 3  # tries to bring an episode back after the browser was lost
 
 
@@ -157,7 +158,7 @@ class RealGame:
     @exclusive
     def close(self) -> None:
         """End the browser."""
-        self._give_up("the game is closed")
+        self._give_up(_CLOSED)
 
     # -- more ----------------------------------------------------------------------------------------
 
@@ -254,7 +255,8 @@ class RealGame:
 
     def _play(self, keys: list[int], every: int) -> np.ndarray:
         """Play and return the rows; brings a lost episode back first if it may."""
-        if self._lost is not None and not self._keys and not self._is_copy:
+        begun = self._keys or self._is_copy
+        if self._lost is not None and (self._lost == _CLOSED or not begun):
             raise RealGameError(f"{self._lost}: call reset() first")
         problem = self._lost
         for _ in range(_LAUNCHES):
