@@ -175,7 +175,7 @@ def hurdle_run(trig: str) -> tuple[np.ndarray, dict[int, np.ndarray]]:
     game = Simulator(1, engine="scalar", trig=trig)
     snapshots = {}
     for frame in range(len(keys)):
-        if 45 < game.distance[0] < 62 and frame % 10 == 0:
+        if 45 < game.distance[0] < 65 and frame % 10 == 0:
             snapshots[frame] = game.snapshot()[0]
         game.step(keys[frame : frame + 1])
     assert len(snapshots) > 15
@@ -212,7 +212,8 @@ def test_a_hurdle_kicked_in_every_way(engine, trig):
                     dvx, dvy = 5 * rng.normal(), 10 * rng.random() * above
                     both.throw(env, x - torso[0] + 3 * rng.normal(), dy, dvx, dvy)
         angles.extend(both.check_all()[:, column("hurdleTop", "angle")])
-    assert np.abs(angles).max() > 1.5 and len(np.unique(np.round(angles, 2))) > 25
+    poses = len(np.unique(np.round(angles, 2)))
+    assert np.abs(angles).max() > 1.5 and poses > (25 if trig == DEFAULT_TRIG else 15)
 
 
 @pytest.mark.parametrize("engine", LANES)
@@ -310,26 +311,27 @@ def test_files_for_different_cpus_share_no_function():
 
 
 @pytest.mark.parametrize("engine", LANES)
-def test_a_reset_while_the_hurdle_falls(engine, hurdle_run):
+def test_a_reset_while_the_hurdle_falls(engine):
     """Left behind, it falls for good: the next episode's stands again, and a restored one falls on."""
-    run, snapshots = hurdle_run
-    both = Both(engine, 20)
-    both.restore(np.stack([snapshots[1390]] * 20))
-    for frame in range(1390, 1500):
+    run, snapshots = hurdle_run("glibc-fma")
+    start, end = max(snapshots), max(snapshots) + 110
+    both = Both(engine, 20, trig="glibc-fma")
+    both.restore(np.stack([snapshots[start]] * 20))
+    for frame in range(start, end):
         both.step(np.full(20, run[frame], np.uint8))
     fallen = both.check_all()
     assert (fallen[:, column("hurdleTop", "y")] > 20).all()  # below the track
     saved = both.lanes.snapshot()
-    both.step(np.full(20, run[1500], np.uint8))  # back into the lanes
+    both.step(np.full(20, run[end], np.uint8))  # back into the lanes
     for game in both.games:
         game.reset(np.arange(20) % 3 == 0)
-    for frame in range(1501, 1520):
+    for frame in range(end + 1, end + 20):
         both.step(np.full(20, run[frame], np.uint8))
     state = both.check_all()
     assert (state[::3, column("hurdleTop", "y")] == 5.0575).all()
     assert (state[1::3, column("hurdleTop", "y")] > 40).all()
     both.restore(saved)
     both.check_all()
-    for frame in range(1500, 1520):
+    for frame in range(end, end + 20):
         both.step(np.full(20, run[frame], np.uint8))
     both.check_all()
