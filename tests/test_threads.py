@@ -16,7 +16,7 @@ import qwop_game
 from qwop_game import DisturbedVectorEnv, QWOPEnv, QWOPVectorEnv, Simulator
 
 sys.setswitchinterval(1e-5)
-SECONDS = 0.6
+SECONDS = 0.4
 problems = []
 
 def hammer(*calls):
@@ -171,6 +171,39 @@ def play():
     while True: games.step(keys, 50)
 threading.Thread(target=play, daemon=True).start()
 time.sleep(0.1)
+""")
+
+
+def test_a_fork_while_another_thread_steps():
+    """The child can step and close what a thread of its parent was stepping."""
+    run("""
+import os
+if not hasattr(os, "fork"): raise SystemExit
+games, keys = Simulator(64, threads=2), np.full(64, 5, np.uint8)
+def play():
+    try:
+        while True: games.step(keys, 5)
+    except ValueError: pass
+thread = threading.Thread(target=play)
+thread.start()
+for _ in range(20):
+    child = os.fork()
+    if child == 0:
+        games.reset(); games.step(keys, 3)
+        expected = Simulator(64); expected.step(keys, 3)
+        same = (games.state == expected.state).all()
+        games.close()
+        os._exit(0 if same else 1)
+    deadline = time.time() + 30
+    while True:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid: break
+        if time.time() > deadline:
+            os.kill(child, 9); games.close(); raise SystemExit("the child hangs")
+        time.sleep(0.001)
+    if status: games.close(); raise SystemExit(f"the child ended with {status}")
+games.close()
+thread.join()
 """)
 
 

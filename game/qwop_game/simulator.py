@@ -1,6 +1,7 @@
 """The C++ engine from Python: many games stepped by one call, over NumPy buffers bound once."""
 
 import ctypes
+import os
 import sys
 import threading
 import weakref
@@ -210,6 +211,7 @@ class Simulator:
         self.raw_observation, self.time, self.distance, self.flags = (
             _read_only(buffer) for buffer in buffers
         )
+        _open.add(self)
         self.reset()
 
     def reset(self, mask: np.ndarray | None = None) -> None:
@@ -229,7 +231,9 @@ class Simulator:
             raise ValueError(f"frames is {frames}: it can't be negative")
         with self.lock:
             self._keys[:] = keys
-            result = self._call(self._library.qwop_step, self._keys_address, frames)
+            if not self._handle:
+                raise ValueError(CLOSED)
+            result = self._library.qwop_step(self._handle, self._keys_address, frames)
         if result != 0:
             raise ValueError(f"keys hold {int(keys.max())}: a mask is 0 to 15 (Q = 1, W = 2, O = 4, P = 8)")
 
@@ -322,6 +326,27 @@ class Simulator:
         if mask.dtype != np.bool_ or mask.shape != (self.num_envs,):
             raise ValueError(f"the mask is {mask.dtype} {list(mask.shape)}: needed is bool [{self.num_envs}]")
         return mask
+
+
+_open: weakref.WeakSet[Simulator] = weakref.WeakSet()
+_forking: list[Simulator] = []
+
+
+def _before_fork() -> None:
+    # A child has one thread: what another held at the fork, nobody there would let go; and a game in the
+    # middle of a step would stay there. A simulator that stays busy is left as it is.
+    for simulator in list(_open):
+        if simulator.lock.acquire(timeout=1):
+            _forking.append(simulator)
+
+
+def _after_fork() -> None:
+    while _forking:
+        _forking.pop().lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 def _address(array: np.ndarray | None) -> int | None:
