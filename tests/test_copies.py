@@ -9,7 +9,9 @@ import gymnasium
 import numpy as np
 import pytest
 
+from qwop_bc.adapter import GameVecEnv
 from qwop_evaluation.lookahead import Lookahead, Planner
+from qwop_evaluation.player import CheckpointPlayer, shipped_policy_path
 from qwop_finetune.environment import make_environment
 from qwop_game import TRIG_VARIANTS, DisturbedVectorEnv, QWOPEnv, QWOPVectorEnv, Simulator, engines
 from qwop_game.render import Renderer
@@ -195,6 +197,28 @@ def test_a_spawned_process_goes_on(tmp_path):
     assert same(ours, theirs)
     assert same(play(env, one[20:]), play(env_after, one[20:]))
     assert same(envs.step(many[0]), envs_after.step(many[0]))
+
+
+@pytest.mark.parametrize("make", [QWOPEnv, vector, lambda: gymnasium.make("qwop_game/QWOP-v0").unwrapped])
+def test_generators_that_have_not_drawn_yet_draw_alike(way, make):
+    env = make()
+    other = way(env)
+    assert env.np_random.random() == other.np_random.random()
+    for name in ("action_space", "observation_space"):
+        assert same(getattr(env, name).sample(), getattr(other, name).sample())
+
+
+def test_policies_and_stable_baselines_environments(way):
+    player = CheckpointPlayer(shipped_policy_path())
+    envs = GameVecEnv(DisturbedVectorEnv(vector()))
+    observations = envs.reset()
+    envs.step(np.arange(5))
+    other_player = way(player)
+    assert same(other_player.scores(observations), player.scores(observations))
+    if way is not copy.copy:  # Stable-Baselines3's class shares what it wraps
+        other = way(envs)
+        for row in drawn(15, 5):
+            assert same(envs.step(row)[:3], other.step(row)[:3])
 
 
 def test_a_closed_vector_environment_stays_closed(way):

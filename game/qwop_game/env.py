@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 
-from .games import Games
+from .games import Games, seed_generators
 from .simulator import DEFAULT_TRIG, exclusive
 
 if TYPE_CHECKING:  # pygame is loaded with the first picture only
@@ -135,7 +135,8 @@ class QWOPEnv(gymnasium.Env[np.ndarray, np.int64]):
         self.games.simulator.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy draws for itself, and opens a window of its own.
+        seed_generators(self, self.action_space, self.observation_space)
+        # A copy paints for itself, and opens a window of its own.
         return {**self.__dict__, "_renderer": None, "_window": None}
 
     def __copy__(self) -> "QWOPEnv":

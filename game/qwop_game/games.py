@@ -50,6 +50,12 @@ class StartStates:
     """uint8 [N]: key mask of the frame before, see `last_keys`."""
 
 
+def seed_generators(*owners: Any) -> None:
+    """Seed the owners' `np_random` now, not at the first draw, so that a copy draws the same numbers."""
+    for owner in owners:
+        _ = owner.np_random
+
+
 def own_arrays(attributes: dict[str, Any]) -> dict[str, Any]:
     """Attributes with copies of their arrays, for objects that are copied or come out of a pickle.
 

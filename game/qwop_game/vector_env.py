@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.utils import seeding
 from gymnasium.vector import VectorEnv
 
-from .games import Games, StartStates, own_arrays
+from .games import Games, StartStates, own_arrays, seed_generators
 from .simulator import DEFAULT_TRIG, exclusive
 
 if TYPE_CHECKING:  # pygame is loaded with the first picture only
@@ -231,7 +231,9 @@ class QWOPVectorEnv(VectorEnv):
         self.games.simulator.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_renderer": None}  # a copy draws for itself
+        seed_generators(self, self.action_space, self.observation_space)
+        seed_generators(self.single_action_space, self.single_observation_space)
+        return {**self.__dict__, "_renderer": None}  # a copy paints for itself
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(own_arrays(state))
