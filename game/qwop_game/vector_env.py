@@ -10,7 +10,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import VectorEnv
 
 from .games import Games, StartStates, own_arrays, seed_generators
-from .simulator import DEFAULT_TRIG, exclusive
+from .simulator import DEFAULT_TRIG, Simulator, exclusive
 
 if TYPE_CHECKING:  # pygame is loaded with the first picture only
     from .render import Renderer
@@ -89,6 +89,12 @@ class QWOPVectorEnv(VectorEnv):
     def frame_skip(self) -> int:
         """Frames a step."""
         return self.games.frame_skip
+
+    @property
+    def trig(self) -> str:
+        """The games' variant of sine and cosine, see `Simulator`."""
+        assert isinstance(self.games.simulator, Simulator)
+        return self.games.simulator.trig
 
     @property
     def lock(self) -> threading.RLock:  # pyright: ignore[reportInvalidTypeForm]

@@ -32,6 +32,7 @@ class QWOPVectorWrapper(VectorEnvWrapper):
         self.observation_space = env.observation_space
         self.action_space = env.action_space
         self.frame_skip = env.frame_skip
+        self.trig = env.trig
         self.action_masks = env.action_masks
         self.metadata = env.metadata
         self.render_mode = env.render_mode

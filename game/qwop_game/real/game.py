@@ -149,8 +149,11 @@ class RealGame:
         return np.array(self._keys, np.uint8)[None]
 
     @exclusive
-    def restore(self, snapshot: np.ndarray, mask: np.ndarray | None = None) -> None:
-        """Go to where `snapshot`, uint8 [1, T], was taken: a new page, and its keys again."""
+    def restore(self, snapshot: np.ndarray, mask: np.ndarray | None = None, convert: bool = False) -> None:
+        """Go to where `snapshot`, uint8 [1, T], was taken: a new page, and its keys again.
+
+        convert: means nothing here, keys have no sine and cosine.
+        """
         if mask is None or mask[0]:
             self.reset()
             self.run(snapshot[0])
