@@ -262,9 +262,10 @@ def test_a_lookahead_planner(deep_way):
 
 def test_a_beam_search(way):
     search = BeamSearch(
-        Chance(), BeamConfig(width=4, children=2, segment=8, lookahead=8), threads=2, metres=0.3
+        Chance(), BeamConfig(width=4, children=2, segment=8, lookahead=8), threads=2, metres=0.3, trig="msun"
     )
     other = way(search)
+    assert other.trig == "msun"
     runs = [[(run.keys.tolist(), run.seconds) for run in each.run([7])] for each in (search, other)]
     assert runs[0] == runs[1]
     search.close(), other.close()

@@ -139,7 +139,7 @@ def test_vector_environments_have_what_gymnasium_looks_for(name, recwarn):
     envs.reset(seed=7)
     assert envs.is_vector_env and envs.num_envs == 4 and not envs.closed
     assert envs.render_mode == "rgb_array" and envs.metadata["render_modes"] == ["rgb_array"]
-    assert envs.spec is None and isinstance(envs.unwrapped, QWOPVectorEnv)
+    assert envs.trig == "rounded" and envs.spec is None and isinstance(envs.unwrapped, QWOPVectorEnv)
     pictures = envs.render()
     assert len(pictures) == 4 and pictures[0].shape == (400, 640, 3)
     assert all(np.array_equal(a, b) for a, b in zip(pictures, envs.call("render"), strict=True))
