@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP do as Ctrl-C in commands that take long: what there is is saved, and one line says so."""
+"""SIGTERM and SIGHUP do as Ctrl-C in long commands: what there is is saved, and one line says so."""
 
 import os
 import signal

@@ -304,7 +304,7 @@ def _check_same_data(metadata: dict[str, Any], options: Options, sha256: str) ->
     known = made.get("decisions_sha256")  # none before 29 November 2026: the path has to do
     if made.get("dataset") != str(options.dataset) if known is None else known != sha256:
         raise CheckpointError(
-            f"{options.out}: was not made with the data of {options.dataset}, but with {made.get('dataset')}; "
+            f"{options.out}: was not made with the data of {options.dataset} but {made.get('dataset')}; "
             "give a dataset of the same content, or omit --resume"
         )
 

@@ -77,7 +77,7 @@ class VideoWriter:
         self._signals = interrupts(self._note_interrupt)
 
     def __enter__(self) -> VideoWriter:
-        self._signals.__enter__()  # an exception in the middle of a frame would leave half a frame in the pipe
+        self._signals.__enter__()  # an exception amid a frame would leave half of it in the pipe
         return self
 
     def write(self, frame: NDArray[np.uint8]) -> None:

@@ -191,7 +191,7 @@ def to_plain(run: Run) -> dict[str, Any]:
 
 
 def from_plain(plain: dict[str, Any]) -> Run:
-    """The inverse of `to_plain`. Raises KeyError, TypeError, ValueError or TrainingError for what it did not write."""
+    """The inverse of `to_plain`. Raises LookupError, TypeError, ValueError or TrainingError for others."""
     values = dict(plain)
     learner = PPOConfig() if values["algorithm"] == "ppo" else DQNSettings()
     check_kinds({k: v for k, v in values.items() if k not in ("out", "learner")}, FinetuneConfig())

@@ -51,8 +51,8 @@ class Outcome:
 def finetune(run: Run) -> Outcome:
     """Train as `run` says and leave the result at run.out.
 
-    Ctrl-C, SIGTERM and SIGHUP end the training after the iteration in progress, with a checkpoint; a second one
-    ends it at once.
+    Ctrl-C, SIGTERM and SIGHUP end the training after the iteration in progress, with a checkpoint; a second
+    one ends it at once.
 
     Raises CheckpointError, DatasetError, TrainingError or CommandError, one line each, for whatever does not
     exist, does not fit or diverges.
@@ -283,7 +283,7 @@ class _Watch:
 
 
 def say(line: str, file: TextIO | None = None) -> None:
-    """Print a line beside the progress bar. A terminal that is closed, or a full disk, is no reason to stop."""
+    """Print a line beside the progress bar. A closed terminal or a full disk is no reason to stop."""
     with contextlib.suppress(OSError):
         tqdm.write(line, file=file)
 
@@ -426,7 +426,7 @@ def _load_demonstrations(run: Run, resumed: Checkpoint | None) -> Demonstrations
         demonstrations = load_demonstrations(beside, *settings)
     if demonstrations.sha256 != known:
         raise DatasetError(
-            f"{run.demos}: holds other demonstrations than the training began with; name the same with --demos"
+            f"{run.demos}: holds other demonstrations than the training began with; name them with --demos"
         )
     return demonstrations
 
@@ -482,7 +482,7 @@ def _tally(run: Run, resumed: Checkpoint) -> Tally:
 
 
 def _logged_there(run: Run) -> bool:
-    """Whether the logs in run.log_directory are of the training that is resumed, not of one to be replaced."""
+    """Whether the logs in run.log_directory are of the resumed training, not of one to be replaced."""
     assert run.resume is not None
     kept = run.resume.resolve().parent == run.log_directory.resolve()
     return kept or _same_file(run.out, run.resume) or not run.out.exists()

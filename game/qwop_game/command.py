@@ -82,7 +82,7 @@ def log(line: str) -> None:
 
 
 class Pace:
-    """Whether it is time for the next line of progress: after 10 s, then ever more seldom, up to 5 minutes."""
+    """Whether a line of progress is due: after 10 s, then ever more seldom, up to every 5 minutes."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
