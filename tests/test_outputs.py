@@ -95,6 +95,12 @@ def test_datasets_too(main, flag, tmp_path, capsys):
         assert flag in line and line.count("\n") == 1
 
 
+def test_a_missing_folder_is_made(tmp_path):
+    out = tmp_path / "a" / "b" / "runs.h5"
+    assert qwop_eval(["--episodes", "1", "--max-seconds", "2", "--save", str(out)]) == 0
+    assert out.exists()
+
+
 def test_check_outputs_leaves_nothing_behind(tmp_path):
     check_outputs({"--out": tmp_path / "a" / "b" / "out"}, {"--logdir": tmp_path / "c"}, {"--init": None})
     assert os.listdir(tmp_path) == []
