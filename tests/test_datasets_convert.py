@@ -135,7 +135,7 @@ def test_a_recording_of_qwop_gym(tmp_path):
         ("", "first line is not seed"),
         ("seed=x\n", "first line is not seed"),
         ("seed=1\nQ\n*\n", "line 2: 'Q' is no action"),
-        ("seed=1\n16\n*\n", "not in the set full"),
+        ("seed=1\n16\n*\n", "the set full: number 0 is 16"),
         ("seed=1\n*\n", "without a step"),
     ]:
         out.write_text(content)
@@ -237,7 +237,7 @@ def test_what_can_not_be_converted_says_so(path, tmp_path, capsys):
         ([path, tmp_path / "plain", "--to", "minari"], "NAME-v0"),
         ([path, tmp_path / "x.hdf5", "--action-set", "full"], "no discrete actions"),
         ([path, tmp_path / "x.csv", "--where", "time>1000"], "no episode to convert"),
-        ([path, tmp_path / "no" / "x.csv"], "no such file"),
+        ([path, path / "x.csv"], "is a file, so nothing can be written into it"),
         ([path, tmp_path / "x.h5"], "not a robomimic file"),
         ([tmp_path / "missing.rec", tmp_path / "x.h5"], "no such file"),
         ([tmp_path, tmp_path / "x.h5"], "unknown format"),

@@ -14,7 +14,7 @@ import numpy as np
 
 from . import storage
 from .check import check_open_file
-from .episode import SOURCES, Episode, first_difference
+from .episode import SOURCES, Episode, first_difference, name_problem
 from .errors import DatasetError
 from .format import (
     FORMAT_VERSION,
@@ -31,6 +31,7 @@ from .format import (
     read_episode,
     read_index,
     read_masks,
+    stored_episode,
     write_mask,
 )
 from .storage import H5, open_h5
@@ -53,6 +54,9 @@ class Relabel:
         for name in self.set:
             if name not in _LABELS:
                 raise DatasetError(f"--set {name}: only {' and '.join(_LABELS)} can be set")
+        for what, name in (("--set player", self.set.get("player", "")), *(("--tag", t) for t in self.tag)):
+            if problem := name_problem(name, 256):
+                raise DatasetError(f"{what}: {problem}")
         if self.set.get("source", SOURCES[0]) not in SOURCES:
             raise DatasetError(f"--set source={self.set['source']}: choose one of {', '.join(SOURCES)}")
 
@@ -84,7 +88,7 @@ def _copy(
 ) -> np.ndarray:
     """Copy an episode behind those of another file, byte for byte but for the labels; returns its new row."""
     name = episode_name(len(target["episodes"]))
-    source.copy(source["episodes"][episode_name(number)], target["episodes"], name)
+    source.copy(stored_episode(source, number), target["episodes"], name)
     target.raise_failure()
     if change is None:
         return row
@@ -102,8 +106,8 @@ def _write_index(target: H5, rows: np.ndarray) -> None:
 
 
 def _same(source: H5, number: int, target: H5, position: int, change: Any) -> bool:
-    old = read_episode(source["episodes"][episode_name(number)])
-    new = read_episode(target["episodes"][episode_name(position)])
+    old = read_episode(stored_episode(source, number))
+    new = read_episode(stored_episode(target, position))
     return first_difference(change(old) if change else old, new) is None
 
 

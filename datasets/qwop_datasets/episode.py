@@ -13,6 +13,7 @@ import numpy as np
 
 from qwop_gait import gait_metrics
 from qwop_game import FRAME_SECONDS, UNITS_PER_METRE, action_masks, canonical_keys
+from qwop_game.command import printable
 
 OBSERVATION_SIZE = 60
 SOURCES = ("human", "policy", "script", "search")
@@ -39,6 +40,24 @@ def new_id() -> str:
 def now() -> str:
     """The current time as ISO 8601 in UTC, to the second."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def name_problem(name: str, longest: int = 64) -> str | None:
+    """Why a text can't be given to an episode as its player's name; None if it can."""
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        return "the name is not UTF-8"
+    if size > longest:
+        return f"the name has {size} bytes of UTF-8; at most {longest} are stored"
+    if not name.isprintable():
+        return f"the name holds {next(c for c in name if not c.isprintable())!r}, which can't be printed"
+    return None
+
+
+def storable_name(text: str) -> str:
+    """A text, such as a file's name, made fit for Episode.player: printable, at most 64 bytes."""
+    return printable(text).encode()[:64].decode(errors="ignore")
 
 
 def action_indices(keys: np.ndarray, action_set: str) -> np.ndarray:
@@ -133,6 +152,7 @@ class Episode:
         def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
 
+        self._check_types()
         put("keys", _frozen(self.keys, np.uint8))
         put("raw_observations", _frozen(self.raw_observations, np.float32))
         put("times", _frozen(self.times, np.float64))
@@ -155,6 +175,26 @@ class Episode:
         put("wall_clock_offset", float(self.wall_clock_offset))
         put("tags", tuple(self.tags))
         self._check()
+
+    def _check_types(self) -> None:
+        """What comes out of JSON may be anything."""
+        for name in ("id", "created", "source", "player", "game", "action_set", "verified"):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                raise ValueError(f"an episode's {name} is {value!r:.40}, not text")
+            if not value.isascii():
+                try:
+                    value.encode()
+                except UnicodeEncodeError:
+                    raise ValueError(f"an episode's {name} is not UTF-8: {value!a:.80}") from None
+        for name in ("terminated", "truncated", "success"):
+            if not isinstance(getattr(self, name), bool | np.bool_ | int):
+                raise ValueError(f"an episode's {name} is {getattr(self, name)!r:.40}, not true or false")
+        for name in ("rewards", "passport", "gait"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise ValueError(f"an episode's {name} is {getattr(self, name)!r:.40}, not names and values")
+        if not isinstance(self.tags, tuple | list) or not all(isinstance(tag, str) for tag in self.tags):
+            raise ValueError(f"an episode's tags are {self.tags!r:.40}, not texts")
 
     def _check(self) -> None:
         def require(fact: bool, message: str) -> None:

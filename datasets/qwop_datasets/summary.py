@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from qwop_game import FRAME_SECONDS, canonical_keys, key_text
+from qwop_game.command import printable
 
 from .errors import DatasetError
 from .reader import DatasetReader
@@ -80,7 +81,9 @@ def summarise(reader: DatasetReader) -> Summary:
     outliers: list[Outlier] = []
 
     def note(i: int, reason: str) -> None:
-        outliers.append(Outlier(int(reader.numbers[i]), index["id"][i].decode(), reason))
+        outliers.append(
+            Outlier(int(reader.numbers[i]), index["id"][i].decode(errors="backslashreplace"), reason)
+        )
 
     for i in range(len(reader)):
         keys = reader.array(i, "keys")
@@ -140,7 +143,7 @@ def _late_share(reader: DatasetReader, i: int) -> float:
 
 def _counts(column: np.ndarray) -> dict[str, int]:
     names, counts = np.unique(column, return_counts=True)
-    return {n.decode(): int(c) for n, c in zip(names, counts, strict=True)}
+    return {n.decode(errors="backslashreplace"): int(c) for n, c in zip(names, counts, strict=True)}
 
 
 def _distribution(values: np.ndarray) -> dict[str, float]:
@@ -169,7 +172,9 @@ def text(summary: Summary, path: str) -> str:
         return f"{path}: no episodes"
 
     def listed(counts: dict[str, int]) -> str:
-        return ", ".join(f"{name or '(no name)'} {count}" for name, count in counts.items()) or "none"
+        return (
+            ", ".join(f"{printable(name) or '(no name)'} {count}" for name, count in counts.items()) or "none"
+        )
 
     lines = [
         path,
@@ -202,7 +207,7 @@ def text(summary: Summary, path: str) -> str:
     if summary.outliers:
         lines += ["", f"  to look at ({len(summary.outliers)})"]
         shown = summary.outliers[:20]
-        lines += [f"    episode {o.number} ({o.id[:8]}): {o.reason}" for o in shown]
+        lines += [f"    episode {o.number} ({printable(o.id[:8])}): {o.reason}" for o in shown]
         if len(summary.outliers) > len(shown):
             lines.append(f"    ... and {len(summary.outliers) - len(shown)} more (--json lists all)")
     return "\n".join(lines)

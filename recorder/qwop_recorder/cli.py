@@ -17,6 +17,7 @@ import tyro
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
 
+from qwop_datasets.episode import name_problem  # noqa: E402
 from qwop_game import Simulator, dialect  # noqa: E402
 from qwop_game.command import parse_config, run_command  # noqa: E402
 
@@ -92,7 +93,8 @@ class RecordConfig:
             f"--keys {self.keys}: the real game's keys come from its own page; leave --keys out",
         )
         require(self.game == "real" or not self.headless, "--headless: only with --game real")
-        require(len(self.player.encode()) <= 64, "--player: at most 64 bytes of UTF-8 are stored")
+        problem = name_problem(self.player)
+        require(problem is None, f"--player: {problem}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

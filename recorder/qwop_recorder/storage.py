@@ -120,7 +120,10 @@ class EpisodeStore:
 
     def _append(self, episode: Episode) -> None:
         if self._writer is None:
-            self._writer = DatasetWriter(self.path, self._environment)
+            existing = _open_existing(
+                self.path, self._environment
+            )  # another program may have made it meanwhile
+            self._writer = existing or DatasetWriter(self.path, self._environment)
         # Not a second time, where only the journal's note of it was refused.
         if episode.id not in self._writer:
             self._writer.append(episode)

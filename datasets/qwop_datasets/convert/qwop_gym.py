@@ -50,10 +50,10 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
     """Each `*` episode, replayed; discarded ones are left out."""
     source = options.checked_source(path)
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
         raise DatasetError(f"{path}: not a recording: it is no text") from None
-    header = re.fullmatch(r"seed=(\d+)", lines[0]) if lines else None
+    header = re.fullmatch(r"seed=([0-9]{1,18})", lines[0]) if lines else None
     if not header:
         raise DatasetError(f"{path}: not a recording: its first line is not seed=NUMBER")
     fields = {
@@ -68,7 +68,7 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
     for line, content in enumerate(lines[1:], 2):
         content = content.rstrip()
         if content not in ("*", "X"):
-            if not content.isdecimal():
+            if not re.fullmatch("[0-9]{1,9}", content):
                 raise DatasetError(f"{path}: line {line}: {content[:20]!r} is no action, * or X")
             actions.append(int(content))
             continue
