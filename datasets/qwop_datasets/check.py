@@ -16,6 +16,7 @@ from .episode import Episode
 from .errors import DatasetError
 from .format import (
     INDEX_DTYPE,
+    OLDEST_READABLE,
     check_root,
     episode_name,
     explained,
@@ -53,7 +54,7 @@ def check_file(path: str | os.PathLike, each: Callable[[int, int], None] | None 
     """
     path = Path(path)
     with explained(path), storage.reading(path) as file:
-        check_root(file, path)
+        check_root(file, path, OLDEST_READABLE)
         return check_open_file(file, path, each)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from qwop_game import engines
+from qwop_game import DEFAULT_TRIG, TRIG_VARIANTS, engines
 from qwop_game.command import CommandParser, printable, run_command
 
 from . import convert, edit, summary
@@ -124,6 +125,12 @@ def _parser() -> CommandParser:
     sub.add_argument("--observations", choices=("normalised", "raw"), default="normalised", help="to write")
     sub.add_argument("--action-set", choices=("full", "reduced", "distinct"), help="that actions index")
     sub.add_argument("--frames-per-step", type=int, default=1, help="of the file read (default: 1)")
+    sub.add_argument(
+        "--trig",
+        choices=TRIG_VARIANTS,
+        help="whose sine and cosine the file read was played with (default: found by its observations; "
+        f"where it has none, {DEFAULT_TRIG})",
+    )
     sub.add_argument("--rate", type=float, default=30.0, help="frames per second of a tape of keys")
     sub.add_argument("--offset", type=float, default=0.0, help="frame of the tape where the run begins")
     sub.add_argument("--source", choices=SOURCES, help="who played, where the file read does not say")
@@ -149,7 +156,10 @@ def _list(options: Any) -> None:
     if options.json:
         print(json.dumps(rows))
         return
-    print("number  id        source  player      frames    time     dist  end       verified  knee    tags")
+    title = (
+        "number  id        source  player      frames    time     dist  end       verified  knee  trig       "
+    )
+    print(f"{title}tags")
     for row in rows:
         print(_line(row))
 
@@ -166,7 +176,8 @@ def _line(row: dict[str, Any]) -> str:
     verified = {1: "exact", 0: "-", -1: "differs"}[row["verified"]]
     knee = "-" if row["knee_share"] is None else f"{row['knee_share']:.1%}"
     who = f"{row['number']:6d}  {row['id'][:8]}  {row['source']:<6}  {row['player'][:10]:<10}"
-    what = f"{row['frames']:6d}  {row['time']:6.2f}s {row['distance']:7.2f}m  {end:<9} {verified:<8}{knee:>7}"
+    what = f"{row['frames']:6d}  {row['time']:6.2f}s {row['distance']:7.2f}m  {end:<9} {verified:<8}{knee:>6}"
+    what += f"  {row['trig']:<9}"
     return printable(f"{who}  {what}  {row['tags']}".rstrip())
 
 
@@ -332,15 +343,19 @@ def _import(options: Any) -> int:
         options.frames_per_step,
         options.rate,
         options.offset,
+        options.trig,
     )
     left_out: list[str] = []
+    found: Counter[str] = Counter()
     episodes = _usable(convert.episodes_of(options.source_path, importing, options.kind), left_out)
     try:
-        count = write_dataset(options.output, _verified(episodes))
+        count = write_dataset(options.output, _noting(_verified(episodes), found))
     finally:
         for line in left_out:
             print(f"{PROGRAM}: {printable(line)}; left out", file=sys.stderr)
-    print(f"{options.output}: {count} episodes, {len(left_out)} left out")
+    print(
+        f"{options.output}: {count} episodes, {len(left_out)} left out; sine and cosine: {_variants(found)}"
+    )
     return 0
 
 
@@ -354,6 +369,19 @@ def _usable(imported: Iterable[convert.Imported], left_out: list[str]) -> Iterat
             yield item.episode
     if not count:
         raise DatasetError("not one episode could be taken")
+
+
+def _noting(episodes: Iterable[Episode], found: Counter[str]) -> Iterator[Episode]:
+    for episode in episodes:
+        found[episode.trig] += 1
+        yield episode
+
+
+def _variants(counts: Mapping[str, int]) -> str:
+    """ "rounded", or "rounded 3, fdlibm 2" where they are mixed."""
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 def _verified(episodes: Iterable[Episode]) -> Iterator[Episode]:

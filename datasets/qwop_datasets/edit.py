@@ -19,6 +19,7 @@ from .errors import DatasetError
 from .format import (
     FORMAT_VERSION,
     INDEX_DTYPE,
+    OLDEST_READABLE,
     check_root,
     create_index,
     episode_name,
@@ -31,6 +32,7 @@ from .format import (
     read_episode,
     read_index,
     read_masks,
+    say_trig,
     stored_episode,
     write_mask,
 )
@@ -79,7 +81,7 @@ def _held(path: Path) -> Iterator[H5]:
         except OSError as error:
             raise DatasetError(f"{path}: {storage.why_not(descriptor, error)}") from None
         with file:
-            check_root(file, path)
+            check_root(file, path, OLDEST_READABLE)
             yield file
 
 
@@ -90,13 +92,14 @@ def _copy(
     name = episode_name(len(target["episodes"]))
     source.copy(stored_episode(source, number), target["episodes"], name)
     target.raise_failure()
+    copied = target["episodes"][name]
+    say_trig(copied.attrs)
     if change is None:
         return row
-    group = target["episodes"][name]
-    new = change(read_episode(group))
+    new = change(read_episode(copied))
     for label in _LABELS:
-        put_attribute(group.attrs, label, getattr(new, label))
-    put_attribute(group.attrs, "tags", " ".join(new.tags))
+        put_attribute(copied.attrs, label, getattr(new, label))
+    put_attribute(copied.attrs, "tags", " ".join(new.tags))
     return index_row(new)
 
 
@@ -163,7 +166,7 @@ def merge(output: Path, paths: Sequence[Path], *, any_settings: bool = False) ->
     environments = []
     for path in paths:
         with explained(path), storage.reading(path) as file:
-            check_root(file, path)
+            check_root(file, path, OLDEST_READABLE)
             environments.append(read_environment(file))
     for path, environment in zip(paths, environments, strict=True):
         if environment != environments[0] and not any_settings:

@@ -12,12 +12,20 @@ from typing import Any
 import numpy as np
 
 from qwop_gait import gait_metrics
-from qwop_game import FRAME_SECONDS, UNITS_PER_METRE, action_masks, canonical_keys
+from qwop_game import (
+    DEFAULT_TRIG,
+    FRAME_SECONDS,
+    TRIG_VARIANTS,
+    UNITS_PER_METRE,
+    action_masks,
+    canonical_keys,
+)
 from qwop_game.command import printable
 
 OBSERVATION_SIZE = 60
 SOURCES = ("human", "policy", "script", "search")
 GAMES = ("embedded", "real")
+OLD_TRIG = "glibc-fma"  # of all episodes that were stored before episodes said so
 # Who reported a key event; key_events["source"] is an index into this. "focus": the window lost the focus and
 # with it all keys. "resume": the key was already down, or had been let go, when play began or went on.
 KEY_SOURCES = ("unknown", "pynput", "window", "page", "script", "focus", "resume")
@@ -119,6 +127,8 @@ class Episode:
     """The person's or policy's name, at most 64 bytes of UTF-8."""
     game: str = "embedded"
     """Where it was played: "embedded" (this simulator) or "real" (the game in a browser)."""
+    trig: str = DEFAULT_TRIG
+    """Whose sine and cosine the game computed with, one of qwop_game.TRIG_VARIANTS: replays need the same."""
     action_set: str = "distinct"
     """The action set that `actions` indexes; its masks are qwop_game.ACTION_SETS[action_set]."""
     wall_times: np.ndarray | None = None
@@ -136,7 +146,7 @@ class Episode:
     rewards: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Reward function's name -> float32 [T]."""
     passport: Mapping[str, Value] = field(default_factory=dict)
-    """Where the numbers come from: engine, dialect, game_sha256, package, browser, driver, seed, ..."""
+    """Where the numbers come from: engine, trig_source, game_sha256, package, browser, driver, seed, ..."""
     gait: Mapping[str, float] = field(default_factory=dict)
     """Gait figures by name, from qwop_gait (see with_gait)."""
     verified: str = VERIFIED_UNKNOWN
@@ -178,7 +188,7 @@ class Episode:
 
     def _check_types(self) -> None:
         """What comes out of JSON may be anything."""
-        for name in ("id", "created", "source", "player", "game", "action_set", "verified"):
+        for name in ("id", "created", "source", "player", "game", "trig", "action_set", "verified"):
             value = getattr(self, name)
             if not isinstance(value, str):
                 raise ValueError(f"an episode's {name} is {value!r:.40}, not text")
@@ -222,6 +232,10 @@ class Episode:
         require(self.terminated or not self.success, "success without terminated")
         require(self.source in SOURCES, f"source {self.source!r} is none of {', '.join(SOURCES)}")
         require(self.game in GAMES, f"game {self.game!r} is none of {', '.join(GAMES)}")
+        require(
+            self.trig in TRIG_VARIANTS,
+            f"trig {self.trig!r} is none of {', '.join(TRIG_VARIANTS)}; a newer qwop-stride may know it",
+        )
         require(len(self.player.encode()) <= 64, "player is longer than 64 bytes")
         require("\0" not in self.player, "player holds a NUL character")
         for tag in self.tags:

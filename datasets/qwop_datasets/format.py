@@ -1,4 +1,4 @@
-"""Format 1: where each field of an Episode stands in the HDF5 file, and how older files become newer ones.
+"""Format 2: where each field of an Episode stands in the HDF5 file, and how older files become newer ones.
 
 README.md beside this package is the same thing in words. Layout:
 
@@ -28,14 +28,15 @@ import numpy as np
 
 from qwop_game import FIELDS, FRAME_SECONDS, PARTS, UNITS_PER_METRE
 
-from .episode import KEY_EVENT_DTYPE, OBSERVATION_SIZE, REWIND_DTYPE, Episode, now
+from .episode import KEY_EVENT_DTYPE, OBSERVATION_SIZE, OLD_TRIG, REWIND_DTYPE, Episode, now
 from .errors import DatasetError
 from .replay import replay
 from .storage import H5, WRITE_ERRORS, describe
 from .untrusted import attribute, dataset, group, memory_limit
 
 FORMAT = "qwop-episodes"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+OLDEST_READABLE = 1  # older ones have to be migrated first
 OBSERVATION_FIELDS = tuple(f"{part}.{name}" for part in PARTS for name in FIELDS)
 FRAMES_PER_SECOND = round(1 / FRAME_SECONDS)
 
@@ -59,8 +60,10 @@ INDEX_DTYPE = np.dtype(
         ("upright_share", "<f4"),
         ("strides", "<i4"),
         ("tags", "S256"),
+        ("trig", "S16"),
     ]
 )
+_INDEX_1 = np.dtype([(name, INDEX_DTYPE[name]) for name in INDEX_DTYPE.names or () if name != "trig"])
 _INDEX_CHUNK = 64  # rows; not compressed, so that a grown chunk keeps its place in the file
 _COMPRESSION = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
 _ARRAYS = {  # name -> dtype of the arrays that every episode has
@@ -71,6 +74,7 @@ _ARRAYS = {  # name -> dtype of the arrays that every episode has
 }
 REPLAYED_ARRAYS = ("raw_observations", "times")  # what a compact episode leaves to the simulator
 REPLAY_DIGEST = "replay_sha256"
+_OLD_TRIG_KEY = "passport.dialect"
 _BYTES_PER_FRAME = 4 * OBSERVATION_SIZE + 8  # of those two arrays
 _OPTIONAL_ARRAYS = {
     "wall_times": np.dtype("<f8"),
@@ -79,7 +83,7 @@ _OPTIONAL_ARRAYS = {
     "rewinds": REWIND_DTYPE,
     "discarded_keys": np.dtype("u1"),
 }
-_TEXTS = ("id", "created", "source", "player", "game", "action_set", "verified")
+_TEXTS = ("id", "created", "source", "player", "game", "trig", "action_set", "verified")
 _FLAGS = ("terminated", "truncated", "success")
 
 
@@ -192,8 +196,8 @@ def create_index(file: H5, rows: np.ndarray | None = None) -> None:
     )
 
 
-def check_root(file: H5, path: str | os.PathLike) -> None:
-    """Raises DatasetError unless `file` is a dataset of this format version."""
+def check_root(file: H5, path: str | os.PathLike, oldest: int = FORMAT_VERSION) -> None:
+    """Raises DatasetError unless `file` is a dataset of this format version, or one from `oldest` on."""
     try:
         version = file_version(file)
     except (KeyError, ValueError):
@@ -203,7 +207,7 @@ def check_root(file: H5, path: str | os.PathLike) -> None:
             f"{path}: has format version {version}; this program knows up to {FORMAT_VERSION}: "
             "upgrade qwop-stride"
         )
-    if version < FORMAT_VERSION:
+    if version < oldest:
         raise DatasetError(
             f"{path}: has the older format version {version}: run qwop-data edit --migrate {path}"
         )
@@ -233,9 +237,14 @@ def read_environment(file: H5) -> dict[str, Any]:
 def read_index(file: H5) -> np.ndarray:
     """/index as INDEX_DTYPE [N]."""
     index = dataset(file, "index")
-    if index.dtype != INDEX_DTYPE or index.ndim != 1:
-        raise ValueError("/index has other columns than format 1")
-    return index[:]
+    if index.ndim != 1 or index.dtype not in (INDEX_DTYPE, _INDEX_1):
+        raise ValueError(f"/index has other columns than format {FORMAT_VERSION}")
+    stored = index[:]
+    rows = np.zeros(len(stored), INDEX_DTYPE)
+    rows["trig"] = OLD_TRIG.encode()
+    for name in stored.dtype.names:
+        rows[name] = stored[name]
+    return rows
 
 
 def write_mask(file: H5, name: str, mask: np.ndarray) -> None:
@@ -288,7 +297,7 @@ def index_row(episode: Episode) -> np.ndarray:
     """The episode's row of /index."""
     gait = episode.gait
     row = np.zeros((), INDEX_DTYPE)
-    for name in ("id", "created", "source", "player", "game", "action_set"):
+    for name in ("id", "created", "source", "player", "game", "trig", "action_set"):
         row[name] = getattr(episode, name).encode()
     row["frames"] = episode.num_frames
     for name in ("time", "distance", *_FLAGS):
@@ -366,18 +375,19 @@ def read_episode(stored: H5) -> Episode:
     required = {name: dtype for name, dtype in _ARRAYS.items() if not (compact and name in REPLAYED_ARRAYS)}
     arrays = {name: get(stored, name, dtype) for name, dtype in required.items()}
     if compact:
-        arrays |= _replayed(arrays["keys"], _text(attributes, REPLAY_DIGEST))
+        arrays |= _replayed(arrays["keys"], _text(attributes, REPLAY_DIGEST), _trig(attributes))
     actions = arrays.pop("actions")
     for name, dtype in _OPTIONAL_ARRAYS.items():
         if name in there:
             arrays[name] = get(stored, name, dtype)
     rewards: H5 = group(stored, "rewards") if "rewards" in there else {}
-    scalars: dict[str, Any] = {name: _text(attributes, name) for name in _TEXTS}
+    scalars: dict[str, Any] = {name: _text(attributes, name) for name in _TEXTS if name != "trig"}
+    scalars["trig"] = _trig(attributes)
     scalars |= {name: bool(_number(attributes, name)) for name in _FLAGS}
     mappings: dict[str, Any] = {"passport": {}, "gait": {}}
     for key in attributes:
         prefix, dot, name = key.partition(".")
-        if dot and prefix in mappings:
+        if dot and prefix in mappings and key != _OLD_TRIG_KEY:
             mappings[prefix][name] = _plain(attribute(attributes, key))
     episode = Episode(
         **arrays,
@@ -402,9 +412,17 @@ def replay_digest(raw_observations: np.ndarray, times: np.ndarray) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _replayed(keys: np.ndarray, digest: str) -> dict[str, np.ndarray]:
+def _trig(attributes: H5) -> str:
+    """Episode.trig of a group. In format 1 the passport names it, or nothing does."""
+    for name in ("trig", _OLD_TRIG_KEY):
+        if name in attributes:
+            return _text(attributes, name)
+    return OLD_TRIG
+
+
+def _replayed(keys: np.ndarray, digest: str, trig: str) -> dict[str, np.ndarray]:
     """The arrays that a compact episode leaves out, from its keys. Raises ValueError where they differ."""
-    (run,) = replay([keys])
+    (run,) = replay([keys], trig=trig)
     if replay_digest(run.raw_observations, run.times) != digest:
         raise ValueError("a compact episode does not replay as it was recorded")
     return {"raw_observations": run.raw_observations, "times": run.times}
@@ -421,7 +439,28 @@ def _from_0_to_1(file: H5) -> None:
     file.require_group("masks")
 
 
-MIGRATIONS: dict[int, Callable[[H5], None]] = {0: _from_0_to_1}  # version v -> how it becomes v + 1
+def _from_1_to_2(file: H5) -> None:
+    """Version 1 had no trig: the passport named it "dialect", or nothing did."""
+    for number in range(len(file["index"])):
+        say_trig(stored_episode(file, number).attrs)
+    rows = read_index(file)
+    del file["index"]
+    create_index(file, rows)
+
+
+def say_trig(attributes: H5) -> None:
+    """Give an episode of format 1 its attribute `trig`; others have it."""
+    trig = _trig(attributes)
+    if "trig" not in attributes:
+        put_attribute(attributes, "trig", trig)
+    if _OLD_TRIG_KEY in attributes:
+        del attributes[_OLD_TRIG_KEY]
+
+
+MIGRATIONS: dict[int, Callable[[H5], None]] = {
+    0: _from_0_to_1,
+    1: _from_1_to_2,
+}  # version v -> how it becomes v + 1
 
 
 def migrate(file: H5, path: str | os.PathLike) -> int:

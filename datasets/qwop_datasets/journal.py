@@ -31,7 +31,18 @@ from typing import Any
 
 import numpy as np
 
-from .episode import KEY_EVENT_DTYPE, KEY_SOURCES, OBSERVATION_SIZE, REWIND_DTYPE, Episode, new_id, now
+from qwop_game import DEFAULT_TRIG
+
+from .episode import (
+    KEY_EVENT_DTYPE,
+    KEY_SOURCES,
+    OBSERVATION_SIZE,
+    OLD_TRIG,
+    REWIND_DTYPE,
+    Episode,
+    new_id,
+    now,
+)
 from .errors import DatasetError
 from .storage import describe, fcntl, made_folder, sync_directory
 
@@ -50,6 +61,7 @@ _FIELDS = {  # of Episode, that `begin_episode` takes
     "source",
     "player",
     "game",
+    "trig",
     "action_set",
     "passport",
     "tags",
@@ -181,8 +193,8 @@ class Journal:
 
     def begin_episode(self, raw_observation: np.ndarray, time: float, **fields: Any) -> str:
         """An episode starts in this state (float32 [60], s). `fields`: those of Episode that are plain
-        (source, player, game, action_set, passport, tags, wall_clock_offset). Returns its id."""
-        fields = {"id": new_id(), "created": now()} | fields
+        (source, player, game, trig, action_set, passport, tags, wall_clock_offset). Returns its id."""
+        fields = {"id": new_id(), "created": now(), "trig": DEFAULT_TRIG} | fields
         recording = Recording(fields, [_row(raw_observation)], [float(time)])
         self._live[recording.id] = self._current = recording
         text = json.dumps(fields, default=_plain).encode()
@@ -379,6 +391,7 @@ def _read_begin(payload: bytes) -> Recording:
         raise ValueError("other fields than an episode's")
     if not isinstance(fields["id"], str):
         raise ValueError("an id that is no text")
+    fields = {"trig": OLD_TRIG} | fields  # a journal from before format 2 does not say it
     (time,) = struct.unpack_from("<d", payload, 4 + length)
     return Recording(fields, [_row(np.frombuffer(payload[12 + length :], "<f4"))], [time])
 

@@ -15,6 +15,7 @@ from .episode import Episode
 from .errors import DatasetError
 from .filters import matching
 from .format import (
+    OLDEST_READABLE,
     REPLAY_DIGEST,
     REPLAYED_ARRAYS,
     check_root,
@@ -32,7 +33,7 @@ from .untrusted import dataset
 class DatasetReader:
     """A sequence of episodes: len(reader), reader[i], iteration. Only the index stays in memory (460 B each).
 
-    path: a dataset file of this format version.
+    path: a dataset file of this format version, or the one before.
     where: keep the episodes that a filter accepts, such as "source=human success time<60 knee_share<0.02"
         (see filters.py), or that a stored mask holds ("mask=train").
 
@@ -127,6 +128,6 @@ class DatasetReader:
                     file = storage.open_for_reading(descriptor)
                 except OSError as error:
                     raise DatasetError(f"{self.path}: {storage.why_not(descriptor, error)}") from None
-                check_root(file, self.path)
+                check_root(file, self.path, OLDEST_READABLE)
                 self._file, self._state = file, state
             yield self._file

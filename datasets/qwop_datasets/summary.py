@@ -39,6 +39,8 @@ class Summary:
     sources: dict[str, int]
     players: dict[str, int]
     games: dict[str, int]
+    trigs: dict[str, int]
+    """Whose sine and cosine -> episodes."""
     finished: int
     fallen: int
     cut_short: int
@@ -116,6 +118,7 @@ def summarise(reader: DatasetReader) -> Summary:
         sources=_counts(index["source"]),
         players=_counts(index["player"]),
         games=_counts(index["game"]),
+        trigs=_counts(index["trig"]),
         finished=int(finished.sum()),
         fallen=int((index["terminated"] & ~finished).sum()),
         cut_short=int((~index["terminated"]).sum()),
@@ -184,6 +187,7 @@ def text(summary: Summary, path: str) -> str:
         f"  source     {listed(summary.sources)}",
         f"  player     {listed(summary.players)}",
         f"  game       {listed(summary.games)}",
+        f"  trig       {listed(summary.trigs)}",
         f"  verified   {listed(summary.verified)}",
         f"  masks      {listed(summary.masks)}",
         "",

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwop_datasets import Episode
+from qwop_datasets.episode import OLD_TRIG
 from qwop_evaluation.lookahead import Lookahead, Planner
 from qwop_evaluation.player import Player
-from qwop_game import FRAME_SECONDS, MAX_IDLE_FRAMES, REPEAT_PROBABILITY, Simulator
+from qwop_game import DEFAULT_TRIG, FRAME_SECONDS, MAX_IDLE_FRAMES, REPEAT_PROBABILITY, Simulator
 from qwop_game.games import Games
 from qwop_game.real import RealGame
 
@@ -136,7 +137,9 @@ def _play_batch(
     simulator = games.simulator
     games.reset()
     # Plans are made in the embedded game; beside the real one, one of these plays along.
-    world = games.simulator if isinstance(games.simulator, Simulator) else Simulator(1)
+    passport = {"trig_source": "engine"} if game is None else game.passport()
+    trig = str(passport.pop("trig", OLD_TRIG if game else DEFAULT_TRIG))
+    world = games.simulator if isinstance(games.simulator, Simulator) else Simulator(1, trig=trig)
     held = np.zeros(n, np.uint8)  # keys of the current decision; none while idle
     length = np.zeros(n, np.int64)
     playing, ended, won = np.ones(n, bool), np.zeros(n, bool), np.zeros(n, bool)
@@ -186,8 +189,9 @@ def _play_batch(
             player=player.name,
             action_set=player.action_set,
             game="embedded" if game is None else "real",
+            trig=world.trig,
             passport={
-                **({"trig": world.trig} if game is None else game.passport()),
+                **passport,
                 "protocol": "P" if perturbed else "unperturbed",
                 "seed": int(seeds[i]),
                 "idle_frames": int(idle_frames[i]),

@@ -17,7 +17,7 @@ import tyro
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
 
-from qwop_datasets.episode import name_problem  # noqa: E402
+from qwop_datasets.episode import OLD_TRIG, name_problem  # noqa: E402
 from qwop_game import Simulator  # noqa: E402
 from qwop_game.command import parse_config, run_command  # noqa: E402
 
@@ -128,8 +128,14 @@ def _record_embedded(config: RecordConfig, clock: Clock, best: PersonalBest) -> 
         except ImportError as error:
             raise RecorderError(str(error)) from None
         if not config.practice:
-            passport = {"engine": game.engine, "trig": game.trig, "package": _package(), "frame_skip": 1}
-            store = EpisodeStore(config.file, config.player, clock.wall() - clock.now(), passport)
+            passport = {
+                "engine": game.engine,
+                "trig_source": "engine",
+                "package": _package(),
+                "frame_skip": 1,
+            }
+            offset = clock.wall() - clock.now()
+            store = EpisodeStore(config.file, config.player, offset, passport, trig=game.trig)
         session = Session(game, store, _options(config), best)
         _play(session, window, clock, config.keys)
     finally:
@@ -148,7 +154,9 @@ def _record_real(config: RecordConfig, clock: Clock, best: PersonalBest) -> Sess
     try:
         if not config.practice:
             passport = {"package": _package(), **game.passport()}
-            store = EpisodeStore(config.file, config.player, clock.wall() - clock.now(), passport, "real")
+            trig = str(passport.pop("trig", OLD_TRIG))
+            offset = clock.wall() - clock.now()
+            store = EpisodeStore(config.file, config.player, offset, passport, "real", trig)
         session = Session(game, store, _options(config), best)
         with _signals_noted() as signals:
             play(session, game, clock, signals, lambda line: print(line, flush=True))

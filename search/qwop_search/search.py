@@ -139,5 +139,6 @@ def episode(
         source="policy" if by_policy else "search",
         player=name,
         action_set=player.action_set,
-        passport={"trig": DEFAULT_TRIG, "frame_skip": player.frame_skip, **passport},
+        trig=DEFAULT_TRIG,
+        passport={"trig_source": "engine", "frame_skip": player.frame_skip, **passport},
     )

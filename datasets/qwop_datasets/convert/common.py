@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from qwop_game import action_masks, normalise
+from qwop_game import DEFAULT_TRIG, TRIG_VARIANTS, action_masks, normalise
 
-from ..episode import OBSERVATION_SIZE, SOURCES, Episode, action_indices, name_problem
+from ..episode import OBSERVATION_SIZE, OLD_TRIG, SOURCES, Episode, action_indices, name_problem
 from ..errors import DatasetError
 from ..format import explained as explained
 from ..replay import Replay, replay
@@ -24,7 +24,18 @@ from ..storage import describe, made_folder
 
 ENVIRONMENT_ID = "qwop_game/QWOP-v0"
 # Fields of Episode that travel as JSON beside the arrays.
-_SCALARS = ("id", "created", "source", "player", "game", "action_set", "terminated", "truncated", "success")
+_SCALARS = (
+    "id",
+    "created",
+    "source",
+    "player",
+    "game",
+    "trig",
+    "action_set",
+    "terminated",
+    "truncated",
+    "success",
+)
 
 
 _LONGEST_STEP = 300  # frames: ten seconds
@@ -46,6 +57,8 @@ class Importing:
     """Of a tape of bare keys: its frames per second."""
     offset: float = 0.0
     """Of a tape of bare keys: its frame at which the episode begins."""
+    trig: str | None = None
+    """Whose sine and cosine it was played with; None: found by its observations, DEFAULT_TRIG without any."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.frames_per_step <= _LONGEST_STEP:
@@ -82,7 +95,9 @@ def scalars(episode: Episode) -> str:
 
 def own_episode(text: Any, keys: Any, raw: Any, times: Any, rewards: Any) -> Episode:
     """The episode that `scalars` and the arrays of an export came from. Raises ValueError."""
-    values = json_object(text, "its record of the episode")
+    values: dict[str, Any] = {"trig": OLD_TRIG} | json_object(
+        text, "its record of the episode"
+    )  # format 1 did not say it
     if set(values) != {*_SCALARS, "tags", "passport", "has_default_reward"}:
         raise ValueError("its record of the episode has other fields than ours")
     stored_reward = values.pop("has_default_reward")
@@ -212,6 +227,7 @@ def foreign_episode(
         "game": options.game,
         "action_set": action_set,
     }
+    variants: Sequence[str] = (options.trig or DEFAULT_TRIG,)
     if observed is not None:
         try:
             observed = numbers(f"observations of {name}", observed, (None, OBSERVATION_SIZE))
@@ -220,7 +236,10 @@ def foreign_episode(
         steps = len(keys) // options.frames_per_step
         if len(observed) not in (steps, steps + 1):
             raise DatasetError(f"{path}: {name} has {len(observed)} observations for {steps} actions")
-    return episode_from_keys(name, keys, fields, observed=observed, stride=options.frames_per_step)
+        variants = (options.trig,) if options.trig else TRIG_VARIANTS
+    return episode_from_keys(
+        name, keys, fields, observed=observed, stride=options.frames_per_step, variants=variants
+    )
 
 
 def episode_from_keys(
@@ -230,21 +249,33 @@ def episode_from_keys(
     *,
     observed: np.ndarray | None = None,
     stride: int = 1,
+    variants: Sequence[str] = (DEFAULT_TRIG,),
 ) -> Imported:
     """Play keys and make an episode of what happens, up to the end of the run.
 
     observed: the foreign file's observations, [S + 1, 60], one every `stride` frames, normalised or raw;
         the replay has to give the same.
     fields: the other fields of Episode. terminated and success are what the replay shows.
+    variants: of sine and cosine; the first in which the replay gives the observations becomes Episode.trig.
     """
-    (played,) = replay([keys])
-    if observed is not None:
-        rows = played.raw_observations[np.minimum(np.arange(len(observed)) * stride, len(keys))]
-        matches = [(normalise(rows) == observed).all(axis=1), (rows == observed).all(axis=1)]
-        if not any(m.all() for m in matches):
-            step = max(int(np.argmin(m)) for m in matches)
-            return Imported(name, reason=f"its replay differs from its observations at step {step}")
-    return Imported(name, episode_of_replay(keys, played, fields))
+    farthest = 0
+    for trig in variants:
+        (played,) = replay([keys], trig=trig)
+        same = len(observed) if observed is not None else 0
+        if observed is not None:
+            rows = played.raw_observations[np.minimum(np.arange(len(observed)) * stride, len(keys))]
+            same = max(_first_false((shown == observed).all(axis=1)) for shown in (normalise(rows), rows))
+        if observed is None or same == len(observed):
+            return Imported(name, episode_of_replay(keys, played, {**fields, "trig": trig}))
+        farthest = max(farthest, same)
+    said = variants[0] if len(variants) == 1 else "every variant of sine and cosine"
+    reason = f"its replay differs from its observations at step {farthest} (with {said})"
+    return Imported(name, reason=reason)
+
+
+def _first_false(facts: np.ndarray) -> int:
+    """Index of the first that is false; their number where all are true."""
+    return int(np.argmin(facts)) if not facts.all() else len(facts)
 
 
 def episode_of_replay(keys: np.ndarray, played: Replay, fields: Mapping[str, Any]) -> Episode:

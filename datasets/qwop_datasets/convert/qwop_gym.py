@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from qwop_game import DEFAULT_TRIG
+
 from ..errors import DatasetError
 from ..reader import DatasetReader
 from ..replay import replay
@@ -61,6 +63,7 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
         "player": options.player,
         "game": "real",
         "action_set": options.action_set or "full",
+        "trig": options.trig or DEFAULT_TRIG,
         "passport": {"seed": int(header[1]), "recorded_with": "qwop-gym"},
     }
     actions: list[int] = []
@@ -84,10 +87,10 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
 
 
 def _replayed(name: str, keys: np.ndarray, fields: dict, frames_per_step: int) -> Imported:
-    (played,) = replay([keys])
+    (played,) = replay([keys], trig=fields["trig"])
     frames = played.frames_until_end
     if not played.over:
-        return Imported(name, reason="its replay does not end (is --frames-per-step right?)")
+        return Imported(name, reason="its replay does not end (are --frames-per-step and --trig right?)")
     if frames <= len(keys) - frames_per_step:
         return Imported(name, reason=f"its replay ends at frame {frames} of {len(keys)}")
     return Imported(name, episode_of_replay(keys, played, fields))

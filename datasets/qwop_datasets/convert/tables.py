@@ -18,7 +18,7 @@ import numpy as np
 
 from qwop_game import KEY_O, KEY_P, KEY_Q, KEY_W, key_text
 
-from ..episode import Episode
+from ..episode import OLD_TRIG, Episode
 from ..errors import DatasetError
 from ..format import OBSERVATION_FIELDS
 from ..reader import DatasetReader
@@ -163,7 +163,7 @@ def _own_npz(data: dict[str, np.ndarray]) -> Iterator[Imported]:
 
 # ---- csv -----------------------------------------------------------------------------------------------
 
-_LABELS = ("episode", "source", "player", "game", "end", "frame", "time", "keys", "action")
+_LABELS = ("episode", "source", "player", "game", "trig", "end", "frame", "time", "keys", "action")
 
 
 def write_csv(
@@ -180,7 +180,7 @@ def write_csv(
             keys = [*map(key_text, episode.keys.tolist()), ""]
             for t, values in enumerate(episode.raw_observations):
                 action = int(actions[t]) if t < episode.num_frames else ""
-                labels = [episode.id, episode.source, episode.player, episode.game, end, t]
+                labels = [episode.id, episode.source, episode.player, episode.game, episode.trig, end, t]
                 clock = repr(float(episode.times[t]))
                 writer.writerow([*labels, clock, keys[t], action, *map(str, values)])
     return len(reader), []
@@ -200,7 +200,8 @@ def read_csv(path: Path, options: Importing) -> Iterator[Imported]:
         with open(path, newline="", encoding="utf-8") as file:
             rows = csv.DictReader(file)
             there = rows.fieldnames or ()
-            if missing := [name for name in (*_LABELS, *OBSERVATION_FIELDS) if name not in there]:
+            needed = (*(name for name in _LABELS if name != "trig"), *OBSERVATION_FIELDS)
+            if missing := [name for name in needed if name not in there]:
                 raise DatasetError(f"{path}: has no column {missing[0]!r}")
             for number, (_, group) in enumerate(groupby(rows, key=lambda row: row["episode"])):
                 yield Imported(f"episode {number}", _csv_episode(path, list(group)))
@@ -241,6 +242,7 @@ def _csv_episode(path: Path, rows: list[dict[str, Any]]) -> Episode:
         source=first["source"],
         player=first["player"],
         game=first["game"],
+        trig=first.get("trig", OLD_TRIG),
     )
 
 

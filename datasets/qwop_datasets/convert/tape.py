@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qwop_game import FRAME_SECONDS, KEY_O, KEY_P, KEY_Q, KEY_W
+from qwop_game import DEFAULT_TRIG, FRAME_SECONDS, KEY_O, KEY_P, KEY_Q, KEY_W
 
 from ..errors import DatasetError
 from .common import Imported, Importing, episode_from_keys, whole_numbers
@@ -86,6 +86,7 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
         "action_set": options.action_set or "distinct",
         "passport": {"recorded_with": "keys", "tape_rate": options.rate, "tape_offset": options.offset},
     }
+    trig = options.trig or DEFAULT_TRIG
     tape = _read(path, options.rate)
     first, last = options.offset, float(tape.starts[-1]) + 1
     seconds = (last - first) / options.rate
@@ -95,7 +96,7 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
         raise DatasetError(
             f"{path}: {seconds:.0f} s of keys at --rate {options.rate:g}: an hour is the limit"
         )
-    yield episode_from_keys("the tape", tape.keys(options.rate, options.offset), fields)
+    yield episode_from_keys("the tape", tape.keys(options.rate, options.offset), fields, variants=[trig])
 
 
 def _read(path: Path, rate: float) -> Tape:
