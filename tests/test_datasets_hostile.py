@@ -215,7 +215,7 @@ LIMITED = """
 
 
 def test_bombs_cost_little_memory(tmp_path):
-    """Measured from outside: the resident set of a process that converts them, with 256 MB in an archive and 4 GB in a table."""
+    """Measured from outside: the resident set of a process that converts them, of 256 MB and 4 GB."""
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         for name in ("observations", "actions"):
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:

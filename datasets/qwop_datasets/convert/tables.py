@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import math
 import re
@@ -94,6 +95,10 @@ def load_npz(path: Path) -> dict[str, np.ndarray]:
                     )
                 with archive.open(member) as file:
                     arrays[member.filename.removesuffix(".npy")] = read_npy(file.read(), member.filename)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a broken archive names places before its start
+            raise
+        raise DatasetError(f"{path}: not a NumPy archive: its parts are not where it says") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError, RuntimeError) as error:
         raise DatasetError(f"{path}: not a NumPy archive: {' '.join(str(error).split())[:80]}") from None
     return arrays
@@ -205,7 +210,9 @@ def read_csv(path: Path, options: Importing) -> Iterator[Imported]:
                 raise DatasetError(f"{path}: has no column {missing[0]!r}")
             for number, (_, group) in enumerate(groupby(rows, key=lambda row: row["episode"])):
                 yield Imported(f"episode {number}", _csv_episode(path, list(group)))
-    except (csv.Error, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise DatasetError(f"{path}: not a CSV file: it is no UTF-8 text") from None
+    except csv.Error as error:
         raise DatasetError(f"{path}: not a CSV file: {error}") from None
 
 
