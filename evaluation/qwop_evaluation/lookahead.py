@@ -88,7 +88,7 @@ class Planner:
             snapshots = world.snapshot()
             for block in np.split(due, range(self._block, len(due), self._block)):
                 self._plans[block] = self._best(
-                    block, snapshots[block], hip_mode[block], keys[block], world.trig
+                    block, world.trig, snapshots[block], hip_mode[block], keys[block]
                 )
             self._next[due] = 0
             self._made[due] += 1
@@ -99,10 +99,10 @@ class Planner:
     def _best(
         self,
         episodes: NDArray[np.int64],
+        trig: str,
         snapshots: NDArray[np.uint8],
         hip_mode: NDArray[np.uint8],
         keys: NDArray[np.uint8],
-        trig: str,
     ) -> NDArray[np.int64]:
         """The best of each episode's continuations, actions [m, segment]."""
         n = self._config.candidates

@@ -73,6 +73,7 @@ def play(
     on_frame: Callable[[int, int], None] | None = None,
     game: RealGame | None = None,
     lookahead: Lookahead | None = None,
+    trig: str = DEFAULT_TRIG,
 ) -> list[Episode]:
     """Play one episode per seed, as protocol P has it.
 
@@ -87,6 +88,7 @@ def play(
         on_frame: called after each frame with (frames played, episodes over), of all.
         game: the real game, to play in one episode after the other; None: the embedded game.
         lookahead: plan in the embedded game, wherever it is played. Then `sample` says nothing.
+        trig: the embedded game's variant of sine and cosine, see `Simulator`.
 
     Returns:
         Episodes in the order of seeds, per frame, with seed, idle_frames, protocol and policy in `passport`.
@@ -111,7 +113,7 @@ def play(
 
         planner = None if lookahead is None else Planner(player, lookahead, batch)
         sampled = sample and player.samples and planner is None
-        episodes += _play_batch(player, batch, sampled, perturbed, max_frames, report, game, planner)
+        episodes += _play_batch(player, batch, sampled, perturbed, max_frames, report, game, planner, trig)
     return episodes
 
 
@@ -124,6 +126,7 @@ def _play_batch(
     on_frame: Callable[[int, int], None],
     game: RealGame | None,
     planner: Planner | None,
+    trig: str,
 ) -> list[Episode]:
     n = len(seeds)
     most_decisions = -(-max_frames // player.frame_skip)
@@ -133,12 +136,13 @@ def _play_batch(
     choices = np.stack([d.choices for d in disturbances])
 
     # One frame a step: decisions of different episodes fall on different frames.
-    games = Games(n, 1, player.action_set, "features", max_frames, "auto", game)
+    games = Games(n, 1, player.action_set, "features", max_frames, "auto", game, trig=trig)
     simulator = games.simulator
     games.reset()
     # Plans are made in the embedded game; beside the real one, one of these plays along.
     passport = {"trig_source": "engine"} if game is None else game.passport()
-    trig = str(passport.pop("trig", OLD_TRIG if game else DEFAULT_TRIG))
+    if game is not None:
+        trig = str(passport.pop("trig", OLD_TRIG))
     world = games.simulator if isinstance(games.simulator, Simulator) else Simulator(1, trig=trig)
     held = np.zeros(n, np.uint8)  # keys of the current decision; none while idle
     length = np.zeros(n, np.int64)
