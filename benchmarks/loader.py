@@ -24,7 +24,7 @@ from qwop_datasets import DatasetReader, DatasetWriter, Episode, write_dataset
 from qwop_datasets.replay import replay
 from qwop_datasets.verify import LANES, verify_episodes
 
-RUN = Path(__file__).parents[1] / "tests" / "golden" / "runs.npz"
+RUN = Path(__file__).parents[1] / "tests" / "golden" / "glibc-fma_runs.npz"
 FILTER = "source=human success time<60 knee_share<0.02"
 
 

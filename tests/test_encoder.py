@@ -26,7 +26,7 @@ GOLDEN = Path(__file__).with_name("golden")
 @pytest.fixture(scope="module")
 def run() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Raw observations, hip modes and last keys of the stored rows of a whole run."""
-    with np.load(GOLDEN / "runs.npz") as traces:
+    with np.load(GOLDEN / "glibc-fma_runs.npz") as traces:
         frames, keys = traces["frames_0"], traces["actions_0"]
         return raw_from_state(traces["states_0"]), hip_modes(keys)[frames], last_keys(keys)[frames]
 

@@ -16,7 +16,7 @@ from qwop_evaluation import main_job
 from qwop_evaluation.player import CheckpointPlayer
 from qwop_rl_core import load_checkpoint
 
-GOLDEN = Path(__file__).parent / "golden" / "runs.npz"
+GOLDEN = Path(__file__).parent / "golden" / "glibc-fma_runs.npz"
 
 
 @pytest.fixture

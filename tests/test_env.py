@@ -11,7 +11,7 @@ GOLDEN = Path(__file__).with_name("golden")
 
 
 def golden(name: str, trace: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    with np.load(GOLDEN / f"{name}.npz") as traces:
+    with np.load(GOLDEN / f"glibc-fma_{name}.npz") as traces:
         return traces[f"actions_{trace}"], traces[f"frames_{trace}"], traces[f"states_{trace}"]
 
 
@@ -78,7 +78,7 @@ def test_action_out_of_range(action):
 def test_a_whole_recorded_run_through_the_environment(engine):
     """2301 frames of the real game, over the hurdle into the sand: its observations, clock and end."""
     keys, frames, states = golden("runs", 0)
-    env = QWOPEnv(frame_skip=1, action_set="full", engine=engine)
+    env = QWOPEnv(frame_skip=1, action_set="full", engine=engine, trig="glibc-fma")
     observation, info = env.reset()
     index_of = {int(mask): i for i, mask in enumerate(ACTION_SETS["full"])}
     row_of = {int(frame): row for row, frame in enumerate(frames)}
@@ -101,7 +101,7 @@ def test_a_whole_recorded_run_through_the_environment(engine):
 
 def test_a_fall_costs_ten_and_stands_still():
     keys, frames, states = golden("random", 1)  # falls in frame 78
-    env = QWOPEnv(frame_skip=1, action_set="full")
+    env = QWOPEnv(frame_skip=1, action_set="full", trig="glibc-fma")
     index_of = {int(mask): i for i, mask in enumerate(ACTION_SETS["full"])}
     steps = play(env, np.array([index_of[int(mask)] for mask in keys]))
     assert len(steps) == 78

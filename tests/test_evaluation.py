@@ -21,7 +21,7 @@ from qwop_game.encoder import FEATURE_SLICES
 from qwop_rl_core import ActorCritic, CheckpointError, QNetwork, save_checkpoint
 
 DISTINCT = ACTION_SETS["distinct"].tolist()
-GOLDEN = Path(__file__).parent / "golden" / "runs.npz"
+GOLDEN = Path(__file__).parent / "golden" / "glibc-fma_runs.npz"
 
 
 class Switcher:

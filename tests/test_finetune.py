@@ -25,7 +25,7 @@ from qwop_game import ACTION_SETS, FEATURE_SIZE, FEATURE_VERSION, QWOPVectorEnv,
 from qwop_rl_core import ActorCritic, Policy, QNetwork, load_checkpoint, save_checkpoint
 from qwop_rl_core.checkpoint import prefixed
 
-GOLDEN = Path(__file__).parent / "golden" / "runs.npz"
+GOLDEN = Path(__file__).parent / "golden" / "glibc-fma_runs.npz"
 SMALL = "--num-envs 8 --threads 1 --device cpu".split()
 PPO = [*SMALL, *"--rollout-length 16 --epochs 2 --minibatch-size 64 --learning-rate 1e-3".split()]
 

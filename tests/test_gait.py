@@ -9,7 +9,7 @@ import pytest
 from qwop_gait import gait_metrics, gait_metrics_of_runs, knee_near, longest_run, pooled, touchdowns, upright
 from qwop_game import PARTS, TRACK_Y, raw_from_state
 
-GOLDEN = Path(__file__).parent / "golden" / "runs.npz"
+GOLDEN = Path(__file__).parent / "golden" / "glibc-fma_runs.npz"
 LEFT, RIGHT = 5 * PARTS.index("leftFoot"), 5 * PARTS.index("rightFoot")
 HALF_HEIGHT = {LEFT: 0.675, RIGHT: 0.725}
 

@@ -32,7 +32,7 @@ def creation_pose() -> np.ndarray:
 
 
 def golden(name: str, trace: int) -> np.ndarray:
-    with np.load(GOLDEN / f"{name}.npz") as traces:
+    with np.load(GOLDEN / f"glibc-fma_{name}.npz") as traces:
         return traces[f"states_{trace}"]
 
 

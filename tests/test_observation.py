@@ -9,7 +9,7 @@ GOLDEN = Path(__file__).with_name("golden")
 
 
 def golden_raw() -> np.ndarray:
-    with np.load(GOLDEN / "random.npz") as traces:
+    with np.load(GOLDEN / "glibc-fma_random.npz") as traces:
         return np.concatenate([raw_from_state(traces[f"states_{i}"]) for i in range(24)])
 
 

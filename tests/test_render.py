@@ -31,7 +31,7 @@ GOLDEN = Path(__file__).with_name("golden")
 
 @pytest.fixture(scope="module")
 def states() -> np.ndarray:
-    with np.load(GOLDEN / "runs.npz") as traces:
+    with np.load(GOLDEN / "glibc-fma_runs.npz") as traces:
         return traces["states_0"]
 
 

@@ -23,7 +23,7 @@ from qwop_evaluation.video import VideoError, VideoWriter
 from qwop_game import Simulator
 from qwop_game.render import STANDING_HURDLE, Renderer, pygame
 
-GOLDEN = Path(__file__).parent / "golden" / "runs.npz"
+GOLDEN = Path(__file__).parent / "golden" / "glibc-fma_runs.npz"
 
 
 def episode_of(keys):

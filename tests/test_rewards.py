@@ -13,7 +13,7 @@ from qwop_rewards import TERMS, RewardVectorEnv, Transition, make_reward, parse_
 from qwop_rewards.cli import main, rank_correlation
 from qwop_rewards.table import text_table
 
-GOLDEN = Path(__file__).parent / "golden" / "runs.npz"
+GOLDEN = Path(__file__).parent / "golden" / "glibc-fma_runs.npz"
 TORSO, LEFT_FOOT, RIGHT_FOOT = (5 * PARTS.index(part) for part in ("torso", "leftFoot", "rightFoot"))
 
 

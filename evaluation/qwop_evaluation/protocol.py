@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from qwop_datasets import Episode
 from qwop_evaluation.lookahead import Lookahead, Planner
 from qwop_evaluation.player import Player
-from qwop_game import FRAME_SECONDS, MAX_IDLE_FRAMES, REPEAT_PROBABILITY, Simulator, dialect
+from qwop_game import FRAME_SECONDS, MAX_IDLE_FRAMES, REPEAT_PROBABILITY, Simulator
 from qwop_game.games import Games
 from qwop_game.real import RealGame
 
@@ -187,7 +187,7 @@ def _play_batch(
             action_set=player.action_set,
             game="embedded" if game is None else "real",
             passport={
-                **({"dialect": dialect()} if game is None else game.passport()),
+                **({"trig": world.trig} if game is None else game.passport()),
                 "protocol": "P" if perturbed else "unperturbed",
                 "seed": int(seeds[i]),
                 "idle_frames": int(idle_frames[i]),

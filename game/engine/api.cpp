@@ -14,7 +14,7 @@ using qwop::Game;
 
 // A snapshot is this header and the bytes of a Game: exact, and valid for builds with the same layout.
 struct SnapshotHeader {
-    char magic[4] = {'Q', 'W', 'O', '1'};  // raise the digit when the layout of Game changes
+    char magic[4] = {'Q', 'W', 'O', '2'};  // raise the digit when the layout of Game changes
     uint32_t size = sizeof(Game);
     uint64_t checksum = 0;
 };
@@ -36,11 +36,16 @@ static uint64_t checksum(const uint8_t* game) {
     std::memcpy(words, game + sizeof(Game) - TAIL, TAIL);
     add();
     uint64_t result = 0;
-    for (int i = 0; i < 8; ++i) result = (result ^ sums_of_sums[i] ^ sums[i] << 1) * 0x100000001b3;
+    for (const uint64_t* part : {sums, sums_of_sums})
+        for (int i = 0; i < 8; ++i) {
+            result = (result ^ part[i]) * 0x9e3779b97f4a7c15;
+            result ^= result >> 32;  // else changes of the highest bits would cancel
+        }
     return result;
 }
 
 struct qwop_sim {
+    qwop::Trig trig{};
     std::unique_ptr<qwop::Simulator> simulator;
     qwop::Outputs outputs{};
     std::unique_ptr<qwop::Crew> crew = std::make_unique<qwop::Crew>(1);
@@ -70,7 +75,7 @@ struct qwop_sim {
 
 struct Engine {
     const char* name;
-    qwop::Simulator* (*make)(int num_envs, bool stop_at_end);
+    qwop::Simulator* (*make)(qwop::Trig trig, int num_envs, bool stop_at_end);
     bool (*runs_here)();
 };
 
@@ -103,13 +108,24 @@ const char* qwop_engines() {
 
 size_t qwop_snapshot_size() { return sizeof(SnapshotHeader) + sizeof(Game); }
 
-const char* qwop_dialect() { return qwop::TRIG_DIALECT; }
+const char* qwop_trig_variants() {
+    static const std::string names = [] {
+        std::string list;
+        for (const char* name : qwop::TRIG_NAMES) list += (list.empty() ? "" : ",") + std::string(name);
+        return list;
+    }();
+    return names.c_str();
+}
 
-qwop_sim* qwop_create(const char* name, int num_envs, int stop_at_end) try {
+qwop_sim* qwop_create(const char* name, const char* trig_name, int num_envs, int stop_at_end) try {
+    int trig = 0;
+    while (trig < qwop::TRIG_COUNT && std::strcmp(qwop::TRIG_NAMES[trig], trig_name) != 0) ++trig;
+    if (trig == qwop::TRIG_COUNT) return nullptr;
     for (const Engine& engine : ENGINES) {
         if (num_envs < 1 || std::strcmp(engine.name, name) != 0 || !engine.runs_here()) continue;
         auto sim = std::make_unique<qwop_sim>();
-        sim->simulator.reset(engine.make(num_envs, stop_at_end != 0));
+        sim->trig = static_cast<qwop::Trig>(trig);
+        sim->simulator.reset(engine.make(sim->trig, num_envs, stop_at_end != 0));
         return sim->simulator ? sim.release() : nullptr;
     }
     return nullptr;
@@ -132,7 +148,7 @@ void qwop_bind(qwop_sim* sim, float* observation, double* time, double* distance
 void qwop_reset(qwop_sim* sim, const uint8_t* mask) {
     for (int i = 0; i < sim->simulator->num_envs(); ++i) {
         if (mask && !mask[i]) continue;
-        sim->simulator->set_game(i, Game::canonical());
+        sim->simulator->set_game(i, Game::canonical(sim->trig));
         sim->refresh(i);
     }
 }
@@ -179,15 +195,23 @@ static bool is_snapshot(const uint8_t* in) {
     return std::memcmp(in, &header, sizeof header) == 0;
 }
 
-int qwop_restore(qwop_sim* sim, const uint8_t* in, const uint8_t* mask) {
+int qwop_restore(qwop_sim* sim, const uint8_t* in, const uint8_t* mask, int convert) {
     const int n = sim->simulator->num_envs();
     const size_t size = qwop_snapshot_size();
-    for (int i = 0; i < n; ++i)
-        if ((!mask || mask[i]) && !is_snapshot(in + i * size)) return -1;
+    Game game;
+    const auto read = [&](int i) {
+        std::memcpy(static_cast<void*>(&game), in + i * size + sizeof(SnapshotHeader), sizeof(Game));
+    };
     for (int i = 0; i < n; ++i) {
         if (mask && !mask[i]) continue;
-        Game game;
-        std::memcpy(static_cast<void*>(&game), in + i * size + sizeof(SnapshotHeader), sizeof(Game));
+        if (!is_snapshot(in + i * size)) return -1;
+        read(i);
+        if (!convert && game.world.trig != sim->trig) return -2;
+    }
+    for (int i = 0; i < n; ++i) {
+        if (mask && !mask[i]) continue;
+        read(i);
+        game.world.set_trig(sim->trig);
         sim->simulator->set_game(i, game);
         sim->refresh(i);
     }

@@ -16,12 +16,13 @@ struct Body {
     Aabb box{};                         // tight, swept over the last step
     NodeId leaf = NO_NODE;
     bool awake = true;
+    Trig trig = Trig::rounded;          // whose sine and cosine turn it
     bool rotation_stale = false;        // angle has changed since `rotation` was taken
 
     // Rotations are taken on first use: nobody looks at most of the angles that a solver passes through.
     const Rotation& fresh_rotation() {
         if (rotation_stale) {
-            rotation = Rotation::of(angle);
+            rotation = Rotation::of(trig, angle);
             rotation_stale = false;
         }
         return rotation;

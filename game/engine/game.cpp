@@ -11,19 +11,27 @@ struct Referee : ContactListener {
     }
 };
 
-const Game& Game::canonical() {
-    static const Game game = [] {
-        Game g{};
-        g.create_track();
-        g.create_player();
-        g.update(0);
-        g.update(0);
-        g.reset();
-        g.update(0);
-        g.update(0);
-        return g;
-    }();
-    return game;
+const Game& Game::canonical(Trig trig) {
+    struct Starts {
+        Game games[TRIG_COUNT];
+
+        Starts() : games{} {
+            for (int i = 0; i < TRIG_COUNT; ++i) games[i].load(static_cast<Trig>(i));
+        }
+    };
+    static const Starts starts;
+    return starts.games[static_cast<int>(trig)];
+}
+
+void Game::load(Trig trig) {
+    world.trig = trig;
+    create_track();
+    create_player();
+    update(0);
+    update(0);
+    reset();
+    update(0);
+    update(0);
 }
 
 void Game::create_track() {

@@ -12,7 +12,7 @@ struct Game {
     bool fallen = false, jumped = false, jump_landed = false, ended = false, paused = false;
 
     // The state in which an episode begins: page load (2 frames), then the game's own reset (2 frames).
-    static const Game& canonical();
+    static const Game& canonical(Trig trig);
 
     // One frame with `keys` held (KEY_* bits): clock, floors, head, keys; physics; camera, score, end.
     void update(uint8_t keys);
@@ -27,6 +27,7 @@ struct Game {
     void teleport(Vec2 offset, Vec2 velocity);
 
   private:
+    void load(Trig trig);
     void create_track();
     void create_player();
     void reset();

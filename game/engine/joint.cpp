@@ -27,11 +27,11 @@ double linear_slop_squared() {
 JointSolver::JointSolver(int id, Joint* j, Body* bodies) : joint(j) {
     const JointConstants& c = JOINTS[id];
     const Model& m = qwop::model();
-    model = &m.joints[id];
     max_motor_torque = c.max_motor_torque;
     reference_angle = c.reference_angle;
     a = &bodies[c.body_a];
     b = &bodies[c.body_b];
+    model = &joint_models(a->trig)[id];
     inv_mass_a = m.bodies[c.body_a].inv_mass;
     inv_mass_b = m.bodies[c.body_b].inv_mass;
     inv_i_a = m.bodies[c.body_a].inv_inertia;

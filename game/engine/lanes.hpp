@@ -28,9 +28,10 @@ class Engine final : public Simulator {
     static constexpr int W = WIDTH<V>;
 
   public:
-    Engine(Block<V>* blocks, int num_envs, bool stop_at_end)
-        : blocks_(blocks), num_envs_(num_envs), stop_at_end_(stop_at_end) {
-        for (int i = 0; i < block_count() * W; ++i) set_game(i, Game::canonical());
+    Engine(Trig trig, Block<V>* blocks, int num_envs, bool stop_at_end)
+        : trig_(trig), blocks_(blocks), num_envs_(num_envs), stop_at_end_(stop_at_end) {
+        for (int i = 0; i < block_count(); ++i) blocks_[i].trig = trig;
+        for (int i = 0; i < block_count() * W; ++i) set_game(i, Game::canonical(trig));
         set_workers(1);
         for (int part = 0; part < PARTS; ++part)
             for (int floor = 0; floor < FLOOR_COUNT; ++floor) floor_is_a_[part][floor] = floor_is_a(part, floor);
@@ -64,7 +65,7 @@ class Engine final : public Simulator {
         free_aligned(frames_);
         frames_ = static_cast<Frame*>(allocate_aligned(workers * ABREAST * sizeof(Frame)));
         for (int k = 0; k < workers * ABREAST; ++k)
-            for (int i = 0; i < JOINTS_COUNT; ++i) frames_[k].joints[i].set_constants(JOINT_ORDER[i]);
+            for (int i = 0; i < JOINTS_COUNT; ++i) frames_[k].joints[i].set_constants(trig_, JOINT_ORDER[i]);
     }
 
     void step(int group, const uint8_t* keys, int frame_count, int worker) override {
@@ -102,6 +103,7 @@ class Engine final : public Simulator {
     }
 
   private:
+    Trig trig_;
     Block<V>* blocks_;
     int num_envs_;
     bool stop_at_end_;
@@ -413,7 +415,7 @@ class Engine final : public Simulator {
     }
 
     // Brings the sines and cosines of parts up to date.
-    static void turn(Block<V>& b, int p) { sincos_lanes<V>(b.angle[p], b.sin[p], b.cos[p]); }
+    static void turn(Block<V>& b, int p) { sincos_lanes<V>(b.trig, b.angle[p], b.sin[p], b.cos[p]); }
     template <int N>
     static void turn(Frame* frames, int p, int q) {
         constexpr int AT_ONCE = W == 8 ? 1 : N;  // measured: with AVX-512 two vectors at once, else four
@@ -423,7 +425,7 @@ class Engine final : public Simulator {
                 angles[2 * k] = frames[first + k].block->angle[p];
                 angles[2 * k + 1] = frames[first + k].block->angle[q];
             }
-            sincos_lanes(angles, sines, cosines);
+            sincos_lanes(frames->block->trig, angles, sines, cosines);
             for (int k = 0; k < AT_ONCE; ++k) {
                 Block<V>& b = *frames[first + k].block;
                 b.sin[p] = sines[2 * k];
@@ -456,7 +458,7 @@ class Engine final : public Simulator {
         }
         uint8_t hurdle_moved[W] = {};
         unsigned hurdle_moved_leaves[2] = {};
-        if (b.hurdle.falling) b.hurdle.step(hurdle_moved_leaves);
+        if (b.hurdle.falling) b.hurdle.step(b.trig, hurdle_moved_leaves);
         const unsigned resting = b.hurdle.resting();
         for (unsigned left = running & b.busy; left; left &= left - 1) {
             const int lane = __builtin_ctz(left);
@@ -603,11 +605,11 @@ class Engine final : public Simulator {
 };
 
 template <class V>
-static inline Simulator* make(int num_envs, bool stop_at_end) {
+static inline Simulator* make(Trig trig, int num_envs, bool stop_at_end) {
     const size_t blocks = static_cast<size_t>((num_envs + WIDTH<V> - 1) / WIDTH<V>);
     void* memory = allocate_aligned(blocks * sizeof(Block<V>));
     __builtin_memset(memory, 0, blocks * sizeof(Block<V>));
-    return new Engine<V>(static_cast<Block<V>*>(memory), num_envs, stop_at_end);
+    return new Engine<V>(trig, static_cast<Block<V>*>(memory), num_envs, stop_at_end);
 }
 
 }  // namespace lanes

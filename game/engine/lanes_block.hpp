@@ -30,6 +30,7 @@ template <class V>
 struct Block {
     static constexpr int W = WIDTH<V>;
 
+    Trig trig;                               // of all games
     V x[PARTS], y[PARTS], angle[PARTS];      // angle's cos and sin below are always fresh between frames
     V cos[PARTS], sin[PARTS];
     V vx[PARTS], vy[PARTS], w[PARTS];
@@ -71,7 +72,7 @@ struct Block {
 // Whether A of the contact is the floor: the smaller tree node. A leaf keeps its node, so this is the same in
 // every game.
 static inline bool floor_is_a(int part, int floor) {
-    const Body* bodies = Game::canonical().world.bodies;
+    const Body* bodies = Game::canonical(Trig::rounded).world.bodies;
     return bodies[FLOOR_0 + floor].leaf < bodies[FIRST_PART + part].leaf;
 }
 

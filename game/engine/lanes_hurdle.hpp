@@ -18,11 +18,11 @@ struct HurdleLanes {
     void take(World& world, int lane);
     void give_back(World& world, int lane);
     // moved[i]: lanes whose leaf i is to be put in again with its new fat box.
-    void step(unsigned (&moved)[2]);
+    void step(Trig trig, unsigned (&moved)[2]);
     unsigned resting() const { return bits<V>(minimum<V>(rest[0], rest[1]) > SLEEPY) & falling; }
 
   private:
-    void solve_positions(I live);
+    void solve_positions(Trig trig, I live);
 };
 
 constexpr BodyId HURDLE_PARTS[2] = {HURDLE_TOP, HURDLE_BASE};
@@ -75,12 +75,12 @@ void HurdleLanes<V>::give_back(World& world, int lane) {
 }
 
 template <class V>
-void HurdleLanes<V>::step(unsigned (&moved)[2]) {
+void HurdleLanes<V>::step(Trig trig, unsigned (&moved)[2]) {
     const Model& m = model();
     const double inv_mass_a = m.bodies[HURDLE_TOP].inv_mass, inv_mass_b = m.bodies[HURDLE_BASE].inv_mass;
     const double inv_i_a = m.bodies[HURDLE_TOP].inv_inertia, inv_i_b = m.bodies[HURDLE_BASE].inv_inertia;
     const double motor_mass = 1 / (inv_i_a + inv_i_b);
-    const Vec2 anchor_a = m.joints[HURDLE_JOINT].local_anchor_a, anchor_b = m.joints[HURDLE_JOINT].local_anchor_b;
+    const auto [anchor_a, anchor_b] = joint_models(trig)[HURDLE_JOINT];
     const I lanes = mask_of<V>(falling);
 
     vy[0] += TIME_STEP * GRAVITY_Y;
@@ -129,8 +129,8 @@ void HurdleLanes<V>::step(unsigned (&moved)[2]) {
         y[i] = select<V>(lanes, y[i] + TIME_STEP * vy[i], y[i]);
         angle[i] = select<V>(lanes, angle[i] + TIME_STEP * w[i], angle[i]);
     }
-    solve_positions(lanes);
-    sincos_lanes(angle, sin, cos);
+    solve_positions(trig, lanes);
+    sincos_lanes(trig, angle, sin, cos);
     for (int i = 0; i < 2; ++i) {
         rest[i] = rested<V>(rest[i], vx[i], vy[i], w[i]);
         const Bounds<V> now = tight_bounds<V>(HURDLE_PARTS[i], {x[i], y[i]}, {cos[i], sin[i]});
@@ -142,16 +142,16 @@ void HurdleLanes<V>::step(unsigned (&moved)[2]) {
 }
 
 template <class V>
-void HurdleLanes<V>::solve_positions(I live) {
+void HurdleLanes<V>::solve_positions(Trig trig, I live) {
     const Model& m = model();
     const double inv_mass_a = m.bodies[HURDLE_TOP].inv_mass, inv_mass_b = m.bodies[HURDLE_BASE].inv_mass;
     const double inv_i_a = m.bodies[HURDLE_TOP].inv_inertia, inv_i_b = m.bodies[HURDLE_BASE].inv_inertia;
     const double inv_mass = inv_mass_a + inv_mass_b, motor_mass = 1 / (inv_i_a + inv_i_b);
     const double slop_squared = linear_slop_squared();
-    const Vec2 anchor_a = m.joints[HURDLE_JOINT].local_anchor_a, anchor_b = m.joints[HURDLE_JOINT].local_anchor_b;
+    const auto [anchor_a, anchor_b] = joint_models(trig)[HURDLE_JOINT];
     for (int iteration = 0; iteration < POSITION_ITERATIONS && bits<V>(live); ++iteration) {
         V sines[2], cosines[2];
-        sincos_lanes(angle, sines, cosines);
+        sincos_lanes(trig, angle, sines, cosines);
         const Pair<V> a = rotated<V>({cosines[0], sines[0]}, splat<V>(anchor_a.x), splat<V>(anchor_a.y));
         const Pair<V> b = rotated<V>({cosines[1], sines[1]}, splat<V>(anchor_b.x), splat<V>(anchor_b.y));
         const V cx = x[1] + b.x - (x[0] + a.x), cy = y[1] + b.y - (y[0] + a.y);

@@ -23,7 +23,7 @@ struct JointLanes {
     V r_ax, r_ay, r_bx, r_by, pivot_xx, pivot_xy, pivot_yx, pivot_yy, limit_position_impulse;
     I at_lower, at_upper;
 
-    void set_constants(JointId id);
+    void set_constants(Trig trig, JointId id);
     void prepare(Block<V>& s);
     void warm_start(Block<V>& s);
     void solve_velocity(Block<V>& s);
@@ -41,7 +41,7 @@ struct JointLanes {
 };
 
 template <class V>
-void JointLanes<V>::set_constants(JointId id) {
+void JointLanes<V>::set_constants(Trig trig, JointId id) {
     const Model& m = model();
     const JointConstants& c = JOINTS[id];
     joint = id - FIRST_JOINT;
@@ -56,8 +56,8 @@ void JointLanes<V>::set_constants(JointId id) {
     max_motor_torque = c.max_motor_torque;
     reference_angle = c.reference_angle;
     slop_squared = linear_slop_squared();
-    anchor_a = m.joints[id].local_anchor_a;
-    anchor_b = m.joints[id].local_anchor_b;
+    anchor_a = joint_models(trig)[id].local_anchor_a;
+    anchor_b = joint_models(trig)[id].local_anchor_b;
     lower_angle = splat<V>(c.lower_angle);
     upper_angle = splat<V>(c.upper_angle);
     motor_speed = V{};

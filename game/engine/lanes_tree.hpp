@@ -74,7 +74,7 @@ struct FlatTree {
 
 template <class V>
 FlatTree<V>::Numbers::Numbers() : of_node{}, node{} {
-    const Tree& tree = Game::canonical().world.tree;
+    const Tree& tree = Game::canonical(Trig::rounded).world.tree;
     bool free[MAX_NODES] = {};
     for (int id = tree.free_list; id != NO_NODE; id = tree.nodes[id].parent) free[id] = true;
     for (int id = 0, inner = 0; id < MAX_NODES; ++id) {

@@ -15,9 +15,9 @@ struct Vec2 {
 struct Rotation {
     double cos = 1, sin = 0;
 
-    static Rotation of(double angle) {
+    static Rotation of(Trig trig, double angle) {
         Rotation r;
-        sincos(angle, &r.sin, &r.cos);
+        sincos(trig, angle, &r.sin, &r.cos);
         return r;
     }
 };

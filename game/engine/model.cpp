@@ -44,17 +44,6 @@ Model::Model() : joint_lists{}, joint_counts{} {
         bodies[i].mass = bodies[i].inv_mass = bodies[i].inertia = bodies[i].inv_inertia = 0;
         if (c.dynamic) set_mass(bodies[i], c.density);
     }
-    for (int i = 0; i < JOINT_COUNT; ++i) {
-        const JointConstants& c = JOINTS[i];
-        const Vec2 a{c.anchor_a_x, c.anchor_a_y}, b{c.anchor_b_x, c.anchor_b_y};
-        if (i == HURDLE_JOINT) {
-            joints[i] = {a, b};
-        } else {
-            const BodyConstants &body_a = BODIES[c.body_a], &body_b = BODIES[c.body_b];
-            joints[i].local_anchor_a = unrotate(Rotation::of(body_a.angle), a - Vec2{body_a.x, body_a.y});
-            joints[i].local_anchor_b = unrotate(Rotation::of(body_b.angle), b - Vec2{body_b.x, body_b.y});
-        }
-    }
     for (int i = JOINT_COUNT - 1; i >= 0; --i)
         for (BodyId body : {JOINTS[i].body_a, JOINTS[i].body_b})
             joint_lists[body][joint_counts[body]++] = static_cast<uint8_t>(i);
@@ -63,6 +52,33 @@ Model::Model() : joint_lists{}, joint_counts{} {
 const Model& model() {
     static const Model instance;
     return instance;
+}
+
+namespace {
+
+struct Anchors {
+    JointModel joints[TRIG_COUNT][JOINT_COUNT];
+
+    Anchors() {
+        for (int trig = 0; trig < TRIG_COUNT; ++trig)
+            for (int i = 0; i < JOINT_COUNT; ++i) joints[trig][i] = anchored(static_cast<Trig>(trig), i);
+    }
+
+    static JointModel anchored(Trig trig, int joint) {
+        const JointConstants& c = JOINTS[joint];
+        const Vec2 a{c.anchor_a_x, c.anchor_a_y}, b{c.anchor_b_x, c.anchor_b_y};
+        if (joint == HURDLE_JOINT) return {a, b};
+        const BodyConstants &body_a = BODIES[c.body_a], &body_b = BODIES[c.body_b];
+        return {unrotate(Rotation::of(trig, body_a.angle), a - Vec2{body_a.x, body_a.y}),
+                unrotate(Rotation::of(trig, body_b.angle), b - Vec2{body_b.x, body_b.y})};
+    }
+};
+
+}  // namespace
+
+const JointModel* joint_models(Trig trig) {
+    static const Anchors instance;
+    return instance.joints[static_cast<int>(trig)];
 }
 
 }  // namespace qwop

@@ -1,4 +1,5 @@
-// What follows from the constants once and for all: boxes, masses, local joint anchors, joints of each body.
+// What follows from the constants once and for all: boxes, masses, joints of each body; and, with a sine and cosine,
+// the joints' local anchors.
 #pragma once
 #include "constants.hpp"
 #include "math.hpp"
@@ -27,7 +28,6 @@ struct JointModel {
 
 struct Model {
     BodyModel bodies[BODY_COUNT];
-    JointModel joints[JOINT_COUNT];
     uint8_t joint_lists[BODY_COUNT][5];  // joints of each body, newest first
     uint8_t joint_counts[BODY_COUNT];
 
@@ -36,5 +36,8 @@ struct Model {
 
 // The one model; built before anything else uses it.
 const Model& model();
+
+// JOINT_COUNT of them: anchors in the frames of bodies that stand at an angle, so each variant has its own last bits.
+const JointModel* joint_models(Trig trig);
 
 }  // namespace qwop

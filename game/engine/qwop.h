@@ -14,14 +14,14 @@ struct qwop_sim;
 // Engines this CPU can run, fastest first, comma separated; "scalar" is always the last.
 QWOP_API const char* qwop_engines();
 
-// Whose sine and cosine the engine speaks, to the last bit: "glibc-fma".
-QWOP_API const char* qwop_dialect();
+// Variants of sine and cosine, the canonical one first, comma separated.
+QWOP_API const char* qwop_trig_variants();
 
 // Bytes of one game's snapshot. The same for every engine: a snapshot moves freely between them.
 QWOP_API size_t qwop_snapshot_size();
 
-// nullptr when `engine` is unknown, num_envs < 1 or memory is short. All games stand at the canonical start.
-QWOP_API qwop_sim* qwop_create(const char* engine, int num_envs, int stop_at_end);
+// nullptr when `engine` or `trig` is unknown, num_envs < 1 or memory is short. All games stand at the canonical start.
+QWOP_API qwop_sim* qwop_create(const char* engine, const char* trig, int num_envs, int stop_at_end);
 QWOP_API void qwop_destroy(qwop_sim* sim);
 
 // Threads that step the games from now on, 1 at first. The bits are the same with any number.
@@ -39,10 +39,11 @@ QWOP_API int qwop_step(qwop_sim* sim, const uint8_t* keys, int frames);
 // double[N * 92] in the column layout of the golden traces.
 QWOP_API void qwop_state(qwop_sim* sim, double* out);
 
-// uint8[N * qwop_snapshot_size()]: plain bytes, exact. restore returns 0, or -1, and does nothing,
-// where bytes are no snapshot of a build with this layout.
+// uint8[N * qwop_snapshot_size()]: plain bytes, exact. restore returns 0; or it does nothing and
+// returns -1 where bytes are no snapshot of a build with this layout, -2 where a game has another sine and cosine;
+// convert: such a game goes on with the simulator's.
 QWOP_API void qwop_snapshot(qwop_sim* sim, uint8_t* out);
-QWOP_API int qwop_restore(qwop_sim* sim, const uint8_t* in, const uint8_t* mask);
+QWOP_API int qwop_restore(qwop_sim* sim, const uint8_t* in, const uint8_t* mask, int convert);
 
 // --- Episodes --------------------------------------------------------------------------------------------
 

@@ -18,9 +18,9 @@ namespace {
 // The reference engine: one game after another, in plain doubles.
 class Scalar final : public Simulator {
   public:
-    Scalar(int num_envs, bool stop_at_end)
+    Scalar(Trig trig, int num_envs, bool stop_at_end)
         : games_(new Game[num_envs]), num_envs_(num_envs), stop_at_end_(stop_at_end) {
-        for (int i = 0; i < num_envs; ++i) games_[i] = Game::canonical();
+        for (int i = 0; i < num_envs; ++i) games_[i] = Game::canonical(trig);
     }
     ~Scalar() override { delete[] games_; }
 
@@ -42,7 +42,9 @@ class Scalar final : public Simulator {
 
 }  // namespace
 
-Simulator* make_scalar(int num_envs, bool stop_at_end) { return new Scalar(num_envs, stop_at_end); }
+Simulator* make_scalar(Trig trig, int num_envs, bool stop_at_end) {
+    return new Scalar(trig, num_envs, stop_at_end);
+}
 
 // --- For the lane engines --------------------------------------------------------------------------------
 

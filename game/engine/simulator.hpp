@@ -32,11 +32,11 @@ class Simulator {
 };
 
 // nullptr where this build or this CPU has no such engine.
-Simulator* make_scalar(int num_envs, bool stop_at_end);
-Simulator* make_sse2(int num_envs, bool stop_at_end);
-Simulator* make_neon(int num_envs, bool stop_at_end);
-Simulator* make_avx2(int num_envs, bool stop_at_end);
-Simulator* make_avx512(int num_envs, bool stop_at_end);
+Simulator* make_scalar(Trig trig, int num_envs, bool stop_at_end);
+Simulator* make_sse2(Trig trig, int num_envs, bool stop_at_end);
+Simulator* make_neon(Trig trig, int num_envs, bool stop_at_end);
+Simulator* make_avx2(Trig trig, int num_envs, bool stop_at_end);
+Simulator* make_avx512(Trig trig, int num_envs, bool stop_at_end);
 
 // --- What the lane engines need of the scalar one. Compiled once, for the plainest CPU: files for other
 // instruction sets must not hold copies of shared inline functions.

@@ -7,6 +7,11 @@
 
 namespace qwop {
 
+void World::set_trig(Trig variant) {
+    trig = variant;
+    for (Body& body : bodies) body.trig = variant;
+}
+
 // A body appears at the origin (a hurdle part at its final place), gets its leaf there, and is moved
 // afterwards: the leaf's travels shape the tree.
 void World::create_body(int id) {
@@ -14,6 +19,7 @@ void World::create_body(int id) {
     const bool hurdle = c.category == HURDLE;
     Body& body = bodies[id];
     body = Body();
+    body.trig = trig;
     body.awake = c.awake;
     if (hurdle) body.position = body.previous_position = {c.x, c.y};
     body.box = tight_box(model().bodies[id].box, body.transform());
@@ -53,7 +59,7 @@ void World::set_pose(int id, Vec2 position, double angle) {
     Body& body = bodies[id];
     body.position = body.previous_position = position;
     body.angle = body.previous_angle = angle;
-    body.rotation = body.previous_rotation = Rotation::of(angle);
+    body.rotation = body.previous_rotation = Rotation::of(trig, angle);
     body.rotation_stale = false;
     move_leaf(id, body.transform(), body.transform());
     find_new_contacts();

@@ -11,6 +11,7 @@ struct ContactListener {
 };
 
 struct World {
+    Trig trig = Trig::rounded;  // of all its sines and cosines
     Body bodies[BODY_COUNT];
     Joint joints[JOINT_COUNT];
     Contact contacts[CONTACT_SLOTS];
@@ -22,6 +23,7 @@ struct World {
     double inv_dt0 = 0;                    // 1 / the last step's dt: 0 before the first
     Tree tree;
 
+    void set_trig(Trig variant);
     void create_body(int id);
     void create_joint(int id);
     void destroy_body(int id);

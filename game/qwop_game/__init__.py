@@ -30,11 +30,12 @@ from .observation import (
     raw_from_state,
 )
 from .registration import ENV_ID, REAL_ENV_ID, register_env
-from .simulator import Simulator, dialect, engines
+from .simulator import DEFAULT_TRIG, TRIG_VARIANTS, Simulator, check_trig, engines
 from .vector_env import QWOPVectorEnv
 
 __all__ = [
     "ACTION_SETS",
+    "DEFAULT_TRIG",
     "ENV_ID",
     "FEATURE_SIZE",
     "FEATURE_VERSION",
@@ -49,6 +50,7 @@ __all__ = [
     "REAL_ENV_ID",
     "REPEAT_PROBABILITY",
     "TRACK_Y",
+    "TRIG_VARIANTS",
     "UNITS_PER_METRE",
     "DisturbedVectorEnv",
     "QWOPEnv",
@@ -57,8 +59,8 @@ __all__ = [
     "StartStates",
     "action_masks",
     "canonical_keys",
+    "check_trig",
     "denormalise",
-    "dialect",
     "distinct_action",
     "encode",
     "engines",

@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 
 from .games import Games
+from .simulator import DEFAULT_TRIG
 
 if TYPE_CHECKING:  # pygame is loaded with the first picture only
     from .render import Renderer
@@ -25,7 +26,7 @@ class QWOPEnv(gymnasium.Env[np.ndarray, np.int64]):
     max_frames: an episode this many frames old is truncated; None: never.
     render_mode: None, "rgb_array" (`render()` gives uint8 [400, 640, 3]) or "human" (a window that shows
         every frame, 30 a second).
-    engine: see `Simulator`.
+    engine, trig: see `Simulator`.
 
     Reward: qwop-gym's default. Terminated: a fall, a landing in the sand, or a torso below -10 m or past
     105 m; a success if it is finished then (`has_finished`).
@@ -47,8 +48,11 @@ class QWOPEnv(gymnasium.Env[np.ndarray, np.int64]):
         max_frames: int | None = None,
         render_mode: str | None = None,
         engine: str = "auto",
+        trig: str = DEFAULT_TRIG,
     ) -> None:
-        self._set_up(render_mode, Games(1, frame_skip, action_set, observation, max_frames, engine))
+        self._set_up(
+            render_mode, Games(1, frame_skip, action_set, observation, max_frames, engine, trig=trig)
+        )
 
     def _set_up(self, render_mode: str | None, games: Games) -> None:
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:

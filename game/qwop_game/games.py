@@ -16,7 +16,7 @@ from .encoder import FEATURE_SIZE, encode
 from .episodes import Episodes, agrees, observe
 from .keys import HIP_AS_CREATED, action_masks, next_hip_modes
 from .observation import FRAME_SECONDS, OBSERVATION_SIZE, normalise
-from .simulator import FLAG_FALLEN, FLAG_GAME_ENDED, Simulator, has_finished
+from .simulator import DEFAULT_TRIG, FLAG_FALLEN, FLAG_GAME_ENDED, Simulator, has_finished
 
 if TYPE_CHECKING:  # pygame is loaded with the first picture only
     from .real.game import RealGame
@@ -41,7 +41,7 @@ class StartStates:
     mask: np.ndarray
     """bool [N]: the games that start from their row; the others start as always."""
     snapshots: np.ndarray
-    """uint8 [N, S]: `Simulator.snapshot()` rows."""
+    """uint8 [N, S]: `Simulator.snapshot()` rows, of any trigonometry variant."""
     hip_mode: np.ndarray
     """uint8 [N]: the hip mode there, see `hip_modes`."""
     last_keys: np.ndarray
@@ -56,7 +56,7 @@ class Games:
     action_set: "distinct" (9), "full" (16, qwop-gym's) or "reduced" (9, qwop-gym's).
     observation: "qwop_gym" (60 normalised numbers) or "features" (what `encode` gives).
     max_frames: an episode that is this many frames old is truncated after the step; None: never.
-    engine, threads: see `Simulator`.
+    engine, threads, trig: see `Simulator`.
     simulator: games in place of the embedded ones, with the same interface.
 
     Raises ValueError for options out of range.
@@ -72,6 +72,7 @@ class Games:
         engine: str,
         simulator: "Simulator | RealGame | None" = None,
         threads: int = 1,
+        trig: str = DEFAULT_TRIG,
     ) -> None:
         if not isinstance(frame_skip, int | np.integer) or frame_skip < 1:
             raise ValueError(f"frame_skip is {frame_skip!r}: it must be a whole number of frames, 1 or more")
@@ -106,7 +107,7 @@ class Games:
         if simulator is not None:
             self.simulator = simulator
         else:
-            self.simulator = embedded = Simulator(num_envs, engine=engine, threads=threads)
+            self.simulator = embedded = Simulator(num_envs, engine=engine, threads=threads, trig=trig)
             if agrees():
                 state = {
                     "keys": self.keys,
@@ -137,7 +138,7 @@ class Games:
         self._last_tenths[where] = 0
         if start is not None:
             given = where & start.mask
-            self.simulator.restore(start.snapshots, given)
+            self.simulator.restore(start.snapshots, given, convert=True)
             self.keys[given] = start.last_keys[given]
             self.hip_mode[given] = start.hip_mode[given]
 

@@ -53,9 +53,9 @@ def _library() -> ctypes.CDLL:
     pointer, integer, size, real = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t, ctypes.c_double
     for name, result, arguments in (
         ("qwop_engines", ctypes.c_char_p, []),
-        ("qwop_dialect", ctypes.c_char_p, []),
+        ("qwop_trig_variants", ctypes.c_char_p, []),
         ("qwop_snapshot_size", size, []),
-        ("qwop_create", pointer, [ctypes.c_char_p, integer, integer]),
+        ("qwop_create", pointer, [ctypes.c_char_p, ctypes.c_char_p, integer, integer]),
         ("qwop_destroy", None, [pointer]),
         ("qwop_set_threads", None, [pointer, integer]),
         ("qwop_bind", None, [pointer] * 5),
@@ -63,7 +63,7 @@ def _library() -> ctypes.CDLL:
         ("qwop_step", integer, [pointer, pointer, integer]),
         ("qwop_state", None, [pointer, pointer]),
         ("qwop_snapshot", None, [pointer, pointer]),
-        ("qwop_restore", integer, [pointer, pointer, pointer]),
+        ("qwop_restore", integer, [pointer, pointer, pointer, integer]),
         ("qwop_play", None, [pointer, pointer]),
         ("qwop_observe", None, [pointer, integer, integer, *[pointer] * 4]),
         ("qwop_teleport", None, [pointer, pointer, real, real, real, real]),
@@ -81,13 +81,27 @@ def engines() -> tuple[str, ...]:
     return tuple(_library().qwop_engines().decode().split(","))
 
 
-def dialect() -> str:
-    """Whose sine and cosine the engine speaks, to the last bit: "glibc-fma", on every machine.
+TRIG_VARIANTS = ("rounded", "glibc", "glibc-fma", "fdlibm", "msun")
+"""Whose sine and cosine a game computes with, to the last bit. JavaScript leaves them to the browser:
 
-    The real game takes them from its browser and C library, so two runs of one dialect agree for good, others
-    part after a while. Raises ImportError where the engine is not built.
-    """
-    return _library().qwop_dialect().decode()
+rounded: the correctly rounded values, as Chromium and Google Chrome compute them from version 153 on.
+glibc: glibc compiled without FMA; Chromium and Google Chrome of about 2023 to mid 2026.
+glibc-fma: glibc compiled with FMA; a Chromium that uses the system's C library, as Debian's does.
+fdlibm: V8's fdlibm; Google Chrome of about 2014 to 2023, Node.
+msun: FreeBSD's fdlibm; Firefox.
+
+Two runs of one variant with the same keys agree for good; runs of two variants part after some frames.
+"""
+
+DEFAULT_TRIG = TRIG_VARIANTS[0]
+"""The canonical game: defined by mathematics, so the same on every machine."""
+
+
+def check_trig(trig: str) -> str:
+    """`trig` itself; raises ValueError where it names no variant."""
+    if trig not in TRIG_VARIANTS:
+        raise ValueError(f"unknown trigonometry variant {trig!r}: choose one of {', '.join(TRIG_VARIANTS)}")
+    return trig
 
 
 def _suited(available: tuple[str, ...], num_envs: int) -> str:
@@ -107,6 +121,7 @@ class Simulator:
     engine: one of `engines()`, or "auto" for the one that suits so many games.
     threads: how many cores share the games; the bits are the same with any number. Each call wakes them, so
         a few games are faster with one.
+    trig: one of TRIG_VARIANTS, the sine and cosine of the browser whose game this is.
 
     Attributes, read-only arrays that reset, step and restore overwrite in place (copy what you keep):
     raw_observation: float32 [num_envs, 60]
@@ -114,12 +129,17 @@ class Simulator:
     distance: float64 [num_envs], the torso's x in metres
     flags: uint8 [num_envs], bits FLAG_FALLEN | FLAG_JUMPED | FLAG_JUMP_LANDED | FLAG_GAME_ENDED | FLAG_PAUSED
 
-    Raises ValueError for an unknown engine, num_envs or threads below 1, ImportError if the engine is not
-    built.
+    Raises ValueError for an unknown engine or trig, num_envs or threads below 1, ImportError if the engine is
+    not built.
     """
 
     def __init__(
-        self, num_envs: int = 1, stop_at_end: bool = True, engine: str = "auto", threads: int = 1
+        self,
+        num_envs: int = 1,
+        stop_at_end: bool = True,
+        engine: str = "auto",
+        threads: int = 1,
+        trig: str = DEFAULT_TRIG,
     ) -> None:
         library = _library()
         available = engines()
@@ -134,12 +154,13 @@ class Simulator:
         if not 1 <= threads <= MAX_THREADS:
             raise ValueError(f"threads is {threads}: it must be 1 to {MAX_THREADS}")
         self.engine = engine
+        self.trig = check_trig(trig)
         self.num_envs = int(num_envs)
         self.threads = int(threads)
         self.stop_at_end = bool(stop_at_end)
         self.snapshot_size: int = library.qwop_snapshot_size()
 
-        handle = library.qwop_create(engine.encode(), self.num_envs, int(self.stop_at_end))
+        handle = library.qwop_create(engine.encode(), trig.encode(), self.num_envs, int(self.stop_at_end))
         if not handle:
             raise MemoryError(f"the engine {engine!r} could not make {num_envs} games")
         # Kept as a ctypes pointer: copying or pickling a Simulator then fails instead of freeing it twice.
@@ -207,10 +228,13 @@ class Simulator:
         self._library.qwop_snapshot(self._open_handle(), out.ctypes.data)
         return out
 
-    def restore(self, snapshot: np.ndarray, mask: np.ndarray | None = None) -> None:
+    def restore(self, snapshot: np.ndarray, mask: np.ndarray | None = None, convert: bool = False) -> None:
         """Put the games where `mask` is true (None: all) into the states of `snapshot`, uint8 [num_envs, S].
 
-        Raises ValueError for bytes that are no snapshot.
+        convert: a state of a game with another `trig` is taken too, and goes on with this simulator's.
+
+        Raises ValueError for bytes that are no snapshot and, without convert, for one of a game with another
+        `trig`.
         """
         snapshot = np.ascontiguousarray(snapshot)
         if snapshot.dtype != np.uint8 or snapshot.shape != (self.num_envs, self.snapshot_size):
@@ -219,7 +243,14 @@ class Simulator:
                 f"needed is uint8 [{self.num_envs}, {self.snapshot_size}]"
             )
         mask = self._checked_mask(mask)
-        if self._library.qwop_restore(self._open_handle(), snapshot.ctypes.data, _address(mask)) != 0:
+        handle = self._open_handle()
+        result = self._library.qwop_restore(handle, snapshot.ctypes.data, _address(mask), int(convert))
+        if result == -2:
+            raise ValueError(
+                f"the snapshot is of a game with another sine and cosine than {self.trig}: "
+                "restore it into a Simulator with the trig of the one that took it"
+            )
+        if result != 0:
             raise ValueError(
                 "these bytes are no snapshot of this engine: take them from Simulator.snapshot()"
             )

@@ -7,6 +7,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from .games import Games, StartStates
+from .simulator import DEFAULT_TRIG
 
 if TYPE_CHECKING:  # pygame is loaded with the first picture only
     from .render import Renderer
@@ -30,7 +31,7 @@ class QWOPVectorEnv(VectorEnv):
         or a result of None: nowhere. It may be exchanged at any time. Frames count from an episode's start.
     max_episode_steps: for gymnasium.make_vec; the same as max_frames = max_episode_steps * frame_skip.
     render_mode: None or "rgb_array".
-    threads: see `Simulator`.
+    threads, trig: see `Simulator`.
 
     gymnasium.make_vec(..., vectorization_mode="custom") hands on what is in vector_kwargs and, up to 0.29.1,
     drops all other options without a word: use vector_kwargs=dict(frame_skip=2), or this class.
@@ -52,6 +53,7 @@ class QWOPVectorEnv(VectorEnv):
         start_states: Callable[[np.ndarray], StartStates | None] | None = None,
         max_episode_steps: int | None = None,
         threads: int = 1,
+        trig: str = DEFAULT_TRIG,
     ) -> None:
         self.closed = True  # until there is something to close
         if render_mode not in (None, "rgb_array"):
@@ -59,7 +61,9 @@ class QWOPVectorEnv(VectorEnv):
         if max_episode_steps is not None:
             limit = max_episode_steps * frame_skip
             max_frames = limit if max_frames is None else min(limit, max_frames)
-        self.games = Games(num_envs, frame_skip, action_set, observation, max_frames, engine, threads=threads)
+        self.games = Games(
+            num_envs, frame_skip, action_set, observation, max_frames, engine, threads=threads, trig=trig
+        )
         super().__init__(num_envs, self.games.observation_space, self.games.action_space)
         self.render_mode = render_mode
         self.start_states = start_states

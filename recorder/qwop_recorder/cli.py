@@ -17,7 +17,7 @@ import tyro
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
 
-from qwop_game import Simulator, dialect  # noqa: E402
+from qwop_game import Simulator  # noqa: E402
 from qwop_game.command import parse_config, run_command  # noqa: E402
 
 from .errors import RecorderError  # noqa: E402
@@ -126,7 +126,7 @@ def _record_embedded(config: RecordConfig, clock: Clock, best: PersonalBest) -> 
         except ImportError as error:
             raise RecorderError(str(error)) from None
         if not config.practice:
-            passport = {"engine": game.engine, "dialect": dialect(), "package": _package(), "frame_skip": 1}
+            passport = {"engine": game.engine, "trig": game.trig, "package": _package(), "frame_skip": 1}
             store = EpisodeStore(config.file, config.player, clock.wall() - clock.now(), passport)
         session = Session(game, store, _options(config), best)
         _play(session, window, clock, config.keys)

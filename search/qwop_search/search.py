@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qwop_datasets import Episode
 from qwop_datasets.replay import replay
 from qwop_evaluation.player import Player
-from qwop_game import dialect
+from qwop_game import DEFAULT_TRIG
 from qwop_game.simulator import FINISH
 from qwop_search.beam import BeamConfig, BeamSearch, Found, Progress
 
@@ -139,5 +139,5 @@ def episode(
         source="policy" if by_policy else "search",
         player=name,
         action_set=player.action_set,
-        passport={"dialect": dialect(), "frame_skip": player.frame_skip, **passport},
+        passport={"trig": DEFAULT_TRIG, "frame_skip": player.frame_skip, **passport},
     )
