@@ -1,59 +1,68 @@
-"""The engine's sine and cosine: every build and width of lanes gives the bits of glibc's FMA build.
+"""The engine's sine and cosine: every variant, build and width of lanes gives the bits of its browser.
 
-The reference is stored, as one hash for each family of arguments, so that the test means the same where
-the C library speaks another dialect. To make it again, on x86-64 with FMA and glibc 2.28 or later, run
-`trig_check libm 192000` (engine/trig_check.cpp) and then, for more than the test's arguments,
-`trig_check lanes4 100000000`: its last column counts the differences from the C library.
+golden/trig_variants.npz holds what five browsers computed. HASHES stand for more arguments, one hash for each
+family of them (engine/trig_check.cpp). Others than the engine made them, and share no code with it:
+  rounded      GNU MPFR 4.2, correctly rounded: `trig_check mpfr rounded COUNT`
+  glibc-fma    glibc 2.36 on a CPU with FMA: `trig_check libm glibc-fma COUNT`
+  glibc        the same with GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX2,-FMA
+  fdlibm, msun Node 20 and Firefox ESR 153 at the arguments of `trig_check arguments 192000` within the
+               variant's range: 0 of 2,565,780 values differ from the engine's, whose hash is stored
 """
 
 import importlib.util
 import platform
-import struct
 import subprocess
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+
+from qwop_game import TRIG_VARIANTS
 
 ROOT = Path(__file__).parents[1]
 ENGINE = ROOT / "game" / "engine"
 
 COUNT = 192_000  # arguments a family
-HASHES = {
-    "body_angle": "3b607f565635d867",  # |x| < 10
-    "game_angle": "44a2505119a88882",  # |x| < 3000
-    "any_angle": "8c9f159512f00678",  # |x| < 105414336
-    "any_bits": "ee421101883531e0",  # likewise, all exponents alike
-    "tiny": "fbef7642f281cf0b",  # |x| < 1e-6, zeros and denormals
-    "near_quarter": "346ae2ef7da039df",  # next to n * pi/2
-    "near_edge": "0fb4d400c1ba1ee9",  # next to the ends of ranges and the ties between table rows
-    "mixed": "25943681fe9996ea",  # neighbouring lanes from different families
-}
-
-# x, sin x, cos x where glibc's two builds disagree in one of the two, by one unit in the last place. The
-# rows reach every branch: a = |x|, |x| - pi/2 and the reduction; sine and cosine from polynomial and table.
-DIALECT = """
- -0x1.ddfbdf761d275p-3  -0x1.d9a802cc100a8p-3   0x1.f21e5a7056d15p-1
- -0x1.2ec0898ed3db8p-1  -0x1.1d6a423140db3p-1   0x1.a9113ca48b964p-1
- -0x1.2daf5a5e2b1b2p+0  -0x1.d918c57cec67cp-1   0x1.87870c74d1196p-2
-  0x1.1bc93c3e83308p+0   0x1.ca43c344ceaadp-1   0x1.c8ac2f9f70090p-2
-  0x1.811a91e650fe6p+0   0x1.fede6c831a67bp-1   0x1.101edcfc25f5ap-4
-  0x1.079c239d3d06ap+1   0x1.c413ec83a1f6cp-1  -0x1.e0b4d05a7302cp-2
- -0x1.be82c639b64a9p+0  -0x1.f852ba24c493ep-1  -0x1.6151bcf5df648p-3
-  0x1.ef3a019f24b5ep+1  -0x1.546e4669c7976p-1  -0x1.7e6d7983ee6bbp-1
- -0x1.5780da837f959p+2   0x1.96164ddc21c43p-1   0x1.37d43110df168p-1
-  0x1.83b43df4b4e34p+6   0x1.c9adab9a8a1f1p-2  -0x1.ca0386f0495b8p-1
-  0x1.b1166ef7323c8p+4   0x1.de5fae2c3002cp-1  -0x1.6cfad0b5b4420p-2
-  0x1.33037226c03a7p+11 -0x1.288f6d903dbb4p-1   0x1.a15e323912dc4p-1
- -0x1.8baa2aa995695p+9   0x1.60f9ab5b9de40p-2   0x1.e09edc76846aep-1
- -0x1.a99a3469b61b3p+25 -0x1.c008f484c124dp-1  -0x1.ef9d8abd97c05p-2
- -0x1.3338b1c7c01dfp+26 -0x1.6c9806d82ef4cp-1  -0x1.67771fab5ef56p-1
-"""
-ARGUMENTS, SINES, COSINES = zip(
-    *([float.fromhex(word) for word in line.split()] for line in DIALECT.strip().splitlines()), strict=True
+FAMILIES = (
+    "body_angle",  # |x| < 10
+    "game_angle",  # |x| < 3000
+    "any_angle",  # |x| < 105414336
+    "any_bits",  # likewise, all exponents alike
+    "tiny",  # |x| < 1e-6, zeros and denormals
+    "near_quarter",  # next to n * pi/2
+    "near_edge",  # next to the ends of ranges and the ties between table rows
+    "mixed",  # neighboring lanes from different families
 )
+HASHES = {
+    "rounded": "3111cc1ca10a5a87 f666f21fd168ff7c 77a72f4ce2649ce7 3e12bf6e4e7b0e0a"
+    " fbef7642f281cf0b 534e1821a0434bb0 40e607a66ea43a57 b73942fc72c86bb1",
+    "glibc": "60302a47e5911c9b 131d2202395dbda3 ef078cd7a228c0cb 32e873c5817b74a0"
+    " fbef7642f281cf0b 346ae2ef7da039df 3247b1c21c630b05 d94f9081d9dce7ed",
+    "glibc-fma": "3b607f565635d867 44a2505119a88882 8c9f159512f00678 ee421101883531e0"
+    " fbef7642f281cf0b 346ae2ef7da039df 0fb4d400c1ba1ee9 25943681fe9996ea",
+    "fdlibm": "97f79acbf70ad5b8 6a00e64e7095db9f 2103afeca5e25f74 ef75db91973d94f0"
+    " fbef7642f281cf0b a319a154d0d033c1 5308a91e4c69ffa9 8c192ad5b5a0be48",
+    "msun": "03979896ee6375b4 18f4d79e53faf505 779681700702d536 2b3965f31de107b9"
+    " fbef7642f281cf0b 534e1821a0434bb0 a2d1facc3a2329d1 cda8d745d3b6254d",
+}
+MANY = 12_000_000  # and 24 million arguments in the game's range for the canonical variant
+MANY_HASHES = {"body_angle": "7915b65abd4d1a7e", "game_angle": "c10b7afc3bd9e740"}
 
-# build -> the ways of computing that it offers; "plain" in the build without FMA is the C library's fma.
+# Doubles whose sine or cosine is nearest to a rounding boundary: Lefevre and Muller's worst cases by range,
+# and CORE-MATH's of all doubles, whose sine is 2^-123 from 1.
+HARD_SINES = """
+ 0x1.e0000000001c2p-20 0x1.598bae9e632f6p-7 0x1.9283586503fe0p-5 0x1.d7bdcd778049fp-5 0x1.a202b3fb84788p-4
+ 0x1.d037cb27ee6dfp-3 0x1.d5064e6fe82c5p-3 0x1.fe767739d0f6dp-2 0x1.d98c4c612718dp-1 0x1.921fb54442d18p+0
+ 0x1.6756745770a51p+1 0x1.6ac5b262ca1ffp+849
+"""
+HARD_COSINES = """
+ 0x1.8000000000009p-23 0x1.8000000000024p-22 0x1.2000000000f30p-18 0x1.06b505550e6b2p-9 0x1.97ccd3d2c438fp-6
+ 0x1.6b8a6273d7c21p+0
+"""
+LARGE = "0x1.921fbp+26 0x1p+53 0x1.fffffffffffffp+1023 0x1.921fb54442d18p+700 -0x1.3p+90"
+
+# build -> the ways of computing that it offers; "plain" in the build without FMA never uses the instruction.
 WAYS = {
     "": ("scalar", "plain", "lanes2"),
     "avx2": ("scalar", "lanes2", "lanes4"),
@@ -77,16 +86,16 @@ class Checks:
         self.folder = folder
         self.recipe = load(ROOT / "hatch_build.py")
 
-    def run(self, build: str, *arguments: str) -> list[list[str]]:
-        """The words of each line that trig_check prints; skips where this machine cannot run the build."""
+    def run(self, build: str, *arguments: str) -> bytes:
+        """What trig_check prints; skips where this machine cannot run the build."""
         program = self.folder / f"trig_check{build}"
         if not program.exists():
             self.compile(build, program)
-        result = subprocess.run([program, *arguments], capture_output=True, text=True)
+        result = subprocess.run([program, *arguments], capture_output=True)
         if result.returncode == 77:
             pytest.skip(f"this CPU has no {build}")
         assert result.returncode == 0, result.stderr
-        return [line.split() for line in result.stdout.splitlines()]
+        return result.stdout
 
     def compile(self, build: str, program: Path) -> None:
         if build and build not in self.recipe.ISAS_OF_MACHINE.get(platform.machine().lower(), ()):
@@ -97,15 +106,19 @@ class Checks:
             pytest.skip(str(error))
         flags = [*self.recipe.FLAGS, *compiler.compile_flags, *self.recipe.ISA_FLAGS.get(build, ())]
         source = Path(__file__).with_name("engine") / "trig_check.cpp"
-        command = [*compiler.command, *flags, f"-I{ENGINE}", str(source), "-o", str(program)]
-        result = subprocess.run([*command, "-lm"], capture_output=True, text=True)
+        command = [*compiler.command, *flags, f"-I{ENGINE}", str(source), str(ENGINE / "trig_exact.cpp")]
+        result = subprocess.run([*command, "-o", str(program), "-lm"], capture_output=True, text=True)
         assert result.returncode == 0, result.stderr
 
-    def at_arguments(self, build: str, way: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        rows = self.run(build, way, "at", *(struct.pack(">d", x).hex() for x in ARGUMENTS))
-        pairs = [[struct.unpack(">d", bytes.fromhex(word))[0] for word in row] for row in rows]
-        sines, cosines = zip(*pairs, strict=True)
-        return sines, cosines
+    def hashes(self, build: str, way: str, trig: str, count: int, families: int = 8) -> dict[str, str]:
+        lines = self.run(build, way, trig, str(count), str(families)).decode().splitlines()
+        return dict(line.split() for line in lines)
+
+    def values(self, build: str, way: str, trig: str, x: np.ndarray) -> np.ndarray:
+        """Sine and cosine, float64 [n, 2]."""
+        path = self.folder / "arguments"
+        x.astype(np.float64).tofile(path)
+        return np.frombuffer(self.run(build, way, trig, "file", str(path))).reshape(-1, 2)
 
 
 @pytest.fixture(scope="module")
@@ -114,33 +127,85 @@ def checks(tmp_path_factory: pytest.TempPathFactory) -> Checks:
     return Checks(tmp_path_factory.mktemp("trig"))
 
 
+@pytest.fixture(scope="module")
+def browsers() -> dict[str, np.ndarray]:
+    """x float64 [24000], half of them arguments where variants differ; each variant's values [24000, 2]."""
+    with np.load(Path(__file__).with_name("golden") / "trig_variants.npz") as file:
+        return {name.replace("_", "-"): file[name] for name in file.files}
+
+
+def doubles(text: str) -> np.ndarray:
+    return np.array([float.fromhex(word) for word in text.split()])
+
+
+def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("trig", TRIG_VARIANTS)
 @pytest.mark.parametrize(("build", "way"), CASES)
-def test_bits_are_the_stored_ones(checks: Checks, build: str, way: str) -> None:
-    lines = checks.run(build, way, str(COUNT))
-    assert {name: digest for name, digest, _ in lines if name != "beyond"} == HASHES
+def test_bits_are_the_browsers(checks: Checks, browsers, build: str, way: str, trig: str) -> None:
+    assert same_bits(checks.values(build, way, trig, browsers["x"]), browsers[trig])
+
+
+@pytest.mark.parametrize("trig", TRIG_VARIANTS)
+@pytest.mark.parametrize(("build", "way"), CASES)
+def test_bits_are_the_stored_ones(checks: Checks, build: str, way: str, trig: str) -> None:
+    assert checks.hashes(build, way, trig, COUNT) == dict(zip(FAMILIES, HASHES[trig].split(), strict=True))
 
 
 @pytest.mark.parametrize(("build", "way"), CASES)
-def test_values_where_the_dialects_differ(checks: Checks, build: str, way: str) -> None:
-    assert checks.at_arguments(build, way) == (SINES, COSINES)
+def test_tens_of_millions_of_rounded_values_are_those_of_mpfr(checks: Checks, build: str, way: str) -> None:
+    assert checks.hashes(build, way, "rounded", MANY, len(MANY_HASHES)) == MANY_HASHES
 
 
+def test_variants_differ(browsers) -> None:
+    values = [browsers[trig] for trig in TRIG_VARIANTS]
+    assert all((a != b).any() for i, a in enumerate(values) for b in values[:i])
+
+
+@pytest.mark.parametrize("way", ["scalar", "exact"])
+def test_rounded_is_the_nearest_double(checks: Checks, browsers, way: str) -> None:
+    mpmath = pytest.importorskip("mpmath")
+    rng = np.random.default_rng(3)
+    x = np.concatenate(
+        [doubles(HARD_SINES + HARD_COSINES + LARGE), browsers["x"][:1000], rng.uniform(-10, 10, 1000)]
+        + [rng.uniform(-4096, 4096, 500), np.ldexp(1 + rng.random(500), np.arange(-400, 100))]
+    )
+    with mpmath.workprec(1400):
+        nearest = [[float(mpmath.sin(mpmath.mpf(v))), float(mpmath.cos(mpmath.mpf(v)))] for v in x.tolist()]
+    assert same_bits(checks.values("", way, "rounded", x), np.array(nearest))
+
+
+@pytest.mark.parametrize("trig", TRIG_VARIANTS)
 @pytest.mark.parametrize(("build", "way"), CASES)
-def test_infinity_nan_and_huge_lanes_leave_their_neighbours_alone(
-    checks: Checks, build: str, way: str
+def test_infinity_nan_and_huge_lanes_leave_their_neighbors_alone(
+    checks: Checks, build: str, way: str, trig: str
 ) -> None:
-    name, wrong, _ = checks.run(build, way, "1")[-1]
-    assert (name, int(wrong, 16)) == ("beyond", 0)
+    huge = doubles(LARGE)
+    beyond = np.concatenate([huge, [np.inf, -np.inf, np.nan]])
+    x = np.full(5 * len(beyond), 1.5)
+    x[::5] = beyond
+    values = checks.values(build, way, trig, x)
+    assert np.isnan(values[::5][len(huge) :]).all()
+    assert same_bits(values[::5][: len(huge)], checks.values("", "exact", trig, huge))
+    sine_and_cosine = doubles("0x1.feb7a9b2c6d8bp-1 0x1.21bd54fc5f9a7p-4")  # of 1.5, in all variants
+    assert (np.delete(values, np.s_[::5], 0) == sine_and_cosine).all()
 
 
-def test_c_library_of_the_same_dialect_agrees(checks: Checks) -> None:
+@pytest.mark.parametrize("trig", TRIG_VARIANTS)
+def test_signs_of_zero(checks: Checks, trig: str) -> None:
+    values = checks.values("", "lanes2", trig, np.array([0.0, -0.0]))
+    assert same_bits(values, np.array([[0.0, 1], [-0.0, 1]]))
+
+
+def test_c_library_agrees_where_it_is_glibc(checks: Checks, browsers) -> None:
     """The stored hashes are glibc's: here it computes them itself."""
-    if checks.at_arguments("", "libm") != (SINES, COSINES):
-        pytest.skip("this machine's C library is not glibc's FMA build: its sine and cosine round otherwise")
-    lines = checks.run("", "libm", str(COUNT))
-    assert {name: digest for name, digest, _ in lines if name != "beyond"} == HASHES
-    *_, (_, _, differing) = checks.run("", "lanes2", "1")
-    assert differing == "0"  # and beyond 105414336 we hand over to it
+    values = checks.values("", "libm", "glibc", browsers["x"])
+    of = [trig for trig in ("glibc", "glibc-fma") if same_bits(values, browsers[trig])]
+    if not of:
+        pytest.skip("this machine's C library is not glibc 2.28 or later")
+    assert checks.hashes("", "libm", of[0], COUNT) == dict(zip(FAMILIES, HASHES[of[0]].split(), strict=True))
 
 
 def test_table_is_what_its_script_makes() -> None:
@@ -148,18 +213,32 @@ def test_table_is_what_its_script_makes() -> None:
     assert (ENGINE / "trig_table.hpp").read_text() == script.header()
 
 
-def test_table_is_sine_and_cosine_rounded_to_two_doubles_but_for_eighteen_low_parts() -> None:
+def test_tables_are_sine_and_cosine_rounded_to_two_doubles_but_for_glibcs_eighteen_low_parts() -> None:
     mpmath = pytest.importorskip("mpmath")
     script = load(ENGINE / "make_trig_table.py")
-    rows = script.table()
-    assert len(rows) == 110
-    odd = 0
+    odd = dict.fromkeys(("glibc", "rounded"), 0)
     with mpmath.workprec(300):
-        for k, row in enumerate(rows):
-            x = mpmath.mpf(k) / 128
-            for high, low, exact in zip(row[::2], row[1::2], (mpmath.sin(x), mpmath.cos(x)), strict=True):
-                assert high == float(exact)
-                odd += low != float(exact - high)
-                # glibc's worst low part is 39 units in its last place off, 2^-112.7; a double's is 2^-53.
-                assert abs(high + mpmath.mpf(low) - exact) < 2**-107
-    assert odd == len(script.GLIBC_LOW_OFFSETS) == 18
+        for name, rows, steps in (
+            ("glibc", script.glibc_table(), 128),
+            ("rounded", script.rounded_table(), 256),
+        ):
+            for k, row in enumerate(rows):
+                x = mpmath.mpf(k) / steps
+                for high, low, exact in zip(row[::2], row[1::2], (mpmath.sin(x), mpmath.cos(x)), strict=True):
+                    assert high == float(exact)
+                    odd[name] += low != float(exact - high)
+                    # glibc's worst low part is 39 units in its last place off, 2^-112.7; a double's is 2^-53.
+                    assert abs(high + mpmath.mpf(low) - exact) < 2**-107
+    assert odd == {"glibc": len(script.GLIBC_LOW_OFFSETS), "rounded": 0} and odd["glibc"] == 18
+
+
+def test_words_of_pi() -> None:
+    mpmath = pytest.importorskip("mpmath")
+    script = load(ENGINE / "make_trig_table.py")
+    with mpmath.workprec(3000):
+        for words, exact in (
+            (script.pi_over_4_words(), mpmath.pi / 4),
+            (script.two_over_pi_words(), 2 / mpmath.pi),
+        ):
+            value = sum(word << 64 * (len(words) - 1 - i) for i, word in enumerate(words))
+            assert value == int(mpmath.floor(exact * 2 ** (64 * len(words))))

@@ -29,7 +29,7 @@ namespace {  // one copy a file: see trig_vector.hpp
 // MSUN: FreeBSD's order of operations, else fdlibm's.
 template <bool MSUN>
 struct Fdlibm {
-    static constexpr double RANGE_END = MSUN ? 0x1.921fbp+20 : 0x1.921fcp+20;  // 1647099 (a multiple of 2^19 * pi/2)
+    static constexpr double RANGE_END = MSUN ? 0x1.921fbp+20 : 0x1.921fcp+20;  // 2^20 * pi/2, by its high word
 
     template <class V>
     static constexpr bool runs_on() {
@@ -126,6 +126,7 @@ struct Fdlibm {
         double a, da;
         const int64_t n = reduce(__builtin_fabs(x), a, da);
         double s = kernel_sin(a, da, n == 0), c = kernel_cos(a, da);
+        if (!MSUN && __builtin_fabs(a) < 0x1p-27) s = a;  // fdlibm drops da here
         place_quadrant(n, x, s, c);
         *sine = s;
         *cosine = c;

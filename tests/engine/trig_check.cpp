@@ -1,12 +1,14 @@
 // Runs one way of computing sine and cosine over families of arguments; tests/test_trig.py compiles and
 // reads it. Each family draws its arguments from its own fixed seed, so its hash is the same everywhere.
 //
-//   trig_check WAY COUNT     COUNT arguments a family. A line a family: name, hash of all result bits,
-//                            arguments whose bits differ from the C library's.
-//   trig_check WAY at X...   a line for each X, as 16 hexadecimal digits of its bits: sine, cosine likewise
+//   trig_check WAY VARIANT COUNT [FAMILIES]   COUNT arguments for each of the first families, or of all. A line a
+//                                             family: name, hash of all result bits
+//   trig_check WAY VARIANT file F             F holds doubles: writes each one's sine and cosine to standard output
+//   trig_check arguments COUNT                writes the arguments of all families, doubles, to standard output
 //
-// WAY: scalar, plain (scalar, never choosing FMA at run time), lanes2, lanes4, lanes8, libm (the C library).
-// Exit code 2: this build has no such way. 77: this CPU cannot run this build.
+// WAY: scalar, plain (scalar, never choosing FMA at run time), lanes2, lanes4, lanes8; exact (trig_exact.cpp for all);
+// and, whatever the VARIANT: libm (the C library), mpfr (GNU MPFR, correctly rounded; compile with -DQWOP_MPFR -lmpfr).
+// Exit code 2: this build has no such way or variant. 77: this CPU cannot run this build.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -15,10 +17,15 @@
 
 #include "cpu.hpp"
 #include "trig.hpp"
+#if defined(QWOP_MPFR)
+#include <mpfr.h>
+#endif
 
 namespace {
 
-using qwop::trig::bits;
+using qwop::Trig;
+
+uint64_t bits(double value) { return static_cast<uint64_t>(qwop::trig::bits(value)); }
 
 double from_bits(uint64_t value) {
     double result;
@@ -110,38 +117,61 @@ constexpr Family FAMILIES[] = {
 };
 
 constexpr int BLOCK = 1920;  // a multiple of every number of lanes, taken one vector or several at a time
-using Way = void (*)(const double* x, double* s, double* c);
+using Way = void (*)(Trig trig, const double* x, double* s, double* c);
 
-void scalar(const double* x, double* s, double* c) {
+void scalar(Trig trig, const double* x, double* s, double* c) {
     for (int i = 0; i < BLOCK; i += 2) {
-        qwop::sincos(x[i], s + i, c + i);
-        qwop::sincos_lanes(x[i + 1], s[i + 1], c[i + 1]);
+        qwop::sincos(trig, x[i], s + i, c + i);
+        qwop::sincos_lanes(trig, x[i + 1], s[i + 1], c[i + 1]);
     }
 }
 
-void plain(const double* x, double* s, double* c) {
-    for (int i = 0; i < BLOCK; ++i) qwop::trig::sincos_double(x[i], s + i, c + i);
+void plain(Trig trig, const double* x, double* s, double* c) {
+    for (int i = 0; i < BLOCK; ++i) qwop::trig::sincos_scalar<qwop::trig::has_fma<double>()>(trig, x[i], s + i, c + i);
 }
 
-void libm(const double* x, double* s, double* c) {
+void exact(Trig, const double* x, double* s, double* c) {
+    for (int i = 0; i < BLOCK; ++i) {
+        if (std::fabs(x[i]) < HUGE_VAL)
+            qwop::trig::exact_sincos(x[i], s + i, c + i);
+        else
+            s[i] = c[i] = x[i] - x[i];
+    }
+}
+
+#if defined(QWOP_MPFR)
+void mpfr(Trig, const double* x, double* s, double* c) {
+    mpfr_t argument, sine, cosine;
+    mpfr_inits2(53, argument, sine, cosine, nullptr);
+    for (int i = 0; i < BLOCK; ++i) {
+        mpfr_set_d(argument, x[i], MPFR_RNDN);
+        mpfr_sin_cos(sine, cosine, argument, MPFR_RNDN);
+        s[i] = mpfr_get_d(sine, MPFR_RNDN);
+        c[i] = mpfr_get_d(cosine, MPFR_RNDN);
+    }
+    mpfr_clears(argument, sine, cosine, nullptr);
+}
+#endif
+
+void libm(Trig, const double* x, double* s, double* c) {
     // Two loops: in one, compilers ask the C library for both at once, by another of its functions.
     for (int i = 0; i < BLOCK; ++i) s[i] = std::sin(x[i]);
     for (int i = 0; i < BLOCK; ++i) c[i] = std::cos(x[i]);
 }
 
 template <class V>
-void lanes(const double* x, double* s, double* c) {
+void lanes(Trig trig, const double* x, double* s, double* c) {
     // By turns one vector alone, two and three interleaved.
     const V *xs = reinterpret_cast<const V*>(x), *end = reinterpret_cast<const V*>(x + BLOCK);
     V *ss = reinterpret_cast<V*>(s), *cs = reinterpret_cast<V*>(c);
     while (xs < end) {
-        qwop::sincos_lanes(xs[0], ss[0], cs[0]);
+        qwop::sincos_lanes(trig, xs[0], ss[0], cs[0]);
         V one[2] = {xs[1], xs[2]}, sines[2], cosines[2];
-        qwop::sincos_lanes(one, sines, cosines);
+        qwop::sincos_lanes(trig, one, sines, cosines);
         std::copy(sines, sines + 2, ss + 1);
         std::copy(cosines, cosines + 2, cs + 1);
         V three[3] = {xs[3], xs[4], xs[5]}, cosines3[3];
-        qwop::sincos_lanes(three, three, cosines3);  // the sines in place of the arguments
+        qwop::sincos_lanes(trig, three, three, cosines3);  // the sines in place of the arguments
         std::copy(three, three + 3, ss + 3);
         std::copy(cosines3, cosines3 + 3, cs + 3);
         xs += 6, ss += 6, cs += 6;
@@ -155,7 +185,11 @@ typedef double Double8 __attribute__((vector_size(64), may_alias));
 Way find_way(const std::string& name) {
     if (name == "scalar") return scalar;
     if (name == "plain") return plain;
+    if (name == "exact") return exact;
     if (name == "libm") return libm;
+#if defined(QWOP_MPFR)
+    if (name == "mpfr") return mpfr;
+#endif
     if (name == "lanes2") return lanes<Double2>;
 #if defined(__AVX__)
     if (name == "lanes4") return lanes<Double4>;
@@ -176,76 +210,70 @@ bool cpu_can_run_this() {
 #endif
 }
 
-alignas(64) double x[BLOCK], s[BLOCK], c[BLOCK], libm_s[BLOCK], libm_c[BLOCK];
+alignas(64) double x[BLOCK], s[BLOCK], c[BLOCK];
 
-bool as_libm(int i) { return bits(s[i]) == bits(libm_s[i]) && bits(c[i]) == bits(libm_c[i]); }
+void fill(const Family& family, Random& random) {
+    for (double& value : x) value = family.draw ? family.draw(random) : FAMILIES[random.next() % 7].draw(random);
+}
 
-void check_families(Way way, long count) {
+void hash_families(Way way, Trig trig, long count, int families) {
     uint64_t seed = 0;
     for (const Family& family : FAMILIES) {
+        if (families-- == 0) break;
         Random random{++seed << 32};
         uint64_t hash = 0;
-        long differing = 0;
         for (long done = 0; done < count; done += BLOCK) {
-            for (double& value : x) {
-                value = family.draw ? family.draw(random) : FAMILIES[random.next() % 7].draw(random);
-            }
-            way(x, s, c);
-            libm(x, libm_s, libm_c);
+            fill(family, random);
+            way(trig, x, s, c);
             for (int i = 0; i < BLOCK; ++i) {
                 hash = (hash ^ bits(s[i])) * 0x9e3779b97f4a7c15;
                 hash = (hash ^ hash >> 29 ^ bits(c[i])) * 0xbf58476d1ce4e5b9;
-                if (!as_libm(i) && ++differing <= 3) {
-                    std::fprintf(stderr, "%s %a: sin %a cos %a, C library %a %a\n", family.name, x[i], s[i],
-                                 c[i], libm_s[i], libm_c[i]);
-                }
             }
         }
-        std::printf("%s %016llx %ld\n", family.name, static_cast<unsigned long long>(hash), differing);
+        std::printf("%s %016llx\n", family.name, static_cast<unsigned long long>(hash));
     }
 }
 
-// Where there is no number, or none of our own; in lanes, one beside neighbours in range. The hash stands
-// for the latter and for NaN; the C library's answers to numbers beyond the reduction are only counted.
-void check_beyond(Way way) {
-    const double beyond[] = {REDUCTION_END, -1e9, 0x1p1023, HUGE_VAL, -HUGE_VAL, std::nan("")};
-    for (int i = 0; i < BLOCK; ++i) x[i] = i % 5 ? 1.5 : beyond[i / 5 % 6];
-    way(x, s, c);
-    libm(x, libm_s, libm_c);
-    uint64_t wrong = 0;
-    long differing = 0;
-    for (int i = 0; i < BLOCK; ++i) {
-        if (i % 5) {
-            wrong += s[i] != 0x1.feb7a9b2c6d8bp-1 || c[i] != 0x1.21bd54fc5f9a7p-4;
-        } else if (std::fabs(x[i]) < HUGE_VAL) {
-            differing += !as_libm(i);
-        } else {
-            wrong += !std::isnan(s[i]) || !std::isnan(c[i]);
+void write_arguments(long count) {
+    uint64_t seed = 0;
+    for (const Family& family : FAMILIES) {
+        Random random{++seed << 32};
+        for (long done = 0; done < count; done += BLOCK) {
+            fill(family, random);
+            std::fwrite(x, sizeof x, 1, stdout);
         }
     }
-    std::printf("beyond %016llx %ld\n", static_cast<unsigned long long>(wrong), differing);
 }
 
-void print_values(Way way, char** arguments, int count) {
-    for (int i = 0; i < BLOCK; ++i) x[i] = from_bits(std::strtoull(arguments[i % count], nullptr, 16));
-    way(x, s, c);
-    for (int i = 0; i < count; ++i) {
-        std::printf("%016llx %016llx\n", static_cast<unsigned long long>(bits(s[i])),
-                    static_cast<unsigned long long>(bits(c[i])));
+// The last block is filled up with 1.5.
+int write_values(Way way, Trig trig, const char* path) {
+    std::FILE* file = std::fopen(path, "rb");
+    if (!file) return 2;
+    for (size_t read; (read = std::fread(x, sizeof *x, BLOCK, file)) > 0;) {
+        for (size_t i = read; i < BLOCK; ++i) x[i] = 1.5;
+        way(trig, x, s, c);
+        for (size_t i = 0; i < read; ++i) {
+            const double pair[2] = {s[i], c[i]};
+            std::fwrite(pair, sizeof pair, 1, stdout);
+        }
     }
+    std::fclose(file);
+    return 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
     if (!cpu_can_run_this()) return 77;
-    const Way way = argc > 2 ? find_way(argv[1]) : nullptr;
-    if (!way) return 2;
-    if (std::string(argv[2]) == "at" && argc > 3) {
-        print_values(way, argv + 3, std::min(argc - 3, BLOCK));
-    } else {
-        check_families(way, std::atol(argv[2]));
-        check_beyond(way);
+    if (argc == 3 && std::string(argv[1]) == "arguments") {
+        write_arguments(std::atol(argv[2]));
+        return 0;
     }
+    const Way way = argc > 3 ? find_way(argv[1]) : nullptr;
+    int trig = 0;
+    while (way && trig < qwop::TRIG_COUNT && std::string(argv[2]) != qwop::TRIG_NAMES[trig]) ++trig;
+    if (!way || trig == qwop::TRIG_COUNT) return 2;
+    if (std::string(argv[3]) == "file") return argc > 4 ? write_values(way, static_cast<Trig>(trig), argv[4]) : 2;
+    hash_families(way, static_cast<Trig>(trig), std::atol(argv[3]), argc > 4 ? std::atoi(argv[4]) : -1);
     return 0;
 }
