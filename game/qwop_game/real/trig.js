@@ -325,6 +325,7 @@ var Trig = (() => {
       return -n;
     },
     sine(x, y) {
+      if (Math.abs(x) < TINY) return x;
       const z = x * x, v = z * x, r = S[1] + z * (S[2] + z * (S[3] + z * (S[4] + z * S[5])));
       return x - ((z * (0.5 * y - v * r) - y) - v * S[0]);
     },
