@@ -106,7 +106,7 @@ def test_versions_are_read_from_what_programs_print(text, version):
 
 
 def test_nothing_found_says_what_to_do(bare):
-    with pytest.raises(RealGameError, match=r"no Chrome or Chromium was found: .*--browser or QWOP_BROWSER"):
+    with pytest.raises(RealGameError, match=r"no Chrome, Chromium or Firefox was found: .*--browser or QWOP_BROWSER"):
         find.find_browser()
     with pytest.raises(RealGameError, match=r"no chromedriver was found: .*--driver or QWOP_DRIVER"):
         find.find_driver()
@@ -140,6 +140,24 @@ def test_a_wrapper_that_tells_no_version_is_left_to_the_driver(bare):
     wrapper = program(bare, "wrapper", "")
     program(bare, "chromedriver", "ChromeDriver 102.0.3.9")
     assert find.find_pair(browser=wrapper)[0] == find.Program(wrapper, "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-ins are shell scripts")
+def test_firefox_goes_with_any_geckodriver_and_chrome_with_none(bare):
+    firefox = program(bare, "firefox", "Mozilla Firefox 153.8.0esr")
+    with pytest.raises(RealGameError, match=r"no geckodriver was found: .*geckodriver/releases, or say where"):
+        find.find_pair()
+    chromium = program(bare, "chromium", "Chromium 101.0.1.2")
+    gecko = program(bare, "geckodriver", "geckodriver 0.33.0 (a80e5fd61076 2023-04-02)")
+    pair = find.find_pair()
+    assert pair == (find.Program(firefox, "153.8.0", "firefox"), find.Program(gecko, "0.33.0", "firefox"))
+    with pytest.raises(RealGameError, match="no chromedriver was found"):
+        find.find_pair(browser=chromium)
+    with pytest.raises(RealGameError, match=r"chromium needs a chromedriver, and .*geckodriver is none"):
+        find.find_pair(browser=chromium, driver=gecko)
+    chrome_driver = program(bare, "chromedriver", "ChromeDriver 101.0.3.9 (abc)")
+    assert [one.path for one in find.find_pair()] == [chromium, chrome_driver]
+    assert [one.path for one in find.find_pair(browser=firefox)] == [firefox, gecko]
 
 
 # -- installing ----------------------------------------------------------------------------------------
