@@ -87,7 +87,7 @@ def play(
         on_frame: called after each frame with (frames played, episodes over), of all.
         game: the real game, to play in one episode after the other; None: the embedded game.
         lookahead: plan in the embedded game, wherever it is played. Then `sample` says nothing.
-        trig: the embedded game's variant of sine and cosine, see `Simulator`.
+        trig: the embedded game's variant of sine and cosine, see `Simulator`; the real game has its own.
 
     Returns:
         Episodes in the order of seeds, per frame, with seed, idle_frames, protocol and policy in `passport`.
@@ -101,6 +101,8 @@ def play(
     max_frames = round(max_seconds / FRAME_SECONDS)
     if max_frames <= MAX_IDLE_FRAMES:
         raise ValueError(f"max_seconds is {max_seconds}: it must be more than the first second")
+    if game is not None:
+        trig = game.trig
     episodes: list[Episode] = []
     side_by_side = BATCH if game is None else 1
     for first in range(0, len(seeds), side_by_side):

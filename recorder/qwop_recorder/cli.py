@@ -58,13 +58,15 @@ class RecordConfig:
     practice: bool = False
     """Record nothing."""
     game: Literal["embedded", "real"] = "embedded"
-    """Where to play: the embedded game, or the real one in Chrome or Chromium (see qwop-game doctor)."""
+    """Where to play: the embedded game, or the real one in a browser (see qwop-game doctor)."""
     trig: Trig = DEFAULT_TRIG
     """Sine and cosine of the game: those of the browser whose game it equals bit for bit."""
+    native: bool = False
+    """Play the real game with the browser's own sine and cosine, not with exact ones of --trig."""
     browser: str | None = None
     """Path of the browser for the real game, where it is not found."""
     driver: str | None = None
-    """Path of chromedriver for the real game, where it is not found."""
+    """Path of its chromedriver or geckodriver, where it is not found."""
     headless: bool = False
     """Run the real game without a window, for programs that type."""
     keys: Literal["auto", "pynput", "window"] = "auto"
@@ -94,6 +96,7 @@ class RecordConfig:
             f"--keys {self.keys}: the real game's keys come from its own page; leave --keys out",
         )
         require(self.game == "real" or not self.headless, "--headless: only with --game real")
+        require(self.game == "real" or not self.native, "--native goes with --game real")
         require(len(self.player.encode()) <= 64, "--player: at most 64 bytes of UTF-8 are stored")
 
 
@@ -144,7 +147,8 @@ def _record_real(config: RecordConfig, clock: Clock, best: PersonalBest) -> Sess
     from .real_game import PlayedGame, RealGameError, play  # selenium is loaded for those who use it
 
     store = None
-    game = PlayedGame(config.headless, config.browser, config.driver, clock)
+    trig = None if config.native else config.trig
+    game = PlayedGame(config.headless, config.browser, config.driver, clock, trig)
     try:
         if not config.practice:
             passport = {"package": _package(), **game.passport()}

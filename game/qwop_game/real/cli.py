@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..command import CommandParser, run_command
-from ..simulator import DEFAULT_TRIG, TRIG_VARIANTS
+from ..command import CommandParser, add_trig_argument, run_command
+from ..simulator import DEFAULT_TRIG
 from .errors import RealGameError
 from .find import find_browser, find_driver, find_pair
 from .install import game_directory, install, installed, qwop_gym_game
@@ -51,26 +51,12 @@ def _parser() -> CommandParser:
         help="play recorded keys too: an .npz file with uint8 arrays of key masks, one an episode",
     )
     parity.add_argument("--seed", type=int, default=None, metavar="N", help="of the drawn keys")
-    add_trig_options(parity)
+    add_trig_argument(parity, native=True)
     parity.set_defaults(run=_parity)
     for command in (doctor, parity):
         command.add_argument("--browser", metavar="PATH", help="Chrome, Chromium or Firefox")
         command.add_argument("--driver", metavar="PATH", help="its chromedriver or geckodriver")
     return parser
-
-
-def add_trig_options(parser: argparse.ArgumentParser) -> None:
-    """--trig VARIANT and --native, of which one may be given: `options.trig` is None for --native."""
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument(
-        "--trig",
-        choices=TRIG_VARIANTS,
-        default=DEFAULT_TRIG,
-        help="whose sine and cosine both games compute with, in any browser (%(default)s)",
-    )
-    group.add_argument(
-        "--native", dest="trig", action="store_const", const=None, help="the browser's own sine and cosine"
-    )
 
 
 def _install(options: argparse.Namespace) -> int:
@@ -109,7 +95,7 @@ def _doctor(options: argparse.Namespace) -> int:
         item("driver", True, f"{driver.path}, version {driver.version or 'unknown'}, matches")
         try:
             version, native = _native_trig(options)
-            item("trig", True, f"{version}: {_consequence(native)}")
+            item("trig", True, f"{version} {_consequence(native)}")
         except (RealGameError, ImportError) as error:
             item("trig", False, str(error))
     if not well:
@@ -153,12 +139,14 @@ def _native_trig(options: argparse.Namespace) -> tuple[str, str | None]:
 def _consequence(native: str | None) -> str:
     """What a browser's own variant means for its user."""
     if native is None:
-        return "its own sine and cosine are of no known variant: omit --native, and it plays with exact ones"
+        return (
+            "computes sine and cosine in no known variant: play without --native, which replaces them by exact "
+            f"ones ({DEFAULT_TRIG})"
+        )
     if native == DEFAULT_TRIG:
-        return f"its own sine and cosine are {native}: with --native too it plays the canonical game"
+        return f"computes sine and cosine as {native}: it plays the canonical game with --native, too"
     return (
-        f"its own sine and cosine are {native}: it plays with exact ones of the variant {DEFAULT_TRIG} instead; "
-        f"with --native, with its own (the embedded game's --trig {native})"
+        f"computes sine and cosine as {native}: they are replaced by {DEFAULT_TRIG} unless you say --native"
     )
 
 

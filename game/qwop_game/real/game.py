@@ -99,8 +99,8 @@ class RealGame:
             self._trig = self._launch().native_trig
             if self._trig is None:
                 raise RealGameError(
-                    "this browser's own sine and cosine are none that the embedded game knows: omit --native, and "
-                    f"it plays with exact ones of the variant {DEFAULT_TRIG}, or of --trig"
+                    "this browser computes sine and cosine in no variant that the embedded game knows: omit "
+                    "--native to replace them by exact ones"
                 )
         return self._trig
 
@@ -236,7 +236,9 @@ class RealGame:
         start = start_state(self.trig)
         browser = self._launch()
         browser.load()
-        self._row = _rows(browser.run("return bridge.begin(arguments[0])", float(start[_GLOBAL["score_time"]])))[0]
+        self._row = _rows(
+            browser.run("return bridge.begin(arguments[0])", float(start[_GLOBAL["score_time"]]))
+        )[0]
         if not np.array_equal(self._row, start):
             column = int(np.flatnonzero(self._row != start)[0])
             raise RealGameError(
