@@ -1,8 +1,8 @@
 """The pages' sine and cosine (game/qwop_game/real/trig.js): each variant's bits, in Node and in browsers.
 
 golden/trig_variants.npz holds what five browsers computed; see test_trig.py, whose check program gives the
-engine's bits. Measured beyond these tests: 0 of 6,000,000 values differ between `fdlibm` and Node 20's own, 0 of
-160,460 between `rounded` and mpmath.
+engine's bits. Measured beyond these tests: 0 of 6,000,000 values differ between `fdlibm` and Node 20's own, 0
+of 160,460 between `rounded` and mpmath.
 """
 
 import base64
@@ -11,6 +11,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -37,6 +38,14 @@ fs.writeFileSync(to, new Float64Array(values));
 """
 
 needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="there is no node")
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def node(code: str, *arguments: object) -> str:
@@ -76,10 +85,7 @@ def test_variants_are_the_browsers(tmp_path: Path, browsers) -> None:
 def test_variants_are_the_engines(tmp_path: Path) -> None:
     """On all its families of arguments: near multiples of pi/2 and the ends of ranges, tiny and far ones."""
     pytest.importorskip("hatchling", reason="the engine's compiler flags stand in hatch_build.py")
-    spec = importlib.util.spec_from_file_location("test_trig", TESTS / "test_trig.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    checks = module.Checks(tmp_path)
+    checks = load(TESTS / "test_trig.py").Checks(tmp_path)
     x = np.frombuffer(checks.run("", "arguments", "4000"))
     assert len(x) >= 8 * 4000
     for name, ours in zip(TRIG_VARIANTS, values(tmp_path, x, *TRIG_VARIANTS), strict=True):
@@ -121,10 +127,7 @@ def test_infinity_nan_and_zero(tmp_path: Path) -> None:
 
 @needs_node
 def test_tables_are_the_engines() -> None:
-    script = TESTS.parent / "game" / "engine" / "make_trig_table.py"
-    spec = importlib.util.spec_from_file_location("make_trig_table", script)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load(TESTS.parent / "game" / "engine" / "make_trig_table.py")
     code = (
         "console.log(JSON.stringify([true, false].map((g) => Array.from(require(process.argv[1]).table(g)))))"
     )
@@ -161,7 +164,8 @@ def test_browsers_compute_each_variant_and_know_their_own(browsers, browser_pair
         code = (
             SCRIPT.read_text(encoding="utf-8")
             + """
-          const unpack = (text) => new Float64Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+          const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+          const unpack = (text) => new Float64Array(bytes(text).buffer);
           const x = unpack(arguments[0]), expected = unpack(arguments[1]), f = arguments[2];
           if (f) Trig.pin(f);
           return x.reduce((wrong, v, i) => wrong + !Object.is(Math.sin(v), expected[2 * i])

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--native",
         action="store_true",
-        help="with --game real: with the browser's own sine and cosine, not exact ones of the episode's variant",
+        help="the real game with the browser's own sine and cosine, not those of the episode",
     )
     parser.add_argument("--browser", metavar="PATH", help="for --game real, where it is not found")
     parser.add_argument("--driver", metavar="PATH", help="for --game real, where it is not found")

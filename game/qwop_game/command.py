@@ -30,7 +30,7 @@ class CommandParser(argparse.ArgumentParser):
 def add_trig_argument(parser: argparse.ArgumentParser, native: bool = False) -> None:
     """--trig, for commands that play a game.
 
-    native: with --native in its place too, for commands that also play the real game; `options.trig` is then None.
+    native: with --native too, for commands that also play the real game; `options.trig` is None with it.
     """
     group = parser.add_mutually_exclusive_group()
     group.add_argument(

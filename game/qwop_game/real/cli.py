@@ -140,8 +140,8 @@ def _consequence(native: str | None) -> str:
     """What a browser's own variant means for its user."""
     if native is None:
         return (
-            "computes sine and cosine in no known variant: play without --native, which replaces them by exact "
-            f"ones ({DEFAULT_TRIG})"
+            "computes sine and cosine in no known variant: play without --native, and they are replaced by "
+            f"{DEFAULT_TRIG}"
         )
     if native == DEFAULT_TRIG:
         return f"computes sine and cosine as {native}: it plays the canonical game with --native, too"

@@ -14,7 +14,7 @@ from .game import RealGame
 
 
 class QWOPRealEnv(QWOPEnv):
-    """QWOP in Chrome, Chromium or Firefox, with the observations, actions, rewards, ends, info and clock of `QWOPEnv`.
+    """QWOP in a browser, with the observations, actions, rewards, ends, info and clock of `QWOPEnv`.
 
     Each reset loads the page anew; the same actions give the same episode as there, bit for bit.
 

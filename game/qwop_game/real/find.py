@@ -1,8 +1,8 @@
 """Finds the browser and its driver, and says whether they match.
 
-A chromedriver drives Chrome and Chromium of its own major version only, a geckodriver any newer Firefox. Each of
-the two is looked for in this order: what the caller names, the environment (QWOP_BROWSER, QWOP_DRIVER), PATH, the
-places where installers put it.
+A chromedriver drives Chrome and Chromium of its own major version only, a geckodriver any newer Firefox. Each
+of the two is looked for in this order: what the caller names, the environment (QWOP_BROWSER, QWOP_DRIVER),
+PATH, the places where installers put it.
 """
 
 import os
@@ -126,14 +126,14 @@ def find_browser(path: str | os.PathLike | None = None) -> Program:
 
 
 def find_driver(path: str | os.PathLike | None = None, family: str = "chrome") -> Program:
-    """The driver for a family of browsers, or the one that the user names. Raises RealGameError without one."""
+    """The driver for a family of browsers, or the one that the user names. Raises RealGameError."""
     drivers = [look_at(one) for one in _drivers(path)]
     named = path or os.environ.get(DRIVER_VARIABLE)
     found = next((driver for driver in drivers if named or driver.family == family), None)
     if found is None:
+        get = _GET_DRIVER.get((family, sys.platform), _GET_GECKODRIVER)
         raise RealGameError(
-            f"no {_DRIVER_OF[family]} was found: {_GET_DRIVER.get((family, sys.platform), _GET_GECKODRIVER)}, "
-            f"or say where it is with --driver or {DRIVER_VARIABLE}"
+            f"no {_DRIVER_OF[family]} was found: {get}, or say where it is with --driver or {DRIVER_VARIABLE}"
         )
     return found
 

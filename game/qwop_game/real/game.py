@@ -155,8 +155,11 @@ class RealGame:
         """The state as the keys that lead to it, uint8 [1, T]."""
         return np.array(self._keys, np.uint8)[None]
 
-    def restore(self, snapshot: np.ndarray, mask: np.ndarray | None = None) -> None:
-        """Go to where `snapshot`, uint8 [1, T], was taken: a new page, and its keys again."""
+    def restore(self, snapshot: np.ndarray, mask: np.ndarray | None = None, convert: bool = False) -> None:
+        """Go to where `snapshot`, uint8 [1, T], was taken: a new page, and its keys again.
+
+        convert: nothing to do here; keys belong to no variant of sine and cosine.
+        """
         if mask is None or mask[0]:
             self.reset()
             self.run(snapshot[0])
