@@ -50,6 +50,7 @@ _FIREFOX_PREFERENCES = {
     "security.fileuri.strict_origin_policy": False,  # the page and the game's files are in different folders
     "webgl.force-enabled": True,  # in software too, where there is no graphics card
 }
+_STARTS = 3  # tries to get an empty page: on a busy machine Firefox may replace its first window meanwhile
 _READY = {"chrome": "started successfully", "firefox": "Listening on"}  # what a driver says when it is
 
 
@@ -177,12 +178,20 @@ class Browser:
     def _find_native_trig(self) -> str | None:
         """Let the browser compare its sine and cosine with each variant's, in an empty page."""
         code = (_HERE / "trig.js").read_text(encoding="utf-8")
-        try:
-            self._call(lambda: self._selenium.get("about:blank"))
-            names = self.run(f"{code}\nreturn Trig.natives();")
-        except (BrowserLost, PageError) as error:
-            raise RealGameError(f"the browser {self.browser.path}: {error}") from None
-        return names[0] if len(names) == 1 else None
+        problem = ""
+
+        def empty_page() -> None:
+            self._selenium.switch_to.window(self._selenium.window_handles[0])
+            self._selenium.get("about:blank")
+
+        for _ in range(_STARTS):
+            try:
+                self._call(empty_page)
+                names = self.run(f"{code}\nreturn Trig.natives();")
+                return names[0] if len(names) == 1 else None
+            except (BrowserLost, PageError) as error:
+                problem = str(error)
+        raise RealGameError(f"the browser {self.browser.path} did not start: {problem}")
 
     def _start(self) -> None:
         from selenium.common.exceptions import WebDriverException

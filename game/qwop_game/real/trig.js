@@ -1,4 +1,4 @@
-// Sine and cosine in the five variants that browsers have (docs/real-game.md), bit for bit, from additions and
+// Sine and cosine in the variants that browsers have (docs/real-game.md), bit for bit, from additions and
 // multiplications of doubles alone: Trig.variants.rounded.sin(x), .cos(x), and so on.
 //
 // A page that loads this file before its other scripts can say Trig.pin("rounded"): from then on Math.sin and
@@ -193,6 +193,23 @@ var Trig = (() => {
     const result = value + (left + error);
     if (result !== value + (left - error)) return exact(x, quarters);
     return negative ? -result : result;
+  }
+
+  // -- llvm: LLVM's libc, compiled without fused operations ---------------------------------------------------------
+  //
+  // It means to round correctly, and does but for the cosine of |x| < 1/16: a polynomial there is taken for better
+  // than it is, and one value in 200,000 is the other neighbor.
+
+  function llvm(x, quarters) {
+    const size = Math.abs(x);
+    if (quarters && size >= TINY && size < 0.0625) {
+      const xx = x * x, low = -0.5 + xx * 0.041666666666661425;
+      const high = -0.0013888888826265567 + xx * 0.00002479925520961421;
+      const c = (low + xx * xx * high) * xx, error = xx * 2 ** -53 + 2 ** -69;
+      const value = 1 + (c + error);
+      if (value === 1 + (c - error)) return value;
+    }
+    return rounded(x, quarters);
   }
 
   // -- glibc since 2.28 (IBM's accurate table method), compiled without and with fused operations -----------------
@@ -402,6 +419,7 @@ var Trig = (() => {
   const variants = {};
   for (const [name, shifted] of Object.entries({
     "rounded": rounded,
+    "llvm": llvm,
     "glibc": accurateTable(unfused),
     "glibc-fma": accurateTable(fused),
     "fdlibm": sun(fdlibm),
@@ -413,7 +431,7 @@ var Trig = (() => {
     Math.cos = variants[name].cos;
   }
 
-  // Each two variants differ in ten sines and ten cosines of these, at least.
+  // Each two variants differ in ten sines and ten cosines of these, at least; llvm and rounded in ten cosines.
   const TELLING = [
     1.2321404268807896, -0.5183196623709208, 0.8295341089467234, 0.715136641313753, -2.323490355415455,
     3.004251851122854, -0.20633710234788927, -0.8270477522189013, -2.7063242640006346, -0.3655707758457707,
@@ -424,7 +442,9 @@ var Trig = (() => {
     1.7542180491694195, 1.8087977707232712, -2.844165025694475, 1.4013609299690923, 2.5834428615624736,
     -1.4726023462035478, 0.2476729734681009, 2.3089896697272563, -0.241967707049624, -1.863764226882661,
     0.16630613740719946, -0.5740675704263807, -2.7012922578414478, 2.8614571016218653, 1.6220194171604074,
-    86.57747228435733, -67.3777205100299,
+    86.57747228435733, -67.3777205100299, 0.04829856429601308, 0.05248672718335001, 0.034974347030583885,
+    0.046388160311835236, 0.03569485915977566, 0.05310747606563382, 0.050349344506685156, 0.04502876080368878,
+    0.03766410271418863, 0.050800409699149895,
   ];
 
   // The variants that equal this browser's own sine and cosine in all of TELLING and in 4096 more arguments.
