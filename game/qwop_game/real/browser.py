@@ -50,7 +50,6 @@ _FIREFOX_PREFERENCES = {
     "security.fileuri.strict_origin_policy": False,  # the page and the game's files are in different folders
     "webgl.force-enabled": True,  # in software too, where there is no graphics card
 }
-_STARTS = 3  # tries to get an empty page: on a busy machine Firefox may replace its first window meanwhile
 _READY = {"chrome": "started successfully", "firefox": "Listening on"}  # what a driver says when it is
 
 
@@ -178,20 +177,12 @@ class Browser:
     def _find_native_trig(self) -> str | None:
         """Let the browser compare its sine and cosine with each variant's, in an empty page."""
         code = (_HERE / "trig.js").read_text(encoding="utf-8")
-        problem = ""
-
-        def empty_page() -> None:
-            self._selenium.switch_to.window(self._selenium.window_handles[0])
-            self._selenium.get("about:blank")
-
-        for _ in range(_STARTS):
-            try:
-                self._call(empty_page)
-                names = self.run(f"{code}\nreturn Trig.natives();")
-                return names[0] if len(names) == 1 else None
-            except (BrowserLost, PageError) as error:
-                problem = str(error)
-        raise RealGameError(f"the browser {self.browser.path} did not start: {problem}")
+        try:
+            self._call(lambda: self._selenium.get("about:blank"))
+            names = self.run(f"{code}\nreturn Trig.natives();")
+        except (BrowserLost, PageError) as error:
+            raise RealGameError(f"the browser {self.browser.path} did not start: {error}") from None
+        return names[0] if len(names) == 1 else None
 
     def _start(self) -> None:
         from selenium.common.exceptions import WebDriverException
@@ -257,7 +248,8 @@ class Browser:
         """Start the driver; returns its port, another one where somebody takes it first."""
         # Both command lines name this session's folder: that marks the driver, for the reaper.
         if self.browser.family == "firefox":
-            arguments = ["--profile-root", str(self._folder)]
+            # Without a port of its own, each Firefox would want 9222.
+            arguments = ["--profile-root", str(self._folder), f"--websocket-port={free_port()}"]
         else:
             arguments = [f"--log-path={self._folder / 'driver.log'}"]
         environment = self._environment()
