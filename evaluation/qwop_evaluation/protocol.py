@@ -141,6 +141,7 @@ def _play_batch(
     simulator = games.simulator
     games.reset()
     # Plans are made in the embedded game; beside the real one, one of these plays along.
+    passport = {"trig_source": "engine"} if game is None else game.passport()
     world = games.simulator if isinstance(games.simulator, Simulator) else Simulator(1, trig=trig)
     held = np.zeros(n, np.uint8)  # keys of the current decision; none while idle
     length = np.zeros(n, np.int64)
@@ -191,8 +192,9 @@ def _play_batch(
             player=player.name,
             action_set=player.action_set,
             game="embedded" if game is None else "real",
+            trig=world.trig,
             passport={
-                **({"trig": world.trig} if game is None else game.passport()),
+                **passport,
                 "protocol": "P" if perturbed else "unperturbed",
                 "seed": int(seeds[i]),
                 "idle_frames": int(idle_frames[i]),

@@ -218,7 +218,7 @@ class RealGame:
 
     @exclusive
     def passport(self) -> dict[str, str | int | float | bool]:
-        """What a recording says about where it comes from."""
+        """What a recording says about where it comes from, beside `trig`."""
         browser = self._launch()
         game = browser.game
         assert game is not None  # this browser shows the game's page
@@ -226,7 +226,6 @@ class RealGame:
             "game_sha256": game.sha256,
             "game_source_sha256": game.source_sha256,
             "game_patched_by": game.patched_by,
-            "trig": self.trig,
             "trig_source": self.trig_source,
             "browser": browser.version,
             "driver": browser.driver.version,
