@@ -786,6 +786,8 @@ def test_every_browser_plays_the_same_game(browser_pair, trig):
     browser, driver = browser_pair
     game = RealGame(True, browser.path, driver.path, trig=trig)
     try:
+        if trig is None and game.native_trig not in qwop_game.TRIG_VARIANTS:
+            pytest.skip(f"the embedded game does not know this browser's own variant ({game.native_trig})")
         with np.load(GOLDEN / f"{game.trig}_runs.npz") as file:
             keys = file["actions_0"]
         result = compare(game, [keys, *(drawn_keys(episode) for episode in (9, 20, 21))])

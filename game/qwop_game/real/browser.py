@@ -120,7 +120,7 @@ class Browser:
             self.url = "about:blank" if self.game is None else self._write_page(self.game, scripts, trig)
             self._start()
             self.native_trig = self._find_native_trig()
-            """Which of TRIG_VARIANTS the browser's own sine and cosine are; None: another one."""
+            """Which variant of trig.js the browser's own sine and cosine are; None: none of them."""
         except BaseException:
             self.close()
             raise

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..command import CommandParser, add_trig_argument, run_command
-from ..simulator import DEFAULT_TRIG
+from ..simulator import DEFAULT_TRIG, TRIG_VARIANTS
 from .errors import RealGameError
 from .find import find_browser, find_driver, find_pair
 from .install import game_directory, install, installed, qwop_gym_game
@@ -102,7 +102,7 @@ def _doctor(options: argparse.Namespace) -> int:
         print(f"         play      not tried; the game's files go to {game_directory()}")
         return 1
     for name, trig in (("play", DEFAULT_TRIG), ("native", None)):
-        if trig is None and native is None:
+        if trig is None and native not in TRIG_VARIANTS:
             break
         try:
             item(name, True, _plays(options, trig))
@@ -138,10 +138,10 @@ def _native_trig(options: argparse.Namespace) -> tuple[str, str | None]:
 
 def _consequence(native: str | None) -> str:
     """What a browser's own variant means for its user."""
-    if native is None:
+    if native not in TRIG_VARIANTS:
         return (
-            "computes sine and cosine in no known variant: play without --native, and they are replaced by "
-            f"{DEFAULT_TRIG}"
+            f"computes sine and cosine in no variant that the embedded game knows ({native or 'unknown'}): omit "
+            f"--native, and they are replaced by {DEFAULT_TRIG}"
         )
     if native == DEFAULT_TRIG:
         return f"computes sine and cosine as {native}: it plays the canonical game with --native, too"

@@ -104,7 +104,7 @@ class RealGame:
     def trig(self) -> str:
         """Whose sine and cosine the game computes with. Starts the browser where they are its own."""
         if self._trig is None:
-            native = self._launch().native_trig
+            native = self.native_trig
             if native not in TRIG_VARIANTS:
                 raise RealGameError(
                     "this browser computes sine and cosine in no variant that the embedded game knows"
@@ -112,6 +112,11 @@ class RealGame:
                 )
             self._trig = native
         return self._trig
+
+    @property
+    def native_trig(self) -> str | None:
+        """Which variant the browser's own sine and cosine are; None: no known one. Starts the browser."""
+        return self._launch().native_trig
 
     @property
     def raw_observation(self) -> np.ndarray:
