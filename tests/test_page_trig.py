@@ -188,9 +188,8 @@ def test_browsers_compute_each_variant_and_know_their_own(browsers, browser_pair
         )
         for name in (None, *TRIG_VARIANTS):
             # the recorded values of Chromium 153 (llvm) hold none of those that are not rounded correctly
-            expected = (
-                browsers[(name or browser.native_trig).replace("llvm", "rounded")].astype("<f8").tobytes()
-            )
-            assert browser.run(code, packed, base64.b64encode(expected).decode(), name) == 0, name
+            expected = browsers[(name or browser.native_trig).replace("llvm", "rounded")].astype("<f8")
+            unpacked = base64.b64encode(expected.tobytes()).decode()
+            assert browser.run(code, packed, unpacked, name) == 0, name
     finally:
         browser.close()

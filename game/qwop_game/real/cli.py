@@ -140,7 +140,7 @@ def _consequence(native: str | None) -> str:
     """What a browser's own variant means for its user."""
     if native not in TRIG_VARIANTS:
         return (
-            f"computes sine and cosine in no variant that the embedded game knows ({native or 'unknown'}): omit "
+            f"computes sine and cosine as no variant of the embedded game ({native or 'unknown'}): omit "
             f"--native, and they are replaced by {DEFAULT_TRIG}"
         )
     if native == DEFAULT_TRIG:
