@@ -651,6 +651,17 @@ def test_passports_tell_where_sine_and_cosine_come_from(with_passport):
         assert passport["trig_source"] == source and passport["browser"] == "netscape 4.08"
 
 
+def test_the_parity_command_counts_and_names_what_it_compared(with_passport, tmp_path, capsys):
+    keys = tmp_path / "keys.npz"
+    np.savez(keys, run=drawn_keys(585, frames=60))
+    parity = ["parity", "--episodes", "0", "--keys", str(keys)]
+    for native, how in ((["--native"], "msun (native)"), (["--trig", "llvm"], "llvm (pinned)")):
+        assert main([*parity, *native]) == 0
+        counted, named = capsys.readouterr().out.splitlines()
+        assert counted.startswith("1 episodes, 0 of them over 100 m, 60 frames; 0 of 5612 doubles differ")
+        assert named == f"netscape 4.08, sine and cosine {how}, game's file SHA-256 bb"
+
+
 def test_plans_for_the_real_game_are_made_in_the_embedded_one(with_passport):
     player, lookahead = CheckpointPlayer(shipped_policy_path()), Lookahead(3, segment=2, horizon=4)
     (embedded,) = play(player, [3], max_seconds=2, lookahead=lookahead)
@@ -824,7 +835,8 @@ def test_every_browser_plays_the_same_game(browser_pair, trig):
         known = "rounded" if game.trig == "llvm" else game.trig  # no trace tells these two apart
         with np.load(GOLDEN / f"{known}_runs.npz") as file:
             keys = file["actions_0"]
-        result = compare(game, [keys, *(drawn_keys(episode) for episode in (9, 20, 21, *LLVM_IS_NOT_ROUNDED))])
+        drawn = (9, 20, 21, *LLVM_IS_NOT_ROUNDED)
+        result = compare(game, [keys, *map(drawn_keys, drawn)])
     finally:
         game.close()
     assert (result.finished, result.differing, result.first) == (1, 0, None)

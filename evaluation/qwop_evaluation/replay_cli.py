@@ -204,8 +204,8 @@ def _replay_in_real_game(runs: Sequence[Run], options: argparse.Namespace) -> No
         trig = game.trig
         if trig != run.episode.trig:
             print(
-                f"{PROGRAM}: {run.name} was recorded with {run.episode.trig}, and this browser's own sine and "
-                f"cosine are {trig}: frames may differ; omit --native to play it with {run.episode.trig}",
+                f"{PROGRAM}: {run.name} was recorded with {run.episode.trig}, and this browser's own sine "
+                f"and cosine are {trig}: frames may differ; omit --native to play it with {run.episode.trig}",
                 file=sys.stderr,
             )
         if options.video:
