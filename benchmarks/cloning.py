@@ -5,8 +5,8 @@
 
 Tables: demos, balance, skip, methods (default: all). Each arm is a `qwop-bc` command, printed as a user would
 type it, and judged under protocol P (docs/guides/evaluation.md), 100 episodes, argmax and sampled. Arms that
-the folder already holds are not trained again. The seed of a training also draws which demonstrations it gets,
-where it does not get all of them.
+the folder already holds are not trained again. The seed of a training also draws which demonstrations it
+gets, where it does not get all of them.
 """
 
 from __future__ import annotations
