@@ -131,7 +131,8 @@ Run = PPORun | DQNRun
 
 # What a clone asks for and a network from nothing does not: a while near the clone, little exploration, and
 # the observation statistics that it was cloned with. Measured (docs/experiments/knee-scraping.md): without
-# the KL anchor the runner gets a second slower; beside it, a critic that learns alone at first changes nothing.
+# the KL anchor the runner gets a second slower. Beside that anchor, a critic that learns alone at first
+# changes nothing.
 PPO_FROM_CLONE = PPOConfig(
     total_steps=4_000_000,
     learning_rate=5e-4,
