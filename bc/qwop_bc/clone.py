@@ -16,6 +16,7 @@ from torch import Tensor
 from qwop_bc.metrics import Agreement, agreement
 from qwop_bc.playing import Runs, play
 from qwop_datasets.decisions import Decisions
+from qwop_game import DEFAULT_TRIG, Trig
 from qwop_rl_core import ActorCritic, CheckpointError
 from qwop_rl_core.checkpoint import (
     Checkpoint,
@@ -59,6 +60,9 @@ class CloneConfig:
     the validation loss chooses."""
     play_episodes: int = 32
     """Runs per play."""
+    trig: Trig = DEFAULT_TRIG
+    """Sine and cosine of the game that is played: those of the browser whose game it equals bit for bit.
+    Demonstrations of any variant are cloned alike."""
     seed: int = 0
     """Seed of the weights, the split, the batches and the plays."""
     device: str = "auto"
@@ -297,7 +301,15 @@ class Cloning:
     def play(self, network: ActorCritic, sample: bool) -> Runs:
         """Play a network under this cloning's settings."""
         config = self.config
-        return play(network, config.play_episodes, config.frame_skip, config.action_set, config.seed, sample)
+        return play(
+            network,
+            config.play_episodes,
+            config.frame_skip,
+            config.action_set,
+            config.seed,
+            sample,
+            trig=config.trig,
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """For a checkpoint: the best network to play, the last one and all else to go on from."""

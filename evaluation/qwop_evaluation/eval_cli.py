@@ -19,7 +19,7 @@ from qwop_evaluation.summary import plain, summarise, summary_json
 from qwop_evaluation.table import figure, results_table
 from qwop_gait import GaitMetrics
 from qwop_game import FRAME_SECONDS
-from qwop_game.command import CommandError, CommandParser, run_command
+from qwop_game.command import CommandError, CommandParser, add_trig_argument, run_command
 from qwop_game.real import RealGame, RealGameError
 from qwop_rl_core import CheckpointError
 
@@ -63,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="embedded",
         help="real: play in the real game, in Chrome or Chromium (see qwop-game doctor)",
     )
+    add_trig_argument(parser)
     parser.add_argument("--watch", action="store_true", help="show the real game in its window")
     parser.add_argument("--browser", metavar="PATH", help="for --game real, where it is not found")
     parser.add_argument("--driver", metavar="PATH", help="for --game real, where it is not found")
@@ -113,6 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 on_frame=show,
                 game=game,
                 lookahead=lookahead,
+                trig=options.trig,
             )
         if writer is not None:
             _save(writer, [e for e in episodes if e.success or not options.only_finished], player.sha256)

@@ -87,7 +87,9 @@ class Planner:
         if len(due):
             snapshots = world.snapshot()
             for block in np.split(due, range(self._block, len(due), self._block)):
-                self._plans[block] = self._best(block, snapshots[block], hip_mode[block], keys[block])
+                self._plans[block] = self._best(
+                    block, world.trig, snapshots[block], hip_mode[block], keys[block]
+                )
             self._next[due] = 0
             self._made[due] += 1
         actions = self._plans[episodes, self._next[episodes]]
@@ -97,6 +99,7 @@ class Planner:
     def _best(
         self,
         episodes: NDArray[np.int64],
+        trig: str,
         snapshots: NDArray[np.uint8],
         hip_mode: NDArray[np.uint8],
         keys: NDArray[np.uint8],
@@ -106,7 +109,7 @@ class Planner:
         rows = len(episodes) * n
         games = 1 << (rows - 1).bit_length()
         if games not in self._simulators:
-            self._simulators[games] = Simulator(games, threads=os.cpu_count() or 1)
+            self._simulators[games] = Simulator(games, threads=os.cpu_count() or 1, trig=trig)
         simulator = self._simulators[games]
         # Row i * n + k is continuation k of episode i; rows beyond repeat the last, and nobody reads them.
         of = np.minimum(np.arange(games), rows - 1) // n

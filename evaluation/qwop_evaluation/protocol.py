@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from qwop_datasets import Episode
 from qwop_evaluation.lookahead import Lookahead, Planner
 from qwop_evaluation.player import Player
-from qwop_game import FRAME_SECONDS, MAX_IDLE_FRAMES, REPEAT_PROBABILITY, Simulator
+from qwop_game import DEFAULT_TRIG, FRAME_SECONDS, MAX_IDLE_FRAMES, REPEAT_PROBABILITY, Simulator
 from qwop_game.games import Games
 from qwop_game.real import RealGame
 
@@ -72,6 +72,7 @@ def play(
     on_frame: Callable[[int, int], None] | None = None,
     game: RealGame | None = None,
     lookahead: Lookahead | None = None,
+    trig: str = DEFAULT_TRIG,
 ) -> list[Episode]:
     """Play one episode per seed, as protocol P has it.
 
@@ -86,6 +87,7 @@ def play(
         on_frame: called after each frame with (frames played, episodes over), of all.
         game: the real game, to play in one episode after the other; None: the embedded game.
         lookahead: plan in the embedded game, wherever it is played. Then `sample` says nothing.
+        trig: the embedded game's variant of sine and cosine, see `Simulator`.
 
     Returns:
         Episodes in the order of seeds, per frame, with seed, idle_frames, protocol and policy in `passport`.
@@ -110,7 +112,7 @@ def play(
 
         planner = None if lookahead is None else Planner(player, lookahead, batch)
         sampled = sample and player.samples and planner is None
-        episodes += _play_batch(player, batch, sampled, perturbed, max_frames, report, game, planner)
+        episodes += _play_batch(player, batch, sampled, perturbed, max_frames, report, game, planner, trig)
     return episodes
 
 
@@ -123,6 +125,7 @@ def _play_batch(
     on_frame: Callable[[int, int], None],
     game: RealGame | None,
     planner: Planner | None,
+    trig: str,
 ) -> list[Episode]:
     n = len(seeds)
     most_decisions = -(-max_frames // player.frame_skip)
@@ -132,11 +135,11 @@ def _play_batch(
     choices = np.stack([d.choices for d in disturbances])
 
     # One frame a step: decisions of different episodes fall on different frames.
-    games = Games(n, 1, player.action_set, "features", max_frames, "auto", game)
+    games = Games(n, 1, player.action_set, "features", max_frames, "auto", game, trig=trig)
     simulator = games.simulator
     games.reset()
     # Plans are made in the embedded game; beside the real one, one of these plays along.
-    world = games.simulator if isinstance(games.simulator, Simulator) else Simulator(1)
+    world = games.simulator if isinstance(games.simulator, Simulator) else Simulator(1, trig=trig)
     held = np.zeros(n, np.uint8)  # keys of the current decision; none while idle
     length = np.zeros(n, np.int64)
     playing, ended, won = np.ones(n, bool), np.zeros(n, bool), np.zeros(n, bool)

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 import tyro
 
+from qwop_game import DEFAULT_TRIG, Trig
 from qwop_rl_core.dqn import DQNConfig
 from qwop_rl_core.ppo import PPOConfig
 from qwop_rl_core.training import TrainingError
@@ -64,6 +65,8 @@ class FinetuneConfig:
     """PPO: start with a new value network, for a checkpoint that was trained on another reward."""
     disturb: bool = True
     """Train under protocol P's disturbances: 0 to 29 idle frames at the start, 2 % repeated decisions."""
+    trig: Trig = DEFAULT_TRIG
+    """Sine and cosine of the game: those of the browser whose game it equals bit for bit."""
     max_seconds: float = 120.0
     """Episodes are cut short after so many seconds of play."""
     on_collapse: Literal["rollback", "stop", "ignore"] = "rollback"

@@ -406,6 +406,7 @@ def _make_environment(run: Run, demonstrations: Demonstrations | None) -> Traini
             run.drill_metres,
             run.drill_falls,
             threads=min(run.learner.threads or torch.get_num_threads(), 1 + run.learner.num_envs // 64),
+            trig=run.trig,
         )
     except ValueError as error:
         raise CommandError(str(error)) from None

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar
 
+from .simulator import DEFAULT_TRIG, TRIG_VARIANTS
+
 Config = TypeVar("Config")
 
 SIDES, RULES = "│| ", set("─-╭╮╰╯+ ")  # tyro's box, in UTF-8 and in ASCII
@@ -23,6 +25,17 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def add_trig_argument(parser: argparse.ArgumentParser) -> None:
+    """--trig, for commands that play the embedded game."""
+    parser.add_argument(
+        "--trig",
+        choices=TRIG_VARIANTS,
+        default=DEFAULT_TRIG,
+        help="sine and cosine of the embedded game: those of the browser whose game it equals bit for bit "
+        "(default: %(default)s, the canonical game)",
+    )
 
 
 def run_command(program: str, command: Callable[[], int | None], *mistakes: type[Exception]) -> int:

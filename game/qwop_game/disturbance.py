@@ -52,7 +52,7 @@ class DisturbedVectorEnv(QWOPVectorWrapper):
         env.start_states = self._start
         self.generator = np.random.default_rng(seed)
         self._repeat_probability = repeat_probability
-        self._idle = _idle_snapshots(max_idle_frames)
+        self._idle = _idle_snapshots(max_idle_frames, env.trig)
         self._action_of = _actions_by_keys(env.action_masks)
         self._previous = np.zeros(env.num_envs, np.int64)  # action whose keys the step before held
         self._start_row = np.zeros((env.num_envs, self._idle.shape[1]), np.uint8)
@@ -108,9 +108,9 @@ class DisturbedVectorEnv(QWOPVectorWrapper):
         return StartStates(mask, self._start_row, hip_mode, last_keys)
 
 
-def _idle_snapshots(max_idle_frames: int) -> np.ndarray:
+def _idle_snapshots(max_idle_frames: int, trig: str) -> np.ndarray:
     """The canonical start after 0, 1, ... frames without keys, uint8 [max_idle_frames + 1, S]."""
-    simulator = Simulator(1)
+    simulator = Simulator(1, trig=trig)
     snapshots = [simulator.snapshot()[0]]
     for _ in range(max_idle_frames):
         simulator.step(np.zeros(1, np.uint8))

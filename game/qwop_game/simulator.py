@@ -5,6 +5,7 @@ import sys
 import weakref
 from functools import cache
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -81,7 +82,8 @@ def engines() -> tuple[str, ...]:
     return tuple(_library().qwop_engines().decode().split(","))
 
 
-TRIG_VARIANTS = ("rounded", "glibc", "glibc-fma", "fdlibm", "msun")
+Trig = Literal["rounded", "glibc", "glibc-fma", "fdlibm", "msun"]
+TRIG_VARIANTS: tuple[str, ...] = get_args(Trig)
 """Whose sine and cosine a game computes with, to the last bit. JavaScript leaves them to the browser:
 
 rounded: the correctly rounded values, as Chromium and Google Chrome compute them from version 153 on.
@@ -93,7 +95,7 @@ msun: FreeBSD's fdlibm; Firefox.
 Two runs of one variant with the same keys agree for good; runs of two variants part after some frames.
 """
 
-DEFAULT_TRIG = TRIG_VARIANTS[0]
+DEFAULT_TRIG: Trig = "rounded"
 """The canonical game: defined by mathematics, so the same on every machine."""
 
 

@@ -81,6 +81,11 @@ class QWOPVectorEnv(VectorEnv):
         """Frames a step."""
         return self.games.frame_skip
 
+    @property
+    def trig(self) -> str:
+        """The games' variant of sine and cosine, see `Simulator`."""
+        return self.games.simulator.trig
+
     def reset_wait(
         self, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:

@@ -21,3 +21,4 @@ class QWOPVectorWrapper(VectorEnvWrapper):
         self.action_space = env.action_space
         self.frame_skip = env.frame_skip
         self.action_masks = env.action_masks
+        self.trig = env.trig

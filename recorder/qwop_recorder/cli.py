@@ -17,7 +17,7 @@ import tyro
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
 
-from qwop_game import Simulator  # noqa: E402
+from qwop_game import DEFAULT_TRIG, Simulator, Trig  # noqa: E402
 from qwop_game.command import parse_config, run_command  # noqa: E402
 
 from .errors import RecorderError  # noqa: E402
@@ -59,6 +59,8 @@ class RecordConfig:
     """Record nothing."""
     game: Literal["embedded", "real"] = "embedded"
     """Where to play: the embedded game, or the real one in Chrome or Chromium (see qwop-game doctor)."""
+    trig: Trig = DEFAULT_TRIG
+    """Sine and cosine of the game: those of the browser whose game it equals bit for bit."""
     browser: str | None = None
     """Path of the browser for the real game, where it is not found."""
     driver: str | None = None
@@ -122,7 +124,7 @@ def _record_embedded(config: RecordConfig, clock: Clock, best: PersonalBest) -> 
     store = None
     try:
         try:
-            game = Simulator(1)
+            game = Simulator(1, trig=config.trig)
         except ImportError as error:
             raise RecorderError(str(error)) from None
         if not config.practice:

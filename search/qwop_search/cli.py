@@ -18,7 +18,7 @@ from qwop_datasets import DatasetError, DatasetWriter, Episode
 from qwop_datasets.verify import verify_episodes
 from qwop_evaluation.player import CheckpointPlayer, Player, shipped_policy_path
 from qwop_gait import gait_metrics
-from qwop_game.command import CommandError, CommandParser, run_command
+from qwop_game.command import CommandError, CommandParser, add_trig_argument, run_command
 from qwop_game.simulator import FINISH
 from qwop_rl_core import CheckpointError
 from qwop_search.beam import BeamConfig, Progress
@@ -84,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--threads", type=int, default=os.cpu_count() or 1, help="default: one a core; the result is the same"
     )
+    add_trig_argument(parser)
     parser.add_argument("--player", default="", metavar="NAME", help="stored with the runs (default: policy)")
     options = parser.parse_args(arguments)
     command_line = shlex.join([PROGRAM, *(sys.argv[1:] if arguments is None else arguments)])
@@ -99,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seed=options.seed,
             passes=options.passes,
             metres=options.metres,
+            trig=options.trig,
             beam=BeamConfig(
                 width=options.width,
                 children=options.children,
@@ -136,7 +138,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "give it more --frames, or another policy"
             )
         episodes = [
-            episode(run, player, options.player or player.name, passport, by_policy=run is best.policys_run)
+            episode(
+                run, player, options.player or player.name, passport, run is best.policys_run, config.trig
+            )
             for run in best.runs
         ]
         _save(writer, episodes)
