@@ -176,8 +176,17 @@ def test_appending_says_what_differs(tmp_path):
     with pytest.raises(RecorderError, match="notes.h5"):
         EpisodeStore(foreign, "", 0.0, {})
     assert foreign.read_text() == "not a dataset"
-    with pytest.raises(RecorderError, match="no such file"):
-        EpisodeStore(tmp_path / "missing" / "runs.h5", "", 0.0, {})
+    with pytest.raises(RecorderError, match="notes.h5: is a file, so nothing can be written into it"):
+        EpisodeStore(foreign / "runs.h5", "", 0.0, {})
+
+
+def test_a_missing_folder_is_made(tmp_path):
+    path = tmp_path / "new" / "more" / "runs.h5"
+    table = Table(path)
+    table.begin()
+    table.play([1, 2, 3])
+    table.end()
+    assert path.exists() or (path.parent / "runs.h5.journal").exists()
 
 
 def test_appending_to_a_file_that_names_no_settings_is_allowed(tmp_path):

@@ -91,6 +91,10 @@ def clone(options: Options) -> None:
     if checkpoint is not None:
         _check_same_training(checkpoint.metadata, options)
     episodes, decisions = load_decisions(options.dataset, config.frame_skip, config.action_set, options.where)
+    if len(variants := sorted({episode.trig for episode in episodes})) > 1:
+        print(
+            f"{options.dataset}: mixes {', '.join(variants)}: cloning takes states as stored, so that is fine"
+        )
     cloning = Cloning(config, decisions)
     expert = None if options.expert is None else _policy(options.expert, cloning)
     if options.init is not None:

@@ -40,7 +40,7 @@ FINETUNING = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = CommandParser(prog=PROGRAM, description="From demonstrations to a runner, in ten minutes.")
+    parser = CommandParser(prog=PROGRAM, description="From demonstrations to a runner, in a few minutes.")
     parser.add_argument("--demos", type=Path, default=DEMOS, metavar="FILE", help="default: the bundled ones")
     parser.add_argument(
         "--folder", type=Path, default=Path("runs/main"), help="emptied and filled (default: %(default)s)"

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwop_datasets import Episode
+from qwop_datasets.episode import OLD_TRIG
 from qwop_evaluation.lookahead import Lookahead, Planner
 from qwop_evaluation.player import Player
 from qwop_game import DEFAULT_TRIG, FRAME_SECONDS, MAX_IDLE_FRAMES, REPEAT_PROBABILITY, Simulator
@@ -139,6 +140,9 @@ def _play_batch(
     simulator = games.simulator
     games.reset()
     # Plans are made in the embedded game; beside the real one, one of these plays along.
+    passport = {"trig_source": "engine"} if game is None else game.passport()
+    if game is not None:
+        trig = str(passport.pop("trig", OLD_TRIG))
     world = games.simulator if isinstance(games.simulator, Simulator) else Simulator(1, trig=trig)
     held = np.zeros(n, np.uint8)  # keys of the current decision; none while idle
     length = np.zeros(n, np.int64)
@@ -189,8 +193,9 @@ def _play_batch(
             player=player.name,
             action_set=player.action_set,
             game="embedded" if game is None else "real",
+            trig=world.trig,
             passport={
-                **({"trig": world.trig} if game is None else game.passport()),
+                **passport,
                 "protocol": "P" if perturbed else "unperturbed",
                 "seed": int(seeds[i]),
                 "idle_frames": int(idle_frames[i]),

@@ -15,6 +15,9 @@ import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
+from qwop_datasets import DatasetError
+from qwop_datasets.storage import made_folder
+
 FPS = 30
 """Frames a second of an mp4: the game's own."""
 GIF_EVERY = 2
@@ -33,14 +36,22 @@ class VideoError(Exception):
 
 
 def check_target(path: str | os.PathLike[str], force: bool = False) -> Path:
-    """A path that a file may be written to. Raises VideoError: it exists (and no force), or has no folder."""
+    """A path that a file may be written to. Makes its folder.
+
+    Raises VideoError: it exists (and no force), or its folder can't be made.
+    """
     path = Path(path)
     if path.is_dir():
         raise VideoError(f"{path}: a folder; name a file")
     if path.exists() and not force:
         raise VideoError(f"{path}: exists already; --force replaces it")
-    if not path.parent.is_dir():
-        raise VideoError(f"{path}: the folder {path.parent} does not exist")
+    try:
+        with made_folder(path.parent):
+            pass
+    except DatasetError as error:
+        raise VideoError(str(error)) from None
+    except OSError as error:
+        raise VideoError(f"{path.parent}: {error.strerror or error}") from None
     return path
 
 

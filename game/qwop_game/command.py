@@ -20,6 +20,11 @@ class CommandError(Exception):
     """A mistake that the user can mend: what, where and how, in one line."""
 
 
+def printable(text: str) -> str:
+    """The text with line breaks, escape sequences and all else that is not printable written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class CommandParser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, without the usage text."""
 
@@ -47,7 +52,7 @@ def run_command(program: str, command: Callable[[], int | None], *mistakes: type
     try:
         return command() or 0
     except (CommandError, *mistakes) as error:
-        print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{program}: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)

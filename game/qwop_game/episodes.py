@@ -55,7 +55,7 @@ class _Episodes(ctypes.Structure):
         ("hip_mode", _pointer),
         ("frame", _pointer),
         ("last_distance", _pointer),
-        ("last_tenths", _pointer),
+        ("last_tens", _pointer),
         ("reward", _pointer),
         ("success", _pointer),
         ("terminated", _pointer),
@@ -144,7 +144,7 @@ def features(raw: np.ndarray, hip_mode: np.ndarray, keys: np.ndarray) -> np.ndar
 class Episodes:
     """The native side of a `Games`: plays and judges steps on its arrays.
 
-    state: keys, hip_mode, frame, success, last_distance, last_tenths, each [num_envs]; changed in place.
+    state: keys, hip_mode, frame, success, last_distance, last_tens, each [num_envs]; changed in place.
     bounds: metres behind and ahead beyond which a run is over.
 
     reward float32, terminated bool, truncated bool, [num_envs]: of the last step; the next overwrites them.

@@ -98,9 +98,9 @@ class Games:
         self.hip_mode = np.zeros(num_envs, np.uint8)
         self.frame = np.zeros(num_envs, np.int64)  # of the episode
         self.success = np.zeros(num_envs, bool)
-        # What qwop-gym's reward compares with: m and tenths of a second, 0 until an episode's first step.
+        # What qwop-gym's reward compares with: m and tens of seconds, 0 until an episode's first step.
         self._last_distance = np.zeros(num_envs, np.float32)
-        self._last_tenths = np.zeros(num_envs, np.float32)
+        self._last_tens = np.zeros(num_envs, np.float32)
 
         self.simulator: Simulator | RealGame
         self._native: Episodes | None = None
@@ -115,7 +115,7 @@ class Games:
                     "frame": self.frame,
                     "success": self.success,
                     "last_distance": self._last_distance,
-                    "last_tenths": self._last_tenths,
+                    "last_tens": self._last_tens,
                 }
                 self._native = Episodes(
                     embedded,
@@ -135,7 +135,7 @@ class Games:
         self.frame[where] = 0
         self.success[where] = False
         self._last_distance[where] = 0
-        self._last_tenths[where] = 0
+        self._last_tens[where] = 0
         if start is not None:
             given = where & start.mask
             self.simulator.restore(start.snapshots, given, convert=True)
@@ -244,7 +244,7 @@ class Games:
             "hip_mode": self.hip_mode.copy(),
             "frame": self.frame.copy(),
             "last_distance": self._last_distance.copy(),
-            "last_tenths": self._last_tenths.copy(),
+            "last_tens": self._last_tens.copy(),
         }
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
@@ -255,7 +255,7 @@ class Games:
         self.frame[:] = state["frame"]
         self.success[:] = False
         self._last_distance[:] = state["last_distance"]
-        self._last_tenths[:] = state["last_tenths"]
+        self._last_tens[:] = state["last_tens"]
 
     def _reward(self, terminated: np.ndarray) -> np.ndarray:
         """qwop-gym 1.0.1's default reward, float32 [num_envs].
@@ -264,9 +264,9 @@ class Games:
         both float32. As there, an episode's first step counts from s = 0 and t = 0.
         """
         distance = self.simulator.distance.astype(np.float32)
-        tenths = (self.simulator.time / 10).astype(np.float32)
-        ds, dt = distance - self._last_distance, tenths - self._last_tenths
-        self._last_distance[:], self._last_tenths[:] = distance, tenths
+        tens = (self.simulator.time / 10).astype(np.float32)
+        ds, dt = distance - self._last_distance, tens - self._last_tens
+        self._last_distance[:], self._last_tens[:] = distance, tens
         # dt is 0 where an ended game is stepped on without a reset
         speed = np.divide(ds, dt, out=np.zeros_like(ds), where=dt > 0)
         reward = speed * _SPEED_WEIGHT - dt * _TIME_COST / np.float32(self.frame_skip)

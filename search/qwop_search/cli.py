@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from qwop_datasets import DatasetError, DatasetWriter, Episode
+from qwop_datasets.episode import name_problem
 from qwop_datasets.verify import verify_episodes
 from qwop_evaluation.player import CheckpointPlayer, Player, shipped_policy_path
 from qwop_gait import gait_metrics
@@ -114,6 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         player = CheckpointPlayer(options.policy or shipped_policy_path())
         if not player.samples:
             raise CommandError(f"{options.policy}: a Q-network has no distribution to draw from")
+        if problem := name_problem(options.player):
+            raise CommandError(f"--player: {problem}")
         out = Path(options.out)
         is_new = not out.exists()
         writer = DatasetWriter(out)  # a file that can't be written is better known before than after
