@@ -1,4 +1,4 @@
-"""What mkdocs needs of this repository: README and CHANGELOG as pages, notebooks as pages, links out of docs/."""
+"""What mkdocs needs of this repository: README, CHANGELOG and notebooks as pages, links that leave docs/."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)")
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the front page and the changelog, and turn each notebook into a Markdown page with its pictures."""
     for name, source in (("index.md", "README.md"), ("changelog.md", "CHANGELOG.md")):
-        text = LINK.sub(lambda link: link[1].removeprefix("docs/") if link[1].startswith("docs/") else "../" + link[1],
-                        (ROOT / source).read_text(encoding="utf-8"))
+        text = LINK.sub(
+            lambda link: link[1].removeprefix("docs/") if link[1].startswith("docs/") else "../" + link[1],
+            (ROOT / source).read_text(encoding="utf-8"),
+        )
         files.append(File.generated(config, name, content=text))
     for notebook in [file for file in files if file.src_uri.endswith(".ipynb")]:
         files.remove(notebook)
