@@ -12,7 +12,7 @@ from qwop_game.games import Games
 from qwop_game.simulator import FLAG_FALLEN, FLAG_JUMP_LANDED
 
 RESETS = int(os.environ.get("QWOP_RESETS", "20000"))
-ARRAYS = ("keys", "hip_mode", "frame", "success", "_last_distance", "_last_tens")
+ARRAYS = ("keys", "hip_mode", "frame", "success", "_last_distance", "_last_tenths")
 
 native_only = pytest.mark.skipif(
     not set(engines()) & {"avx2", "neon"}, reason="NumPy computes other sines on a CPU without FMA"

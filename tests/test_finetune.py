@@ -91,13 +91,13 @@ def test_tally_counts_postures_and_episodes_that_started_at_the_start():
     rng = np.random.default_rng(0)
     for _ in range(60):
         _, _, terminated, truncated, infos = envs.step(rng.integers(0, 9, 6))
-        raw = infos["final"]["raw_observation"]
+        raw = infos["_final"]["raw_observation"]
         expected.steps += 6
         expected.knee_near += int(knee_near(raw).sum())
         expected.upright += int(upright(raw).sum())
         for i in np.flatnonzero(terminated | truncated):
             expected.episodes += 1
-            expected.metres += infos["final"]["distance"][i]
+            expected.metres += infos["_final"]["distance"][i]
     assert envs.tally.episodes >= 6 and 0 < envs.tally.upright < 360
     assert envs.tally.metres == pytest.approx(expected.metres)
     assert dataclasses.replace(envs.tally, metres=0.0) == dataclasses.replace(expected, metres=0.0)
@@ -134,7 +134,7 @@ def test_transitions_are_what_the_same_decisions_give_live(tmp_path):
         assert (shown.observation[step] == observation[0]).all() and shown.action[step] == actions[step]
         observation, reward, terminated, _, infos = envs.step(actions[step : step + 1])
         assert shown.reward[step] == reward[0]
-        assert (shown.next_observation[step] == infos["final"]["observation"][0]).all()
+        assert (shown.next_observation[step] == infos["_final"]["observation"][0]).all()
         assert shown.terminated[step] == terminated[0]
     assert terminated[0] and len(shown) > 10 and not shown.truncated.any()
 
@@ -197,7 +197,7 @@ def test_drills_start_where_the_runner_was_and_end_some_metres_on(shipped):
     began = infos["distance"].copy()
     for _ in range(1200 // frame_skip):
         observations, _, terminated, truncated, infos = envs.step(shipped.act(observations))
-        final = infos["final"]
+        final = infos["_final"]
         assert final["drill"].all()
         ends_at = np.where(began < 5.0, 8.0, began + 8.0)
         assert (truncated == (final["distance"] > ends_at) & ~terminated).all()
@@ -229,7 +229,7 @@ def test_drills_before_falls_start_where_the_runner_was_two_seconds_before(shipp
         if step % (150 // frame_skip) > 110 // frame_skip:
             actions = rng.integers(0, 9, 24)  # runners trip now and then
         observations, _, terminated, truncated, infos = envs.step(actions)
-        final = infos["final"]
+        final = infos["_final"]
         for i in np.flatnonzero(terminated & (final["frame"] > 80)):
             frames_ago = range(40 // frame_skip, 80 // frame_skip + 1)
             before_falls |= {history[-k][i].tobytes() for k in frames_ago if k <= len(history)}
@@ -257,7 +257,7 @@ def test_drills_go_on_exactly(shipped):
         other, _, terminated_again, truncated_again, infos_again = again.step(shipped.act(other))
         assert (observations == other).all() and (truncated == truncated_again).all()
         assert (terminated == terminated_again).all()
-        assert (infos["final"]["drill"] == infos_again["final"]["drill"]).all()
+        assert (infos["_final"]["drill"] == infos_again["_final"]["drill"]).all()
         placed += int((infos["distance"][terminated | truncated] > 5.0).sum())
     assert placed > 3
     with pytest.raises(ValueError, match="without drills"):
@@ -276,7 +276,7 @@ def test_rewards_and_the_tally_across_the_ends_of_drills(shipped):
         actions = shipped.act(observations)
         actions[12:] = rng.integers(0, 9, 12)  # half of the games fall soon
         observations, rewards, terminated, truncated, infos = envs.step(actions)
-        final = infos["final"]
+        final = infos["_final"]
         progress = final["raw_observation"][:, 0].astype(np.float64) - before
         expected = 0.1 * progress - 0.02 - 2.0 * (terminated & ~final["is_success"])
         np.testing.assert_allclose(rewards, expected, rtol=1e-4, atol=1e-6)

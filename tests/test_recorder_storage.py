@@ -13,6 +13,7 @@ import pytest
 
 from qwop_datasets import DatasetReader, DatasetWriter
 from qwop_datasets.journal import journal_path
+from qwop_datasets.recovery import recover_dataset
 from qwop_game import Simulator
 from qwop_recorder.errors import RecorderError
 from qwop_recorder.key_events import KeyEvent, keys_from_events
@@ -185,8 +186,8 @@ def test_a_missing_folder_is_made(tmp_path):
     table = Table(path)
     table.begin()
     table.play([1, 2, 3])
-    table.end()
-    assert path.exists() or (path.parent / "runs.h5.journal").exists()
+    table.store.close()
+    assert len(recover_dataset(path).episodes) == 1 and len(DatasetReader(path)) == 1
 
 
 def test_appending_to_a_file_that_names_no_settings_is_allowed(tmp_path):

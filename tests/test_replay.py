@@ -27,7 +27,7 @@ GOLDEN = Path(__file__).parent / "golden" / "glibc-fma_runs.npz"
 
 
 def episode_of(keys):
-    simulator = Simulator(1)
+    simulator = Simulator(1, trig="glibc-fma")
     raw, times = [simulator.raw_observation[0].copy()], [simulator.time[0]]
     for mask in keys:
         simulator.step(np.array([mask], np.uint8))
@@ -42,6 +42,7 @@ def episode_of(keys):
         truncated=not ended,
         success=ended and simulator.distance[0] > 100,
         source="script",
+        trig="glibc-fma",
     )
 
 

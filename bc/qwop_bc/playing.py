@@ -71,7 +71,7 @@ def play(
     while running.any():
         action = policy.act(observation, sample, generator)
         observation, _, terminated, truncated, infos = envs.step(action)
-        final = infos["final"]
+        final = infos["_final"]
         raw = final["raw_observation"][running]
         postures += len(raw)
         near += int(knee_near(raw).sum())

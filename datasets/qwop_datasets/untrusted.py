@@ -79,7 +79,10 @@ def _check_dataset(found: H5, name: str) -> None:
         raise ValueError(f"{name} is one dataset under two names")
     if found.shape is None or found.dtype.hasobject:
         raise ValueError(f"{name} is not an array of plain numbers or texts")
-    limit = memory_limit(found.file.id.get_filesize())
+    file_size = found.file.id.get_filesize()
+    if found.id.get_storage_size() > file_size:
+        raise ValueError(f"{name} claims more bytes than the file has")
+    limit = memory_limit(file_size)
     for shape in (found.shape, found.chunks or ()):
         size = math.prod(shape) * found.dtype.itemsize
         if size > limit:

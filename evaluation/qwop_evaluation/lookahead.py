@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from qwop_evaluation.player import Player
 from qwop_game import ACTION_SETS, Simulator, next_hip_modes
 from qwop_game.episodes import features
+from qwop_game.games import own_arrays
 from qwop_game.simulator import FLAG_GAME_ENDED, has_landed
 
 BLOCK = 512
@@ -64,6 +66,12 @@ class Planner:
         self._made = np.zeros(len(seeds), np.int64)  # plans
         self._block = max(1, BLOCK // config.candidates)  # episodes
         self._simulators: dict[int, Simulator] = {}  # by their number of games, a power of two
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**own_arrays(self.__dict__), "_simulators": {}}  # no plan outlasts a call
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(own_arrays(state))
 
     def passport(self, episode: int) -> dict[str, int | float]:
         """How was planned, and at what cost, for an episode's passport."""

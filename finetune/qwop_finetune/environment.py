@@ -63,7 +63,7 @@ class TrainingEnv(DisturbedVectorEnv):
         """Play the step and count it."""
         result = super().step_wait(**kwargs)
         _, _, terminated, truncated, infos = result
-        final, tally = infos["final"], self.tally
+        final, tally = infos["_final"], self.tally
         tally.steps += self.num_envs
         tally.knee_near += int(np.count_nonzero(knee_near(final["raw_observation"])))
         tally.upright += int(np.count_nonzero(upright(final["raw_observation"])))

@@ -17,10 +17,10 @@ static uint8_t next_hip_mode(uint8_t mode, uint8_t keys) { return keys & KEY_O ?
 
 // qwop-gym's default reward, in float32 as there: 0.01 ds / dt - 10 dt / frame_skip, +50 on success, -10 on failure.
 static float reward(const qwop_episodes& e, int i, double time, double distance, bool terminated, bool success) {
-    const float metres = static_cast<float>(distance), tens = static_cast<float>(time / 10);
-    const float ds = metres - e.last_distance[i], dt = tens - e.last_tens[i];
+    const float metres = static_cast<float>(distance), tenths = static_cast<float>(time / 10);
+    const float ds = metres - e.last_distance[i], dt = tenths - e.last_tenths[i];
     e.last_distance[i] = metres;
-    e.last_tens[i] = tens;
+    e.last_tenths[i] = tenths;
     const float speed = dt > 0 ? ds / dt : 0;  // dt is 0 where an ended game is stepped on
     const float value = speed * 0.01f - dt * 10.0f / static_cast<float>(e.frame_skip);
     if (success) return value + 50.0f;

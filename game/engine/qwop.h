@@ -64,7 +64,7 @@ struct qwop_encoder {
 struct qwop_episodes {
     uint8_t *keys, *hip_mode;            // held in the last step; 0 as created, 1 set by O, 2 by P
     int64_t* frame;                      // of the episode
-    float *last_distance, *last_tens;  // what the reward compares with
+    float *last_distance, *last_tenths;  // what the reward compares with
     float* reward;
     uint8_t *success, *terminated, *truncated;
     float* observation;                  // as qwop_observe gives it; nullptr: none

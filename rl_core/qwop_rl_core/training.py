@@ -119,7 +119,7 @@ def final_observations(
 
     A vector environment resets an ended episode in the same step, so `next_observation` already belongs to
     the next one there; the final observation is in `infos`: an object array under "final_observation"
-    (gymnasium 0.29), or an array [N, D] under infos["final"]["observation"].
+    (gymnasium 0.29), or an array [N, D] under infos["_final"]["observation"].
 
     ended: bool [N], the environments whose final observation is wanted; next_observation: [N, D]
     returns: [N, D], next_observation itself where nothing ended, else a copy
@@ -127,7 +127,7 @@ def final_observations(
     if not ended.any():
         return next_observation
     followed = next_observation.copy()
-    final = infos.get("final")
+    final = infos.get("_final")
     if final is not None:
         followed[ended] = final["observation"][ended]
     else:
@@ -138,10 +138,10 @@ def final_observations(
 def final_scalars(infos: Mapping[str, Any], ended: np.ndarray) -> dict[str, np.ndarray]:
     """Numbers that the environment says of the episodes that ended in this step, {name: [number ended]}.
 
-    Read from infos["final"] (arrays [N]; unsigned ones are codes, not amounts, and left out)
+    Read from infos["_final"] (arrays [N]; unsigned ones are codes, not amounts, and left out)
     or, in gymnasium's form, from the dicts under "final_info".
     """
-    final = infos.get("final")
+    final = infos.get("_final")
     if final is not None:
         return {
             k: v[ended]

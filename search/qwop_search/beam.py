@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,6 +164,7 @@ class BeamSearch:
         self.trig = trig
         self.config = config
         self.metres = metres
+        self._threads = threads
         self._masks = ACTION_SETS[player.action_set]
         self._segment = -(-config.segment // player.frame_skip)
         self._lookahead = -(-config.lookahead // player.frame_skip)
@@ -253,6 +255,10 @@ class BeamSearch:
             now = len(start) + len(history) * self._segment * self.player.frame_skip
             if on_segment(Progress(now, distance[best], played)):
                 return []
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # It keeps nothing between passes.
+        return type(self), (self.player, self.config, self._threads, self.metres, self.trig)
 
     def close(self) -> None:
         """Let the threads go."""
