@@ -1,4 +1,4 @@
-"""Run the tutorials with their own settings and store what they print and draw: python docs/tutorials.py [NAME ...]
+"""Run the tutorials with their own settings and store what they show: python docs/tutorials.py [NAME ...]
 
 The site and GitHub show the stored outputs. The tests run the same notebooks with smaller settings.
 """

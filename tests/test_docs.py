@@ -25,7 +25,14 @@ else:
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("game/engine/*.md")]
+    path
+    for path in [
+        *ROOT.glob("*.md"),
+        *DOCS.rglob("*.md"),
+        *ROOT.glob("[a-z]*/README.md"),
+        ROOT / "game/engine/README.md",
+    ]
+    if path.relative_to(ROOT).parts[0] not in ("build", "dist", "runs")
 )
 NOTEBOOKS = sorted(DOCS.rglob("*.ipynb"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -201,7 +208,9 @@ def test_every_file_and_link_exists(path: Path) -> None:
         elif anchor and to.suffix == ".md" and anchor not in anchors_of(to):
             wrong.append(link)
     # Files named in code, from the repository's root.
-    folders = "|".join(path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0] != ".")
+    folders = "|".join(
+        sorted({page.relative_to(ROOT).parts[0] for page in PAGES} - {"README.md"}) + ["tests"]
+    )
     for name in re.findall(
         rf"(?<![\w./-])((?:{folders})/[\w./-]+\.(?:py|md|h5|json|hpp|cpp|safetensors|ipynb))", text
     ):
@@ -230,6 +239,19 @@ def test_source_code_names_pages_that_exist() -> None:
             if not (ROOT / name).exists():
                 wrong.append(f"{page_name(path)}: {name}")
     assert not wrong
+
+
+def test_version_and_repository_are_the_same_everywhere() -> None:
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {PROJECT['version']}\n" in citation
+    assert f"\nrepository-code: {PROJECT['urls']['Repository']}\n" in citation
+    assert f"\nrepo_url: {PROJECT['urls']['Repository']}\n" in (ROOT / "mkdocs.yml").read_text(
+        encoding="utf-8"
+    )
+    newest = re.findall(
+        r"^## \[(\d[^]]*)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+    )[0]
+    assert newest == PROJECT["version"]
 
 
 # Metrics.
