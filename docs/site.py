@@ -12,6 +12,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
+BADGE = re.compile(r"\[!\[[^]]*\]\(https://colab[^)]*\.svg\)\]")  # a picture from another host
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)")
 
 
@@ -47,7 +48,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         target = (here / link[1]).resolve()
         if not target.exists() or target.is_relative_to(ROOT / "docs"):
             return link[1]
-        return f"{config.repo_url}/blob/main/{target.relative_to(ROOT).as_posix()}"
+        return f"{config.extra['repository']}/blob/main/{target.relative_to(ROOT).as_posix()}"
 
     return LINK.sub(outside, markdown)
 
@@ -58,7 +59,7 @@ def notebook_page(path: Path, stem: str) -> tuple[str, dict[str, bytes]]:
     pictures: dict[str, bytes] = {}
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "markdown":
-            parts.append(cell.source.replace(".ipynb)", ".md)"))
+            parts.append(BADGE.sub("[Open in Colab]", cell.source).replace(".ipynb)", ".md)"))
             continue
         parts.append(f"```python\n{cell.source}\n```")
         for output in cell.outputs:
