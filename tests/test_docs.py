@@ -214,7 +214,7 @@ def test_every_file_and_link_exists(path: Path) -> None:
     for name in re.findall(
         rf"(?<![\w./-])((?:{folders})/[\w./-]+\.(?:py|md|h5|json|hpp|cpp|safetensors|ipynb))", text
     ):
-        if not (ROOT / name).exists():
+        if not (ROOT / name).exists() and name != "datasets/__init__.py":  # which must not exist
             wrong.append(name)
     assert not wrong
 
@@ -257,7 +257,7 @@ def test_version_and_repository_are_the_same_everywhere() -> None:
 # Metrics.
 
 
-METRIC = re.compile(r"^(?:bc|play|ppo|dqn|episode|finish|gait|forgetting|speed)/\w+$")
+METRIC = re.compile(r"^(?:bc|play|ppo|dqn|episode|finish|gait|forgetting|speed)/\w*[^\W_]$")
 
 
 def glossary(section: str | None = None) -> set[str]:

@@ -44,6 +44,8 @@ from qwop_rl_core.buffers import ReplayBuffer, Transitions
 from qwop_rl_core.checkpoint import (
     Checkpoint,
     CheckpointError,
+    check_kinds,
+    explained,
     load_network,
     optimizer_tensors,
     prefixed,
@@ -471,35 +473,39 @@ def resume(
     (CPU, same number of threads) where the environments can be restored; otherwise new episodes start.
     Raises CheckpointError where it is no checkpoint of a DQN training, TrainingError where it does not fit.
     """
-    training = checkpoint.metadata.get("training", {})
-    if training.get("algorithm") != "dqn":
-        raise CheckpointError(
-            f"{where}: not a checkpoint of a DQN training, it cannot be resumed (use it as --init)"
-        )
-    network = load_network(checkpoint, where)
-    if not isinstance(network, QNetwork):
-        raise CheckpointError(f"{where}: holds a policy, DQN needs a Q-network")
-    if training["config"]["num_envs"] != config.num_envs:
-        raise CheckpointError(
-            f"{where}: trained with {training['config']['num_envs']} environments, not {config.num_envs}"
-        )
-    normaliser = copy.deepcopy(network.normaliser.state_dict())
-    state = start(config, envs, network, demonstrations)
-    state.network.normaliser.load_state_dict(normaliser)  # `start` has counted the demonstrations once more
-    state.target.load_state_dict(section(checkpoint.tensors, "target"))
-    restore_optimizer(state.optimizer, section(checkpoint.tensors, "optimizer"))
-    state.steps, state.updates = training["steps"], training["updates"]
-    state.rng.bit_generator.state = training["rng"]
-    if training["buffer"] is not None:
-        arrays = section(checkpoint.tensors, "buffer")
-        try:
-            state.buffer.restore({name: t.numpy() for name, t in arrays.items()}, training["buffer"])
-        except ValueError as error:
-            raise CheckpointError(f"{where}: {error}") from error
-    if training["environment"]:
-        arrays = section(checkpoint.tensors, "environment")
-        restore_environment(envs, {name: t.numpy() for name, t in arrays.items()})
-        state.observation = checkpoint.tensors["observation"].numpy()
-        state.statistics.episode_return[:] = checkpoint.tensors["episode_return"].numpy()
-        state.statistics.episode_length[:] = checkpoint.tensors["episode_length"].numpy()
-    return state
+    with explained(where):
+        training = checkpoint.metadata.get("training", {})
+        if training.get("algorithm") != "dqn":
+            raise CheckpointError(
+                f"{where}: not a checkpoint of a DQN training, it cannot be resumed (use it as --init)"
+            )
+        network = load_network(checkpoint, where)
+        if not isinstance(network, QNetwork):
+            raise CheckpointError(f"{where}: holds a policy, DQN needs a Q-network")
+        if training["config"]["num_envs"] != config.num_envs:
+            raise CheckpointError(
+                f"{where}: trained with {training['config']['num_envs']} environments, not {config.num_envs}"
+            )
+        normaliser = copy.deepcopy(network.normaliser.state_dict())
+        state = start(config, envs, network, demonstrations)
+        state.network.normaliser.load_state_dict(
+            normaliser
+        )  # `start` has counted the demonstrations once more
+        state.target.load_state_dict(section(checkpoint.tensors, "target"))
+        restore_optimizer(state.optimizer, section(checkpoint.tensors, "optimizer"))
+        check_kinds({name: training[name] for name in ("steps", "updates")}, state)
+        state.steps, state.updates = training["steps"], training["updates"]
+        state.rng.bit_generator.state = training["rng"]
+        if training["buffer"] is not None:
+            arrays = section(checkpoint.tensors, "buffer")
+            try:
+                state.buffer.restore({name: t.numpy() for name, t in arrays.items()}, training["buffer"])
+            except ValueError as error:
+                raise CheckpointError(f"{where}: {error}") from error
+        if training["environment"]:
+            arrays = section(checkpoint.tensors, "environment")
+            restore_environment(envs, {name: t.numpy() for name, t in arrays.items()})
+            state.observation = checkpoint.tensors["observation"].numpy()
+            state.statistics.episode_return[:] = checkpoint.tensors["episode_return"].numpy()
+            state.statistics.episode_length[:] = checkpoint.tensors["episode_length"].numpy()
+        return state

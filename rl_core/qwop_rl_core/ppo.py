@@ -49,6 +49,8 @@ from tqdm import tqdm
 from qwop_rl_core.checkpoint import (
     Checkpoint,
     CheckpointError,
+    check_kinds,
+    explained,
     load_network,
     optimizer_tensors,
     prefixed,
@@ -516,30 +518,32 @@ def resume(config: PPOConfig, envs: VectorEnv, checkpoint: Checkpoint, where: st
     threads) where the environments can be restored; otherwise new episodes start.
     Raises CheckpointError where it is no checkpoint of a PPO training, TrainingError where it does not fit.
     """
-    training = checkpoint.metadata.get("training", {})
-    if training.get("algorithm") != "ppo":
-        raise CheckpointError(
-            f"{where}: not a checkpoint of a PPO training, it cannot be resumed (use it as --init)"
-        )
-    policy = load_network(checkpoint, where)
-    if not isinstance(policy, ActorCritic):
-        raise CheckpointError(f"{where}: holds a Q-network, PPO needs a policy")
-    if training["config"]["num_envs"] != config.num_envs:
-        raise CheckpointError(
-            f"{where}: trained with {training['config']['num_envs']} environments, not {config.num_envs}"
-        )
-    state = start(config, envs, policy)
-    for name, optimizer in state.optimizers.items():
-        restore_optimizer(optimizer, _moments(checkpoint, name, policy))
-    state.steps, state.iteration = training["steps"], training["iteration"]
-    state.generator.set_state(checkpoint.tensors["generator"])
-    if training["environment"]:
-        arrays = section(checkpoint.tensors, "environment")
-        restore_environment(envs, {name: t.numpy() for name, t in arrays.items()})
-        state.observation = checkpoint.tensors["observation"].numpy()
-        state.statistics.episode_return[:] = checkpoint.tensors["episode_return"].numpy()
-        state.statistics.episode_length[:] = checkpoint.tensors["episode_length"].numpy()
-    return state
+    with explained(where):
+        training = checkpoint.metadata.get("training", {})
+        if training.get("algorithm") != "ppo":
+            raise CheckpointError(
+                f"{where}: not a checkpoint of a PPO training, it cannot be resumed (use it as --init)"
+            )
+        policy = load_network(checkpoint, where)
+        if not isinstance(policy, ActorCritic):
+            raise CheckpointError(f"{where}: holds a Q-network, PPO needs a policy")
+        if training["config"]["num_envs"] != config.num_envs:
+            raise CheckpointError(
+                f"{where}: trained with {training['config']['num_envs']} environments, not {config.num_envs}"
+            )
+        state = start(config, envs, policy)
+        for name, optimizer in state.optimizers.items():
+            restore_optimizer(optimizer, _moments(checkpoint, name, policy))
+        check_kinds({name: training[name] for name in ("steps", "iteration")}, state)
+        state.steps, state.iteration = training["steps"], training["iteration"]
+        state.generator.set_state(checkpoint.tensors["generator"])
+        if training["environment"]:
+            arrays = section(checkpoint.tensors, "environment")
+            restore_environment(envs, {name: t.numpy() for name, t in arrays.items()})
+            state.observation = checkpoint.tensors["observation"].numpy()
+            state.statistics.episode_return[:] = checkpoint.tensors["episode_return"].numpy()
+            state.statistics.episode_length[:] = checkpoint.tensors["episode_length"].numpy()
+        return state
 
 
 def _minibatches(config: PPOConfig, generator: torch.Generator, *arrays: Tensor) -> Iterator[list[Tensor]]:
