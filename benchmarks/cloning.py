@@ -202,7 +202,7 @@ HEAD = [
     "finish %, argmax",
     "finish %, sampled",
     "median s",
-    "metres",
+    "meters",
     "upright %",
     "knee near %",
     "held-out nats",

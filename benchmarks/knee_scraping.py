@@ -391,7 +391,7 @@ def table(results: Mapping[str, Any], group: str) -> str:
         "steps",
         "finish, %",
         "median, s",
-        "metres",
+        "meters",
         "m/s",
         "knee near, %",
         "upright, %",
