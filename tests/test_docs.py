@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import io
 import json
 import os
@@ -37,7 +38,10 @@ PAGES = sorted(
 NOTEBOOKS = sorted(DOCS.rglob("*.ipynb"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 COMMANDS: dict[str, str] = PROJECT["scripts"]
-PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/qwop_*/__init__.py"))
+FOLDERS = sorted(
+    {path.parent.parent.name for path in ROOT.glob("*/qwop_*/__init__.py")}
+    | {"docs", "tests", "demos", "benchmarks"}
+)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -193,6 +197,36 @@ def test_every_python_name_exists(path: Path) -> None:
     assert not [n for n in sorted(names_in(path)) if not n.endswith(files) and not exists(n)]
 
 
+@functools.cache
+def words_of_the_code() -> frozenset[str]:
+    """Every word of the sources: Python, C++, JavaScript, settings."""
+    endings = {".py", ".cpp", ".hpp", ".h", ".js", ".html", ".toml", ".txt"}
+    files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")]
+    files += [path for path in ROOT.iterdir() if path.is_file()]
+    words: set[str] = set()
+    for path in files:
+        if (path.suffix in endings or path.name == "Makefile") and path != Path(__file__):
+            words |= set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
+    return frozenset(words)
+
+
+OTHERS = {"GymWrapper", "PIP_EXTRA_INDEX_URL", "RecordVideo"}
+"""Names of other projects, or of the operating system."""
+
+
+@pytest.mark.parametrize("path", [*PAGES, *NOTEBOOKS], ids=page_name)
+def test_every_identifier_exists(path: Path) -> None:
+    """Names in inline code that can only be code: with an underscore, in CamelCase, or called."""
+    prose = FENCE.sub("", text_of(path))
+    wrong = []
+    for code in re.findall(r"`([^`\n]+)`", prose):
+        for name in re.findall(r"^(?:\w+\.)*(\w+)(?:\(.*\))?$", code):
+            looks_like_code = "_" in name.strip("_") or re.match(r"[A-Z][a-z]+[A-Z]", name) or "(" in code
+            if looks_like_code and name not in words_of_the_code() | OTHERS:
+                wrong.append(name)
+    assert not wrong
+
+
 @pytest.mark.parametrize("path", [*PAGES, *NOTEBOOKS], ids=page_name)
 def test_every_file_and_link_exists(path: Path) -> None:
     text = text_of(path)
@@ -208,11 +242,8 @@ def test_every_file_and_link_exists(path: Path) -> None:
         elif anchor and to.suffix == ".md" and anchor not in anchors_of(to):
             wrong.append(link)
     # Files named in code, from the repository's root.
-    folders = "|".join(
-        sorted({page.relative_to(ROOT).parts[0] for page in PAGES} - {"README.md"}) + ["tests"]
-    )
     for name in re.findall(
-        rf"(?<![\w./-])((?:{folders})/[\w./-]+\.(?:py|md|h5|json|hpp|cpp|safetensors|ipynb))", text
+        rf"(?<![\w./-])((?:{'|'.join(FOLDERS)})/[\w./-]+\.(?:py|md|h5|json|hpp|cpp|safetensors|ipynb))", text
     ):
         if not (ROOT / name).exists() and name != "datasets/__init__.py":  # which must not exist
             wrong.append(name)
