@@ -72,7 +72,8 @@ def code_of(text: str) -> list[str]:
     return [re.sub(r"\s+", " ", line).strip().removeprefix("!") for line in lines]
 
 
-def help_of(command: str, words: list[str]) -> str:
+@functools.cache
+def help_of(command: str, *words: str) -> str:
     """The help that the command prints when `words` stand before --help."""
     module, function = COMMANDS[command].split(":")
     out = io.StringIO()
@@ -89,20 +90,21 @@ def help_of(command: str, words: list[str]) -> str:
     return out.getvalue()
 
 
-_HELP: dict[tuple[str, ...], set[str]] = {}
-
-
 def flags_of(command: str, words: list[str]) -> set[str]:
     """The flags that the command takes, which for some depend on a subcommand or on other flags."""
-    key = (command, *words)
-    if key not in _HELP:
-        _HELP[key] = set(re.findall(r"--[a-z][\w.-]*", help_of(command, words)))
-    return _HELP[key]
+    return set(re.findall(r"--[a-z][\w.-]*", help_of(command, *words)))
+
+
+def subcommands_of(command: str) -> set[str]:
+    """What argparse lists below the name of the subcommands; none for most commands."""
+    if not re.search(r"^usage: .*(?:COMMAND|\{[\w,]+\}) \.\.\.$", help_of(command), re.MULTILINE):
+        return set()
+    return set(re.findall(r"^    ([a-z]+) ", help_of(command), re.MULTILINE))
 
 
 def choosing(command: str, words: list[str]) -> list[str]:
     """What decides which flags hold: the subcommand, and the algorithm of a fine-tuning."""
-    if command in ("qwop-data", "qwop-game", "qwop-rewards"):
+    if subcommands_of(command):
         return words[:1] if words and not words[0].startswith("-") else []
     if "--algorithm" in words:
         at = words.index("--algorithm")
@@ -132,11 +134,10 @@ def test_every_command_and_flag_exists(path: Path) -> None:
     wrong = []
     for command, words in usages(path):
         flags = {word.split("=")[0] for word in words if re.match(r"--[a-z]", word)}
-        if words and command in ("qwop-data", "qwop-game", "qwop-rewards") and re.match(r"[a-z]+$", words[0]):
-            known = re.search(r"\{([\w,-]+)\}", help_of(command, []))
-            if known and words[0] not in known[1].split(","):
-                wrong.append(f"{command} {words[0]}")
-                continue
+        subcommands = subcommands_of(command)
+        if subcommands and words and re.match(r"[a-z]+$", words[0]) and words[0] not in subcommands:
+            wrong.append(f"{command} {words[0]}")
+            continue
         unknown = flags - flags_of(command, choosing(command, words)) - {"--help"}
         wrong += [f"{command} {' '.join(words[:1])}: {flag}" for flag in sorted(unknown)]
     assert not wrong
@@ -149,9 +150,9 @@ def test_every_flag_named_alone_is_a_flag_of_some_command(path: Path) -> None:
         everywhere |= flags_of(command, [])
     for words in (["--algorithm", "ddqn"], ["--init", str(ROOT / "demos" / "policy.safetensors")]):
         everywhere |= flags_of("qwop-finetune", words)
-    for command in ("qwop-data", "qwop-game", "qwop-rewards"):
-        for sub in re.findall(r"^    ([a-z]+) ", help_of(command, []), re.MULTILINE):
-            everywhere |= flags_of(command, [sub])
+    for command in COMMANDS:
+        for subcommand in subcommands_of(command):
+            everywhere |= flags_of(command, [subcommand])
     scripts = [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "demos").glob("*.py"), ROOT / "hatch_build.py"]
     for script in scripts:
         everywhere |= set(re.findall(r"\"(--[a-z][\w-]*)\"", script.read_text(encoding="utf-8")))
