@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 import tyro
 
 from qwop_rl_core.dqn import DQNConfig
+from qwop_rl_core.errors import TrainingError
 from qwop_rl_core.ppo import PPOConfig
-from qwop_rl_core.training import TrainingError
 
 Algorithm = Literal["ppo", "dqn", "ddqn"]
 ALGORITHMS: tuple[str, ...] = get_args(Algorithm)

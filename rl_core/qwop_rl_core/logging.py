@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qwop_rl_core.training import TrainingError
+from qwop_rl_core.errors import TrainingError
 
 
 class Logger:

@@ -86,13 +86,6 @@ def demonstration_loss(logits: Tensor, action: Tensor, weight: Tensor | float = 
     return -(weight * log_prob(logits, action)).mean()
 
 
-def decayed(coefficient: float, half_life_steps: float, steps: int) -> float:
-    """coefficient * 0.5^(steps / half_life_steps); a half-life of 0 means no decay."""
-    if half_life_steps == 0:
-        return coefficient
-    return coefficient * 0.5 ** (steps / half_life_steps)
-
-
 def q_target(
     reward_t: Tensor,
     discount_t: Tensor,
