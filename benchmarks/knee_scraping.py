@@ -325,7 +325,7 @@ def sb3_games(flags: str, seed: int, num_envs: int) -> Any:
             ended = terminated | truncated
             ends: list[dict[str, Any]] = [{} for _ in range(num_envs)]
             for i in np.flatnonzero(ended):
-                ends[i]["terminal_observation"] = infos["final"]["observation"][i]
+                ends[i]["terminal_observation"] = infos["_final"]["observation"][i]
                 ends[i]["TimeLimit.truncated"] = bool(truncated[i])
             return observations.copy(), rewards, ended, ends
 

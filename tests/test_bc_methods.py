@@ -121,7 +121,7 @@ def test_vector_environment_for_stable_baselines():
         for i in range(3):
             assert ("terminal_observation" in each[i]) == dones[i]
             if dones[i]:
-                assert (each[i]["terminal_observation"] == infos["final"]["observation"][i]).all()
+                assert (each[i]["terminal_observation"] == infos["_final"]["observation"][i]).all()
                 assert each[i]["TimeLimit.truncated"] == (not terminated[i])
                 ends[each[i]["TimeLimit.truncated"]] += 1
     assert ends[True] > 0

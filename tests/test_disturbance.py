@@ -51,7 +51,7 @@ def test_some_decisions_hold_the_keys_of_the_step_before():
     for step in range(30):
         actions = np.full(NUM_ENVS, 3 if step % 2 else 6)  # Q, W, Q, ...: a repeat is a missing switch
         _, _, terminated, _, infos = envs.step(actions)
-        held = infos["final"]["keys"]
+        held = infos["_final"]["keys"]
         repeated = held != masks[actions]
         assert (held[repeated] == before[repeated]).all()
         # where a repeat has brought the two into step, it can no longer be told from obeying

@@ -156,7 +156,7 @@ def golden_episode(keys=None, frames=None):
     with np.load(GOLDEN) as traces:
         keys = traces["actions_0"] if keys is None else keys
     keys = keys[:frames]
-    simulator = Simulator(1)
+    simulator = Simulator(1, trig="glibc-fma")
     raw, times = [simulator.raw_observation[0].copy()], [simulator.time[0]]
     for mask in keys:
         simulator.step(np.array([mask], np.uint8))
@@ -171,6 +171,7 @@ def golden_episode(keys=None, frames=None):
         truncated=not ended,
         success=ended and simulator.distance[0] > 100,
         source="script",
+        trig="glibc-fma",
     )
 
 

@@ -5,14 +5,17 @@ browser and a driver; elsewhere it is skipped, with the reason.
 """
 
 import base64
+import copy
 import importlib.util
 import json
 import os
+import pickle
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 from pathlib import Path
@@ -439,6 +442,65 @@ def test_a_snapshot_brings_an_episode_back(stand_ins):
     assert not np.array_equal(game.state, state)
     game.restore(there)
     assert np.array_equal(game.state, state) and np.array_equal(game.snapshot(), there)
+
+
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, lambda game: pickle.loads(pickle.dumps(game))])
+@pytest.mark.parametrize("recover", [True, False])
+def test_a_copy_goes_on_in_a_browser_of_its_own(stand_ins, caplog, way, recover):
+    game, keys = RealGame(recover=recover), random_keys(80)
+    with pytest.raises(RealGameError, match=r"call reset\(\) first"):
+        way(game).step(np.array([0], np.uint8))
+    game.reset()
+    at_start = way(way(game))
+    game.run(keys[:60])
+    other = way(game)
+    assert len(stand_ins.made) == 1 and np.array_equal(other.state, game.state)
+    assert np.array_equal(other.run(keys[60:]), game.run(keys[60:]))
+    assert np.array_equal(at_start.run(keys), embedded_states(keys)[1:])
+    assert len(stand_ins.made) == 3 and not caplog.records
+    assert np.array_equal(other.snapshot(), game.snapshot())
+    game.close()
+    for closed in (game, way(game)):
+        with pytest.raises(RealGameError, match=r"the game is closed: call reset\(\) first"):
+            closed.step(np.array([0], np.uint8))
+    other.step(np.array([0], np.uint8))
+
+
+def test_a_copied_environment_goes_on_alike(stand_ins):
+    env = gymnasium.make("qwop_game/QWOP-real-v0", frame_skip=3, observation="features")
+    env.reset(seed=1)
+    for action in (4, 8, 4):
+        env.step(action)
+    other = pickle.loads(pickle.dumps(env))
+    for action in (0, 5, 7):
+        ours, theirs = env.step(action), other.step(action)
+        assert ours[0].tobytes() == theirs[0].tobytes() and ours[1:4] == theirs[1:4]
+    assert other.unwrapped.game is other.unwrapped.games.simulator is not env.unwrapped.game
+
+
+def test_threads_take_turns_in_the_browser(stand_ins, monkeypatch):
+    """Two calls into the page at a time would mix up the browser's answers."""
+    inside, most = [0], [0]
+    run = StandIn.run
+
+    def counted(self, *arguments):
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        time.sleep(0.0005)
+        answer = run(self, *arguments)
+        inside[0] -= 1
+        return answer
+
+    monkeypatch.setattr(StandIn, "run", counted)
+    game = RealGame()
+    game.reset()
+    step = np.array([1], np.uint8)
+    threads = [threading.Thread(target=lambda: [game.step(step) for _ in range(25)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] and game.snapshot().shape == (1, 100)
 
 
 def check_same_environment(make_real) -> None:

@@ -303,7 +303,7 @@ def play_live(name, steps, frame_skip, options, seed=0, num_envs=6):
         if step_index % 3 == 0:
             actions = generator.integers(0, 9, num_envs)
         _, rewards, terminated, truncated, infos = envs.step(actions)
-        final = infos["final"]
+        final = infos["_final"]
         for i, log in enumerate(logs):
             if log["over"]:
                 continue

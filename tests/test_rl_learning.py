@@ -49,7 +49,7 @@ class Identity(VectorEnv):
         self.age[truncated] = 0
         observation = self._show()
         final = {"observation": np.zeros_like(observation), "right": reward.copy()}
-        return observation, reward, np.zeros(self.num_envs, bool), truncated, {"final": final}
+        return observation, reward, np.zeros(self.num_envs, bool), truncated, {"_final": final}
 
     def _show(self):
         self.symbol = self.rng.integers(0, self.size, self.num_envs)
@@ -87,7 +87,7 @@ class TimeLimit(VectorEnv):
         self.age += 1
         one = np.ones((self.num_envs, 1), np.float32)
         truncated = np.full(self.num_envs, self.age % 2 == 0)
-        return one, one[:, 0], np.zeros(self.num_envs, bool), truncated, {"final": {"observation": one}}
+        return one, one[:, 0], np.zeros(self.num_envs, bool), truncated, {"_final": {"observation": one}}
 
 
 def generator(seed=0):

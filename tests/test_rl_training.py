@@ -31,7 +31,7 @@ def test_final_observations_of_gymnasium_and_as_arrays():
     gymnasium_style = {
         "final_observation": objects(None, np.array([20.0], np.float32), np.array([30.0], np.float32))
     }
-    arrays = {"final": {"observation": np.array([[10.0], [20.0], [30.0]], np.float32)}}
+    arrays = {"_final": {"observation": np.array([[10.0], [20.0], [30.0]], np.float32)}}
     for infos in (gymnasium_style, arrays):
         result = final_observations(infos, ended, following)
         assert result.tolist() == [[1.0], [20.0], [30.0]] and result.dtype == np.float32
@@ -66,7 +66,7 @@ def test_episode_statistics():
         "is_success": np.array([False, True]),
         "raw": np.zeros((2, 60)),
     }
-    statistics.step(np.array([4.0, 40.0]), np.array([True, False]), {"final": final})
+    statistics.step(np.array([4.0, 40.0]), np.array([True, False]), {"_final": final})
     assert statistics.flush() == {
         "episode/count": 2.0,
         "episode/return": (30.0 + 7.0) / 2,

@@ -1,4 +1,3 @@
-import copy
 import gc
 import threading
 import time
@@ -152,10 +151,8 @@ def test_keys_with_gaps_in_memory():
     assert games.state.tobytes() == reference.state.tobytes()
 
 
-def test_closed_games_say_so_and_cannot_be_copied():
+def test_closed_games_say_so():
     games = Simulator(1)
-    with pytest.raises(ValueError, match="pointers cannot be pickled"):
-        copy.deepcopy(games)
     observation = games.raw_observation
     games.close()
     games.close()

@@ -33,7 +33,7 @@ def test_equal_to_gymnasiums_vector_of_single_games(engine, observation):
             assert ours_array.dtype == theirs_array.dtype
             assert ours_array.tobytes() == theirs_array.tobytes()
         a_info, b_info = a[4], b[4]
-        assert set(b_info) == set(a_info) - {"final"}
+        assert set(b_info) == set(a_info) - {"_final", "final_obs", "_final_obs"}
         for name in ("time", "distance", "is_success", "fallen", "keys", "hip_mode", "frame"):
             assert np.array_equal(a_info[name], b_info[name]), name
             assert np.array_equal(a_info["_" + name], b_info["_" + name])
@@ -50,7 +50,7 @@ def test_final_arrays_are_what_followed_the_action():
     envs.reset()
     for actions in random_actions(60, 8, seed=2):
         observations, _, terminated, _, infos = envs.step(actions)
-        final = infos["final"]
+        final = infos["_final"]
         assert final["observation"].tobytes() == (
             encode(final["raw_observation"], final["hip_mode"], final["keys"]).tobytes()
         )
@@ -68,11 +68,11 @@ def test_results_are_not_overwritten_by_later_steps():
     envs = QWOPVectorEnv(3)
     envs.reset()
     results = envs.step(np.array([4, 0, 8]))
-    copies = results[0].copy(), results[4]["raw_observation"].copy(), results[4]["final"]["time"].copy()
+    copies = results[0].copy(), results[4]["raw_observation"].copy(), results[4]["_final"]["time"].copy()
     envs.step(np.array([4, 4, 4]))
     assert np.array_equal(results[0], copies[0])
     assert np.array_equal(results[4]["raw_observation"], copies[1])
-    assert np.array_equal(results[4]["final"]["time"], copies[2])
+    assert np.array_equal(results[4]["_final"]["time"], copies[2])
 
 
 def test_one_action_each_in_range():
@@ -136,7 +136,7 @@ def test_a_wrapper_can_end_episodes():
     assert infos["final_info"][1]["frame"] == 4 and infos["final_info"][0] is None
     assert observations[1].tobytes() == fresh[1].tobytes()
     assert infos["frame"].tolist() == [4, 0, 4]
-    assert infos["final"]["frame"].tolist() == [4, 4, 4]
+    assert infos["_final"]["frame"].tolist() == [4, 4, 4]
 
 
 def test_state_returns_bit_for_bit():

@@ -111,7 +111,7 @@ class GameVecEnv(VecEnv):
         observations, rewards, terminated, truncated, infos = self.env.step_wait()
         each: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for i in np.flatnonzero(terminated | truncated):
-            each[i]["terminal_observation"] = infos["final"]["observation"][i]
+            each[i]["terminal_observation"] = infos["_final"]["observation"][i]
             each[i]["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
         return observations, rewards.astype(np.float32), terminated | truncated, each
 

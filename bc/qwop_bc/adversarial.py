@@ -97,6 +97,7 @@ def train_adversarially(
         config.action_set,
         observation="features",
         max_frames=round(MAX_SECONDS / FRAME_SECONDS),
+        trig=config.trig,
     )
     envs = GameVecEnv(DisturbedVectorEnv(games, seed=config.seed))
     demonstrations = _transitions(cloning, decisions)

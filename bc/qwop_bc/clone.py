@@ -16,9 +16,11 @@ from torch import Tensor
 from qwop_bc.metrics import Agreement, agreement
 from qwop_bc.playing import Runs, play
 from qwop_datasets.decisions import Decisions
+from qwop_game import DEFAULT_TRIG, Trig
 from qwop_rl_core import ActorCritic, CheckpointError
 from qwop_rl_core.checkpoint import (
     Checkpoint,
+    explained,
     load_network,
     optimizer_tensors,
     prefixed,
@@ -60,6 +62,9 @@ class CloneConfig:
     the validation loss chooses."""
     play_episodes: int = 32
     """Runs per play."""
+    trig: Trig = DEFAULT_TRIG
+    """Sine and cosine of the game that is played: those of the browser whose game it equals bit for bit.
+    Demonstrations of any variant are cloned alike."""
     seed: int = 0
     """Seed of the weights, the split, the batches and the plays."""
     device: str = "auto"
@@ -298,7 +303,15 @@ class Cloning:
     def play(self, network: ActorCritic, sample: bool) -> Runs:
         """Play a network under this cloning's settings."""
         config = self.config
-        return play(network, config.play_episodes, config.frame_skip, config.action_set, config.seed, sample)
+        return play(
+            network,
+            config.play_episodes,
+            config.frame_skip,
+            config.action_set,
+            config.seed,
+            sample,
+            trig=config.trig,
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """For a checkpoint: the best network to play, the last one and all else to go on from."""
@@ -322,16 +335,17 @@ class Cloning:
 
     def resume(self, checkpoint: Checkpoint, where: str | Path) -> None:
         """Go on from a checkpoint, exactly. Raises CheckpointError where it is of another training."""
-        training = checkpoint.metadata.get("training", {})
-        if training.get("algorithm") != "bc":
-            raise CheckpointError(f"{where}: not a checkpoint of a cloning; leave --resume away")
-        if checkpoint.metadata.get("hidden") != list(self.network.hidden):
-            raise CheckpointError(f"{where}: its hidden layers are {checkpoint.metadata.get('hidden')}")
-        self.best = load_network(checkpoint, where).state_dict()
-        self.network.load_state_dict(section(checkpoint.tensors, "last"))
-        restore_optimizer(self.bc.optimizer, section(checkpoint.tensors, "optimizer"))
-        self.batches.generator.set_state(checkpoint.tensors["generator"])
-        self.epoch, self.best_epoch, self.stale = (training[n] for n in ("epoch", "best_epoch", "stale"))
-        first, second, loss = training["best"]
-        self.best_score = (-math.inf if first is None else first, -math.inf if second is None else second)
-        self.best_loss = math.inf if loss is None else loss
+        with explained(where):
+            training = checkpoint.metadata.get("training", {})
+            if training.get("algorithm") != "bc":
+                raise CheckpointError(f"{where}: not a checkpoint of a cloning; leave --resume away")
+            if checkpoint.metadata.get("hidden") != list(self.network.hidden):
+                raise CheckpointError(f"{where}: its hidden layers are {checkpoint.metadata.get('hidden')}")
+            self.best = load_network(checkpoint, where).state_dict()
+            self.network.load_state_dict(section(checkpoint.tensors, "last"))
+            restore_optimizer(self.bc.optimizer, section(checkpoint.tensors, "optimizer"))
+            self.batches.generator.set_state(checkpoint.tensors["generator"])
+            self.epoch, self.best_epoch, self.stale = (training[n] for n in ("epoch", "best_epoch", "stale"))
+            first, second, loss = training["best"]
+            self.best_score = (-math.inf if first is None else first, -math.inf if second is None else second)
+            self.best_loss = math.inf if loss is None else loss

@@ -61,6 +61,7 @@ def train_by_dagger(
         config.action_set,
         observation="features",
         max_frames=round(MAX_SECONDS / FRAME_SECONDS),
+        trig=config.trig,
     )
     envs = GameVecEnv(DisturbedVectorEnv(games, seed=config.seed))
     device = next(cloning.network.parameters()).device

@@ -10,7 +10,7 @@ import torch
 from qwop_bc.metrics import segment_lengths, segment_shares
 from qwop_datasets import Episode
 from qwop_gait import knee_near, upright
-from qwop_game import FRAME_SECONDS, DisturbedVectorEnv, QWOPVectorEnv, canonical_keys
+from qwop_game import DEFAULT_TRIG, FRAME_SECONDS, DisturbedVectorEnv, QWOPVectorEnv, canonical_keys
 from qwop_rl_core import ActorCritic, Policy
 
 MAX_SECONDS = 150.0
@@ -44,6 +44,7 @@ def play(
     seed: int,
     sample: bool,
     max_seconds: float = MAX_SECONDS,
+    trig: str = DEFAULT_TRIG,
 ) -> Runs:
     """Play `episodes` runs side by side, each until it ends or `max_seconds` of play are over.
 
@@ -56,6 +57,7 @@ def play(
             action_set,
             observation="features",
             max_frames=round(max_seconds / FRAME_SECONDS),
+            trig=trig,
         )
     )
     device = next(network.parameters()).device
@@ -69,7 +71,7 @@ def play(
     while running.any():
         action = policy.act(observation, sample, generator)
         observation, _, terminated, truncated, infos = envs.step(action)
-        final = infos["final"]
+        final = infos["_final"]
         raw = final["raw_observation"][running]
         postures += len(raw)
         near += int(knee_near(raw).sum())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qwop_game import Simulator
+from qwop_game import DEFAULT_TRIG, Simulator
 from qwop_game.simulator import FLAG_GAME_ENDED, FLAG_JUMP_LANDED, has_finished
 
 # qwop-gym's bounds, m: a run is over beyond them.
@@ -54,9 +54,16 @@ class Replay:
         return int(ended[0]) if len(ended) else len(self.flags) - 1
 
 
-def replay(keys: Sequence[np.ndarray], *, stop_at_end: bool = True, engine: str = "auto") -> list[Replay]:
+def replay(
+    keys: Sequence[np.ndarray],
+    *,
+    stop_at_end: bool = True,
+    engine: str = "auto",
+    trig: str = DEFAULT_TRIG,
+) -> list[Replay]:
     """Play each of N key sequences, uint8 [T_i], in a lane of its own. Memory: N * max(T_i) * 260 bytes.
 
+    trig: the variant of sine and cosine that they were played with, Episode.trig.
     stop_at_end: a game that is over stands still; False: it goes on as the real one does.
     """
     if not keys:
@@ -65,7 +72,7 @@ def replay(keys: Sequence[np.ndarray], *, stop_at_end: bool = True, engine: str 
     held = np.zeros((max(lengths), len(keys)), np.uint8)
     for lane, k in enumerate(keys):
         held[: len(k), lane] = k
-    simulator = Simulator(len(keys), stop_at_end=stop_at_end, engine=engine)
+    simulator = Simulator(len(keys), stop_at_end=stop_at_end, engine=engine, trig=trig)
     rows = np.empty((len(held) + 1, *simulator.raw_observation.shape), np.float32)
     times = np.empty((len(held) + 1, len(keys)))
     flags = np.empty((len(held) + 1, len(keys)), np.uint8)

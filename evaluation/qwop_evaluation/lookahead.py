@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from qwop_evaluation.player import Player
 from qwop_game import ACTION_SETS, Simulator, next_hip_modes
 from qwop_game.episodes import features
+from qwop_game.games import own_arrays
 from qwop_game.simulator import FLAG_GAME_ENDED, has_landed
 
 BLOCK = 512
@@ -65,6 +67,12 @@ class Planner:
         self._block = max(1, BLOCK // config.candidates)  # episodes
         self._simulators: dict[int, Simulator] = {}  # by their number of games, a power of two
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**own_arrays(self.__dict__), "_simulators": {}}  # no plan outlasts a call
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(own_arrays(state))
+
     def passport(self, episode: int) -> dict[str, int | float]:
         """How was planned, and at what cost, for an episode's passport."""
         config = {f"lookahead_{name}": value for name, value in asdict(self._config).items()}
@@ -87,7 +95,9 @@ class Planner:
         if len(due):
             snapshots = world.snapshot()
             for block in np.split(due, range(self._block, len(due), self._block)):
-                self._plans[block] = self._best(block, snapshots[block], hip_mode[block], keys[block])
+                self._plans[block] = self._best(
+                    block, world.trig, snapshots[block], hip_mode[block], keys[block]
+                )
             self._next[due] = 0
             self._made[due] += 1
         actions = self._plans[episodes, self._next[episodes]]
@@ -97,6 +107,7 @@ class Planner:
     def _best(
         self,
         episodes: NDArray[np.int64],
+        trig: str,
         snapshots: NDArray[np.uint8],
         hip_mode: NDArray[np.uint8],
         keys: NDArray[np.uint8],
@@ -106,7 +117,7 @@ class Planner:
         rows = len(episodes) * n
         games = 1 << (rows - 1).bit_length()
         if games not in self._simulators:
-            self._simulators[games] = Simulator(games, threads=os.cpu_count() or 1)
+            self._simulators[games] = Simulator(games, threads=os.cpu_count() or 1, trig=trig)
         simulator = self._simulators[games]
         # Row i * n + k is continuation k of episode i; rows beyond repeat the last, and nobody reads them.
         of = np.minimum(np.arange(games), rows - 1) // n

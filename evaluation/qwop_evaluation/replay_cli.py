@@ -19,7 +19,7 @@ from qwop_evaluation.race import Race
 from qwop_evaluation.runs import Run
 from qwop_evaluation.video import FPS, VideoError, VideoWriter, check_target
 from qwop_gait import gait_metrics
-from qwop_game.command import CommandError, CommandParser, run_command
+from qwop_game.command import CommandError, CommandParser, printable, run_command
 from qwop_game.real import RealGame, RealGameError
 from qwop_game.render import SIZE, Renderer, pygame
 from qwop_game.window import DisplayError
@@ -110,7 +110,7 @@ def describe(run: Run) -> str:
         f"{run.name}: {run.ending} at {episode.distance:.1f} m after {episode.time:.2f} s{splits}; "
         f"knee near {100 * gait.knee_near:.1f} %, upright {100 * gait.upright:.1f} %, "
         f"{gait.strides} strides; "
-        f"{episode.source}{f' {episode.player}' if episode.player else ''}; {check}"
+        f"{episode.source}{f' {printable(episode.player)}' if episode.player else ''}; {check}"
     )
 
 

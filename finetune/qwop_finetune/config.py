@@ -9,8 +9,11 @@ from typing import Any, Literal, get_args
 
 import tyro
 
+from qwop_game import DEFAULT_TRIG, Trig
+from qwop_rl_core.checkpoint import check_kinds
 from qwop_rl_core.dqn import DQNConfig
 from qwop_rl_core.errors import TrainingError
+from qwop_rl_core.logging import default_log_directory
 from qwop_rl_core.ppo import PPOConfig
 
 Algorithm = Literal["ppo", "dqn", "ddqn"]
@@ -64,6 +67,8 @@ class FinetuneConfig:
     """PPO: start with a new value network, for a checkpoint that was trained on another reward."""
     disturb: bool = True
     """Train under protocol P's disturbances: 0 to 29 idle frames at the start, 2 % repeated decisions."""
+    trig: Trig = DEFAULT_TRIG
+    """Sine and cosine of the game: those of the browser whose game it equals bit for bit."""
     max_seconds: float = 120.0
     """Episodes are cut short after so many seconds of play."""
     on_collapse: Literal["rollback", "stop", "ignore"] = "rollback"
@@ -83,7 +88,7 @@ class FinetuneConfig:
     minutes: float = 0.0
     """Stop after so many minutes even if there are steps left; 0: never."""
     logdir: Path | None = None
-    """TensorBoard's folder; without it the name of --out without its suffix."""
+    """TensorBoard's folder; without it the name of --out without its suffix, or with -logs if it has none."""
     track: tyro.conf.FlagCreatePairsOff[bool] = False
     """Log to Weights & Biases as well."""
     track_project: str = "qwop-stride"
@@ -104,7 +109,7 @@ class FinetuneConfig:
     @property
     def log_directory(self) -> Path:
         """Where logs and kept checkpoints go."""
-        return self.logdir if self.logdir is not None else self.out.with_suffix("")
+        return self.logdir if self.logdir is not None else default_log_directory(self.out)
 
 
 @dataclass(frozen=True)
@@ -186,8 +191,11 @@ def to_plain(run: Run) -> dict[str, Any]:
 
 
 def from_plain(plain: dict[str, Any]) -> Run:
-    """The inverse of `to_plain`. Raises KeyError, TypeError or TrainingError for what it did not write."""
+    """The inverse of `to_plain`. Raises LookupError, TypeError, ValueError or TrainingError for others."""
     values = dict(plain)
+    learner = PPOConfig() if values["algorithm"] == "ppo" else DQNSettings()
+    check_kinds({k: v for k, v in values.items() if k not in ("out", "learner")}, FinetuneConfig())
+    check_kinds(values["learner"], learner)
     for name in ("out", "init", "resume", "demos", "logdir"):
         values[name] = None if values[name] is None else Path(values[name])
     for name in ("reward_option", "hidden"):

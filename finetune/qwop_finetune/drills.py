@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from qwop_gait import upright
 from qwop_game import QWOPVectorEnv, StartStates
+from qwop_game.simulator import exclusive
 from qwop_game.wrapper import QWOPVectorWrapper
 
 PLACE_METRES = 5.0
@@ -39,7 +40,7 @@ class Drills(QWOPVectorWrapper):
 
     A drill starts at a place drawn by `WEIGHTS` (of those that have states), from a state kept there, or like
     any other episode (place 0); or from a state before a fall. It is truncated, not terminated, once the
-    runner is `metres` farther. infos["final"]["drill"], bool [N], tells which episodes are drills.
+    runner is `metres` farther. infos["_final"]["drill"], bool [N], tells which episodes are drills.
 
     Kept of places are states at the end of a step in which the runner is upright and its episode goes on.
     They, and the generator that all draws come from (seeded by `reset`), are part of the state.
@@ -81,12 +82,6 @@ class Drills(QWOPVectorWrapper):
     def start_states(self, value: Any) -> None:
         self.env.start_states = value
 
-    def end_episodes(
-        self, ended: NDArray[np.bool_], observations: NDArray[Any], infos: dict[str, Any]
-    ) -> None:
-        """See `QWOPVectorEnv`."""
-        self.env.end_episodes(ended, observations, infos)
-
     def starts(self, mask: NDArray[np.bool_]) -> StartStates:
         """Which games of `mask`, bool [N], that start an episode start it elsewhere, and where."""
         placed = np.zeros(self.num_envs, bool)
@@ -125,7 +120,7 @@ class Drills(QWOPVectorWrapper):
         drill = np.isfinite(self._limit)
         limit = self._limit.copy()  # of the episodes that this step belongs to; resets draw new ones
         observations, rewards, terminated, truncated, infos = self.env.step_wait(**kwargs)
-        final = infos["final"]
+        final = infos["_final"]
         final["drill"] = drill
         if self._fall_share:
             self._keep_before(terminated & ~final["is_success"], final["frame"])
@@ -165,6 +160,7 @@ class Drills(QWOPVectorWrapper):
         self._modes[slot], self._keys[slot] = states["hip_mode"][game], states["keys"][game]
         self._count[row] += 1
 
+    @exclusive
     def get_state(self) -> dict[str, NDArray[Any]]:
         """All that `set_state` needs to go on bit for bit from here: up to 9 MB of kept states among it, and
         14 KB a game where drills start before falls."""
@@ -183,6 +179,7 @@ class Drills(QWOPVectorWrapper):
             own |= {f"past{i}.{name}": array for name, array in states.items()}
         return {**self.env.get_state(), **{_PREFIX + name: array.copy() for name, array in own.items()}}
 
+    @exclusive
     def set_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Put games, draws and kept states where `get_state` was called. Raises ValueError without drills."""
         own = {k.removeprefix(_PREFIX): v.copy() for k, v in state.items() if k.startswith(_PREFIX)}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qwop_finetune.drills import Drills
 from qwop_gait import knee_near, upright
-from qwop_game import FRAME_SECONDS, DisturbedVectorEnv, QWOPVectorEnv
+from qwop_game import DEFAULT_TRIG, FRAME_SECONDS, DisturbedVectorEnv, QWOPVectorEnv
 from qwop_rewards import RewardVectorEnv
 
 _LATEST_IDLE_START = 1.5
@@ -63,7 +63,7 @@ class TrainingEnv(DisturbedVectorEnv):
         """Play the step and count it."""
         result = super().step_wait(**kwargs)
         _, _, terminated, truncated, infos = result
-        final, tally = infos["final"], self.tally
+        final, tally = infos["_final"], self.tally
         tally.steps += self.num_envs
         tally.knee_near += int(np.count_nonzero(knee_near(final["raw_observation"])))
         tally.upright += int(np.count_nonzero(upright(final["raw_observation"])))
@@ -91,12 +91,14 @@ def make_environment(
     drill_metres: float = 20.0,
     drill_falls: float = 0.0,
     threads: int = 1,
+    trig: str = DEFAULT_TRIG,
 ) -> TrainingEnv:
     """`num_envs` games that show features, pay `reward` and cut episodes short after `max_seconds` of play.
 
     drills, drill_metres, drill_falls: share of the episodes that are drills, how long these are, and which
     share of them starts before a fall (see `Drills`).
     threads: how many cores share the games; the bits are the same with any number.
+    trig: the games' variant of sine and cosine, see `Simulator`.
 
     Raises ValueError for an unknown action set, reward or option, or one out of range, in one line.
     """
@@ -109,6 +111,7 @@ def make_environment(
         observation="features",
         max_frames=max(1, round(max_seconds / FRAME_SECONDS)),
         threads=threads,
+        trig=trig,
     )
     # Below the reward, which then sees a drill's end as it sees any other.
     practised = Drills(games, drills, drill_metres, drill_falls) if drills else games

@@ -30,7 +30,7 @@ from .observation import (
     raw_from_state,
 )
 from .registration import ENV_ID, REAL_ENV_ID, register_env
-from .simulator import DEFAULT_TRIG, TRIG_VARIANTS, Simulator, check_trig, engines
+from .simulator import DEFAULT_TRIG, TRIG_VARIANTS, Simulator, Trig, check_trig, engines
 from .vector_env import QWOPVectorEnv
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "QWOPVectorEnv",
     "Simulator",
     "StartStates",
+    "Trig",
     "action_masks",
     "canonical_keys",
     "check_trig",

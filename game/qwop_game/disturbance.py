@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from .games import StartStates
-from .keys import HIP_AS_CREATED, canonical_keys
-from .simulator import Simulator
+from .keys import HIP_AS_CREATED, actions_by_keys
+from .simulator import Simulator, exclusive
 from .vector_env import QWOPVectorEnv
 from .wrapper import QWOPVectorWrapper
 
@@ -52,8 +52,8 @@ class DisturbedVectorEnv(QWOPVectorWrapper):
         env.start_states = self._start
         self.generator = np.random.default_rng(seed)
         self._repeat_probability = repeat_probability
-        self._idle = _idle_snapshots(max_idle_frames)
-        self._action_of = _actions_by_keys(env.action_masks)
+        self._idle = _idle_snapshots(max_idle_frames, env.trig)
+        self._action_of = actions_by_keys(env.action_masks)
         self._previous = np.zeros(env.num_envs, np.int64)  # action whose keys the step before held
         self._start_row = np.zeros((env.num_envs, self._idle.shape[1]), np.uint8)
 
@@ -81,12 +81,14 @@ class DisturbedVectorEnv(QWOPVectorWrapper):
         self._previous = self._action_of[result[4]["keys"]]  # after the resets: 0 where an episode starts
         return result
 
+    @exclusive
     def get_state(self) -> dict[str, np.ndarray]:
         """All that `set_state` needs to go on bit for bit from here, the generator's state included."""
         state = json.dumps(self.generator.bit_generator.state).encode()
         own = {"generator": np.frombuffer(state, np.uint8).copy(), "previous": self._previous.copy()}
         return {**self.env.get_state(), **{_PREFIX + name: array for name, array in own.items()}}
 
+    @exclusive
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Put games and draws where `get_state` was called. Raises ValueError for another kind of state."""
         if _PREFIX + "generator" not in state:
@@ -108,23 +110,12 @@ class DisturbedVectorEnv(QWOPVectorWrapper):
         return StartStates(mask, self._start_row, hip_mode, last_keys)
 
 
-def _idle_snapshots(max_idle_frames: int) -> np.ndarray:
+def _idle_snapshots(max_idle_frames: int, trig: str) -> np.ndarray:
     """The canonical start after 0, 1, ... frames without keys, uint8 [max_idle_frames + 1, S]."""
-    simulator = Simulator(1)
+    simulator = Simulator(1, trig=trig)
     snapshots = [simulator.snapshot()[0]]
     for _ in range(max_idle_frames):
         simulator.step(np.zeros(1, np.uint8))
         snapshots.append(simulator.snapshot()[0])
     simulator.close()
     return np.stack(snapshots)
-
-
-def _actions_by_keys(action_masks: np.ndarray) -> np.ndarray:
-    """Action that holds each key mask or does the same in the engine, int64 [16].
-
-    0, no key, where there is none: a demonstration's keys need not be in the set.
-    """
-    masks = np.arange(16, dtype=np.uint8)
-    same = canonical_keys(action_masks)[None, :] == canonical_keys(masks)[:, None]
-    exact = action_masks[None, :] == masks[:, None]
-    return np.where(exact.any(axis=1), exact.argmax(axis=1), same.argmax(axis=1) * same.any(axis=1))

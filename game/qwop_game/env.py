@@ -1,12 +1,14 @@
 """One game as a Gymnasium environment: "qwop_game/QWOP-v0"."""
 
+import copy
+import threading
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
 
-from .games import Games
-from .simulator import DEFAULT_TRIG
+from .games import Games, seed_generators
+from .simulator import DEFAULT_TRIG, exclusive
 
 if TYPE_CHECKING:  # pygame is loaded with the first picture only
     from .render import Renderer
@@ -34,11 +36,17 @@ class QWOPEnv(gymnasium.Env[np.ndarray, np.int64]):
     info: time (scoreTime, s), distance (m), is_success, fallen, keys (mask held in the step), hip_mode (that
     holds now), frame (of the episode), raw_observation (float32 [60]).
 
+    metadata["render_fps"] is 30 / frame_skip, so that a video of one picture a step runs at the game's speed.
+
+    Threads may share an environment: each method waits until the one that runs in another thread is over, so
+    `render` never shows half a step. A thread that needs several calls to itself holds `lock` meanwhile.
+    copy, deepcopy and pickle give another environment, random generators included, that goes on bit for bit.
+
     Raises ValueError for an option out of range, TypeError for an unknown one; with "human", `reset` raises
     `window.DisplayError` where there is no display.
     """
 
-    metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 30}
+    metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 7.5}
 
     def __init__(
         self,
@@ -59,11 +67,26 @@ class QWOPEnv(gymnasium.Env[np.ndarray, np.int64]):
             raise ValueError(f"render_mode {render_mode!r} is unknown: choose human, rgb_array or None")
         self.render_mode = render_mode
         self.games = games
+        self.metadata = {**self.metadata, "render_fps": games.frames_per_second}
         self.action_space = self.games.action_space
         self.observation_space = self.games.observation_space
         self._renderer: Renderer | None = None
         self._window: Window | None = None
 
+    @property
+    def lock(self) -> threading.RLock:  # pyright: ignore[reportInvalidTypeForm]
+        """Held by the thread that plays: see `Simulator`."""
+        return self.games.lock
+
+    def get_keys_to_action(self) -> dict[tuple[str, ...], int]:
+        """For `gymnasium.utils.play.play`: every combination of the keys q, w, o, p -> action.
+
+        A combination that the action set lacks is the action that does the same; in "reduced", which has no
+        QO and no WP, these do nothing.
+        """
+        return self.games.keys_to_action()
+
+    @exclusive
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
@@ -82,12 +105,14 @@ class QWOPEnv(gymnasium.Env[np.ndarray, np.int64]):
         mask = games.mask_of(action)
         if self.render_mode != "human" and (result := games.step_one(mask)) is not None:
             return result
-        reward, terminated, truncated = games.step(
-            np.array([mask], np.uint8), after_frame=self._show if self.render_mode == "human" else None
-        )
-        observation = games.observations()[0]
-        return observation, float(reward[0]), bool(terminated[0]), bool(truncated[0]), self._info()
+        with games.lock:
+            reward, terminated, truncated = games.step(
+                np.array([mask], np.uint8), after_frame=self._show if self.render_mode == "human" else None
+            )
+            observation = games.observations()[0]
+            return observation, float(reward[0]), bool(terminated[0]), bool(truncated[0]), self._info()
 
+    @exclusive
     def render(self) -> np.ndarray | None:
         """rgb_array: the picture of now, uint8 [400, 640, 3]. human: None, `step` has shown every frame."""
         if self.render_mode == "rgb_array":
@@ -102,11 +127,20 @@ class QWOPEnv(gymnasium.Env[np.ndarray, np.int64]):
             )
         return None
 
+    @exclusive
     def close(self) -> None:
         """Close the window and free the game."""
         if self._window is not None:
             self._window.close()
         self.games.simulator.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        seed_generators(self, self.action_space, self.observation_space)
+        # A copy paints for itself, and opens a window of its own.
+        return {**self.__dict__, "_renderer": None, "_window": None}
+
+    def __copy__(self) -> "QWOPEnv":
+        return copy.deepcopy(self)
 
     def _show(self) -> None:
         from .window import Window

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import encoder, geometry, observation
 from .observation import OBSERVATION_SIZE
-from .simulator import FINISH, FLAG_FALLEN, Simulator, _library
+from .simulator import CLOSED, FINISH, FLAG_FALLEN, Simulator, _library
 
 _PARTS, _FIELDS, _JOINTS, _FEATURES = 12, 5, 11, 98  # as qwop.h has them
 _float, _int32, _pointer = ctypes.c_float, ctypes.c_int32, ctypes.c_void_p
@@ -189,6 +189,8 @@ class Episodes:
         columns += [arrays["hip_mode"], arrays["frame"]]
         self._columns: tuple[Any, ...] = tuple(column.data for column in columns)
         self._one, self._raw_one = one, simulator.raw_observation[0]
+        # What `Simulator.play` does, without the time that its calls take.
+        self._lock, self._handle, self._play = simulator.lock, simulator._handle, _library().qwop_play
 
     def play(self) -> None:
         """Hold the state's `keys` for a step of all games."""
@@ -197,16 +199,19 @@ class Episodes:
     def play_one(self, mask: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Hold the keys of `mask` for a step of a single game: what `QWOPEnv.step` returns."""
         keys, reward, terminated, truncated, time, distance, success, flags, hip_mode, frame = self._columns
-        keys[0] = mask
-        self._simulator.play(self._address)
-        info = {
-            "time": time[0],
-            "distance": distance[0],
-            "is_success": success[0],
-            "fallen": flags[0] & FLAG_FALLEN != 0,
-            "keys": mask,
-            "hip_mode": hip_mode[0],
-            "frame": frame[0],
-            "raw_observation": self._raw_one.copy(),
-        }
-        return self._one.copy(), reward[0], terminated[0], truncated[0], info
+        with self._lock:
+            keys[0] = mask
+            if not self._handle:
+                raise ValueError(CLOSED)
+            self._play(self._handle, self._address)
+            info = {
+                "time": time[0],
+                "distance": distance[0],
+                "is_success": success[0],
+                "fallen": flags[0] & FLAG_FALLEN != 0,
+                "keys": mask,
+                "hip_mode": hip_mode[0],
+                "frame": frame[0],
+                "raw_observation": self._raw_one.copy(),
+            }
+            return self._one.copy(), reward[0], terminated[0], truncated[0], info

@@ -4,6 +4,8 @@ Over the simulator it adds the action set, the frame skip, the keys' memory (hip
 of each episode, and qwop-gym's rules: when a run is over, when it is a success, what a step is worth.
 """
 
+import copy
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import index
@@ -14,9 +16,9 @@ from gymnasium import spaces
 
 from .encoder import FEATURE_SIZE, encode
 from .episodes import Episodes, agrees, observe
-from .keys import HIP_AS_CREATED, action_masks, next_hip_modes
+from .keys import HIP_AS_CREATED, KEY_NAMES, action_masks, actions_by_keys, next_hip_modes
 from .observation import FRAME_SECONDS, OBSERVATION_SIZE, normalise
-from .simulator import DEFAULT_TRIG, FLAG_FALLEN, FLAG_GAME_ENDED, Simulator, has_finished
+from .simulator import DEFAULT_TRIG, FLAG_FALLEN, FLAG_GAME_ENDED, Simulator, exclusive, has_finished
 
 if TYPE_CHECKING:  # pygame is loaded with the first picture only
     from .real.game import RealGame
@@ -48,6 +50,20 @@ class StartStates:
     """uint8 [N]: key mask of the frame before, see `last_keys`."""
 
 
+def seed_generators(*owners: Any) -> None:
+    """Seed the owners' `np_random` now, not at the first draw, so that a copy draws the same numbers."""
+    for owner in owners:
+        _ = owner.np_random
+
+
+def own_arrays(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Attributes with copies of their arrays, for objects that are copied or come out of a pickle.
+
+    Arrays from a pickle may be read-only, or another's memory: Ray's are views of an object store.
+    """
+    return {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in attributes.items()}
+
+
 class Games:
     """The games, their clocks and their rules. Arrays are [num_envs], or [num_envs, ...].
 
@@ -58,6 +74,9 @@ class Games:
     max_frames: an episode that is this many frames old is truncated after the step; None: never.
     engine, threads, trig: see `Simulator`.
     simulator: games in place of the embedded ones, with the same interface.
+
+    Threads may share them, as they may share a `Simulator`; `lock` is the simulator's. Copies and pickles go
+    on bit for bit in games of their own.
 
     Raises ValueError for options out of range.
     """
@@ -98,7 +117,7 @@ class Games:
         self.hip_mode = np.zeros(num_envs, np.uint8)
         self.frame = np.zeros(num_envs, np.int64)  # of the episode
         self.success = np.zeros(num_envs, bool)
-        # What qwop-gym's reward compares with: m and tenths of a second, 0 until an episode's first step.
+        # What qwop-gym's reward compares with: m and tens of seconds, 0 until an episode's first step.
         self._last_distance = np.zeros(num_envs, np.float32)
         self._last_tenths = np.zeros(num_envs, np.float32)
 
@@ -107,25 +126,56 @@ class Games:
         if simulator is not None:
             self.simulator = simulator
         else:
-            self.simulator = embedded = Simulator(num_envs, engine=engine, threads=threads, trig=trig)
-            if agrees():
-                state = {
-                    "keys": self.keys,
-                    "hip_mode": self.hip_mode,
-                    "frame": self.frame,
-                    "success": self.success,
-                    "last_distance": self._last_distance,
-                    "last_tenths": self._last_tenths,
-                }
-                self._native = Episodes(
-                    embedded,
-                    state,
-                    self.frame_skip,
-                    max_frames,
-                    observation == "features",
-                    (_TOO_FAR_BACK, _TOO_FAR_AHEAD),
-                )
+            self.simulator = Simulator(num_envs, engine=engine, threads=threads, trig=trig)
+            self._native = self._episodes()
 
+    def _episodes(self) -> Episodes | None:
+        """The native side, which plays on this object's arrays; None where there is none."""
+        if not (isinstance(self.simulator, Simulator) and agrees()):
+            return None
+        state = {
+            "keys": self.keys,
+            "hip_mode": self.hip_mode,
+            "frame": self.frame,
+            "success": self.success,
+            "last_distance": self._last_distance,
+            "last_tenths": self._last_tenths,
+        }
+        return Episodes(
+            self.simulator,
+            state,
+            self.frame_skip,
+            self.max_frames,
+            self.observation == "features",
+            (_TOO_FAR_BACK, _TOO_FAR_AHEAD),
+        )
+
+    @property
+    def lock(self) -> threading.RLock:  # pyright: ignore[reportInvalidTypeForm]
+        """The simulator's: see `Simulator`."""
+        return self.simulator.lock
+
+    @property
+    def frames_per_second(self) -> float:
+        """Steps in a second of play: what a video of one picture a step has to run at."""
+        return 1 / FRAME_SECONDS / self.frame_skip
+
+    @exclusive
+    def __getstate__(self) -> dict[str, Any]:
+        # The native side has no more than addresses of the arrays. `simulator` is copied here, at one moment
+        # with the arrays.
+        native = None if self._native is None else True
+        return {**own_arrays(self.__dict__), "simulator": copy.copy(self.simulator), "_native": native}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(own_arrays(state))
+        if state["_native"]:
+            self._native = self._episodes()
+
+    def __copy__(self) -> "Games":
+        return copy.deepcopy(self)
+
+    @exclusive
     def reset(self, mask: np.ndarray | None = None, start: StartStates | None = None) -> None:
         """Start new episodes where `mask` (bool; None: everywhere) is true, from `start` where it says so."""
         where = np.ones(self.num_envs, bool) if mask is None else mask
@@ -160,10 +210,17 @@ class Games:
             pass
         return int(self.keys_of(action)[0])
 
+    def keys_to_action(self) -> dict[tuple[str, ...], int]:
+        """Every combination of the keys q, w, o, p -> the action that does in the game what they do."""
+        actions = actions_by_keys(self.action_masks)
+        held = [tuple(key.lower() for i, key in enumerate(KEY_NAMES) if mask >> i & 1) for mask in range(16)]
+        return {keys: int(action) for keys, action in zip(held, actions, strict=True)}
+
     def step_one(self, mask: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]] | None:
         """A step of a single game as `QWOPEnv.step` returns it; None where the native code can't play it."""
         return None if self._native is None else self._native.play_one(mask)
 
+    @exclusive
     def step(
         self, keys: np.ndarray, after_frame: Callable[[], None] | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -201,6 +258,7 @@ class Games:
             truncated = (self.frame >= self.max_frames) & ~terminated
         return self._reward(terminated), terminated, truncated
 
+    @exclusive
     def observations(self, where: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Observations of the games `where` (an index of axis 0), new float32 [n, D]."""
         raw = self.simulator.raw_observation[where]
@@ -210,6 +268,7 @@ class Games:
             return encode(raw, self.hip_mode[where], self.keys[where])
         return normalise(raw)
 
+    @exclusive
     def facts(self) -> dict[str, np.ndarray]:
         """What an info dict tells, new arrays [num_envs]: see `QWOPEnv`."""
         simulator = self.simulator
@@ -224,6 +283,7 @@ class Games:
             "raw_observation": simulator.raw_observation.copy(),
         }
 
+    @exclusive
     def scene(self, game: int) -> "tuple[np.ndarray, Dials, HurdlePose]":
         """What `Renderer.draw` needs for the picture of one game."""
         from .render import Dials, hurdle_pose
@@ -234,8 +294,9 @@ class Games:
             seconds=float(simulator.time[game]),
             metres=float(simulator.distance[game]),
         )
-        return simulator.raw_observation[game], dials, hurdle_pose(simulator.state[game])
+        return simulator.raw_observation[game].copy(), dials, hurdle_pose(simulator.state[game])
 
+    @exclusive
     def get_state(self) -> dict[str, np.ndarray]:
         """All that `set_state` needs to go on bit for bit from here, as arrays [num_envs, ...]."""
         return {
@@ -247,6 +308,7 @@ class Games:
             "last_tenths": self._last_tenths.copy(),
         }
 
+    @exclusive
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Put all games where `get_state` was called. Raises ValueError for another number of games."""
         self.simulator.restore(state["snapshot"])

@@ -60,6 +60,16 @@ def canonical_keys(keys: np.ndarray | int) -> np.ndarray:
     return _CANONICAL[keys]
 
 
+def actions_by_keys(action_masks: np.ndarray) -> np.ndarray:
+    """The action that holds each of the 16 key masks, or does the same in the engine: int64 [16].
+
+    0, no key, where there is none: qwop-gym's reduced set has neither QO nor WP.
+    """
+    same = canonical_keys(action_masks)[None, :] == _CANONICAL[:, None]
+    exact = action_masks[None, :] == _MASKS[:, None]
+    return np.where(exact.any(axis=1), exact.argmax(axis=1), same.argmax(axis=1) * same.any(axis=1))
+
+
 def distinct_action(keys: np.ndarray | int) -> np.ndarray:
     """Index in the `distinct` action set of what key masks do in the engine. int64, same shape."""
     return _DISTINCT_ACTION[keys]

@@ -6,16 +6,19 @@ named otherwise; the picture shows VIEW_HEIGHT units from top to bottom at any s
 
 import os
 import random
+import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, cos, floor, hypot, sin
+from typing import Any
 
 import numpy as np
 
 from .body import BOXES, HURDLE_BASE, HURDLE_TOP, JOINTS, Box
 from .keys import KEY_NAMES
 from .observation import PART_INDEX, SAND_X, STATE_FIELDS, STATE_PARTS, TRACK_Y, UNITS_PER_METRE
+from .simulator import exclusive
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 with warnings.catch_warnings():
@@ -95,6 +98,8 @@ def ghost_race(raws: Sequence[np.ndarray], labels: Sequence[str], opacity: int =
 class Renderer:
     """Draws pictures of one size; the backdrop is painted once, when it is made.
 
+    Threads may share one: each picture waits until the one before it is drawn.
+
     width, height: px.
     """
 
@@ -102,6 +107,7 @@ class Renderer:
         if width < 64 or height < 64:
             raise ValueError(f"a picture of {width} x {height} px is too small: 64 x 64 is the least")
         pygame.font.init()
+        self.lock = threading.RLock()
         self.width, self.height = int(width), int(height)
         self.scale = self.height / VIEW_HEIGHT  # px per unit
         self._ground = round(GROUND * self.scale)
@@ -112,6 +118,10 @@ class Renderer:
         self._texts: dict[tuple[str, int, Colour], pygame.Surface] = {}
         self._fonts: dict[int, pygame.font.Font] = {}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.width, self.height)
+
+    @exclusive
     def rgb_array(
         self,
         runners: Sequence[Runner] | np.ndarray,
@@ -124,6 +134,7 @@ class Renderer:
         pixels = np.frombuffer(pygame.image.tobytes(self._surface, "RGB"), np.uint8)
         return pixels.reshape(self.height, self.width, 3).copy()
 
+    @exclusive
     def draw(
         self,
         surface: pygame.Surface,

@@ -1,10 +1,14 @@
 """The C++ engine from Python: many games stepped by one call, over NumPy buffers bound once."""
 
 import ctypes
+import os
 import sys
+import threading
 import weakref
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
 from pathlib import Path
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import numpy as np
 
@@ -13,6 +17,8 @@ from .observation import OBSERVATION_SIZE, STATE_SIZE
 FLAG_FALLEN, FLAG_JUMPED, FLAG_JUMP_LANDED, FLAG_GAME_ENDED, FLAG_PAUSED = 1, 2, 4, 8, 16
 
 MAX_THREADS = 256
+
+CLOSED = "this Simulator is closed: make a new one"
 
 FINISH = 100.0
 """Metres."""
@@ -31,6 +37,20 @@ def has_finished(flags: np.ndarray, distance: np.ndarray) -> np.ndarray:
     none by itself.
     """
     return has_landed(flags) | (distance > FINISH)
+
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def exclusive(method: _Method) -> _Method:
+    """A method that runs in one thread at a time: the others wait for the object's `lock`."""
+
+    @wraps(method)
+    def alone(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with self.lock:
+            return method(self, *args, **kwargs)
+
+    return cast(_Method, alone)
 
 
 _SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
@@ -81,7 +101,8 @@ def engines() -> tuple[str, ...]:
     return tuple(_library().qwop_engines().decode().split(","))
 
 
-TRIG_VARIANTS = ("rounded", "glibc", "glibc-fma", "fdlibm", "msun")
+Trig = Literal["rounded", "glibc", "glibc-fma", "fdlibm", "msun"]
+TRIG_VARIANTS: tuple[str, ...] = get_args(Trig)
 """Whose sine and cosine a game computes with, to the last bit. JavaScript leaves them to the browser:
 
 rounded: the correctly rounded values, as Chromium and Google Chrome compute them from version 153 on.
@@ -93,7 +114,7 @@ msun: FreeBSD's fdlibm; Firefox.
 Two runs of one variant with the same keys agree for good; runs of two variants part after some frames.
 """
 
-DEFAULT_TRIG = TRIG_VARIANTS[0]
+DEFAULT_TRIG: Trig = "rounded"
 """The canonical game: defined by mathematics, so the same on every machine."""
 
 
@@ -114,6 +135,13 @@ class Simulator:
     """`num_envs` games behind one C++ call each for reset, step and restore; the GIL is released meanwhile.
 
     After creation all games stand at the canonical start. Every engine gives the same bits.
+
+    Threads may share a simulator: each method waits until the one that runs in another thread is over. The
+    arrays below change with every call, so a thread that reads them, or reads several things of one moment,
+    while another steps holds `lock` meanwhile: `with simulator.lock: ...`.
+
+    copy, deepcopy and pickle make another simulator with games in the same states, which go on bit for bit.
+    Where an engine is not there on the machine that unpickles, the fastest takes its place.
 
     num_envs: games, at least 1.
     stop_at_end: an ended game stands still until it is reset. False: it goes on as in the game, where
@@ -163,9 +191,9 @@ class Simulator:
         handle = library.qwop_create(engine.encode(), trig.encode(), self.num_envs, int(self.stop_at_end))
         if not handle:
             raise MemoryError(f"the engine {engine!r} could not make {num_envs} games")
-        # Kept as a ctypes pointer: copying or pickling a Simulator then fails instead of freeing it twice.
-        self._handle = ctypes.c_void_p(handle)
+        self._handle = ctypes.c_void_p(handle)  # null once the games are freed
         self._library = library
+        self.lock = threading.RLock()
         if threads > 1:
             library.qwop_set_threads(self._handle, threads)
 
@@ -179,16 +207,18 @@ class Simulator:
         self._keys_address = self._keys.ctypes.data
         library.qwop_bind(self._handle, *(buffer.ctypes.data for buffer in buffers))
         # The finalizer holds the buffers, so that they outlive the engine that writes into them.
-        self._close = weakref.finalize(self, _destroy, library, self._handle, buffers)
+        self._free = weakref.finalize(self, _destroy, library, self._handle, buffers)
+        self._free.atexit = False  # a daemon thread may still be stepping when the interpreter goes
         self.raw_observation, self.time, self.distance, self.flags = (
             _read_only(buffer) for buffer in buffers
         )
+        _open.add(self)
         self.reset()
 
     def reset(self, mask: np.ndarray | None = None) -> None:
         """Put the games where `mask` (bool [num_envs]; None: all) is true at the canonical start."""
         mask = self._checked_mask(mask)
-        self._library.qwop_reset(self._open_handle(), _address(mask))
+        self._call(self._library.qwop_reset, _address(mask))
 
     def step(self, keys: np.ndarray, frames: int = 1) -> None:
         """Play `frames` frames in every game with `keys` held, uint8 [num_envs] masks.
@@ -200,14 +230,17 @@ class Simulator:
             raise ValueError(f"keys are {keys.dtype} {list(keys.shape)}: needed are uint8 [{self.num_envs}]")
         if frames < 0:
             raise ValueError(f"frames is {frames}: it can't be negative")
-        handle = self._open_handle()
-        self._keys[:] = keys
-        if self._library.qwop_step(handle, self._keys_address, frames) != 0:
+        with self.lock:
+            self._keys[:] = keys
+            if not self._handle:
+                raise ValueError(CLOSED)
+            result = self._library.qwop_step(self._handle, self._keys_address, frames)
+        if result != 0:
             raise ValueError(f"keys hold {int(keys.max())}: a mask is 0 to 15 (Q = 1, W = 2, O = 4, P = 8)")
 
     def play(self, episodes: ctypes.c_void_p) -> None:
         """Play and judge a step of the native `episodes`, see episodes.py."""
-        self._library.qwop_play(self._open_handle(), episodes)
+        self._call(self._library.qwop_play, episodes)
 
     @property
     def state(self) -> np.ndarray:
@@ -216,7 +249,7 @@ class Simulator:
         Columns: STATE_PARTS x STATE_FIELDS, then STATE_GLOBALS.
         """
         out = np.empty((self.num_envs, STATE_SIZE), np.float64)
-        self._library.qwop_state(self._open_handle(), out.ctypes.data)
+        self._call(self._library.qwop_state, out.ctypes.data)
         return out
 
     def snapshot(self) -> np.ndarray:
@@ -225,7 +258,7 @@ class Simulator:
         Any engine restores it; row i may go into any game.
         """
         out = np.empty((self.num_envs, self.snapshot_size), np.uint8)
-        self._library.qwop_snapshot(self._open_handle(), out.ctypes.data)
+        self._call(self._library.qwop_snapshot, out.ctypes.data)
         return out
 
     def restore(self, snapshot: np.ndarray, mask: np.ndarray | None = None, convert: bool = False) -> None:
@@ -236,15 +269,15 @@ class Simulator:
         Raises ValueError for bytes that are no snapshot and, without convert, for one of a game with another
         `trig`.
         """
-        snapshot = np.ascontiguousarray(snapshot)
+        # A copy: the engine checks it, then reads it, and another thread may change the caller's meanwhile.
+        snapshot = np.array(snapshot, order="C")
         if snapshot.dtype != np.uint8 or snapshot.shape != (self.num_envs, self.snapshot_size):
             raise ValueError(
                 f"the snapshot is {snapshot.dtype} {list(snapshot.shape)}: "
                 f"needed is uint8 [{self.num_envs}, {self.snapshot_size}]"
             )
         mask = self._checked_mask(mask)
-        handle = self._open_handle()
-        result = self._library.qwop_restore(handle, snapshot.ctypes.data, _address(mask), int(convert))
+        result = self._call(self._library.qwop_restore, snapshot.ctypes.data, _address(mask), int(convert))
         if result == -2:
             raise ValueError(
                 f"the snapshot is of a game with another sine and cosine than {self.trig}: "
@@ -260,16 +293,32 @@ class Simulator:
     ) -> None:
         """For tests: move all parts of the masked runners by (dx, dy) units, add (dvx, dvy) to velocities."""
         mask = self._checked_mask(mask)
-        self._library.qwop_teleport(self._open_handle(), _address(mask), dx, dy, dvx, dvy)
+        self._call(self._library.qwop_teleport, _address(mask), dx, dy, dvx, dvy)
 
     def close(self) -> None:
         """Free the games. Calling it again does nothing."""
-        self._close()
+        with self.lock:
+            self._free()
 
-    def _open_handle(self) -> ctypes.c_void_p:
-        if not self._close.alive:
-            raise ValueError("this Simulator is closed: make a new one")
-        return self._handle
+    def __reduce__(self) -> tuple[Any, ...]:
+        options = {
+            "num_envs": self.num_envs,
+            "stop_at_end": self.stop_at_end,
+            "engine": self.engine,
+            "threads": self.threads,
+            "trig": self.trig,
+        }
+        with self.lock:
+            return _copied, (type(self), options, self.snapshot() if self._handle else None)
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call into the engine, one thread at a time."""
+        with self.lock:
+            handle = self._handle
+            # Nothing comes between this look and the call, not even a signal handler that closes.
+            if not handle:
+                raise ValueError(CLOSED)
+            return function(handle, *arguments)
 
     def _checked_mask(self, mask: np.ndarray | None) -> np.ndarray | None:
         if mask is None:
@@ -278,6 +327,27 @@ class Simulator:
         if mask.dtype != np.bool_ or mask.shape != (self.num_envs,):
             raise ValueError(f"the mask is {mask.dtype} {list(mask.shape)}: needed is bool [{self.num_envs}]")
         return mask
+
+
+_open: weakref.WeakSet[Simulator] = weakref.WeakSet()
+_forking: list[Simulator] = []
+
+
+def _before_fork() -> None:
+    # A child has one thread: what another held at the fork, nobody there would let go; and a game in the
+    # middle of a step would stay there. A simulator that stays busy is left as it is.
+    for simulator in list(_open):
+        if simulator.lock.acquire(timeout=1):
+            _forking.append(simulator)
+
+
+def _after_fork() -> None:
+    while _forking:
+        _forking.pop().lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 def _address(array: np.ndarray | None) -> int | None:
@@ -291,4 +361,17 @@ def _read_only(buffer: np.ndarray) -> np.ndarray:
 
 
 def _destroy(library: ctypes.CDLL, handle: ctypes.c_void_p, _buffers: tuple[np.ndarray, ...]) -> None:
-    library.qwop_destroy(handle)
+    pointer, handle.value = handle.value, None
+    library.qwop_destroy(pointer)
+
+
+def _copied(cls: type[Simulator], options: dict[str, Any], snapshot: np.ndarray | None) -> Simulator:
+    """What a Simulator's pickle calls. snapshot: None of a closed one."""
+    if options["engine"] not in engines():
+        options = {**options, "engine": "auto"}
+    simulator = cls(**options)
+    if snapshot is None:
+        simulator.close()
+    else:
+        simulator.restore(snapshot)
+    return simulator

@@ -1,13 +1,16 @@
 """Many games as one Gymnasium vector environment: all are stepped by one call into the engine."""
 
+import copy
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from gymnasium.utils import seeding
 from gymnasium.vector import VectorEnv
 
-from .games import Games, StartStates
-from .simulator import DEFAULT_TRIG
+from .games import Games, StartStates, own_arrays, seed_generators
+from .simulator import DEFAULT_TRIG, Simulator, exclusive
 
 if TYPE_CHECKING:  # pygame is loaded with the first picture only
     from .render import Renderer
@@ -19,12 +22,17 @@ class QWOPVectorEnv(VectorEnv):
     A game whose episode ends in a step starts its next one within that same step, as Gymnasium 0.29 has it:
     the returned observation is the new episode's first, infos describes that one, and the old one's last
     stand in infos["final_observation"] and infos["final_info"] (object arrays [N], with masks under
-    "_final_observation", "_final_info").
+    "_final_observation", "_final_info"). Gymnasium 1's name for the first is there too: "final_obs".
 
-    For learners the same facts stand in arrays. infos has them after the resets; infos["final"] has them
+    For learners the same facts stand in arrays. infos has them after the resets; infos["_final"] has them
     before, in every step and for every game, so that row i is what really followed game i's action:
         observation float32 [N, D], raw_observation float32 [N, 60], time (s) and distance (m) float64 [N],
         is_success and fallen bool [N], keys and hip_mode uint8 [N], frame int64 [N] (length so far).
+
+    The underscore keeps it from wrappers that take every other entry for an array with a mask beside it, as
+    Gymnasium's VectorListInfo and TorchRL do.
+
+    Threads may share it, and it can be copied and pickled: see `QWOPEnv`.
 
     start_states: called with bool [N], the games about to start an episode, in `reset` as well as after an
         episode's end; what it returns says which of them start elsewhere than at the canonical start. None,
@@ -39,7 +47,7 @@ class QWOPVectorEnv(VectorEnv):
     Raises ValueError for an option out of range, TypeError for an unknown one.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 30}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 7.5}
 
     def __init__(
         self,
@@ -66,6 +74,7 @@ class QWOPVectorEnv(VectorEnv):
         )
         super().__init__(num_envs, self.games.observation_space, self.games.action_space)
         self.render_mode = render_mode
+        self.metadata = {**self.metadata, "render_fps": self.games.frames_per_second}
         self.start_states = start_states
         self._all = np.ones(num_envs, bool)
         self._keys = np.zeros(num_envs, np.uint8)
@@ -81,15 +90,47 @@ class QWOPVectorEnv(VectorEnv):
         """Frames a step."""
         return self.games.frame_skip
 
+    @property
+    def trig(self) -> str:
+        """The games' variant of sine and cosine, see `Simulator`."""
+        assert isinstance(self.games.simulator, Simulator)
+        return self.games.simulator.trig
+
+    @property
+    def lock(self) -> threading.RLock:  # pyright: ignore[reportInvalidTypeForm]
+        """Held by the thread that plays: see `Simulator`."""
+        return self.games.lock
+
+    @exclusive
+    def reset(
+        self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """See `reset_wait`."""
+        return super().reset(seed=seed, options=options)
+
+    @exclusive
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """See `step_wait`."""
+        return super().step(actions)
+
+    @exclusive
     def reset_wait(
         self, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start new episodes in all games: observations float32 [N, D] and infos. Seeds change nothing.
+        """Start new episodes in all games: observations float32 [N, D] and infos.
 
-        Raises ValueError for any option.
+        Seeds, one or one a game, change nothing but `np_random`. Raises ValueError for any option.
         """
         if options:
             raise ValueError(f"reset knows no options, got {', '.join(map(repr, options))}")
+        if seed is not None and not isinstance(seed, int | np.integer):
+            if len(seed) != self.num_envs:
+                raise ValueError(f"{len(seed)} seeds were given for {self.num_envs} games")
+            seed = seed[0]
+        if seed is not None:
+            self._np_random, _ = seeding.np_random(int(seed))
         self._start(self._all)
         return self.games.observations(), self._infos(self.games.facts())
 
@@ -97,6 +138,7 @@ class QWOPVectorEnv(VectorEnv):
         """Take note of the actions, whole numbers [N]. Raises ValueError where one is out of range."""
         self._keys = self.games.keys_of(actions)
 
+    @exclusive
     def step_wait(
         self, **kwargs: Any
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -105,23 +147,29 @@ class QWOPVectorEnv(VectorEnv):
         observations = self.games.observations()
         facts = self.games.facts()
         infos = self._infos(facts)
-        infos["final"] = {"observation": observations.copy(), **{name: a.copy() for name, a in facts.items()}}
+        infos["_final"] = {
+            "observation": observations.copy(),
+            **{name: a.copy() for name, a in facts.items()},
+        }
         ended = terminated | truncated
         if ended.any():
             self.end_episodes(ended, observations, infos)
         return observations, reward.astype(np.float64), terminated, truncated, infos
 
+    @exclusive
     def end_episodes(self, ended: np.ndarray, observations: np.ndarray, infos: dict[str, Any]) -> None:
         """Start new episodes in the games `ended`, bool [N], and bring a step's results up to date in place.
 
         For wrappers that end an episode which the game would let go on, such as a reward that calls it
         failed: `observations` and `infos` are those that `step` has just returned.
         """
-        final = infos["final"]
+        final = infos["_final"]
         if "final_observation" not in infos:
             for name in ("final_observation", "final_info"):
                 infos[name] = np.full(self.num_envs, None, dtype=object)
                 infos["_" + name] = np.zeros(self.num_envs, bool)
+            for kind in ("", "_"):
+                infos[kind + "final_obs"] = infos[kind + "final_observation"]
         for i in np.flatnonzero(ended):
             infos["final_observation"][i] = final["observation"][i]
             infos["final_info"][i] = {
@@ -137,14 +185,17 @@ class QWOPVectorEnv(VectorEnv):
         for name, values in self.games.facts().items():
             infos[name][ended] = values[ended]
 
+    @exclusive
     def get_state(self) -> dict[str, np.ndarray]:
         """All that `set_state` needs to go on bit for bit from here, as arrays [N, ...]."""
         return self.games.get_state()
 
+    @exclusive
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Put all games where `get_state` was called. Raises ValueError for another number of games."""
         self.games.set_state(state)
 
+    @exclusive
     def render(self) -> tuple[np.ndarray, ...]:
         """The picture of every game, uint8 [400, 640, 3] each. Raises ValueError without rgb_array."""
         if self.render_mode != "rgb_array":
@@ -155,8 +206,22 @@ class QWOPVectorEnv(VectorEnv):
             self._renderer = Renderer()
         return tuple(self._renderer.rgb_array(*self.games.scene(i)) for i in range(self.num_envs))
 
+    @exclusive
+    def call(self, name: str, *args: Any, **kwargs: Any) -> list[Any]:
+        """One result per game: of `call("render")`, or of a method or attribute that all games share."""
+        return super().call(name, *args, **kwargs)
+
+    @exclusive
+    def set_attr(self, name: str, values: Any) -> None:
+        """Set an attribute that all games share; a list or tuple has one value a game, all equal."""
+        if isinstance(values, list | tuple):
+            if len(values) != self.num_envs or any(value != values[0] for value in values):
+                raise ValueError(f"{name}: the games share their attributes, so give one value, got {values}")
+            values = values[0]
+        setattr(self, name, values)
+
     def call_async(self, name: str, *args: Any, **kwargs: Any) -> None:
-        """Only for `call("render")`, which recorders use, and attributes that all games share."""
+        """See `call`."""
         self._called = (name, args, kwargs)
 
     def call_wait(self, **kwargs: Any) -> list[Any]:
@@ -170,6 +235,17 @@ class QWOPVectorEnv(VectorEnv):
     def close_extras(self, **kwargs: Any) -> None:
         """Free the games."""
         self.games.simulator.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        seed_generators(self, self.action_space, self.observation_space)
+        seed_generators(self.single_action_space, self.single_observation_space)
+        return {**self.__dict__, "_renderer": None}  # a copy paints for itself
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(own_arrays(state))
+
+    def __copy__(self) -> "QWOPVectorEnv":
+        return copy.deepcopy(self)
 
     def _start(self, mask: np.ndarray) -> None:
         self.games.reset(mask, None if self.start_states is None else self.start_states(mask.copy()))

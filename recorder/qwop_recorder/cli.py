@@ -17,7 +17,8 @@ import tyro
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
 
-from qwop_game import Simulator  # noqa: E402
+from qwop_datasets.episode import OLD_TRIG, name_problem  # noqa: E402
+from qwop_game import DEFAULT_TRIG, Simulator, Trig  # noqa: E402
 from qwop_game.command import parse_config, run_command  # noqa: E402
 
 from .errors import RecorderError  # noqa: E402
@@ -59,6 +60,8 @@ class RecordConfig:
     """Record nothing."""
     game: Literal["embedded", "real"] = "embedded"
     """Where to play: the embedded game, or the real one in Chrome or Chromium (see qwop-game doctor)."""
+    trig: Trig = DEFAULT_TRIG
+    """Sine and cosine of the game: those of the browser whose game it equals bit for bit."""
     browser: str | None = None
     """Path of the browser for the real game, where it is not found."""
     driver: str | None = None
@@ -92,7 +95,8 @@ class RecordConfig:
             f"--keys {self.keys}: the real game's keys come from its own page; leave --keys out",
         )
         require(self.game == "real" or not self.headless, "--headless: only with --game real")
-        require(len(self.player.encode()) <= 64, "--player: at most 64 bytes of UTF-8 are stored")
+        problem = name_problem(self.player)
+        require(problem is None, f"--player: {problem}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -122,12 +126,18 @@ def _record_embedded(config: RecordConfig, clock: Clock, best: PersonalBest) -> 
     store = None
     try:
         try:
-            game = Simulator(1)
+            game = Simulator(1, trig=config.trig)
         except ImportError as error:
             raise RecorderError(str(error)) from None
         if not config.practice:
-            passport = {"engine": game.engine, "trig": game.trig, "package": _package(), "frame_skip": 1}
-            store = EpisodeStore(config.file, config.player, clock.wall() - clock.now(), passport)
+            passport = {
+                "engine": game.engine,
+                "trig_source": "engine",
+                "package": _package(),
+                "frame_skip": 1,
+            }
+            offset = clock.wall() - clock.now()
+            store = EpisodeStore(config.file, config.player, offset, passport, trig=game.trig)
         session = Session(game, store, _options(config), best)
         _play(session, window, clock, config.keys)
     finally:
@@ -146,7 +156,9 @@ def _record_real(config: RecordConfig, clock: Clock, best: PersonalBest) -> Sess
     try:
         if not config.practice:
             passport = {"package": _package(), **game.passport()}
-            store = EpisodeStore(config.file, config.player, clock.wall() - clock.now(), passport, "real")
+            trig = str(passport.pop("trig", OLD_TRIG))
+            offset = clock.wall() - clock.now()
+            store = EpisodeStore(config.file, config.player, offset, passport, "real", trig)
         session = Session(game, store, _options(config), best)
         with _signals_noted() as signals:
             play(session, game, clock, signals, lambda line: print(line, flush=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -98,6 +99,14 @@ class RewardFunction:
             raise ValueError(f"this reward remembers {expected}, the state holds {shapes}")
         for name, array in state.items():
             self._memory[name][:] = array
+
+    def __getstate__(self) -> bytes:
+        # The terms write into arrays that `_memory` shares. A pickle within the pickle keeps them shared, and
+        # writable where whoever unpickles would put arrays into read-only memory, as Ray does.
+        return pickle.dumps(self.__dict__)
+
+    def __setstate__(self, state: bytes) -> None:
+        self.__dict__.update(pickle.loads(state))
 
 
 def make_reward(name: str, num_envs: int, **options: Any) -> RewardFunction:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwop_game import QWOPVectorEnv
+from qwop_game.simulator import exclusive
 from qwop_game.wrapper import QWOPVectorWrapper
 from qwop_rewards.function import make_reward
 from qwop_rewards.transition import Transition
@@ -19,7 +20,7 @@ class RewardVectorEnv(QWOPVectorWrapper):
     """`QWOPVectorEnv` with another reward: what `make_reward(name, ...)` gives, and its knee rule.
 
     An episode that the reward calls failed ends there: `terminated` is true, `truncated` is not, and the next
-    episode starts within the same step as after a fall. infos["final"]["failed"], bool [N], tells such ends
+    episode starts within the same step as after a fall. infos["_final"]["failed"], bool [N], tells such ends
     from the game's own.
 
     env: the vector environment; all its options stay as they are.
@@ -55,7 +56,7 @@ class RewardVectorEnv(QWOPVectorWrapper):
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Play the step: as `QWOPVectorEnv.step_wait`, with rewards float32 [N]."""
         observations, _, terminated, truncated, infos = self.env.step_wait(**kwargs)
-        final = infos["final"]
+        final = infos["_final"]
         rewards, failed = self._reward(
             Transition(
                 raw=self._raw,
@@ -77,6 +78,7 @@ class RewardVectorEnv(QWOPVectorWrapper):
         self._raw, self._time = infos["raw_observation"], infos["time"]
         return observations, rewards, terminated, truncated, infos
 
+    @exclusive
     def get_state(self) -> dict[str, NDArray[Any]]:
         """All that `set_state` needs to go on bit for bit from here, as arrays [N, ...]."""
         remembered = {_PREFIX + name: array for name, array in self._reward.get_state().items()}
@@ -87,6 +89,7 @@ class RewardVectorEnv(QWOPVectorWrapper):
             "before.time": self._time.copy(),
         }
 
+    @exclusive
     def set_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Put games and reward where `get_state` was called. Raises ValueError for another reward."""
         remembered = {k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)}

@@ -16,6 +16,7 @@ from qwop_rl_core.buffers import ReplayBuffer, Transitions
 from qwop_rl_core.checkpoint import (
     Checkpoint,
     CheckpointError,
+    explained,
     optimizer_tensors,
     prefixed,
     restore_optimizer,
@@ -188,19 +189,19 @@ def resume(
         CheckpointError: it is not a checkpoint of a DQN training.
         TrainingError: the parts do not fit each other.
     """
-    network, training = load_run(checkpoint, "dqn", QNetwork, config.num_envs, where)
-    normaliser = copy.deepcopy(network.normaliser.state_dict())
-    state = start(config, envs, network, demonstrations)
-    state.network.normaliser.load_state_dict(normaliser)  # `start` has counted the demonstrations again
-    state.target.load_state_dict(section(checkpoint.tensors, "target"))
-    restore_optimizer(state.optimizer, section(checkpoint.tensors, "optimizer"))
-    state.updates = training["updates"]
-    state.rng.bit_generator.state = training["rng"]
-    if training["buffer"] is not None:
-        arrays = section(checkpoint.tensors, "buffer")
-        try:
-            state.buffer.restore({name: t.numpy() for name, t in arrays.items()}, training["buffer"])
-        except ValueError as error:
-            raise CheckpointError(f"{where}: {error}") from error
-    restore_run(checkpoint, state, envs)
+    with explained(where):
+        network, training = load_run(checkpoint, "dqn", QNetwork, config.num_envs, where)
+        normaliser = copy.deepcopy(network.normaliser.state_dict())
+        state = start(config, envs, network, demonstrations)
+        state.network.normaliser.load_state_dict(normaliser)  # `start` has counted the demonstrations again
+        state.target.load_state_dict(section(checkpoint.tensors, "target"))
+        restore_optimizer(state.optimizer, section(checkpoint.tensors, "optimizer"))
+        state.rng.bit_generator.state = training["rng"]
+        if training["buffer"] is not None:
+            arrays = section(checkpoint.tensors, "buffer")
+            try:
+                state.buffer.restore({name: t.numpy() for name, t in arrays.items()}, training["buffer"])
+            except ValueError as error:
+                raise CheckpointError(f"{where}: {error}") from error
+        restore_run(checkpoint, state, envs, "updates")
     return state

@@ -12,7 +12,14 @@ import torch
 from gymnasium.vector import VectorEnv
 from torch import Tensor
 
-from qwop_rl_core.checkpoint import Checkpoint, optimizer_tensors, prefixed, restore_optimizer, section
+from qwop_rl_core.checkpoint import (
+    Checkpoint,
+    explained,
+    optimizer_tensors,
+    prefixed,
+    restore_optimizer,
+    section,
+)
 from qwop_rl_core.devices import select_device, select_precision
 from qwop_rl_core.networks import ActorCritic
 from qwop_rl_core.optimizer import flat_adam
@@ -133,13 +140,13 @@ def resume(config: PPOConfig, envs: VectorEnv, checkpoint: Checkpoint, where: st
         CheckpointError: it is not a checkpoint of a PPO training.
         TrainingError: the parts do not fit each other.
     """
-    policy, training = load_run(checkpoint, "ppo", ActorCritic, config.num_envs, where)
-    state = start(config, envs, policy)
-    for name, optimizer in state.optimizers.items():
-        restore_optimizer(optimizer, _optimizer_moments(checkpoint, name, policy))
-    state.iteration = training["iteration"]
-    state.generator.set_state(checkpoint.tensors["generator"])
-    restore_run(checkpoint, state, envs)
+    with explained(where):
+        policy, _ = load_run(checkpoint, "ppo", ActorCritic, config.num_envs, where)
+        state = start(config, envs, policy)
+        for name, optimizer in state.optimizers.items():
+            restore_optimizer(optimizer, _optimizer_moments(checkpoint, name, policy))
+        state.generator.set_state(checkpoint.tensors["generator"])
+        restore_run(checkpoint, state, envs, "iteration")
     return state
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from qwop_rl_core.checkpoint import (
     Checkpoint,
     CheckpointError,
+    check_kinds,
     load_network,
     prefixed,
     save_checkpoint,
@@ -152,10 +153,24 @@ def load_run(
     return network, training
 
 
-def restore_run(checkpoint: Checkpoint, state: RunState, envs: VectorEnv) -> None:
-    """Restore the steps and, if they were stored, the environments and the running episodes."""
+def restore_run(checkpoint: Checkpoint, state: RunState, envs: VectorEnv, *counters: str) -> None:
+    """Restore the counters and, if they were stored, the environments and the running episodes.
+
+    Args:
+        checkpoint: checkpoint of the run.
+        state: state to restore, in place.
+        envs: environments made the same way as before.
+        *counters: names of the trainer's own counters, such as "iteration".
+
+    Raises:
+        ValueError: a counter is not a whole number.
+        KeyError: something is missing.
+    """
     training, tensors = checkpoint.metadata["training"], checkpoint.tensors
-    state.steps = training["steps"]
+    values = {name: training[name] for name in ("steps", *counters)}
+    check_kinds(values, state)
+    for name, value in values.items():
+        setattr(state, name, value)
     if training["environment"]:
         arrays = section(tensors, "environment")
         restore_environment(envs, {name: t.numpy() for name, t in arrays.items()})

@@ -46,7 +46,7 @@ def final_observations(
 
     A vector environment resets an ended episode in the same step. `next_observation` then belongs to the next
     episode, and the final observation of the ended one is in `infos`: in an object array under
-    "final_observation" (gymnasium 0.29), or in an array [N, D] under infos["final"]["observation"].
+    "final_observation" (gymnasium 0.29), or in an array [N, D] under infos["_final"]["observation"].
 
     Args:
         infos: infos of the step.
@@ -59,7 +59,7 @@ def final_observations(
     if not ended.any():
         return next_observation
     followed = next_observation.copy()
-    final = infos.get("final")
+    final = infos.get("_final")
     if final is not None:
         followed[ended] = final["observation"][ended]
     else:
@@ -70,7 +70,7 @@ def final_observations(
 def final_scalars(infos: Mapping[str, Any], ended: np.ndarray) -> dict[str, np.ndarray]:
     """Return the numbers that the environment reports about the episodes that ended in a step.
 
-    They come from infos["final"] (arrays [N]; unsigned ones are codes, not amounts, and are left out) or, in
+    They come from infos["_final"] (arrays [N]; unsigned ones are codes, not amounts, and are left out) or, in
     gymnasium's form, from the dicts under "final_info".
 
     Args:
@@ -80,7 +80,7 @@ def final_scalars(infos: Mapping[str, Any], ended: np.ndarray) -> dict[str, np.n
     Returns:
         {name: [number of ended episodes]}.
     """
-    final = infos.get("final")
+    final = infos.get("_final")
     if final is not None:
         return {
             k: v[ended]

@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwop_evaluation.player import Player
 from qwop_gait import knee_near, upright
-from qwop_game import ACTION_SETS, FRAME_SECONDS, Simulator, next_hip_modes
+from qwop_game import ACTION_SETS, DEFAULT_TRIG, FRAME_SECONDS, Simulator, next_hip_modes
 from qwop_game.episodes import features
 from qwop_game.simulator import FINISH, FLAG_GAME_ENDED, has_landed
 
@@ -93,9 +94,9 @@ class States:
         )
 
     @classmethod
-    def after(cls, keys: NDArray[np.uint8]) -> States:
+    def after(cls, keys: NDArray[np.uint8], trig: str = DEFAULT_TRIG) -> States:
         """One game after these frames, uint8 [T]; none of them: the canonical start."""
-        simulator = Simulator(1)
+        simulator = Simulator(1, trig=trig)
         hip_mode, held = np.zeros(1, np.uint8), np.zeros(1, np.uint8)
         for mask in keys:
             held = np.array([mask], np.uint8)
@@ -148,26 +149,36 @@ class BeamSearch:
     threads: blocks of games played at a time.
     metres: where a run ends. At 100 that is the game's own finish, the landing of a left foot; before it, the
         torso decides, at the end of a decision.
+    trig: the game's variant of sine and cosine, see `Simulator`.
     """
 
-    def __init__(self, player: Player, config: BeamConfig, threads: int = 1, metres: float = FINISH) -> None:
+    def __init__(
+        self,
+        player: Player,
+        config: BeamConfig,
+        threads: int = 1,
+        metres: float = FINISH,
+        trig: str = DEFAULT_TRIG,
+    ) -> None:
         self.player = player
+        self.trig = trig
         self.config = config
         self.metres = metres
+        self._threads = threads
         self._masks = ACTION_SETS[player.action_set]
         self._segment = -(-config.segment // player.frame_skip)
         self._lookahead = -(-config.lookahead // player.frame_skip)
-        self._clock_start = float(Simulator(1).time[0])
+        self._clock_start = float(Simulator(1, trig=trig).time[0])
         self._pool = ThreadPoolExecutor(threads)
         self._simulators: SimpleQueue[Simulator] = SimpleQueue()
         self._lanes = min(LANES, config.width * config.children)
         for _ in range(threads):
-            self._simulators.put(Simulator(self._lanes))
+            self._simulators.put(Simulator(self._lanes, trig=trig))
 
     def policys_run(self, max_seconds: float) -> tuple[Found | None, int]:
         """The run of the policy's best actions, None if it does not arrive; and its number of frames."""
-        simulator = Simulator(1)
-        states = States.after(np.zeros(0, np.uint8))
+        simulator = Simulator(1, trig=self.trig)
+        states = States.after(np.zeros(0, np.uint8), self.trig)
         decisions = round(max_seconds / FRAME_SECONDS / self.player.frame_skip)
         keys: list[NDArray[np.uint8]] = []
         while sum(map(len, keys)) < decisions:
@@ -196,7 +207,7 @@ class BeamSearch:
         """
         c = self.config
         start = np.zeros(0, np.uint8) if known is None else np.asarray(known, np.uint8)
-        beam = States.after(start)
+        beam = States.after(start, self.trig)
         history: list[tuple[NDArray[np.int64], NDArray[np.uint8]]] = []  # parent, keys of each in the beam
         played = 0
         while True:
@@ -244,6 +255,10 @@ class BeamSearch:
             now = len(start) + len(history) * self._segment * self.player.frame_skip
             if on_segment(Progress(now, distance[best], played)):
                 return []
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # It keeps nothing between passes.
+        return type(self), (self.player, self.config, self._threads, self.metres, self.trig)
 
     def close(self) -> None:
         """Let the threads go."""

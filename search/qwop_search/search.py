@@ -31,6 +31,8 @@ class SearchConfig:
     passes: int = 2
     """Passes from the start; those after them begin somewhere along the best run."""
     metres: float = FINISH
+    trig: str = DEFAULT_TRIG
+    """The game's variant of sine and cosine, see `Simulator`."""
     beam: BeamConfig = field(default_factory=BeamConfig)
 
     def __post_init__(self) -> None:
@@ -79,7 +81,7 @@ def search(
 
     on_segment: told after each segment; True ends the search.
     """
-    beam = BeamSearch(player, config.beam, threads, config.metres)
+    beam = BeamSearch(player, config.beam, threads, config.metres, config.trig)
     try:
         best.policys_run, best.frames = beam.policys_run(MAX_SECONDS)
         if best.policys_run is not None:
@@ -93,7 +95,7 @@ def search(
                 fastest = best.runs[0].keys
                 decisions = len(fastest) // player.frame_skip
                 known = fastest[: int(moments.integers(0, decisions)) * player.frame_skip]
-                distances = replay([fastest])[0].raw_observations[:, 0] / 10
+                distances = replay([fastest], trig=config.trig)[0].raw_observations[:, 0] / 10
             before, stopped = best.frames, False
 
             def watch(progress: Progress, before: int = before, start=known, along=distances) -> bool:
@@ -122,13 +124,19 @@ def _hopeless(progress: Progress, start: int, along: NDArray[np.floating]) -> bo
 
 
 def episode(
-    run: Found, player: Player, name: str, passport: dict[str, str | int | float], by_policy: bool
+    run: Found,
+    player: Player,
+    name: str,
+    passport: dict[str, str | int | float],
+    by_policy: bool,
+    trig: str = DEFAULT_TRIG,
 ) -> Episode:
     """A found run as an episode, its states from playing it again.
 
+    trig: the variant that it was found in.
     by_policy: it is the policy's own run: its source is "policy", not "search".
     """
-    played = replay([run.keys])[0]
+    played = replay([run.keys], trig=trig)[0]
     return Episode(
         keys=run.keys,
         raw_observations=played.raw_observations,
@@ -139,5 +147,6 @@ def episode(
         source="policy" if by_policy else "search",
         player=name,
         action_set=player.action_set,
-        passport={"trig": DEFAULT_TRIG, "frame_skip": player.frame_skip, **passport},
+        trig=trig,
+        passport={"trig_source": "engine", "frame_skip": player.frame_skip, **passport},
     )

@@ -9,6 +9,7 @@ import numpy as np
 from ..env import QWOPEnv
 from ..games import Games
 from ..observation import FRAME_SECONDS
+from ..simulator import exclusive
 from .game import RealGame
 
 
@@ -37,12 +38,17 @@ class QWOPRealEnv(QWOPEnv):
         browser: str | os.PathLike | None = None,
         driver: str | os.PathLike | None = None,
     ) -> None:
-        self.game = RealGame(render_mode != "human", browser, driver)
-        self._set_up(
-            render_mode, Games(1, frame_skip, action_set, observation, max_frames, "auto", self.game)
-        )
+        game = RealGame(render_mode != "human", browser, driver)
+        self._set_up(render_mode, Games(1, frame_skip, action_set, observation, max_frames, "auto", game))
         self._due = 0.0
 
+    @property
+    def game(self) -> RealGame:
+        """The game in the browser."""
+        assert isinstance(self.games.simulator, RealGame)
+        return self.games.simulator
+
+    @exclusive
     def render(self) -> np.ndarray | None:
         """rgb_array: the game's picture of now, uint8 [400, 640, 3]. human: None; `step` has shown it all."""
         if self.render_mode == "rgb_array":

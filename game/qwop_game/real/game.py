@@ -4,6 +4,7 @@ import base64
 import io
 import logging
 import os
+import threading
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
@@ -18,6 +19,7 @@ from ..simulator import (
     FLAG_JUMPED,
     FLAG_PAUSED,
     Simulator,
+    exclusive,
 )
 from .browser import Browser, BrowserLost, PageError
 from .errors import RealGameError
@@ -30,6 +32,7 @@ CHUNK = 500
 _GLOBAL = {name: STATE_SIZE - len(STATE_GLOBALS) + i for i, name in enumerate(STATE_GLOBALS)}
 _FLAG_COLUMNS = [_GLOBAL[n] for n in ("fallen", "jumped", "jump_landed", "game_ended", "pause")]
 _FLAG_BITS = np.array([FLAG_FALLEN, FLAG_JUMPED, FLAG_JUMP_LANDED, FLAG_GAME_ENDED, FLAG_PAUSED], np.uint8)
+_CLOSED = "the game is closed"
 _LAUNCHES = 3  # tries to bring an episode back after the browser was lost
 
 
@@ -49,7 +52,9 @@ class RealGame:
     scripts: of this folder, loaded into the page after its own.
 
     state, raw_observation, time, distance, flags, step, reset, snapshot and restore are those of `Simulator`.
-    A snapshot is the keys since the start.
+    A snapshot is the keys since the start. Threads may share a game, as they may share a `Simulator`. A copy,
+    or what comes out of a pickle, starts a browser of its own when it is first played, and brings the episode
+    back in it, exactly.
 
     The browser starts with the first reset. Raises RealGameError from there where it can't be started, and
     from `step` and `restore` where it is lost; `reset` then starts a new one.
@@ -74,8 +79,10 @@ class RealGame:
         start = Simulator(1)
         self._start, self._start_time = start.state[0], float(start.time[0])
         start.close()
+        self.lock = threading.RLock()
         self._keys: list[int] = []
         self._lost: str | None = "reset() was not called"
+        self._is_copy = False  # of a game within an episode, which no browser has played yet
         self._browser: Browser | None = None
         self._row = self._start.copy()
 
@@ -106,6 +113,7 @@ class RealGame:
         """uint8 [1], see `Simulator`, new."""
         return np.array([_FLAG_BITS[self._row[_FLAG_COLUMNS] != 0].sum()], np.uint8)
 
+    @exclusive
     def reset(self, mask: np.ndarray | None = None) -> None:
         """A new episode. mask: bool [1]; nothing happens where it is false."""
         if mask is not None and not mask[0]:
@@ -121,10 +129,12 @@ class RealGame:
                     raise RealGameError(f"the game did not start: {error}") from None
                 logger.warning("the game did not start (%s): trying again", error)
 
+    @exclusive
     def step(self, keys: np.ndarray, frames: int = 1) -> None:
         """Play `frames` frames with `keys`, uint8 [1], held; fewer where the run ends before."""
         self._play([int(keys[0])] * frames, every=max(frames, 1))
 
+    @exclusive
     def run(self, keys: Sequence[int] | np.ndarray) -> np.ndarray:
         """Play a sequence of key masks, in few calls into the page.
 
@@ -133,19 +143,25 @@ class RealGame:
         rows = [self._play([int(k) for k in keys[i : i + CHUNK]], 1) for i in range(0, len(keys), CHUNK)]
         return np.concatenate(rows) if rows else np.empty((0, STATE_SIZE))
 
+    @exclusive
     def snapshot(self) -> np.ndarray:
         """The state as the keys that lead to it, uint8 [1, T]."""
         return np.array(self._keys, np.uint8)[None]
 
-    def restore(self, snapshot: np.ndarray, mask: np.ndarray | None = None) -> None:
-        """Go to where `snapshot`, uint8 [1, T], was taken: a new page, and its keys again."""
+    @exclusive
+    def restore(self, snapshot: np.ndarray, mask: np.ndarray | None = None, convert: bool = False) -> None:
+        """Go to where `snapshot`, uint8 [1, T], was taken: a new page, and its keys again.
+
+        convert: means nothing here, keys have no sine and cosine.
+        """
         if mask is None or mask[0]:
             self.reset()
             self.run(snapshot[0])
 
+    @exclusive
     def close(self) -> None:
         """End the browser."""
-        self._give_up("the game is closed")
+        self._give_up(_CLOSED)
 
     # -- more ----------------------------------------------------------------------------------------
 
@@ -164,18 +180,23 @@ class RealGame:
         """Draw the state of now in the page."""
         self.page("bridge.draw()")
 
+    @exclusive
     def page(self, script: str, *arguments: object) -> Any:
         """Run JavaScript in the page. Raises BrowserLost, PageError."""
+        if self._is_copy:
+            self._bring_back("the game is a copy")
         if self._browser is None:
             raise BrowserLost(self._lost or "the browser is closed")
         return self._browser.run(script, *arguments)
 
+    @exclusive
     def accept(self, rows: np.ndarray, keys: Sequence[int]) -> None:
         """Take over frames that the page has played by itself, float64 [n, 92] and their n key masks."""
         self._keys.extend(keys)
         if len(rows):
             self._row = rows[-1].copy()
 
+    @exclusive
     def passport(self) -> dict[str, str | int | float | bool]:
         """What a recording says about where it comes from."""
         browser = self._launch()
@@ -195,6 +216,18 @@ class RealGame:
     def selenium(self) -> object:
         """selenium's WebDriver, for tests that type."""
         return self._browser.selenium if self._browser else None
+
+    @exclusive
+    def __getstate__(self) -> dict[str, Any]:
+        state = {**self.__dict__, "_row": self._row.copy(), "_keys": list(self._keys), "_browser": None}
+        del state["lock"]
+        if self._lost is None:
+            state |= {"_is_copy": True, "_lost": "the game is a copy"}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.lock = threading.RLock()
 
     # -- inside --------------------------------------------------------------------------------------
 
@@ -221,16 +254,18 @@ class RealGame:
                 f"{self._start[column]!r}): another edition of the game, or another machine's arithmetic"
             )
         self._lost = None
+        self._is_copy = False
 
     def _play(self, keys: list[int], every: int) -> np.ndarray:
         """Play and return the rows; brings a lost episode back first if it may."""
-        if self._lost is not None and not self._keys:
+        begun = self._keys or self._is_copy
+        if self._lost is not None and (self._lost == _CLOSED or not begun):
             raise RealGameError(f"{self._lost}: call reset() first")
         problem = self._lost
         for _ in range(_LAUNCHES):
             try:
                 if problem is not None:
-                    if not self.recover:
+                    if not self.recover and not self._is_copy:
                         raise RealGameError(
                             f"{problem}, {len(self._keys)} frames into the episode: it is lost; reset() "
                             "starts a new one"
@@ -256,7 +291,7 @@ class RealGame:
 
     def _bring_back(self, why: str) -> None:
         """Play the episode again up to where it was lost, and check that it stands there again, exactly."""
-        before, keys = self._row.copy(), list(self._keys)
+        before, keys, expected = self._row.copy(), list(self._keys), self._is_copy
         self._begin()
         for i in range(0, len(keys), CHUNK):
             _, rows = self._call_play(i, keys[i : i + CHUNK], CHUNK)
@@ -266,6 +301,8 @@ class RealGame:
             self._row = before
             self._give_up(why)
             raise RealGameError(f"{why}, and the episode did not come back to the same state: call reset()")
+        if expected:
+            return
         logger.warning(
             "%s, %d frames into the episode: another browser played it again to the same state, bit for bit, "
             "and it goes on",
