@@ -19,7 +19,7 @@ from qwop_evaluation.protocol import MAX_SECONDS, play
 from qwop_evaluation.summary import plain, summarise, summary_json
 from qwop_evaluation.table import figure, results_table
 from qwop_gait import GaitMetrics
-from qwop_game import FRAME_SECONDS
+from qwop_game import DEFAULT_TRIG, FRAME_SECONDS
 from qwop_game.command import (
     CommandError,
     CommandParser,
@@ -70,9 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--game",
         choices=("embedded", "real"),
         default="embedded",
-        help="real: play in the real game, in Chrome or Chromium (see qwop-game doctor)",
+        help="real: play in the real game, in Chrome, Chromium or Firefox (see qwop-game doctor)",
     )
-    add_trig_argument(parser)
+    add_trig_argument(parser, native=True)
     parser.add_argument("--watch", action="store_true", help="show the real game in its window")
     parser.add_argument("--browser", metavar="PATH", help="for --game real, where it is not found")
     parser.add_argument("--driver", metavar="PATH", help="for --game real, where it is not found")
@@ -85,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise CommandError("--only-finished goes with --save FILE.h5")
         if options.watch and options.game != "real":
             raise CommandError("--watch goes with --game real")
+        if options.trig is None and options.game != "real":
+            raise CommandError("--native goes with --game real")
         save = Path(options.save) if options.save else None
         read = Path(options.checkpoint) if options.checkpoint else None
         check_outputs({"--save": save}, inputs={"CHECKPOINT": read})
@@ -101,9 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             save.parent.mkdir(parents=True, exist_ok=True)
         writer = DatasetWriter(save) if save is not None else None
         seeds = range(options.seed, options.seed + options.episodes)
-        game = (
-            RealGame(not options.watch, options.browser, options.driver) if options.game == "real" else None
-        )
+        game = None
+        if options.game == "real":
+            game = RealGame(not options.watch, options.browser, options.driver, trig=options.trig)
         due = time.monotonic()
         pace = Pace()
         episodes: list[Episode] = []
@@ -133,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     on_frame=show,
                     game=game,
                     lookahead=lookahead,
-                    trig=options.trig,
+                    trig=options.trig or DEFAULT_TRIG,
                     into=episodes,
                 )
             except (KeyboardInterrupt, RealGameError) as error:

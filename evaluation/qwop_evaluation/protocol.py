@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwop_datasets import Episode
-from qwop_datasets.episode import OLD_TRIG
 from qwop_evaluation.lookahead import Lookahead, Planner
 from qwop_evaluation.player import Player
 from qwop_game import DEFAULT_TRIG, FRAME_SECONDS, MAX_IDLE_FRAMES, REPEAT_PROBABILITY, Simulator
@@ -89,7 +88,7 @@ def play(
         on_frame: called after each frame with (frames played, episodes over), of all.
         game: the real game, to play in one episode after the other; None: the embedded game.
         lookahead: plan in the embedded game, wherever it is played. Then `sample` says nothing.
-        trig: the embedded game's variant of sine and cosine, see `Simulator`.
+        trig: the embedded game's variant of sine and cosine, see `Simulator`; the real game has its own.
         into: filled with the episodes, in place: it has those that are over when an exception ends the play.
 
     Returns:
@@ -104,6 +103,8 @@ def play(
     max_frames = round(max_seconds / FRAME_SECONDS)
     if max_frames <= MAX_IDLE_FRAMES:
         raise ValueError(f"max_seconds is {max_seconds}: it must be more than the first second")
+    if game is not None:
+        trig = game.trig
     episodes = [] if into is None else into
     side_by_side = BATCH if game is None else 1
     for first in range(0, len(seeds), side_by_side):
@@ -144,8 +145,6 @@ def _play_batch(
     games.reset()
     # Plans are made in the embedded game; beside the real one, one of these plays along.
     passport = {"trig_source": "engine"} if game is None else game.passport()
-    if game is not None:
-        trig = str(passport.pop("trig", OLD_TRIG))
     world = games.simulator if isinstance(games.simulator, Simulator) else Simulator(1, trig=trig)
     held = np.zeros(n, np.uint8)  # keys of the current decision; none while idle
     length = np.zeros(n, np.int64)

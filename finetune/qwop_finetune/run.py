@@ -336,7 +336,7 @@ class _Clone:
     frame_skip: int
 
 
-def _load_clone(run: FinetuneConfig, resumed: Checkpoint | None) -> tuple[_Clone | None, str]:
+def _load_clone(run: Run, resumed: Checkpoint | None) -> tuple[_Clone | None, str]:
     """run.init's network and the file's SHA-256.
 
     A resumed training needs the clone for its KL anchor and its meter only: where it is gone, or another one

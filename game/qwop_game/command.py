@@ -45,15 +45,27 @@ class CommandParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def add_trig_argument(parser: argparse.ArgumentParser) -> None:
-    """--trig, for commands that play the embedded game."""
-    parser.add_argument(
+def add_trig_argument(parser: argparse.ArgumentParser, native: bool = False) -> None:
+    """--trig, for commands that play a game.
+
+    native: with --native too, for commands that also play the real game; `options.trig` is None with it.
+    """
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
         "--trig",
         choices=TRIG_VARIANTS,
         default=DEFAULT_TRIG,
-        help="sine and cosine of the embedded game: those of the browser whose game it equals bit for bit "
+        help="sine and cosine of the game: those of the browser whose game it equals bit for bit "
         "(default: %(default)s, the canonical game)",
     )
+    if native:
+        group.add_argument(
+            "--native",
+            dest="trig",
+            action="store_const",
+            const=None,
+            help="the real game with the browser's own sine and cosine, not exact ones of --trig",
+        )
 
 
 def run_command(program: str, command: Callable[[], int | None], *mistakes: type[Exception]) -> int:
