@@ -28,8 +28,8 @@ from qwop_game import (
     last_keys,
 )
 from qwop_rl_core import ActorCritic, Policy, load_checkpoint
+from qwop_rl_core.errors import TrainingError
 from qwop_rl_core.losses import entropy, log_prob
-from qwop_rl_core.training import TrainingError
 
 Q, W, O, P = KEY_Q, KEY_W, KEY_O, KEY_P  # noqa: E741
 

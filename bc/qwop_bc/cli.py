@@ -24,8 +24,8 @@ from qwop_datasets.decisions import Decisions, load_decisions
 from qwop_game import ACTION_SETS, FEATURE_VERSION
 from qwop_game.command import CommandError, Interrupted, Pace, check_outputs, log, parse_config, run_command
 from qwop_rl_core import ActorCritic, CheckpointError, Policy, load_checkpoint, save_checkpoint
+from qwop_rl_core.errors import TrainingError
 from qwop_rl_core.logging import Logger, default_log_directory
-from qwop_rl_core.training import TrainingError
 
 PROGRAM = "qwop-bc"
 # Settings of the training, and groups of them, that a method has no use for: giving one is a mistake.

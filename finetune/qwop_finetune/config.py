@@ -12,9 +12,9 @@ import tyro
 from qwop_game import DEFAULT_TRIG, Trig
 from qwop_rl_core.checkpoint import check_kinds
 from qwop_rl_core.dqn import DQNConfig
+from qwop_rl_core.errors import TrainingError
 from qwop_rl_core.logging import default_log_directory
 from qwop_rl_core.ppo import PPOConfig
-from qwop_rl_core.training import TrainingError
 
 Algorithm = Literal["ppo", "dqn", "ddqn"]
 ALGORITHMS: tuple[str, ...] = get_args(Algorithm)

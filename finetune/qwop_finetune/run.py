@@ -17,7 +17,7 @@ import torch
 from tqdm import tqdm
 
 from qwop_datasets import DatasetError
-from qwop_finetune.config import DQNRun, FinetuneConfig, PPORun, Run, to_plain
+from qwop_finetune.config import DQNRun, PPORun, Run, to_plain
 from qwop_finetune.demonstrations import DemonstratedStarts, Demonstrations, load_demonstrations
 from qwop_finetune.environment import Tally, TrainingEnv, make_environment
 from qwop_finetune.forgetting import ForgettingMeter, GaitGuard
