@@ -218,6 +218,8 @@ OTHERS = {"GymWrapper", "PIP_EXTRA_INDEX_URL", "RecordVideo"}
 @pytest.mark.parametrize("path", [*PAGES, *NOTEBOOKS], ids=page_name)
 def test_every_identifier_exists(path: Path) -> None:
     """Names in inline code that can only be code: with an underscore, in CamelCase, or called."""
+    if path.name == "CHANGELOG.md":
+        pytest.skip("it also names what is gone")
     prose = FENCE.sub("", text_of(path))
     wrong = []
     for code in re.findall(r"`([^`\n]+)`", prose):
