@@ -288,6 +288,19 @@ def test_version_and_repository_are_the_same_everywhere() -> None:
     assert newest == PROJECT["version"]
 
 
+def test_the_architecture_says_where_things_are() -> None:
+    """Each row of "Where to find" that names a file and something in it."""
+    rows = re.findall(
+        r"\| `([\w/]+\.py)`, `(\w+)` \|", (DOCS / "design" / "architecture.md").read_text("utf-8")
+    )
+    assert len(rows) > 1
+    for name, what in rows:
+        assert re.search(rf"^(?:def|class) {what}\b", (ROOT / name).read_text("utf-8"), re.MULTILINE), (
+            name,
+            what,
+        )
+
+
 # Metrics.
 
 
