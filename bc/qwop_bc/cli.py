@@ -48,7 +48,7 @@ class Options:
     """Checkpoint to write; it plays (qwop-eval, qwop-replay) and starts qwop-finetune --init."""
     method: Literal["bc", "dagger", "gail", "airl"] = "bc"
     """bc: behavioural cloning. dagger: the clone plays and --expert corrects it. gail, airl: PPO against a
-    discriminator. docs/cloning.md has what each came to."""
+    discriminator. docs/experiments/cloning.md has what each came to."""
     expert: Path | None = None
     """dagger: policy checkpoint that says what to do where the clone gets to, with the clone's frame skip and
     action set. No person can: a clone asks up to 30 times a second."""
