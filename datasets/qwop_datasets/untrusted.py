@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 from h5py import h5d, h5i, h5l, h5o, h5z  # pyright: ignore[reportAttributeAccessIssue]
 from h5py._objects import phil  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -88,8 +89,11 @@ def attribute(attributes: H5, name: str) -> Any:
     stored = attributes.get_id(name)
     if stored.shape != ():
         raise ValueError(f"attribute {name} is not a single value")
-    if not stored.dtype.hasobject:
-        return attributes[name]
+    dtype = stored.dtype
+    if not dtype.hasobject:
+        value = np.empty((), dtype)
+        stored.read(value)
+        return value[()]
     file = h5i.get_file_id(stored)
     number = h5o.get_info(stored).fileno
     if number not in _heaps_checked:
