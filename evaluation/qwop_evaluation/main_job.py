@@ -15,7 +15,7 @@ from pathlib import Path
 from qwop_datasets import DatasetError, DatasetReader, Episode
 from qwop_evaluation.summary import Summary, summarise
 from qwop_evaluation.table import results_table
-from qwop_game.command import CommandError, CommandParser, run_command
+from qwop_game.command import CommandError, CommandParser, Interrupted, interrupts, run_command
 
 PROGRAM = "main_job"
 DEMOS = Path(__file__).resolve().parents[2] / "demos" / "demos.h5"
@@ -121,13 +121,19 @@ def _run(title: str, command: Sequence[object]) -> int:
     words = [str(word) for word in command]
     print(f"\n{title}\n$ {shlex.join(words)}", flush=True)
     code = f"import sys; from {MODULES[words[0]]} import main; sys.argv[0] = {words[0]!r}; sys.exit(main())"
-    process = subprocess.Popen([sys.executable, "-c", code, *words[1:]])
-    while True:
-        try:
-            exit_code = process.wait()
-            break
-        except KeyboardInterrupt:  # the command has got it too, and saves what it has
-            continue
+    # Of its own session: a terminal's Ctrl-C or a closed one then reaches it once, through us.
+    process = subprocess.Popen([sys.executable, "-c", code, *words[1:]], start_new_session=True)
+    stopped: list[int] = []
+
+    def pass_on(number: int, _frame: object) -> None:
+        stopped.append(number)
+        if os.name == "posix":  # elsewhere the command has got it too
+            process.send_signal(number)
+
+    with interrupts(pass_on):
+        exit_code = process.wait()
+    if stopped and exit_code in (0, -stopped[0]):  # it was over already, or had not begun
+        raise Interrupted(stopped[0])
     if exit_code:
         print(f"{PROGRAM}: {words[0]} ended with exit code {exit_code}", file=sys.stderr)
     return exit_code

@@ -98,7 +98,7 @@ class _naming:
 
 def _known_action_set(metadata: dict[str, Any]) -> str:
     name = metadata.get("action_set")
-    if name not in ACTION_SETS:
+    if not isinstance(name, str) or name not in ACTION_SETS:
         raise CheckpointError(f"the checkpoint's action_set is {name!r}, not one of {', '.join(ACTION_SETS)}")
     return name
 
