@@ -13,7 +13,7 @@ from qwop_datasets import DatasetError
 from qwop_finetune.config import ALGORITHMS, Run, defaults, from_plain
 from qwop_game.command import CommandError, parse_config, run_command
 from qwop_rl_core import CheckpointError, load_checkpoint
-from qwop_rl_core.training import TrainingError
+from qwop_rl_core.errors import TrainingError
 
 PROGRAM = "qwop-finetune"
 # What makes a training this one: a resumed training has to keep it.
