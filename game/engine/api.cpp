@@ -53,10 +53,10 @@ struct qwop_sim {
     // Plays all games, block by block; `then(i, time_before)` follows for each game of a block.
     template <class Then>
     void step(const uint8_t* keys, int frames, Then then) {
-        const int n = simulator->num_envs(), size = simulator->block_size();
+        const int n = simulator->num_envs(), size = simulator->group_size();
         crew->run((n + size - 1) / size, [&](int worker, int block) {
             const int first = block * size, end = first + size < n ? first + size : n;
-            double times[qwop::MAX_BLOCK_SIZE] = {};
+            double times[qwop::MAX_GROUP_SIZE] = {};
             for (int i = first; i < end && outputs.time; ++i) times[i - first] = outputs.time[i];
             simulator->step(block, keys, frames, worker);
             for (int i = first; i < end; ++i) {
@@ -165,7 +165,7 @@ void qwop_play(qwop_sim* sim, const qwop_episodes* episodes) {
     const qwop_episodes& e = *episodes;
     sim->step(e.keys, e.frame_skip, [&](int i, double time_before) {
         const qwop::Outputs& out = sim->outputs;
-        qwop::judge_step(e, i, time_before, out.time[i], out.distance[i], out.flags[i]);
+        qwop::evaluate_step(e, i, time_before, out.time[i], out.distance[i], out.flags[i]);
         if (e.observation) qwop::observe(*e.encoder, e.features, i, out.observation, e.hip_mode, e.keys, e.observation);
     });
 }

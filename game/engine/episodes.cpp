@@ -27,7 +27,7 @@ static float reward(const qwop_episodes& e, int i, double time, double distance,
     return terminated ? value - 10.0f : value;
 }
 
-void judge_step(const qwop_episodes& e, int i, double time_before, double time, double distance, uint8_t flags) {
+void evaluate_step(const qwop_episodes& e, int i, double time_before, double time, double distance, uint8_t flags) {
     // The clock stops with the run, in the frame that ends it.
     e.frame[i] += static_cast<int64_t>(std::rint((time - time_before) / (1.0 / 30)));
     e.hip_mode[i] = next_hip_mode(e.hip_mode[i], e.keys[i]);

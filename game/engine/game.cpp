@@ -2,12 +2,12 @@
 
 namespace qwop {
 
-struct Referee : ContactListener {
+struct RulesListener : ContactListener {
     Game& game;
 
-    explicit Referee(Game& g) : game(g) {}
+    explicit RulesListener(Game& g) : game(g) {}
     void begin_contact(const Contact& contact, const WorldManifold& manifold) override {
-        game.judge_contact(contact, manifold);
+        game.begin_contact(contact, manifold);
     }
 };
 
@@ -63,8 +63,8 @@ void Game::update(uint8_t keys) {
         head.torque += HEAD_TORQUE * (head.angle + HEAD_TORQUE_ANGLE);
     }
     hold_keys(keys);
-    Referee referee(*this);
-    if (!paused) world.step(referee);
+    RulesListener listener(*this);
+    if (!paused) world.step(listener);
     end_frame();
 }
 
@@ -122,7 +122,7 @@ void Game::end_game() {
     for (int id : {RIGHT_KNEE, LEFT_KNEE, RIGHT_SHOULDER, LEFT_SHOULDER}) world.joints[id].limit_enabled = false;
 }
 
-void Game::judge_contact(const Contact& contact, const WorldManifold& manifold) {
+void Game::begin_contact(const Contact& contact, const WorldManifold& manifold) {
     if (contact.body_a > FLOOR_2 || fallen) return;  // "track": a floor as the contact's A
     // The furthest of the manifold's two points; the second is (0, 0) where there is one.
     double x = max(-1e5, manifold.points[0].x);

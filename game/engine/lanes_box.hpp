@@ -1,7 +1,7 @@
 // Boxes and speeds of bodies, one game per lane.
 #pragma once
 #include "lanes_vector.hpp"
-#include "simulator.hpp"
+#include "scalar_bridge.hpp"
 
 namespace qwop {
 namespace lanes {
@@ -37,14 +37,14 @@ static inline Aabb bounds_of(const Bounds<V>& bounds, int lane) {
 
 // The tight box of a body in this pose.
 template <class V>
-static inline Bounds<V> tight_bounds(int body, Pair<V> position, Turn<V> turn) {
+static inline Bounds<V> tight_bounds(int body, Vec2Lanes<V> position, RotationLanes<V> turn) {
     const Vec2 corner = model().bodies[body].box.vertices[2];
     const V hx = splat<V>(corner.x), hy = splat<V>(corner.y);
-    const Pair<V> first = placed<V>(position, turn, -hx, -hy);
+    const Vec2Lanes<V> first = to_world<V>(position, turn, -hx, -hy);
     Bounds<V> box{first.x, first.y, first.x, first.y};
     const V xs[3] = {hx, hx, -hx}, ys[3] = {-hy, hy, hy};
     for (int i = 0; i < 3; ++i) {
-        const Pair<V> v = placed<V>(position, turn, xs[i], ys[i]);
+        const Vec2Lanes<V> v = to_world<V>(position, turn, xs[i], ys[i]);
         box = {minimum<V>(box.lower_x, v.x), minimum<V>(box.lower_y, v.y), maximum<V>(box.upper_x, v.x),
                maximum<V>(box.upper_y, v.y)};
     }
@@ -88,7 +88,7 @@ static inline void limit_speed(V& vx, V& vy, V& w) {
 
 // Seconds at rest after another frame at these speeds.
 template <class V>
-QWOP_TRIG_INLINE V rested(V rest, V vx, V vy, V w) {
+QWOP_TRIG_INLINE V rest_after(V rest, V vx, V vy, V w) {
     const Mask<V> moving = (w * w > ANGULAR_SLEEP_TOLERANCE * ANGULAR_SLEEP_TOLERANCE) |
                            (vx * vx + vy * vy > LINEAR_SLEEP_TOLERANCE * LINEAR_SLEEP_TOLERANCE);
     return select<V>(moving, V{}, rest + TIME_STEP);

@@ -2,7 +2,7 @@
 // each. A move waits for the one before, and nobody foresees where a leaf goes; the other trees' moves fill the time.
 #pragma once
 #include "lanes_vector.hpp"
-#include "simulator.hpp"
+#include "scalar_bridge.hpp"
 
 namespace qwop {
 namespace lanes {
@@ -196,7 +196,7 @@ void FlatTree<V>::grow(unsigned at) {
 
 // Makes the moves of `count` games in their trees; `moves` from the longest to the shortest.
 template <class V>
-void reinsert_in_step(Tree* const* trees, Moves* const* moves, int count) {
+void reinsert_interleaved(Tree* const* trees, Moves* const* moves, int count) {
     constexpr int W = WIDTH<V>, LEAVES = FlatTree<V>::LEAVES;
     FlatTree<V> flat[W];
     for (int i = 0; i < W; ++i) flat[i].load(*trees[i < count ? i : 0]);  // so that all may descend

@@ -220,15 +220,15 @@ void World::step(ContactListener& listener) {
     inv_dt0 = INV_TIME_STEP;
 }
 
-// Nobody judges the hurdle.
-struct Unheard : ContactListener {
+// The rules ignore the hurdle.
+struct NoListener : ContactListener {
     void begin_contact(const Contact&, const WorldManifold&) override {}
 };
 
 static bool is_hurdle(int body) { return body == HURDLE_BASE || body == HURDLE_TOP; }
 
 unsigned World::step_hurdle(Aabb* fat_boxes) {
-    Unheard listener;
+    NoListener listener;
     for (int i = contact_count - 1; i >= 0; --i) {
         Contact& contact = contacts[contact_order[i]];
         const bool hurdle_is_a = is_hurdle(contact.body_a);
