@@ -7,7 +7,8 @@
 namespace qwop {
 
 // Game i after a step: its clock before and after (s), its distance (m) and flags.
-void evaluate_step(const qwop_episodes& episodes, int i, double time_before, double time, double distance, uint8_t flags);
+void evaluate_step(const qwop_episodes& episodes, int i, double time_before, double time, double distance,
+                   uint8_t flags);
 
 // Row i of qwop_observe.
 void observe(const qwop_encoder& encoder, bool features, int i, const float* raw, const uint8_t* hip_mode,

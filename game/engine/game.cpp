@@ -168,7 +168,8 @@ void Game::write_observation(float* columns) const {
 }
 
 uint8_t Game::flags() const {
-    return static_cast<uint8_t>(fallen | jumped << 1 | jump_landed << 2 | ended << 3 | paused << 4);
+    return static_cast<uint8_t>(FALLEN * fallen | JUMPED * jumped | JUMP_LANDED * jump_landed | GAME_ENDED * ended |
+                                PAUSED * paused);
 }
 
 void Game::teleport(Vec2 offset, Vec2 velocity) {

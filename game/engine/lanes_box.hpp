@@ -1,4 +1,4 @@
-// Boxes and speeds of bodies, one game per lane.
+// Boxes of bodies, one game per lane.
 #pragma once
 #include "lanes_vector.hpp"
 #include "scalar_bridge.hpp"
@@ -68,30 +68,6 @@ static inline void fatten(Bounds<V>& fat, const Bounds<V>& box, V dx, V dy, Mask
     fat.lower_y = select<V>(lanes, box.lower_y - ey, fat.lower_y);
     fat.upper_x = select<V>(lanes, box.upper_x + ex, fat.upper_x);
     fat.upper_y = select<V>(lanes, box.upper_y + ey, fat.upper_y);
-}
-
-// A body's speeds limited to what it may move in a frame.
-template <class V>
-static inline void limit_speed(V& vx, V& vy, V& w) {
-    const V dx = TIME_STEP * vx, dy = TIME_STEP * vy;
-    const Mask<V> fast = dx * dx + dy * dy > MAX_TRANSLATION_SQUARED;
-    if (bits<V>(fast)) {
-        const V inv_length = 1.0 / square_root<V>(vx * vx + vy * vy);
-        vx = select<V>(fast, vx * inv_length * (MAX_TRANSLATION * INV_TIME_STEP), vx);
-        vy = select<V>(fast, vy * inv_length * (MAX_TRANSLATION * INV_TIME_STEP), vy);
-    }
-    const V rotation = TIME_STEP * w;
-    const Mask<V> spinning = rotation * rotation > MAX_ROTATION_SQUARED;
-    const V top = splat<V>(MAX_ROTATION * INV_TIME_STEP);
-    w = select<V>(spinning, select<V>(w < V{}, -top, top), w);
-}
-
-// Seconds at rest after another frame at these speeds.
-template <class V>
-QWOP_TRIG_INLINE V rest_after(V rest, V vx, V vy, V w) {
-    const Mask<V> moving = (w * w > ANGULAR_SLEEP_TOLERANCE * ANGULAR_SLEEP_TOLERANCE) |
-                           (vx * vx + vy * vy > LINEAR_SLEEP_TOLERANCE * LINEAR_SLEEP_TOLERANCE);
-    return select<V>(moving, V{}, rest + TIME_STEP);
 }
 
 }  // namespace lanes

@@ -2,6 +2,7 @@
 // where it spends most of its life: floors follow the camera, and a hurdle left behind falls for good.
 #pragma once
 #include "lanes_box.hpp"
+#include "lanes_motion.hpp"
 
 namespace qwop {
 namespace lanes {

@@ -69,8 +69,9 @@ struct qwop_episodes {
     uint8_t *success, *terminated, *truncated;
     float* observation;                  // as qwop_observe gives it; nullptr: none
     const qwop_encoder* encoder;
-    double too_far_back, too_far_ahead, finish;  // m
+    double too_far_back, too_far_ahead, finish;  // m; these rules and the reward's weights are rules.py's
     int64_t max_frames;                  // 0: no limit
+    float speed_weight, time_cost, success_reward, failure_cost;
     int32_t frame_skip, features;        // features: they are the observation
 };
 
@@ -82,7 +83,13 @@ QWOP_API void qwop_play(qwop_sim* sim, const qwop_episodes* episodes);
 QWOP_API void qwop_observe(const qwop_encoder* encoder, int features, int n, const float* raw, const uint8_t* hip_mode,
                            const uint8_t* keys, float* observation);
 
-// ---------------------------------------------------------------------------------------------------------
+// --- For tests -------------------------------------------------------------------------------------------
 
-// For tests: moves every part of the masked runners by (dx, dy) units and adds (vx, vy) to its velocity.
+// The constants of the engine that Python has as well.
+// bodies: double[14 * 5], half width and height, x, y and angle at creation, of the bodies of `qwop_state`, in its
+// order. joints: double[QWOP_JOINTS * 9], rows of `bodies` of A and B, anchors (a.x, a.y, b.x, b.y), reference, lower
+// and upper angle. game: double[3], seconds of a frame, y of the track's surface, x of the sand (units).
+QWOP_API void qwop_constants(double* bodies, double* joints, double* game);
+
+// Moves every part of the masked runners by (dx, dy) units and adds (vx, vy) to its velocity.
 QWOP_API void qwop_teleport(qwop_sim* sim, const uint8_t* mask, double dx, double dy, double vx, double vy);

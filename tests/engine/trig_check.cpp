@@ -43,9 +43,7 @@ struct Random {  // splitmix64
         return z ^ z >> 31;
     }
     // In [-limit, limit], rounding included.
-    double within(double limit) {
-        return limit * (static_cast<double>(static_cast<int64_t>(next())) * 0x1p-63);
-    }
+    double within(double limit) { return limit * (static_cast<double>(static_cast<int64_t>(next())) * 0x1p-63); }
     // x, or a double up to `steps` units in the last place away; either sign.
     double near(double x, int64_t steps) {
         const int64_t offset = static_cast<int64_t>(next() % (2 * steps + 1)) - steps;
