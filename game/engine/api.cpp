@@ -20,8 +20,8 @@ struct SnapshotHeader {
 };
 static_assert(std::is_trivially_copyable<Game>::value, "a snapshot copies a Game's bytes");
 
-// Fletcher's checksum over eight columns of words, which compilers turn into vector sums. A damaged snapshot
-// would lead the engine out of its arrays. A Game's padding counts too, as it was when the snapshot was taken.
+// Fletcher's checksum over eight columns of words, which compilers vectorize. With a damaged snapshot the engine would
+// access memory outside its arrays. The checksum includes a Game's padding.
 static uint64_t checksum(const uint8_t* game) {
     constexpr size_t ROW = 64, TAIL = sizeof(Game) % ROW;
     uint64_t words[8], sums[8] = {}, sums_of_sums[8] = {};

@@ -43,7 +43,7 @@ void evaluate_step(const qwop_episodes& e, int i, double time_before, double tim
 
 static void normalise(const qwop_encoder& c, const float* raw, float* out) {
     for (int i = 0; i < PARTS * QWOP_FIELDS; ++i) {
-        const float value = (raw[i] - c.centre[i]) / c.deviation[i];
+        const float value = (raw[i] - c.center[i]) / c.deviation[i];
         const float low = value < -1 ? -1 : value;
         out[i] = low > 1 ? 1 : low;
     }

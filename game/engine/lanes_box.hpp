@@ -59,7 +59,7 @@ QWOP_TRIG_INLINE Bounds<V> combined(const Bounds<V>& a, const Bounds<V>& b) {
             maximum<V>(a.upper_y, b.upper_y)};
 }
 
-// Where `lanes` says so, `fat` becomes the leaf's box after a step by (dx, dy) to `box`: fattened().
+// In these lanes, `fat` becomes fattened(box, (dx, dy)).
 template <class V>
 static inline void fatten(Bounds<V>& fat, const Bounds<V>& box, V dx, V dy, Mask<V> lanes) {
     const auto extent = [](V d) { return AABB_EXTENSION + AABB_MULTIPLIER * select<V>(d > V{}, d, -d); };

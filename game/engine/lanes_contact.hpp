@@ -9,7 +9,7 @@ namespace lanes {
 
 template <class V>
 struct ContactPointLanes {
-    V r_x, r_y, local_x, local_y;  // r: from the part's centre to the point
+    V r_x, r_y, local_x, local_y;  // r: from the part's center to the point
     V normal_impulse, tangent_impulse, normal_mass, tangent_mass, equalized_mass;
 };
 

@@ -1,5 +1,5 @@
-// The hurdle while it falls, one game per lane: its two parts, their joint, and no contact with anything. That is
-// where it spends most of its life: floors follow the camera, and a hurdle left behind falls for good.
+// The hurdle while it falls, one game per lane: two bodies and their joint, without contacts. A hurdle that was kicked
+// does this most of the time: floors follow the camera, and once the hurdle is behind them it falls forever.
 #pragma once
 #include "lanes_box.hpp"
 #include "lanes_motion.hpp"
@@ -11,14 +11,14 @@ namespace lanes {
 template <class V>
 struct HurdleLanes {
     using I = Mask<V>;
-    unsigned falling;  // lanes whose hurdle is here; else it is in the lane's World
+    unsigned falling;  // lanes whose hurdle is in these vectors; else it is in the lane's World
     V x[2], y[2], angle[2], cos[2], sin[2], vx[2], vy[2], w[2], rest[2];
     V force_x, force_y, limit_force;
     Bounds<V> pose_box[2], box[2], fat_box[2];
 
     void load(World& world, int lane);
     void store(World& world, int lane);
-    // moved[i]: lanes whose leaf i is to be put in again with its new fat box.
+    // moved[i]: lanes in which leaf i moved: fat_box[i] is its new box.
     void step(Trig trig, unsigned (&moved)[2]);
     unsigned resting() const { return bits<V>(minimum<V>(rest[0], rest[1]) > MAX_REST_IN_LANES) & falling; }
 

@@ -68,8 +68,8 @@ struct BestEdge {
     V separation;
 };
 
-// max_separation's climb over the four separations, from the edge whose dot with the centre's direction is
-// greatest. Two edges up is as far as it can go: the third is the neighbour that was beaten at the start.
+// max_separation's search over the four separations. It starts at the edge whose normal points most towards the other
+// box's center, and goes at most two edges on: the third is the neighbor that it rejected at the start.
 template <class V>
 QWOP_TRIG_INLINE BestEdge<V> climb(const V (&separation)[4], V toward_x, V toward_y) {
     using I = Mask<V>;
@@ -233,9 +233,9 @@ static inline void collide(ManifoldLanes<V>& m, int p, bool floor_a, Vec2Lanes<V
     m.face_part = face_part;
     m.normal_x = local_tangent_y;
     m.normal_y = -local_tangent_x;
-    const V centres_x[4] = {zero, h1x, zero, -h1x}, centres_y[4] = {-h1y, zero, h1y, zero};
-    m.local_x = pick<V>(centres_x, edge1);
-    m.local_y = pick<V>(centres_y, edge1);
+    const V centers_x[4] = {zero, h1x, zero, -h1x}, centers_y[4] = {-h1y, zero, h1y, zero};
+    m.local_x = pick<V>(centers_x, edge1);
+    m.local_y = pick<V>(centers_y, edge1);
     m.points[0].local_x = select<V>(keep0, point0.local_x, point1.local_x);
     m.points[0].local_y = select<V>(keep0, point0.local_y, point1.local_y);
     m.points[0].key = keep0 ? point0.key : point1.key;

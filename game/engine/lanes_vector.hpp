@@ -68,7 +68,7 @@ QWOP_TRIG_INLINE V square_root(V value) {
     return result;
 }
 
-// As math.hpp's, lane by lane, ties included.
+// The functions of math.hpp, with the same results for equal values.
 template <class V>
 QWOP_TRIG_INLINE V minimum(V a, V b) {
     return select<V>(a < b, a, b);
@@ -102,14 +102,14 @@ QWOP_TRIG_INLINE Vec2Lanes<V> unrotated(RotationLanes<V> r, V x, V y) {
     return {x * r.cos + y * r.sin, x * -r.sin + y * r.cos};
 }
 
-// position + (rotation * v), the sum in brackets first.
+// position + (rotation * v).
 template <class V>
 QWOP_TRIG_INLINE Vec2Lanes<V> to_world(Vec2Lanes<V> position, RotationLanes<V> r, V x, V y) {
     const Vec2Lanes<V> v = rotated(r, x, y);
     return {position.x + v.x, position.y + v.y};
 }
 
-// The same point with the other association, ((position + c x) - s y): see world_manifold.
+// The same point, but summed from the left, (position + c x) - s y, as in world_manifold: the last bit may differ.
 template <class V>
 QWOP_TRIG_INLINE Vec2Lanes<V> to_world_summed(Vec2Lanes<V> position, RotationLanes<V> r, V x, V y) {
     return {position.x + r.cos * x + -r.sin * y, position.y + r.sin * x + r.cos * y};

@@ -96,7 +96,7 @@ struct Fdlibm {
         }
         int64_t n = 0;
         if constexpr (MSUN) {
-            // Up to 9 pi/4, but for the neighbourhoods of 2, 3 and 4 times pi/2 and of pi/2 itself.
+            // Up to 9 pi/4, but for the neighborhoods of 2, 3 and 4 times pi/2 and of pi/2 itself.
             if (ix <= 0x401c463b && (ix & 0xfffff) != 0x921fb && ix != 0x4012d97c)
                 n = ix <= 0x4002d97c ? 1 : ix <= 0x400f6a7a ? 2 : ix <= 0x4015fdbc ? 3 : 4;
         }

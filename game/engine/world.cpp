@@ -13,7 +13,7 @@ void World::set_trig(Trig variant) {
 }
 
 // A body appears at the origin (a hurdle part at its final place), gets its leaf there, and is moved
-// afterwards: the leaf's travels shape the tree.
+// afterwards: these moves shape the tree.
 void World::create_body(int id) {
     const BodyConstants& c = BODIES[id];
     const bool hurdle = c.category == HURDLE;
@@ -234,7 +234,7 @@ unsigned World::step_hurdle(Aabb* fat_boxes) {
         const bool hurdle_is_a = is_hurdle(contact.body_a);
         const int hurdle = hurdle_is_a ? contact.body_a : contact.body_b,
                   floor = hurdle_is_a ? contact.body_b : contact.body_a;
-        if (!is_hurdle(hurdle) || floor >= FIRST_PART) continue;  // a part out of reach: the caller's
+        if (!is_hurdle(hurdle) || floor >= FIRST_PART) continue;  // contacts of parts are the caller's
         if (!bodies[hurdle].awake && !bodies[floor].awake) continue;
         if (overlap(fat_boxes[hurdle == HURDLE_BASE], tree.nodes[bodies[floor].leaf].box)) {
             update_contact(contact, listener);

@@ -24,7 +24,7 @@ class _Encoder(ctypes.Structure):
     """qwop_encoder of qwop.h."""
 
     _fields_ = [
-        ("centre", _float * (_PARTS * _FIELDS)),
+        ("center", _float * (_PARTS * _FIELDS)),
         ("deviation", _float * (_PARTS * _FIELDS)),
         ("raw_low", _float * _FIELDS),
         ("raw_high", _float * _FIELDS),
@@ -81,7 +81,7 @@ class _Episodes(ctypes.Structure):
 def _encoder() -> _Encoder:
     """The constants of the Python encoder."""
     values: dict[str, Any] = {
-        "centre": observation._CENTRE,
+        "center": observation._CENTRE,
         "deviation": observation._DEVIATION,
         "raw_low": observation.RAW_LOW[:_FIELDS],
         "raw_high": observation.RAW_HIGH[:_FIELDS],

@@ -82,7 +82,7 @@ double near_quarter(Random& random) {
     return random.near(n * HALF_PI[0], random.next() & 1 ? 8 : int64_t{1} << (random.next() % 24));
 }
 
-// Ends of ranges, and the ties between neighbouring table rows on either side of any n * pi/2. The ties
+// Ends of ranges, and the ties between neighboring table rows on either side of any n * pi/2. The ties
 // next to pi/2 include the 111 arguments for which glibc takes sine and cosine from different rows.
 double near_edge(Random& random) {
     static const double ends[] = {DIRECT_END,
