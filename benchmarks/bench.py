@@ -25,6 +25,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from qwop_game.command import CommandError, check_outputs
+
 HERE = Path(__file__).resolve().parent
 # Script and arguments; the same for a try.
 BENCHMARKS: dict[str, tuple[list[str], list[str]]] = {
@@ -206,6 +208,11 @@ def main() -> int:
 
     began = time.monotonic()
     today = datetime.date.today().isoformat()
+    out = options.out or (None if options.quick else HERE / "results" / f"{today}.json")
+    try:
+        check_outputs({"--out": out})
+    except CommandError as error:
+        parser.error(str(error))
     report: dict[str, Any] = {"date": today, "machine": machine(), "quick": options.quick}
     report["results"] = {name: run(name, BENCHMARKS[name][options.quick]) for name in names}
     failed = None in report["results"].values()
@@ -213,7 +220,6 @@ def main() -> int:
         report["results"]["qwop-python"] = qwop_python(options.qwop_python)
     report["seconds"] = round(time.monotonic() - began)
 
-    out = options.out or (None if options.quick else HERE / "results" / f"{today}.json")
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(finite(report), indent=1, allow_nan=False) + "\n")

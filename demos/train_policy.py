@@ -8,13 +8,12 @@ holds what plays and nothing of the training.
 
 from __future__ import annotations
 
-import argparse
 import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from qwop_finetune.cli import main as qwop_finetune
+from qwop_game.command import CommandParser, check_outputs, run_command
 from qwop_rl_core import CheckpointError, load_checkpoint, save_checkpoint
 from qwop_rl_core.checkpoint import prefixed, section
 
@@ -89,7 +88,7 @@ STAGES = (
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser = CommandParser(prog="train_policy", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--seed", type=int, default=0, help="of every stage (default: %(default)s)")
     parser.add_argument(
         "--out", type=Path, default=Path("runs/policy"), help="folder to fill (default: %(default)s)"
@@ -98,19 +97,23 @@ def main() -> int:
         "--budget", type=float, default=1.0, help="share of every stage's steps (default: %(default)s)"
     )
     options = parser.parse_args()
+    return run_command(
+        "train_policy", lambda: train(options.out, options.seed, options.budget), CheckpointError
+    )
+
+
+def train(out: Path, seed: int, budget: float) -> int:
+    """All stages in turn; the exit code of the first that does not come to its end, else 0."""
+    check_outputs({"--out": out / "policy.safetensors"})
     before = None
-    try:
-        for stage in STAGES:
-            path = options.out / f"{stage.name}.safetensors"
-            if code := run(stage, path, before, options.seed, round(options.budget * stage.steps)):
-                return code
-            before = path
-        assert before is not None
-        policy = options.out / "policy.safetensors"
-        strip(before, policy, f"demos/train_policy.py --seed {options.seed}")
-    except CheckpointError as error:
-        print(f"train_policy: {error}", file=sys.stderr)
-        return 2
+    for stage in STAGES:
+        path = out / f"{stage.name}.safetensors"
+        if code := run(stage, path, before, seed, round(budget * stage.steps)):
+            return code
+        before = path
+    assert before is not None
+    policy = out / "policy.safetensors"
+    strip(before, policy, f"demos/train_policy.py --seed {seed}")
     print(f"{policy}: judge it with qwop-eval {policy}")
     return 0
 

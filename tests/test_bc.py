@@ -28,8 +28,8 @@ from qwop_game import (
     last_keys,
 )
 from qwop_rl_core import ActorCritic, Policy, load_checkpoint
+from qwop_rl_core.errors import TrainingError
 from qwop_rl_core.losses import entropy, log_prob
-from qwop_rl_core.training import TrainingError
 
 Q, W, O, P = KEY_Q, KEY_W, KEY_O, KEY_P  # noqa: E741
 
@@ -369,3 +369,31 @@ def test_resuming_with_other_settings_says_which(dataset, tmp_path, capsys):
     assert main([*flags, "--hidden", "8", "--resume", "--learning-rate", "0.1"]) == 2
     assert "made with learning_rate 0.0005, not 0.1" in capsys.readouterr().err
     assert out.read_bytes() == before
+
+
+def test_a_cloning_goes_on_with_the_same_data_wherever_it_lies(dataset, tmp_path, capsys):
+    out, moved = tmp_path / "clone.st", tmp_path / "moved.h5"
+    flags = [
+        "--out",
+        str(out),
+        "--hidden",
+        "8",
+        "--play-every",
+        "0",
+        "--play-episodes",
+        "2",
+        "--device",
+        "cpu",
+    ]
+    assert main([str(dataset), *flags, "--epochs", "2"]) == 0
+    moved.write_bytes(dataset.read_bytes())
+    assert main([str(moved), *flags, "--epochs", "3", "--resume"]) == 0
+    assert load_checkpoint(out).metadata["training"]["epoch"] == 3
+    other = tmp_path / "other.h5"
+    writer = DatasetWriter(other)
+    writer.append(scripted(9))
+    capsys.readouterr()
+    assert main([str(other), *flags, "--epochs", "4", "--resume"]) == 2
+    said = capsys.readouterr().err
+    assert "was not made with the data of" in said and said.count("\n") == 1
+    assert load_checkpoint(out).metadata["training"]["epoch"] == 3

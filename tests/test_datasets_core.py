@@ -4,6 +4,8 @@ import os
 import pickle
 import subprocess
 import sys
+import textwrap
+import time
 
 import h5py
 import numpy as np
@@ -20,7 +22,12 @@ from qwop_datasets import (
     first_difference,
     write_dataset,
 )
-from qwop_datasets.format import FORMAT_VERSION, OBSERVATION_FIELDS, migrate
+from qwop_datasets.check import check_file
+from qwop_datasets.cli import main
+from qwop_datasets.edit import merge
+from qwop_datasets.episode import storable_name
+from qwop_datasets.format import FORMAT_VERSION, INDEX_DTYPE, OBSERVATION_FIELDS, index_row, migrate
+from qwop_datasets.writer import set_masks
 
 
 def episode(frames=30, seed=0, **changes):
@@ -289,3 +296,118 @@ def test_migration_brings_an_old_file_up_to_date(path):
     reader = DatasetReader(path)
     assert reader.index.tobytes() == index.tobytes()
     assert first_difference(reader[0], runs[0]) is None
+
+
+# ---- files that others make --------------------------------------------------------------------------------
+
+
+def written_from_the_card(path, made):
+    """What the format card says and no more, by plain h5py: no masks, no chunks, texts as h5py has them."""
+    with h5py.File(path, "w") as file:
+        file.attrs["format"] = "qwop-episodes"
+        file.attrs["format_version"] = 2
+        file.attrs["created"] = "2026-01-01T00:00:00Z"
+        file.attrs["frames_per_second"] = 30
+        file.attrs["units_per_metre"] = 10.0
+        file.attrs["observation_fields"] = " ".join(OBSERVATION_FIELDS)
+        file.attrs["key_bits"] = "Q=1 W=2 O=4 P=8"
+        file.attrs["environment"] = "{}"
+        group = file.create_group("episodes/000000")
+        for name in ("raw_observations", "keys", "actions", "times"):
+            group[name] = getattr(made, name)
+        for name in ("id", "created", "source", "player", "game", "trig", "action_set", "verified"):
+            group.attrs[name] = getattr(made, name)
+        for name in ("terminated", "truncated", "success"):
+            group.attrs[name] = getattr(made, name)
+        group.attrs["tags"] = ""
+        group.attrs["frames"] = len(made)
+        group.attrs["time"], group.attrs["distance"] = made.time, made.distance
+        file["index"] = np.array([index_row(made)[()]], INDEX_DTYPE)
+
+
+def test_a_file_written_from_the_card_is_good(tmp_path, capsys):
+    path, made = tmp_path / "plain.h5", episode()
+    written_from_the_card(path, made)
+    assert first_difference(DatasetReader(path)[0], made) is None and check_file(path) == []
+    for command in ("info", "list", "check"):
+        assert main([command, str(path)]) == 0, capsys.readouterr().err
+    merge(tmp_path / "merged.h5", [path])
+    set_masks(path, {"train": np.ones(1, bool)})
+    assert len(DatasetReader(path, "mask=train")) == 1
+    assert first_difference(DatasetReader(tmp_path / "merged.h5")[0], made) is None
+
+
+def test_names_are_not_trusted(tmp_path, capsys):
+    """Escape sequences and line breaks in a file's names are shown as escapes; commands take none."""
+    path = tmp_path / "runs.h5"
+    write_dataset(path, [episode(player="a\n\x1b[31mb"), episode(seed=1)])
+    with h5py.File(path, "r+") as file:  # and one that is not UTF-8, in the index
+        row = file["index"][1]
+        row["player"] = b"\xff"
+        file["index"][1] = row
+    capsys.readouterr()
+    for command in ("list", "info"):
+        assert main([command, str(path)]) == 0
+        out = capsys.readouterr().out
+        assert "\x1b" not in out and "a\\n\\x1b[3" in out and "\\xff" in out
+    for arguments, message in [
+        (["edit", str(path), "--set", "player=x\x1b[1m"], "--set player: the name holds '\\x1b'"),
+        (["edit", str(path), "--set", "player=x\udcff"], "--set player: the name is not UTF-8"),
+        (["edit", str(path), "--tag", "x\x07"], "--tag: the name holds '\\x07'"),
+        (["convert", "a.txt", str(tmp_path / "x.h5"), "--player", "x\n"], "--player: the name holds '\\n'"),
+        (["list", "no\x1b.h5"], "no\\x1b.h5: no such file"),
+    ]:
+        assert main(arguments) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1 and message in err and "\x1b" not in err, err
+    with pytest.raises(ValueError, match="an episode's player is not UTF-8"):
+        episode(player="\udcff")
+    assert len(storable_name("\u00e9" * 64).encode()) == 64 and storable_name("a\udcff\n") == "a\\udcff\\n"
+
+
+RACE = """
+    import sys, time
+    from qwop_datasets import DatasetWriter, Episode
+    import numpy as np
+    path, start = sys.argv[1], float(sys.argv[2])
+    episodes = [Episode(keys=[1], raw_observations=np.zeros((2, 60)), times=[0, 1], terminated=False,
+        truncated=True, success=False, source="script") for _ in range(3)]
+    while time.time() < start: pass
+    writer = DatasetWriter(path, gait=False)
+    for episode in episodes: writer.append(episode)
+"""
+
+
+def test_two_processes_make_one_new_file(tmp_path):
+    path = tmp_path / "new" / "runs.h5"
+    command = [sys.executable, "-c", textwrap.dedent(RACE), str(path), str(time.time() + 4)]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        _, err = process.communicate()
+        assert process.returncode == 0, err
+    assert len(DatasetReader(path)) == 6 and list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_who_comes_second_opens_what_is_there(tmp_path, monkeypatch, hard_links):
+    """The other program makes the file between our look and our rename."""
+    path = tmp_path / "runs.h5"
+    sync = os.fsync
+    if not hard_links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(1, "no hard links here")))
+
+    def meanwhile(descriptor):
+        monkeypatch.setattr(os, "fsync", sync)
+        DatasetWriter(path, {"game": "real"}).append(episode())
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    DatasetWriter(path, {"game": "real"}).append(episode(seed=1))
+    assert len(DatasetReader(path)) == 2 and list(tmp_path.iterdir()) == [path]
+    monkeypatch.setattr(
+        os, "fsync", lambda d: (monkeypatch.setattr(os, "fsync", sync), write_dataset(other, []))
+    )
+    other = tmp_path / "other.h5"
+    with pytest.raises(DatasetError, match="exists already"):
+        write_dataset(other, [episode()])
+    assert len(DatasetReader(other)) == 0

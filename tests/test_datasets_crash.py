@@ -537,10 +537,11 @@ def test_without_permission_files_can_be_read_and_nothing_else():
 
 
 def test_a_directory_that_can_not_be_written(tmp_path, monkeypatch):
-    with pytest.raises(DatasetError, match="no such file"):
-        DatasetWriter(tmp_path / "missing" / "runs.h5")
-    with pytest.raises(DatasetError, match="no such file"):
-        Journal(tmp_path / "missing" / "runs.h5.journal")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DatasetError, match="file: is a file, so nothing can be written into it"):
+        DatasetWriter(tmp_path / "file" / "runs.h5")
+    with pytest.raises(DatasetError, match="file: is a file, so nothing can be written into it"):
+        Journal(tmp_path / "file" / "more" / "runs.h5.journal")
     (tmp_path / "folder.h5").mkdir()
-    with pytest.raises(DatasetError, match="directory"):
+    with pytest.raises(DatasetError, match="folder.h5: it is a folder, not a file"):
         DatasetReader(tmp_path / "folder.h5")

@@ -16,9 +16,9 @@ from qwop_game import raw_from_state
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def episode(keys, *, game="embedded", **changes):
+def episode(keys, *, game="embedded", trig="rounded", **changes):
     """What a replay of the keys gives, as an episode."""
-    (played,) = replay([keys], stop_at_end=game == "embedded")
+    (played,) = replay([keys], stop_at_end=game == "embedded", trig=trig)
     values = {
         "keys": keys,
         "raw_observations": played.raw_observations,
@@ -28,6 +28,7 @@ def episode(keys, *, game="embedded", **changes):
         "success": played.landed,
         "source": "script",
         "game": game,
+        "trig": trig,
     }
     return Episode(**(values | changes))
 
@@ -37,7 +38,7 @@ def finished():
     """A whole run of the real game, 100 m and the jump, stored as the real game gave it."""
     with np.load(GOLDEN / "glibc-fma_runs.npz") as data:
         keys, frames, states = data["actions_0"], data["frames_0"], data["states_0"]
-    made = episode(keys, game="real")
+    made = episode(keys, game="real", trig="glibc-fma")
     # The simulator's rows, but for those that the real game's are stored of.
     raw = made.raw_observations.copy()
     raw[frames] = raw_from_state(states)

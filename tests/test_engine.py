@@ -18,6 +18,8 @@ FUZZ_FRAMES = int(os.environ.get("QWOP_FUZZ_FRAMES", 100_000))  # a frame of one
 
 
 def golden_traces(trig):
+    # Chromium 153, where those of rounded were recorded, computes llvm: no value in them tells the two apart.
+    trig = "rounded" if trig == "llvm" else trig
     for name in ("constant", "random", "runs"):
         with np.load(GOLDEN / f"{trig}_{name}.npz") as traces:
             for i in range(sum(key.startswith("actions_") for key in traces.files)):
@@ -25,6 +27,7 @@ def golden_traces(trig):
 
 
 GOLDEN_ROWS = {"rounded": 4541, "glibc": 4531, "glibc-fma": 5611, "fdlibm": 4530, "msun": 4530}
+GOLDEN_ROWS["llvm"] = GOLDEN_ROWS["rounded"]
 
 
 @pytest.mark.parametrize("trig", TRIG_VARIANTS)
@@ -170,8 +173,7 @@ class Both:
 @cache
 def hurdle_run(trig: str) -> tuple[np.ndarray, dict[int, np.ndarray]]:
     """Keys of a recorded run, and its snapshots every 10 frames from before the hurdle to well past it."""
-    with np.load(GOLDEN / f"{trig}_runs.npz") as traces:
-        keys = traces["actions_0"]
+    keys, _, _ = list(golden_traces(trig))[-1]
     game = Simulator(1, engine="scalar", trig=trig)
     snapshots = {}
     for frame in range(len(keys)):

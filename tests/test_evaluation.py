@@ -171,6 +171,7 @@ def golden_episode(keys=None, frames=None):
         truncated=not ended,
         success=ended and simulator.distance[0] > 100,
         source="script",
+        trig="glibc-fma",
     )
 
 

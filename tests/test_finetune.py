@@ -553,7 +553,7 @@ def test_a_folder_that_can_not_be_written_is_known_at_once(tmp_path, capsys):
     file.write_text("")
     assert f"{file}: not a folder" in complaint(capsys, ["--out", str(file / "out.st"), *PPO])
     arguments = ["--out", str(tmp_path / "out.st"), "--logdir", str(file / "logs"), *PPO]
-    assert "Not a directory" in complaint(capsys, arguments)
+    assert f"{file}: not a folder" in complaint(capsys, arguments)
 
 
 def test_a_resumed_training_keeps_what_makes_it_this_one(tmp_path, demos, capsys):
@@ -578,3 +578,89 @@ def test_another_frame_skip_if_asked_for(tmp_path):
     arguments = ["--init", str(clone(tmp_path / "clone.st")), "--out", str(out), *PPO, "--total-steps", "128"]
     assert cli.main([*arguments, "--frame-skip", "1", "--change-frame-skip", "--fresh-critic"]) == 0
     assert load_checkpoint(out).metadata["frame_skip"] == 1
+
+
+def test_a_training_goes_on_elsewhere(tmp_path, demos, capsys, monkeypatch):
+    """Another folder, or machine: clone and demonstrations count by what they hold, logs stay with it."""
+    here, there, other = tmp_path / "here", tmp_path / "there", tmp_path / "other"
+    here.mkdir()
+    other.mkdir()
+    (here / "demos.h5").write_bytes(demos.read_bytes())
+    clone(here / "clone.st")
+    monkeypatch.chdir(here)
+    flags = ["--init", "clone.st", "--demos", "demos.h5", "--logdir", "logs", "--out", "out.st", *PPO]
+    assert cli.main([*flags, "--reference-kl-coef", "1", "--total-steps", "128"]) == 0
+    here.rename(there)
+    monkeypatch.chdir(other)
+    out = str(there / "out.st")
+    assert cli.main(["--resume", out, "--total-steps", "256"]) == 0  # found beside the checkpoint
+    assert os.listdir(other) == [] and len(os.listdir(there / "logs")) == 2
+
+    for name in ("clone.st", "demos.h5"):
+        (there / name).rename(other / f"my-{name}")
+    capsys.readouterr()
+    assert "clone.st: " in complaint(capsys, ["--resume", out, "--total-steps", "384"])
+    named = ["--init", "my-clone.st", "--demos", "my-demos.h5"]
+    assert cli.main(["--resume", out, "--total-steps", "384", *named]) == 0
+    assert cli.main(["--resume", out, "--total-steps", "512"]) == 0  # the new names are remembered
+    assert load_checkpoint(there / "out.st").metadata["training"]["steps"] == 512
+
+    capsys.readouterr()
+    clone(other / "another.st", ActorCritic(FEATURE_SIZE, 9, (16,), torch.Generator().manual_seed(2)))
+    more = ["--resume", out, "--total-steps", "640"]
+    assert "name a file of the same content with --init" in complaint(capsys, [*more, "--init", "another.st"])
+    write_dataset(other / "other.h5", [episode(np.zeros(99, np.uint8))])
+    assert "holds other demonstrations" in complaint(capsys, [*more, "--demos", "other.h5"])
+    assert "--init can't change" in complaint(capsys, [*more, "--init", "None"])
+
+
+def test_logs_of_a_resumed_and_of_a_replaced_training(tmp_path):
+    out, logs = tmp_path / "out.st", tmp_path / "out"
+    flags = ["--out", str(out), *PPO, "--hidden", "8", "--keep-checkpoints", "--checkpoint-every", "128"]
+
+    def steps() -> list[int]:
+        events = EventAccumulator(str(logs))
+        events.Reload()
+        return [event.step for event in events.Scalars("ppo/updates")]
+
+    assert cli.main([*flags, "--total-steps", "384"]) == 0
+    assert cli.main(["--resume", str(out), "--total-steps", "512"]) == 0
+    assert steps() == [128, 256, 384, 512]
+    kept = logs / f"{256:010d}.safetensors"  # from an earlier checkpoint
+    assert cli.main(["--resume", str(kept), "--out", str(out), "--force", "--total-steps", "512"]) == 0
+    assert steps() == [128, 256, 384, 512]
+    assert cli.main([*flags, "--total-steps", "128", "--force"]) == 0
+    assert steps() == [128]
+    assert [p.name for p in logs.glob("*.safetensors")] == [f"{128:010d}.safetensors"]
+    assert (logs / "old-1" / kept.name).exists()
+
+
+def test_a_full_disk_for_logs_and_kept_checkpoints_does_not_end_a_training(tmp_path, capsys, monkeypatch):
+    from qwop_finetune import run as module
+    from qwop_rl_core import CheckpointError, ppo
+
+    save, logs, fails = ppo.Progress.save, tmp_path / "logs", []
+
+    def full(progress, path, metadata):
+        if path.parent == logs or not fails:
+            fails.append(path)
+            raise CheckpointError(f"{path}: No space left on device")
+        save(progress, path, metadata)
+
+    class FullLogger(module.Logger):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            monkeypatch.setattr(self._writer, "add_scalar", self._full)
+
+        def _full(self, *_):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ppo.Progress, "save", full)
+    monkeypatch.setattr(module, "Logger", FullLogger)
+    out = tmp_path / "out.st"
+    flags = ["--out", str(out), "--logdir", str(logs), *PPO, "--hidden", "8", "--keep-checkpoints"]
+    assert cli.main([*flags, "--checkpoint-every", "128", "--total-steps", "256"]) == 0
+    said = capsys.readouterr().err
+    assert said.count("logging has stopped, training goes on: No space left") == 1
+    assert [path.parent for path in fails] == [tmp_path, logs, logs]
+    assert load_checkpoint(out).metadata["training"]["steps"] == 256

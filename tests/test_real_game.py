@@ -5,6 +5,7 @@ browser and a driver; elsewhere it is skipped, with the reason.
 """
 
 import base64
+import contextlib
 import copy
 import importlib.util
 import json
@@ -27,6 +28,7 @@ import pytest
 import qwop_game
 from qwop_datasets import KEY_SOURCES, DatasetReader
 from qwop_datasets.verify import verify_episode
+from qwop_evaluation import eval_cli, replay_cli
 from qwop_evaluation.lookahead import Lookahead
 from qwop_evaluation.player import CheckpointPlayer, shipped_policy_path
 from qwop_evaluation.protocol import play
@@ -109,7 +111,9 @@ def test_versions_are_read_from_what_programs_print(text, version):
 
 
 def test_nothing_found_says_what_to_do(bare):
-    with pytest.raises(RealGameError, match=r"no Chrome or Chromium was found: .*--browser or QWOP_BROWSER"):
+    with pytest.raises(
+        RealGameError, match=r"no Chrome, Chromium or Firefox was found: .*--browser or QWOP_BROWSER"
+    ):
         find.find_browser()
     with pytest.raises(RealGameError, match=r"no chromedriver was found: .*--driver or QWOP_DRIVER"):
         find.find_driver()
@@ -143,6 +147,26 @@ def test_a_wrapper_that_tells_no_version_is_left_to_the_driver(bare):
     wrapper = program(bare, "wrapper", "")
     program(bare, "chromedriver", "ChromeDriver 102.0.3.9")
     assert find.find_pair(browser=wrapper)[0] == find.Program(wrapper, "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-ins are shell scripts")
+def test_firefox_goes_with_any_geckodriver_and_chrome_with_none(bare):
+    firefox = program(bare, "firefox", "Mozilla Firefox 153.8.0esr")
+    with pytest.raises(
+        RealGameError, match=r"no geckodriver was found: .*geckodriver/releases, or say where"
+    ):
+        find.find_pair()
+    chromium = program(bare, "chromium", "Chromium 101.0.1.2")
+    gecko = program(bare, "geckodriver", "geckodriver 0.33.0 (a80e5fd61076 2023-04-02)")
+    pair = find.find_pair()
+    assert pair == (find.Program(firefox, "153.8.0", "firefox"), find.Program(gecko, "0.33.0", "firefox"))
+    with pytest.raises(RealGameError, match="no chromedriver was found"):
+        find.find_pair(browser=chromium)
+    with pytest.raises(RealGameError, match=r"chromium needs a chromedriver, and .*geckodriver is none"):
+        find.find_pair(browser=chromium, driver=gecko)
+    chrome_driver = program(bare, "chromedriver", "ChromeDriver 101.0.3.9 (abc)")
+    assert [one.path for one in find.find_pair()] == [chromium, chrome_driver]
+    assert [one.path for one in find.find_pair(browser=firefox)] == [firefox, gecko]
 
 
 # -- installing ----------------------------------------------------------------------------------------
@@ -281,6 +305,10 @@ def test_commands_without_the_game_end_with_one_line(bare, tmp_path, capsys):
     assert recorder_cli.main([str(tmp_path / "runs.h5"), "--game", "real", "--headless"]) == 2
     error = capsys.readouterr().err
     assert "qwop-record: the game's file is not installed" in error and "Traceback" not in error
+    for command in (eval_cli.main, recorder_cli.main, replay_cli.main):
+        with contextlib.suppress(SystemExit):
+            assert command([*(["x.h5"] if command is replay_cli.main else []), "--native"]) == 2
+        assert re.search("--native.* with --game real", capsys.readouterr().err)
     assert recorder_cli.main(["--game", "real", "--keys", "pynput"]) == 2
     assert "the real game's keys come from its own page" in capsys.readouterr().err
 
@@ -316,9 +344,11 @@ class StandIn:
 
     made: list["StandIn"] = []
     trouble: dict[int, Exception] = {}
+    native_trig = "msun"
+    version = "netscape 4.08"
 
-    def __init__(self, *_settings):
-        self.simulator = Simulator(1, stop_at_end=False)
+    def __init__(self, _headless, _browser, _driver, _scripts, trig):
+        self.simulator = Simulator(1, stop_at_end=False, trig=trig or self.native_trig or "rounded")
         self.frame, self.begun, self.calls = 0, False, []
         StandIn.made.append(self)
 
@@ -372,6 +402,33 @@ def test_a_run_is_asked_for_in_chunks_and_stops_with_the_game(stand_ins):
     assert max(len(call[1]) for call in stand_ins.made[0].calls[1:]) == real_game.CHUNK
     game.step(np.array([3], np.uint8), 4)  # over: nothing moves
     assert np.array_equal(game.state[0], states[-1]) and game.snapshot().shape == (1, len(rows))
+
+
+def test_the_variant_of_a_game_is_the_one_that_was_asked_for(stand_ins):
+    for trig in qwop_game.TRIG_VARIANTS:
+        game = RealGame(trig=trig)
+        game.reset()
+        assert (game.trig, game.trig_source) == (trig, "pinned")
+        keys = drawn_keys(20, frames=200)
+        assert np.array_equal(game.run(keys), embedded_states(keys, trig)[1:])
+        assert compare(game, [keys]).differing == 0
+    with pytest.raises(ValueError, match="unknown trigonometry variant 'libm'"):
+        RealGame(trig="libm")
+
+
+def test_a_native_game_has_the_browsers_variant(with_passport, monkeypatch):
+    game = RealGame(trig=None)
+    game.reset()
+    assert (game.trig, game.trig_source) == ("msun", "native")
+    assert compare(game, [drawn_keys(20, frames=200)]).differing == 0
+    # and so has the game of a planner and of a judge, without being told
+    (episode,) = play(Scripted(), [0], max_seconds=4, game=RealGame(trig=None))
+    assert np.array_equal(
+        episode.raw_observations, play(Scripted(), [0], max_seconds=4, trig="msun")[0].raw_observations
+    )
+    monkeypatch.setattr(StandIn, "native_trig", None)
+    with pytest.raises(RealGameError, match="no variant that the embedded game knows: omit --native"):
+        RealGame(trig=None).reset()
 
 
 @pytest.mark.parametrize("trouble", [BrowserLost("the browser is gone"), PageError("lost: the page is new")])
@@ -555,6 +612,12 @@ def with_passport(stand_ins, monkeypatch):
         monkeypatch.setattr(StandIn, name, value, raising=False)
 
 
+def test_passports_tell_where_sine_and_cosine_come_from(with_passport):
+    for trig, source in (("fdlibm", "pinned"), (None, "native")):
+        passport = RealGame(trig=trig).passport()
+        assert passport["trig_source"] == source and passport["browser"] == "netscape 4.08"
+
+
 def test_plans_for_the_real_game_are_made_in_the_embedded_one(with_passport):
     player, lookahead = CheckpointPlayer(shipped_policy_path()), Lookahead(3, segment=2, horizon=4)
     (embedded,) = play(player, [3], max_seconds=2, lookahead=lookahead)
@@ -689,9 +752,17 @@ def left_behind() -> list[str]:
     return [text for text in command_lines().values() if "qwop-browser-" in text]
 
 
-def processes(game: RealGame, word: str) -> list[int]:
+VICTIMS = {
+    "renderer": "--type=renderer",
+    "driver": r"driver\0--port",
+    "browser": r"--user-data-dir|-profile\0",
+}
+"""Patterns of command lines, of Chromium's processes and Firefox's."""
+
+
+def processes(game: RealGame, pattern: str) -> list[int]:
     folder = str(game._browser._folder)
-    return [pid for pid, text in command_lines().items() if folder in text and word in text]
+    return [pid for pid, text in command_lines().items() if folder in text and re.search(pattern, text)]
 
 
 @needs_game
@@ -706,6 +777,23 @@ def test_a_whole_run_over_the_hurdle_to_the_sand_is_the_same(game):
         keys = file["actions_0"]
     result = compare(game, [keys])
     assert (result.finished, result.frames, result.differing) == (1, len(keys), 0)
+
+
+@needs_game
+@pytest.mark.parametrize("trig", ["rounded", None])
+def test_every_browser_plays_the_same_game(browser_pair, trig):
+    """With exact sine and cosine the canonical game, with its own the embedded game of its variant."""
+    browser, driver = browser_pair
+    game = RealGame(True, browser.path, driver.path, trig=trig)
+    try:
+        if trig is None and game.native_trig not in qwop_game.TRIG_VARIANTS:
+            pytest.skip(f"the embedded game does not know this browser's own variant ({game.native_trig})")
+        with np.load(GOLDEN / f"{game.trig}_runs.npz") as file:
+            keys = file["actions_0"]
+        result = compare(game, [keys, *(drawn_keys(episode) for episode in (9, 20, 21))])
+    finally:
+        game.close()
+    assert (result.finished, result.differing, result.first) == (1, 0, None)
 
 
 @needs_game
@@ -739,7 +827,7 @@ def test_a_port_that_is_taken_is_left_for_another(monkeypatch):
 
 @needs_game
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills processes")
-@pytest.mark.parametrize("victim", ["--type=renderer", "chromedriver", "page"])
+@pytest.mark.parametrize("victim", ["renderer", "driver", "page"])
 def test_whatever_is_killed_the_episode_goes_on_exactly(victim, caplog):
     keys, other = random_keys(60, 3), Simulator(1)
     game = RealGame()
@@ -749,7 +837,10 @@ def test_whatever_is_killed_the_episode_goes_on_exactly(victim, caplog):
             if frame == 30:
                 if victim == "page":
                     game.selenium.refresh()
-                for pid in processes(game, victim):
+                victims = processes(game, VICTIMS[victim]) if victim in VICTIMS else []
+                if victim in VICTIMS and not victims:
+                    pytest.skip("this browser's renderers do not name their session")
+                for pid in victims:
                     os.kill(pid, signal.SIGKILL)
             game.step(np.array([mask], np.uint8))
             other.step(np.array([mask], np.uint8))
@@ -943,7 +1034,7 @@ def test_what_was_played_is_kept_when_the_page_is_lost(monkeypatch, tmp_path, ho
     def lose(game):
         if how == "page":
             game.selenium.close()
-        for pid in processes(game, "--user-data-dir"):
+        for pid in processes(game, VICTIMS["browser"]):
             os.kill(pid, signal.SIGKILL)
 
     script = {Phase.PLAYING: [typed("q", 0.3, "p", 0.2, "Q", "P"), lambda game: None, lose]}

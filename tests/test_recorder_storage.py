@@ -13,6 +13,7 @@ import pytest
 
 from qwop_datasets import DatasetReader, DatasetWriter
 from qwop_datasets.journal import journal_path
+from qwop_datasets.recovery import recover_dataset
 from qwop_game import Simulator
 from qwop_recorder.errors import RecorderError
 from qwop_recorder.key_events import KeyEvent, keys_from_events
@@ -176,8 +177,17 @@ def test_appending_says_what_differs(tmp_path):
     with pytest.raises(RecorderError, match="notes.h5"):
         EpisodeStore(foreign, "", 0.0, {})
     assert foreign.read_text() == "not a dataset"
-    with pytest.raises(RecorderError, match="no such file"):
-        EpisodeStore(tmp_path / "missing" / "runs.h5", "", 0.0, {})
+    with pytest.raises(RecorderError, match="notes.h5: is a file, so nothing can be written into it"):
+        EpisodeStore(foreign / "runs.h5", "", 0.0, {})
+
+
+def test_a_missing_folder_is_made(tmp_path):
+    path = tmp_path / "new" / "more" / "runs.h5"
+    table = Table(path)
+    table.begin()
+    table.play([1, 2, 3])
+    table.store.close()
+    assert len(recover_dataset(path).episodes) == 1 and len(DatasetReader(path)) == 1
 
 
 def test_appending_to_a_file_that_names_no_settings_is_allowed(tmp_path):

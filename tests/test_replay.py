@@ -27,7 +27,7 @@ GOLDEN = Path(__file__).parent / "golden" / "glibc-fma_runs.npz"
 
 
 def episode_of(keys):
-    simulator = Simulator(1)
+    simulator = Simulator(1, trig="glibc-fma")
     raw, times = [simulator.raw_observation[0].copy()], [simulator.time[0]]
     for mask in keys:
         simulator.step(np.array([mask], np.uint8))
@@ -42,6 +42,7 @@ def episode_of(keys):
         truncated=not ended,
         success=ended and simulator.distance[0] > 100,
         source="script",
+        trig="glibc-fma",
     )
 
 
@@ -293,7 +294,7 @@ def test_mistakes_are_one_line_and_exit_code_2(dataset, tmp_path, capsys, monkey
         ([source, "--video", str(taken)], "taken.mp4: exists already; --force replaces it"),
         ([source, "--html", str(taken)], "exists already"),
         ([source, "--video", str(tmp_path / "run.avi")], "must end in .mp4 or .gif"),
-        ([source, "--video", str(tmp_path / "no" / "run.mp4")], "does not exist"),
+        ([source, "--video", str(Path(source) / "run.mp4")], "is a file, so nothing can be written into it"),
         ([source, "--video", str(tmp_path)], "a folder"),
         ([source, "--speed", "0"], "--speed 0.0"),
         ([source, "--size", "101x100"], "--size 101x100"),

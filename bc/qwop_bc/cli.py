@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -19,12 +20,12 @@ from qwop_bc.dagger import DaggerConfig, train_by_dagger
 from qwop_bc.metrics import KEY_NAMES, SEGMENT_LENGTHS, Agreement, agreement
 from qwop_bc.playing import Runs, demonstrated
 from qwop_datasets import DatasetError
-from qwop_datasets.decisions import load_decisions
+from qwop_datasets.decisions import Decisions, load_decisions
 from qwop_game import ACTION_SETS, FEATURE_VERSION
-from qwop_game.command import CommandError, parse_config, run_command
+from qwop_game.command import CommandError, Interrupted, Pace, check_outputs, log, parse_config, run_command
 from qwop_rl_core import ActorCritic, CheckpointError, Policy, load_checkpoint, save_checkpoint
-from qwop_rl_core.logging import Logger
-from qwop_rl_core.training import TrainingError
+from qwop_rl_core.errors import TrainingError
+from qwop_rl_core.logging import Logger, default_log_directory
 
 PROGRAM = "qwop-bc"
 # Settings of the training, and groups of them, that a method has no use for: giving one is a mistake.
@@ -33,6 +34,7 @@ _UNUSED = {
     "dagger": ("adversarial", "init", "resume", "epochs", "patience"),
     "gail": ("dagger", "expert", "resume", "epochs", "patience", "balance", "l2_coef"),
 }
+UNITS = {"bc": "epoch", "dagger": "round"}
 _UNUSED["airl"] = _UNUSED["gail"]
 
 
@@ -46,7 +48,7 @@ class Options:
     """Checkpoint to write; it plays (qwop-eval, qwop-replay) and starts qwop-finetune --init."""
     method: Literal["bc", "dagger", "gail", "airl"] = "bc"
     """bc: behavioural cloning. dagger: the clone plays and --expert corrects it. gail, airl: PPO against a
-    discriminator. docs/cloning.md has what each came to."""
+    discriminator. docs/experiments/cloning.md has what each came to."""
     expert: Path | None = None
     """dagger: policy checkpoint that says what to do where the clone gets to, with the clone's frame skip and
     action set. No person can: a clone asks up to 30 times a second."""
@@ -59,7 +61,7 @@ class Options:
     force: tyro.conf.FlagCreatePairsOff[bool] = False
     """Replace --out if it exists."""
     logdir: Path | None = None
-    """TensorBoard's folder; without it the name of --out without its suffix."""
+    """TensorBoard's folder; without it the name of --out without its suffix, or with -logs if it has none."""
     track: tyro.conf.FlagCreatePairsOff[bool] = False
     """Log to Weights & Biases as well."""
     track_project: str = "qwop-stride"
@@ -85,12 +87,22 @@ def clone(options: Options) -> None:
     _check_method(options)
     if config.action_set not in ACTION_SETS:
         raise CommandError(f"--action-set {config.action_set}: choose one of {', '.join(ACTION_SETS)}")
+    logdir = options.logdir or default_log_directory(options.out)
+    inputs = {"the dataset": options.dataset, "--expert": options.expert, "--init": options.init}
+    check_outputs({"--out": options.out}, {"--logdir": logdir}, inputs)
     if options.out.exists() and not options.force and not options.resume:
         raise CommandError(f"{options.out} exists: --force replaces it, --resume goes on with it")
     checkpoint = load_checkpoint(options.out) if options.resume else None
     if checkpoint is not None:
         _check_same_training(checkpoint.metadata, options)
     episodes, decisions = load_decisions(options.dataset, config.frame_skip, config.action_set, options.where)
+    if len(variants := sorted({episode.trig for episode in episodes})) > 1:
+        print(
+            f"{options.dataset}: mixes {', '.join(variants)}: cloning takes states as stored, so that is fine"
+        )
+    sha256 = _sha256(decisions)
+    if checkpoint is not None:
+        _check_same_data(checkpoint.metadata, options, sha256)
     cloning = Cloning(config, decisions)
     expert = None if options.expert is None else _policy(options.expert, cloning)
     if options.init is not None:
@@ -108,6 +120,7 @@ def clone(options: Options) -> None:
             "command": PROGRAM,
             "method": method,
             "dataset": str(options.dataset),
+            "decisions_sha256": sha256,
             "where": options.where,
             "episodes": len(episodes),
             "decisions": total,
@@ -118,36 +131,51 @@ def clone(options: Options) -> None:
         },
     }
 
+    saved, pace = cloning.epoch, Pace()
+
     def save() -> None:
+        nonlocal saved
         progress = {**cloning.progress(), "algorithm": method}
         save_checkpoint(options.out, cloning.tensors(), {**metadata, "training": progress})
+        saved = cloning.epoch
 
     save()  # a folder that cannot be written is better known before the training than after it
-    logdir = options.logdir or options.out.with_suffix("")
     project = options.track_project if options.track else None
     total_epochs = {"bc": config.epochs, "dagger": options.dagger.rounds}.get(
         method, options.adversarial.reports
     )
-    with (
-        Logger(logdir, project, _plain(config)) as logger,
-        tqdm(total=total_epochs, initial=cloning.epoch, unit="epoch", disable=None, leave=False) as bar,
-    ):
+    try:
+        with (
+            Logger(logdir, project, _plain(config), cloning.epoch if options.resume else None) as logger,
+            tqdm(total=total_epochs, initial=cloning.epoch, unit="epoch", disable=None, leave=False) as bar,
+        ):
 
-        def report(epoch: EpochReport) -> None:
-            logger.scalars(epoch.figures(), epoch.epoch)
-            save()
-            bar.update(1)
-            shown = {"loss": f"{epoch.agreement.loss:.3f}", "accuracy": f"{epoch.agreement.accuracy:.3f}"}
-            if epoch.runs is not None:
-                shown |= {"metres": f"{epoch.runs.distance:.1f}", "finish": f"{epoch.runs.finish_rate:.0%}"}
-            bar.set_postfix(shown)
+            def report(epoch: EpochReport) -> None:
+                logger.scalars(epoch.figures(), epoch.epoch)
+                save()
+                bar.update(1)
+                shown = {"loss": f"{epoch.agreement.loss:.3f}", "accuracy": f"{epoch.agreement.accuracy:.3f}"}
+                if epoch.runs is not None:
+                    shown |= {
+                        "metres": f"{epoch.runs.distance:.1f}",
+                        "finish": f"{epoch.runs.finish_rate:.0%}",
+                    }
+                bar.set_postfix(shown)
+                if bar.disable and pace.due():
+                    figures = ", ".join(f"{name} {value}" for name, value in shown.items())
+                    log(f"{UNITS.get(method, 'report')} {epoch.epoch} of {total_epochs}: {figures}")
 
-        if expert is not None:
-            train_by_dagger(cloning, options.dagger, expert, report)
-        elif method in ("gail", "airl"):
-            train_adversarially(cloning, method, options.adversarial, decisions, report)
-        else:
-            cloning.run(report)
+            if expert is not None:
+                train_by_dagger(cloning, options.dagger, expert, report)
+            elif method in ("gail", "airl"):
+                train_adversarially(cloning, method, options.adversarial, decisions, report)
+            else:
+                cloning.run(report)
+    except Interrupted as interrupt:
+        unit = UNITS.get(method, "report")
+        kept = f"{options.out} holds the clone after {unit} {saved}"
+        interrupt.args = (f"{kept}; go on with --resume" if method == "bc" else kept,)
+        raise
     save()
 
     split = cloning.split
@@ -164,7 +192,7 @@ def clone(options: Options) -> None:
     by_episode = episode_agreements(network, split, config.action_set)
     runs = demonstrated(episodes), cloning.play(network, True), cloning.play(network, False)
     print(summary(result, by_episode, *runs))
-    unit = {"bc": "epoch", "dagger": "round"}.get(method, "report")
+    unit = UNITS.get(method, "report")
     print(f"{options.out}: the clone of {unit} {cloning.best_epoch} of {cloning.epoch}")
 
 
@@ -258,18 +286,38 @@ def _policy(path: Path, cloning: Cloning, **expected: Any) -> ActorCritic:
 
 def _check_same_training(metadata: dict[str, Any], options: Options) -> None:
     """Raises CheckpointError where --resume would go on with other data or settings; budgets may change."""
-    made = metadata.get("made", {})
+    made = metadata.get("made")
+    if not isinstance(made, dict) or not isinstance(made.get("config"), dict):
+        raise CheckpointError(f"{options.out}: not a checkpoint of a cloning; omit --resume")
     if made.get("method", "bc") != "bc":
         raise CheckpointError(f"{options.out}: made with --method {made['method']}, which can't be resumed")
-    before = {**made.get("config", {}), "dataset": made.get("dataset"), "where": made.get("where")}
-    now = {**_plain(options.training), "dataset": str(options.dataset), "where": options.where}
+    before = {**made.get("config", {}), "where": made.get("where")}
+    now = {**_plain(options.training), "where": options.where}
     for name, value in now.items():
         free = name in ("epochs", "patience", "play_every", "play_episodes", "device", "threads")
         if not free and before.get(name) != value:
             raise CheckpointError(
                 f"{options.out}: made with {name} {before.get(name)!r}, not {value!r}; "
-                "resume with the same settings, or leave --resume away"
+                "resume with the same settings, or omit --resume"
             )
+
+
+def _check_same_data(metadata: dict[str, Any], options: Options, sha256: str) -> None:
+    """Raises CheckpointError where the dataset, wherever it lies now, holds other decisions than before."""
+    made = metadata["made"]
+    known = made.get("decisions_sha256")  # none before 29 November 2026: the path has to do
+    if made.get("dataset") != str(options.dataset) if known is None else known != sha256:
+        raise CheckpointError(
+            f"{options.out}: was not made with the data of {options.dataset} but {made.get('dataset')}; "
+            "give a dataset of the same content, or omit --resume"
+        )
+
+
+def _sha256(decisions: Sequence[Decisions]) -> str:
+    digest = hashlib.sha256()
+    for episode in decisions:
+        digest.update(episode.features.tobytes() + episode.actions.tobytes())
+    return digest.hexdigest()
 
 
 if __name__ == "__main__":

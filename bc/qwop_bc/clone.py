@@ -20,13 +20,15 @@ from qwop_game import DEFAULT_TRIG, Trig
 from qwop_rl_core import ActorCritic, CheckpointError
 from qwop_rl_core.checkpoint import (
     Checkpoint,
+    explained,
     load_network,
     optimizer_tensors,
     prefixed,
     restore_optimizer,
     section,
 )
-from qwop_rl_core.training import TrainingError, select_device
+from qwop_rl_core.devices import select_device
+from qwop_rl_core.errors import TrainingError
 
 
 @dataclass(frozen=True)
@@ -333,16 +335,17 @@ class Cloning:
 
     def resume(self, checkpoint: Checkpoint, where: str | Path) -> None:
         """Go on from a checkpoint, exactly. Raises CheckpointError where it is of another training."""
-        training = checkpoint.metadata.get("training", {})
-        if training.get("algorithm") != "bc":
-            raise CheckpointError(f"{where}: not a checkpoint of a cloning; leave --resume away")
-        if checkpoint.metadata.get("hidden") != list(self.network.hidden):
-            raise CheckpointError(f"{where}: its hidden layers are {checkpoint.metadata.get('hidden')}")
-        self.best = load_network(checkpoint, where).state_dict()
-        self.network.load_state_dict(section(checkpoint.tensors, "last"))
-        restore_optimizer(self.bc.optimizer, section(checkpoint.tensors, "optimizer"))
-        self.batches.generator.set_state(checkpoint.tensors["generator"])
-        self.epoch, self.best_epoch, self.stale = (training[n] for n in ("epoch", "best_epoch", "stale"))
-        first, second, loss = training["best"]
-        self.best_score = (-math.inf if first is None else first, -math.inf if second is None else second)
-        self.best_loss = math.inf if loss is None else loss
+        with explained(where):
+            training = checkpoint.metadata.get("training", {})
+            if training.get("algorithm") != "bc":
+                raise CheckpointError(f"{where}: not a checkpoint of a cloning; leave --resume away")
+            if checkpoint.metadata.get("hidden") != list(self.network.hidden):
+                raise CheckpointError(f"{where}: its hidden layers are {checkpoint.metadata.get('hidden')}")
+            self.best = load_network(checkpoint, where).state_dict()
+            self.network.load_state_dict(section(checkpoint.tensors, "last"))
+            restore_optimizer(self.bc.optimizer, section(checkpoint.tensors, "optimizer"))
+            self.batches.generator.set_state(checkpoint.tensors["generator"])
+            self.epoch, self.best_epoch, self.stale = (training[n] for n in ("epoch", "best_epoch", "stale"))
+            first, second, loss = training["best"]
+            self.best_score = (-math.inf if first is None else first, -math.inf if second is None else second)
+            self.best_loss = math.inf if loss is None else loss

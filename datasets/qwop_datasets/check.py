@@ -16,6 +16,7 @@ from .episode import Episode
 from .errors import DatasetError
 from .format import (
     INDEX_DTYPE,
+    OLDEST_READABLE,
     check_root,
     episode_name,
     explained,
@@ -23,8 +24,11 @@ from .format import (
     read_environment,
     read_episode,
     read_index,
+    read_masks,
+    stored_episode,
 )
 from .storage import H5
+from .untrusted import group
 
 # Far outside anything that the game does: 1e4 units are a kilometre.
 _LARGEST = 1e4
@@ -50,7 +54,7 @@ def check_file(path: str | os.PathLike, each: Callable[[int, int], None] | None 
     """
     path = Path(path)
     with explained(path), storage.reading(path) as file:
-        check_root(file, path)
+        check_root(file, path, OLDEST_READABLE)
         return check_open_file(file, path, each)
 
 
@@ -68,28 +72,21 @@ def check_open_file(file: H5, path: Path, each: Callable[[int, int], None] | Non
 
     attempt(None, lambda: read_environment(file))
     index = attempt(None, lambda: read_index(file))
-    names = attempt(None, lambda: sorted(file["episodes"]))
+    names = attempt(None, lambda: sorted(group(file, "episodes")))
     if not isinstance(index, np.ndarray) or not isinstance(names, list):
         return problems
     if names != [episode_name(i) for i in range(len(index))]:
         problems.append(Problem(None, f"{len(names)} episode groups, but {len(index)} rows in /index"))
     if len(set(index["id"].tolist())) != len(index):
         problems.append(Problem(None, "two episodes have the same id"))
-    attempt(None, lambda: _check_masks(file, len(index)))
+    attempt(None, lambda: read_masks(file, len(index)))
     for number in range(len(index)):
-        episode = attempt(number, lambda n=number: read_episode(file["episodes"][episode_name(n)]))
+        episode = attempt(number, lambda n=number: read_episode(stored_episode(file, n)))
         if isinstance(episode, Episode):
             problems += [Problem(number, text) for text in _check_episode(episode, index[number])]
         if each:
             each(number + 1, len(index))
     return problems
-
-
-def _check_masks(file: H5, count: int) -> None:
-    for name, mask in file["masks"].items():
-        if mask.dtype != bool or mask.ndim != 1 or len(mask) > count:
-            raise ValueError(f"mask {name} is {mask.dtype} {mask.shape}, not bool [up to {count}]")
-        mask[()]
 
 
 def _check_episode(episode: Episode, row: np.void) -> list[str]:

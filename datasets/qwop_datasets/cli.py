@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,13 +17,13 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from qwop_game import engines
-from qwop_game.command import CommandParser, run_command
+from qwop_game import DEFAULT_TRIG, TRIG_VARIANTS, engines
+from qwop_game.command import CommandParser, printable, run_command
 
 from . import convert, edit, summary
 from .check import check_file
 from .episode import GAMES, SOURCES, Episode
-from .errors import DatasetError
+from .errors import DatasetError, NameTakenError
 from .format import index_row
 from .reader import DatasetReader
 from .recovery import needs_recovery, recover_dataset
@@ -118,10 +119,20 @@ def _parser() -> CommandParser:
     file_argument(sub, "source_path", help="a dataset, or a file or directory of another project")
     file_argument(sub, "output", help="the new file or directory; a name in .h5 makes a dataset")
     sub.add_argument("--to", choices=convert.FORMATS, help="format to write, where the name does not tell")
-    sub.add_argument("--from", dest="kind", choices=convert.FORMATS, help="format to read, if not obvious")
+    sub.add_argument(
+        "--from", dest="kind", choices=convert.READ_FORMATS, help="format to read, if not obvious"
+    )
     sub.add_argument("--observations", choices=("normalised", "raw"), default="normalised", help="to write")
     sub.add_argument("--action-set", choices=("full", "reduced", "distinct"), help="that actions index")
     sub.add_argument("--frames-per-step", type=int, default=1, help="of the file read (default: 1)")
+    sub.add_argument(
+        "--trig",
+        choices=TRIG_VARIANTS,
+        help="whose sine and cosine the file read was played with (default: found by its observations; "
+        f"where it has none, {DEFAULT_TRIG})",
+    )
+    sub.add_argument("--rate", type=float, default=30.0, help="frames per second of a tape of keys")
+    sub.add_argument("--offset", type=float, default=0.0, help="frame of the tape where the run begins")
     sub.add_argument("--source", choices=SOURCES, help="who played, where the file read does not say")
     sub.add_argument("--player", default="", help="the name, where the file read does not say")
     sub.add_argument("--game", choices=GAMES, default="embedded", help="where, if the file read does not say")
@@ -145,14 +156,17 @@ def _list(options: Any) -> None:
     if options.json:
         print(json.dumps(rows))
         return
-    print("number  id        source  player      frames    time     dist  end       verified  knee    tags")
+    title = (
+        "number  id        source  player      frames    time     dist  end       verified  knee  trig       "
+    )
+    print(f"{title}tags")
     for row in rows:
         print(_line(row))
 
 
 def _row(row: Any, number: int) -> dict[str, Any]:
     values = {name: row[name].item() for name in row.dtype.names or ()}
-    plain = {k: v.decode() if isinstance(v, bytes) else v for k, v in values.items()}
+    plain = {k: v.decode(errors="backslashreplace") if isinstance(v, bytes) else v for k, v in values.items()}
     plain = {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in plain.items()}
     return {"number": number} | plain
 
@@ -162,8 +176,9 @@ def _line(row: dict[str, Any]) -> str:
     verified = {1: "exact", 0: "-", -1: "differs"}[row["verified"]]
     knee = "-" if row["knee_share"] is None else f"{row['knee_share']:.1%}"
     who = f"{row['number']:6d}  {row['id'][:8]}  {row['source']:<6}  {row['player'][:10]:<10}"
-    what = f"{row['frames']:6d}  {row['time']:6.2f}s {row['distance']:7.2f}m  {end:<9} {verified:<8}{knee:>7}"
-    return f"{who}  {what}  {row['tags']}".rstrip()
+    what = f"{row['frames']:6d}  {row['time']:6.2f}s {row['distance']:7.2f}m  {end:<9} {verified:<8}{knee:>6}"
+    what += f"  {row['trig']:<9}"
+    return printable(f"{who}  {what}  {row['tags']}".rstrip())
 
 
 def _hint_at_leftovers(path: Path) -> None:
@@ -177,7 +192,7 @@ def _check(options: Any) -> int:
     for path in options.file:
         problems = check_file(path)
         for problem in problems:
-            print(f"{PROGRAM}: {path}: {problem}", file=sys.stderr)
+            print(f"{PROGRAM}: {path}: {printable(str(problem))}", file=sys.stderr)
         if not problems:
             print(f"{path}: good, {len(DatasetReader(path))} episodes")
         bad |= bool(problems)
@@ -194,7 +209,8 @@ def _verify(options: Any) -> int:
             number = int(reader.numbers[i])
             results[number] = result.text
             if not result.exact:
-                print(f"episode {number} ({reader.index['id'][i].decode()[:8]}): {result.text}")
+                identity = _row(reader.index[i], number)["id"][:8]
+                print(f"episode {number} ({printable(identity)}): {result.text}")
     exact = sum(text == "exact" for text in results.values())
     print(f"{options.file}: {exact} of {len(results)} episodes replay bit for bit")
     if options.store and results:
@@ -309,29 +325,37 @@ def _convert(options: Any) -> int | None:
             reader, output, to, observations=options.observations, action_set=options.action_set
         )
     for line in left_out:
-        print(f"{PROGRAM}: {line}; left out", file=sys.stderr)
+        print(f"{PROGRAM}: {printable(line)}; left out", file=sys.stderr)
     print(f"{output}: {count} episodes as {to}")
     return 0
 
 
 def _import(options: Any) -> int:
-    if options.frames_per_step < 1:
-        raise DatasetError("--frames-per-step must be at least 1")
     if options.where:
         raise DatasetError("--where works on datasets: convert first, then qwop-data edit --keep --where ...")
     if options.output.exists():
-        raise DatasetError(f"{options.output}: exists already; choose another name or remove it")
+        raise NameTakenError(options.output)
     importing = convert.Importing(
-        options.source, options.player, options.game, options.action_set, options.frames_per_step
+        options.source,
+        options.player,
+        options.game,
+        options.action_set,
+        options.frames_per_step,
+        options.rate,
+        options.offset,
+        options.trig,
     )
     left_out: list[str] = []
+    found: Counter[str] = Counter()
     episodes = _usable(convert.episodes_of(options.source_path, importing, options.kind), left_out)
     try:
-        count = write_dataset(options.output, _verified(episodes))
+        count = write_dataset(options.output, _noting(_verified(episodes), found))
     finally:
         for line in left_out:
-            print(f"{PROGRAM}: {line}; left out", file=sys.stderr)
-    print(f"{options.output}: {count} episodes, {len(left_out)} left out")
+            print(f"{PROGRAM}: {printable(line)}; left out", file=sys.stderr)
+    print(
+        f"{options.output}: {count} episodes, {len(left_out)} left out; sine and cosine: {_variants(found)}"
+    )
     return 0
 
 
@@ -345,6 +369,19 @@ def _usable(imported: Iterable[convert.Imported], left_out: list[str]) -> Iterat
             yield item.episode
     if not count:
         raise DatasetError("not one episode could be taken")
+
+
+def _noting(episodes: Iterable[Episode], found: Counter[str]) -> Iterator[Episode]:
+    for episode in episodes:
+        found[episode.trig] += 1
+        yield episode
+
+
+def _variants(counts: Mapping[str, int]) -> str:
+    """ "rounded", or "rounded 3, fdlibm 2" where they are mixed."""
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 def _verified(episodes: Iterable[Episode]) -> Iterator[Episode]:

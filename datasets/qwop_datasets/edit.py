@@ -14,11 +14,12 @@ import numpy as np
 
 from . import storage
 from .check import check_open_file
-from .episode import SOURCES, Episode, first_difference
+from .episode import SOURCES, Episode, first_difference, name_problem
 from .errors import DatasetError
 from .format import (
     FORMAT_VERSION,
     INDEX_DTYPE,
+    OLDEST_READABLE,
     check_root,
     create_index,
     episode_name,
@@ -31,6 +32,8 @@ from .format import (
     read_episode,
     read_index,
     read_masks,
+    say_trig,
+    stored_episode,
     write_mask,
 )
 from .storage import H5, open_h5
@@ -53,6 +56,9 @@ class Relabel:
         for name in self.set:
             if name not in _LABELS:
                 raise DatasetError(f"--set {name}: only {' and '.join(_LABELS)} can be set")
+        for what, name in (("--set player", self.set.get("player", "")), *(("--tag", t) for t in self.tag)):
+            if problem := name_problem(name, 256):
+                raise DatasetError(f"{what}: {problem}")
         if self.set.get("source", SOURCES[0]) not in SOURCES:
             raise DatasetError(f"--set source={self.set['source']}: choose one of {', '.join(SOURCES)}")
 
@@ -75,7 +81,7 @@ def _held(path: Path) -> Iterator[H5]:
         except OSError as error:
             raise DatasetError(f"{path}: {storage.why_not(descriptor, error)}") from None
         with file:
-            check_root(file, path)
+            check_root(file, path, OLDEST_READABLE)
             yield file
 
 
@@ -84,15 +90,16 @@ def _copy(
 ) -> np.ndarray:
     """Copy an episode behind those of another file, byte for byte but for the labels; returns its new row."""
     name = episode_name(len(target["episodes"]))
-    source.copy(source["episodes"][episode_name(number)], target["episodes"], name)
+    source.copy(stored_episode(source, number), target["episodes"], name)
     target.raise_failure()
+    copied = target["episodes"][name]
+    say_trig(copied.attrs)
     if change is None:
         return row
-    group = target["episodes"][name]
-    new = change(read_episode(group))
+    new = change(read_episode(copied))
     for label in _LABELS:
-        put_attribute(group.attrs, label, getattr(new, label))
-    put_attribute(group.attrs, "tags", " ".join(new.tags))
+        put_attribute(copied.attrs, label, getattr(new, label))
+    put_attribute(copied.attrs, "tags", " ".join(new.tags))
     return index_row(new)
 
 
@@ -102,8 +109,8 @@ def _write_index(target: H5, rows: np.ndarray) -> None:
 
 
 def _same(source: H5, number: int, target: H5, position: int, change: Any) -> bool:
-    old = read_episode(source["episodes"][episode_name(number)])
-    new = read_episode(target["episodes"][episode_name(position)])
+    old = read_episode(stored_episode(source, number))
+    new = read_episode(stored_episode(target, position))
     return first_difference(change(old) if change else old, new) is None
 
 
@@ -159,7 +166,7 @@ def merge(output: Path, paths: Sequence[Path], *, any_settings: bool = False) ->
     environments = []
     for path in paths:
         with explained(path), storage.reading(path) as file:
-            check_root(file, path)
+            check_root(file, path, OLDEST_READABLE)
             environments.append(read_environment(file))
     for path, environment in zip(paths, environments, strict=True):
         if environment != environments[0] and not any_settings:

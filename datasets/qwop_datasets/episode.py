@@ -12,11 +12,20 @@ from typing import Any
 import numpy as np
 
 from qwop_gait import gait_metrics
-from qwop_game import FRAME_SECONDS, UNITS_PER_METRE, action_masks, canonical_keys
+from qwop_game import (
+    DEFAULT_TRIG,
+    FRAME_SECONDS,
+    TRIG_VARIANTS,
+    UNITS_PER_METRE,
+    action_masks,
+    canonical_keys,
+)
+from qwop_game.command import printable
 
 OBSERVATION_SIZE = 60
 SOURCES = ("human", "policy", "script", "search")
 GAMES = ("embedded", "real")
+OLD_TRIG = "glibc-fma"  # of all episodes that were stored before episodes said so
 # Who reported a key event; key_events["source"] is an index into this. "focus": the window lost the focus and
 # with it all keys. "resume": the key was already down, or had been let go, when play began or went on.
 KEY_SOURCES = ("unknown", "pynput", "window", "page", "script", "focus", "resume")
@@ -39,6 +48,24 @@ def new_id() -> str:
 def now() -> str:
     """The current time as ISO 8601 in UTC, to the second."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def name_problem(name: str, longest: int = 64) -> str | None:
+    """Why a text can't be given to an episode as its player's name; None if it can."""
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        return "the name is not UTF-8"
+    if size > longest:
+        return f"the name has {size} bytes of UTF-8; at most {longest} are stored"
+    if not name.isprintable():
+        return f"the name holds {next(c for c in name if not c.isprintable())!r}, which can't be printed"
+    return None
+
+
+def storable_name(text: str) -> str:
+    """A text, such as a file's name, made fit for Episode.player: printable, at most 64 bytes."""
+    return printable(text).encode()[:64].decode(errors="ignore")
 
 
 def action_indices(keys: np.ndarray, action_set: str) -> np.ndarray:
@@ -100,6 +127,8 @@ class Episode:
     """The person's or policy's name, at most 64 bytes of UTF-8."""
     game: str = "embedded"
     """Where it was played: "embedded" (this simulator) or "real" (the game in a browser)."""
+    trig: str = DEFAULT_TRIG
+    """Whose sine and cosine the game computed with, one of qwop_game.TRIG_VARIANTS: replays need the same."""
     action_set: str = "distinct"
     """The action set that `actions` indexes; its masks are qwop_game.ACTION_SETS[action_set]."""
     wall_times: np.ndarray | None = None
@@ -117,7 +146,7 @@ class Episode:
     rewards: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Reward function's name -> float32 [T]."""
     passport: Mapping[str, Value] = field(default_factory=dict)
-    """Where the numbers come from: engine, dialect, game_sha256, package, browser, driver, seed, ..."""
+    """Where the numbers come from: engine, trig_source, game_sha256, package, browser, driver, seed, ..."""
     gait: Mapping[str, float] = field(default_factory=dict)
     """Gait figures by name, from qwop_gait (see with_gait)."""
     verified: str = VERIFIED_UNKNOWN
@@ -133,6 +162,7 @@ class Episode:
         def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
 
+        self._check_types()
         put("keys", _frozen(self.keys, np.uint8))
         put("raw_observations", _frozen(self.raw_observations, np.float32))
         put("times", _frozen(self.times, np.float64))
@@ -155,6 +185,26 @@ class Episode:
         put("wall_clock_offset", float(self.wall_clock_offset))
         put("tags", tuple(self.tags))
         self._check()
+
+    def _check_types(self) -> None:
+        """What comes out of JSON may be anything."""
+        for name in ("id", "created", "source", "player", "game", "trig", "action_set", "verified"):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                raise ValueError(f"an episode's {name} is {value!r:.40}, not text")
+            if not value.isascii():
+                try:
+                    value.encode()
+                except UnicodeEncodeError:
+                    raise ValueError(f"an episode's {name} is not UTF-8: {value!a:.80}") from None
+        for name in ("terminated", "truncated", "success"):
+            if not isinstance(getattr(self, name), bool | np.bool_ | int):
+                raise ValueError(f"an episode's {name} is {getattr(self, name)!r:.40}, not true or false")
+        for name in ("rewards", "passport", "gait"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise ValueError(f"an episode's {name} is {getattr(self, name)!r:.40}, not names and values")
+        if not isinstance(self.tags, tuple | list) or not all(isinstance(tag, str) for tag in self.tags):
+            raise ValueError(f"an episode's tags are {self.tags!r:.40}, not texts")
 
     def _check(self) -> None:
         def require(fact: bool, message: str) -> None:
@@ -182,6 +232,10 @@ class Episode:
         require(self.terminated or not self.success, "success without terminated")
         require(self.source in SOURCES, f"source {self.source!r} is none of {', '.join(SOURCES)}")
         require(self.game in GAMES, f"game {self.game!r} is none of {', '.join(GAMES)}")
+        require(
+            self.trig in TRIG_VARIANTS,
+            f"trig {self.trig!r} is none of {', '.join(TRIG_VARIANTS)}; a newer qwop-stride may know it",
+        )
         require(len(self.player.encode()) <= 64, "player is longer than 64 bytes")
         require("\0" not in self.player, "player holds a NUL character")
         for tag in self.tags:

@@ -1,10 +1,12 @@
 """Choose episodes by their index rows: `source=human success time<60 knee_share<0.02`.
 
-A filter is a list of conditions, all of which must hold, separated by spaces:
+A filter is a list of conditions, all of which must hold, separated by spaces (`trig == 'rounded'` is read as
+`trig=rounded`):
 
     name            a flag that is set: success, terminated, truncated, fallen, verified
     !name           a flag that is not
     name=value      also != < <= > >=; texts allow = and != only
+    trig=rounded    computed with that variant of sine and cosine
     mask=train      in the stored mask `train`
     tag=warmup      has the tag `warmup`
     number=7        the seventh after the first; id=3f2a (the first digits are enough)
@@ -20,10 +22,11 @@ import numpy as np
 
 from .errors import DatasetError
 
-_TEXTS = ("created", "source", "player", "game", "action_set")
+_TEXTS = ("created", "source", "player", "game", "trig", "action_set")
 _NUMBERS = ("frames", "time", "distance", "knee_share", "upright_share", "strides", "number")
 _FLAGS = ("success", "terminated", "truncated", "fallen", "verified")
 _CONDITION = re.compile(r"^(?P<name>[a-z_]+)(?:(?P<compare>!=|<=|>=|=|<|>)(?P<value>.*))?$")
+_OPERATOR = re.compile(r"\s*(==|!=|<=|>=|=|<|>)\s*")
 _COMPARE = {
     "=": operator.eq,
     "!=": operator.ne,
@@ -37,12 +40,14 @@ _COMPARE = {
 def matching(index: np.ndarray, where: str, masks: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
     """INDEX_DTYPE [N] -> bool [N]. An unknown figure (NaN) matches no comparison. Raises DatasetError."""
     chosen = np.ones(len(index), bool)
-    for condition in where.split():
+    for condition in _OPERATOR.sub(lambda match: match[1].replace("==", "="), where).split():
         negated = condition.startswith("!")
         match = _CONDITION.match(condition.removeprefix("!"))
         if not match or (negated and match["compare"]):
             raise DatasetError(f"filter {condition!r}: write name, !name, or name=value (= != < <= > >=)")
         name, compare, value = match["name"], match["compare"], match["value"]
+        if value and len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1]
         if compare is None:
             hit = _flag(index, name, condition)
             chosen &= ~hit if negated else hit

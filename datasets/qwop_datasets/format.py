@@ -1,6 +1,6 @@
-"""Format 1: where each field of an Episode stands in the HDF5 file, and how older files become newer ones.
+"""Format 2: where each field of an Episode stands in the HDF5 file, and how older files become newer ones.
 
-README.md beside this package is the same thing in words. Layout:
+docs/design/dataset-format.md describes the same layout. Layout:
 
     /                       attributes: format, format_version, created, frames_per_second, units_per_metre,
                             observation_fields, key_bits, environment (JSON)
@@ -18,6 +18,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -27,13 +28,15 @@ import numpy as np
 
 from qwop_game import FIELDS, FRAME_SECONDS, PARTS, UNITS_PER_METRE
 
-from .episode import KEY_EVENT_DTYPE, OBSERVATION_SIZE, REWIND_DTYPE, Episode, now
+from .episode import KEY_EVENT_DTYPE, OBSERVATION_SIZE, OLD_TRIG, REWIND_DTYPE, Episode, now
 from .errors import DatasetError
 from .replay import replay
-from .storage import H5, WRITE_ERRORS
+from .storage import H5, WRITE_ERRORS, describe
+from .untrusted import attribute, dataset, group, memory_limit
 
 FORMAT = "qwop-episodes"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+OLDEST_READABLE = 1  # older ones have to be migrated first
 OBSERVATION_FIELDS = tuple(f"{part}.{name}" for part in PARTS for name in FIELDS)
 FRAMES_PER_SECOND = round(1 / FRAME_SECONDS)
 
@@ -57,8 +60,10 @@ INDEX_DTYPE = np.dtype(
         ("upright_share", "<f4"),
         ("strides", "<i4"),
         ("tags", "S256"),
+        ("trig", "S16"),
     ]
 )
+_INDEX_1 = np.dtype([(name, INDEX_DTYPE[name]) for name in INDEX_DTYPE.names or () if name != "trig"])
 _INDEX_CHUNK = 64  # rows; not compressed, so that a grown chunk keeps its place in the file
 _COMPRESSION = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
 _ARRAYS = {  # name -> dtype of the arrays that every episode has
@@ -69,6 +74,8 @@ _ARRAYS = {  # name -> dtype of the arrays that every episode has
 }
 REPLAYED_ARRAYS = ("raw_observations", "times")  # what a compact episode leaves to the simulator
 REPLAY_DIGEST = "replay_sha256"
+_OLD_TRIG_KEY = "passport.dialect"
+_BYTES_PER_FRAME = 4 * OBSERVATION_SIZE + 8  # of those two arrays
 _OPTIONAL_ARRAYS = {
     "wall_times": np.dtype("<f8"),
     "lateness": np.dtype("<f4"),
@@ -76,7 +83,7 @@ _OPTIONAL_ARRAYS = {
     "rewinds": REWIND_DTYPE,
     "discarded_keys": np.dtype("u1"),
 }
-_TEXTS = ("id", "created", "source", "player", "game", "action_set", "verified")
+_TEXTS = ("id", "created", "source", "player", "game", "trig", "action_set", "verified")
 _FLAGS = ("terminated", "truncated", "success")
 
 
@@ -87,7 +94,7 @@ def episode_name(number: int) -> str:
 
 @contextmanager
 def explained(path: str | os.PathLike) -> Iterator[None]:
-    """Turn whatever HDF5 or NumPy raises on a damaged file into one DatasetError line.
+    """Turn whatever HDF5, NumPy or Python raise on a damaged file into one DatasetError line.
 
     A disk that is full or can't be written is no damage of `path`: that OSError goes on.
     """
@@ -108,8 +115,27 @@ def explained(path: str | os.PathLike) -> Iterator[None]:
     ) as error:
         if isinstance(error, OSError) and error.errno in WRITE_ERRORS:
             raise
-        text = " ".join(str(error.args[0] if error.args else error).split()) or type(error).__name__
-        raise DatasetError(f"{path}: damaged: {text[:160]}") from None
+        if isinstance(error, OSError) and error.errno:
+            raise DatasetError(f"{error.filename or path}: {describe(error)}") from None
+        raise DatasetError(f"{path}: damaged: {_what(error)[:160]}") from None
+
+
+def _what(error: Exception) -> str:
+    """What is wrong with a file, from what reading it raised."""
+    text = " ".join(str(error.args[0] if error.args else "").split())
+    if isinstance(error, RecursionError):
+        return "its JSON is nested too deeply"
+    if isinstance(error, MemoryError):
+        return "it asks for more memory than there is"
+    if isinstance(error, UnicodeError):
+        return "a text in it is not UTF-8"
+    if isinstance(error, json.JSONDecodeError):
+        return f"a text in it is not JSON: {error.msg}"
+    if isinstance(error, KeyError):
+        match = re.search(r"object '(.*)' doesn't exist|\(can't locate attribute: '(.*)'\)", text)
+        name = next((n for n in match.groups() if n), text) if match else text
+        return f"{name} is missing" if match or " " not in text else text
+    return text or type(error).__name__
 
 
 # ---- text and scalars ----------------------------------------------------------------------------------
@@ -131,9 +157,16 @@ def _plain(value: Any) -> Any:
 
 
 def _text(attributes: H5, name: str) -> str:
-    value = _plain(attributes[name])
+    value = _plain(attribute(attributes, name))
     if not isinstance(value, str):
         raise ValueError(f"attribute {name!r} is not text")
+    return value
+
+
+def _number(attributes: H5, name: str) -> float:
+    value = _plain(attribute(attributes, name))
+    if not isinstance(value, bool | int | float):
+        raise ValueError(f"attribute {name!r} is not a number")
     return value
 
 
@@ -163,8 +196,8 @@ def create_index(file: H5, rows: np.ndarray | None = None) -> None:
     )
 
 
-def check_root(file: H5, path: str | os.PathLike) -> None:
-    """Raises DatasetError unless `file` is a dataset of this format version."""
+def check_root(file: H5, path: str | os.PathLike, oldest: int = FORMAT_VERSION) -> None:
+    """Raises DatasetError unless `file` is a dataset of this format version, or one from `oldest` on."""
     try:
         version = file_version(file)
     except (KeyError, ValueError):
@@ -174,61 +207,84 @@ def check_root(file: H5, path: str | os.PathLike) -> None:
             f"{path}: has format version {version}; this program knows up to {FORMAT_VERSION}: "
             "upgrade qwop-stride"
         )
-    if version < FORMAT_VERSION:
+    if version < oldest:
         raise DatasetError(
             f"{path}: has the older format version {version}: run qwop-data edit --migrate {path}"
         )
     fields = _text(file.attrs, "observation_fields")
     if fields != " ".join(OBSERVATION_FIELDS):
         raise DatasetError(f"{path}: its observation fields are in another order than ours")
-    if int(file.attrs["frames_per_second"]) != FRAMES_PER_SECOND:
-        raise DatasetError(
-            f"{path}: has {file.attrs['frames_per_second']} frames a second, not {FRAMES_PER_SECOND}"
-        )
+    rate = _number(file.attrs, "frames_per_second")
+    if rate != FRAMES_PER_SECOND:
+        raise DatasetError(f"{path}: has {rate:g} frames a second, not {FRAMES_PER_SECOND}")
 
 
 def file_version(file: H5) -> int:
     """The format version. Raises KeyError or ValueError for a file of another kind."""
     if _text(file.attrs, "format") != FORMAT:
         raise ValueError("another format")
-    return int(file.attrs["format_version"])
+    return int(_number(file.attrs, "format_version"))
 
 
 def read_environment(file: H5) -> dict[str, Any]:
     """The settings that all episodes of the file share."""
-    return json.loads(_text(file.attrs, "environment"))
+    settings = json.loads(_text(file.attrs, "environment"))
+    if not isinstance(settings, dict):
+        raise ValueError("attribute environment is not a JSON object")
+    return settings
 
 
 def read_index(file: H5) -> np.ndarray:
     """/index as INDEX_DTYPE [N]."""
-    index = file["index"]
-    if index.dtype != INDEX_DTYPE or index.ndim != 1:
-        raise ValueError("/index has other columns than format 1")
-    return index[:]
+    index = dataset(file, "index")
+    if index.ndim != 1 or index.dtype not in (INDEX_DTYPE, _INDEX_1):
+        raise ValueError(f"/index has other columns than format {FORMAT_VERSION}")
+    stored = index[:]
+    rows = np.zeros(len(stored), INDEX_DTYPE)
+    rows["trig"] = OLD_TRIG.encode()
+    for name in stored.dtype.names:
+        rows[name] = stored[name]
+    return rows
 
 
 def write_mask(file: H5, name: str, mask: np.ndarray) -> None:
     """Store a mask, bool [N], in place of one of the same name."""
-    if name in file["masks"]:
-        del file["masks"][name]
+    masks = group(file, "masks") if "masks" in set(file) else file.create_group("masks")
+    if name in set(masks):
+        del masks[name]
     checksum = {"chunks": mask.shape, "fletcher32": True} if len(mask) else {}
-    file["masks"].create_dataset(name, data=np.asarray(mask, bool), **checksum)
+    masks.create_dataset(name, data=np.asarray(mask, bool), **checksum)
 
 
 def read_masks(file: H5, count: int) -> dict[str, np.ndarray]:
     """The stored masks, bool [count]: false for episodes that were added after a mask was stored."""
+    if "masks" not in set(file):
+        return {}
     masks = {}
-    for name, stored in file["masks"].items():
+    stored = group(file, "masks")
+    if len(stored) * count > memory_limit(file.id.get_filesize()):
+        raise ValueError(
+            f"{len(stored)} masks of {count} episodes are more than a file of this size can hold"
+        )
+    for name in stored:
+        mask = dataset(stored, name)
+        if mask.dtype != bool or mask.ndim != 1 or len(mask) > count:
+            raise ValueError(f"mask {name} is {mask.dtype} {mask.shape}, not bool [up to {count}]")
         masks[name] = np.zeros(count, bool)
-        masks[name][: len(stored)] = stored[()]
+        masks[name][: len(mask)] = mask[()]
     return masks
+
+
+def stored_episode(file: H5, number: int) -> H5:
+    """The group of episode `number`."""
+    return group(group(file, "episodes"), episode_name(number))
 
 
 def add_episode(file: H5, episode: Episode, *, compact: bool = False) -> int:
     """Write an episode behind the last one; returns its number. compact: see compact.py."""
-    index = file["index"]
+    index = dataset(file, "index")
     number = len(index)
-    write_episode(file["episodes"].create_group(episode_name(number)), episode, compact=compact)
+    write_episode(group(file, "episodes").create_group(episode_name(number)), episode, compact=compact)
     index.resize((number + 1,))
     index[number] = index_row(episode)
     return number
@@ -241,7 +297,7 @@ def index_row(episode: Episode) -> np.ndarray:
     """The episode's row of /index."""
     gait = episode.gait
     row = np.zeros((), INDEX_DTYPE)
-    for name in ("id", "created", "source", "player", "game", "action_set"):
+    for name in ("id", "created", "source", "player", "game", "trig", "action_set"):
         row[name] = getattr(episode, name).encode()
     row["frames"] = episode.num_frames
     for name in ("time", "distance", *_FLAGS):
@@ -254,7 +310,7 @@ def index_row(episode: Episode) -> np.ndarray:
     return row
 
 
-def write_episode(group: H5, episode: Episode, *, compact: bool = False) -> None:
+def write_episode(target: H5, episode: Episode, *, compact: bool = False) -> None:
     """Fill an empty group. Every array is one chunk, since episodes are read whole."""
 
     def put(parent: H5, name: str, array: np.ndarray) -> None:
@@ -265,74 +321,86 @@ def write_episode(group: H5, episode: Episode, *, compact: bool = False) -> None
 
     for name in _ARRAYS:
         if not (compact and name in REPLAYED_ARRAYS):
-            put(group, name, getattr(episode, name))
+            put(target, name, getattr(episode, name))
     if compact:
         digest = replay_digest(episode.raw_observations, episode.times)
-        put_attribute(group.attrs, REPLAY_DIGEST, digest)
+        put_attribute(target.attrs, REPLAY_DIGEST, digest)
     for name in _OPTIONAL_ARRAYS:
         if getattr(episode, name) is not None:
-            put(group, name, getattr(episode, name))
+            put(target, name, getattr(episode, name))
     for name, reward in episode.rewards.items():
-        put(group.require_group("rewards"), name, reward)
+        put(target.require_group("rewards"), name, reward)
     for name in _TEXTS:
-        put_attribute(group.attrs, name, getattr(episode, name))
+        put_attribute(target.attrs, name, getattr(episode, name))
     for name in _FLAGS:
-        group.attrs[name] = getattr(episode, name)
-    group.attrs["wall_clock_offset"] = episode.wall_clock_offset
-    put_attribute(group.attrs, "tags", " ".join(episode.tags))
-    group.attrs["frames"] = episode.num_frames
-    group.attrs["time"] = episode.time
-    group.attrs["distance"] = episode.distance
+        target.attrs[name] = getattr(episode, name)
+    target.attrs["wall_clock_offset"] = episode.wall_clock_offset
+    put_attribute(target.attrs, "tags", " ".join(episode.tags))
+    target.attrs["frames"] = episode.num_frames
+    target.attrs["time"] = episode.time
+    target.attrs["distance"] = episode.distance
     for prefix, values in (("passport.", episode.passport), ("gait.", episode.gait)):
         for name, value in values.items():
-            put_attribute(group.attrs, prefix + name, value)
+            put_attribute(target.attrs, prefix + name, value)
 
 
-def read_episode(group: H5) -> Episode:
+def read_episode(stored: H5) -> Episode:
     """The episode of a group. Raises ValueError and friends where it is not one (see `explained`)."""
-    frames = int(group.attrs["frames"])
-    there = set(group)  # not `in` or `get`, which take a damaged member for a missing one
-    rows = {"raw_observations": (frames + 1, OBSERVATION_SIZE), "times": (frames + 1,)}
-    for name in ("key_events", "rewinds", "discarded_keys"):
-        rows[name] = (group[name].size,) if name in there else (0,)
+    attributes = stored.attrs
+    frames = int(_number(attributes, "frames"))
+    there = set(stored)  # not `in` or `get`, which take a damaged member for a missing one
+    compact = REPLAY_DIGEST in attributes
+    limit = memory_limit(stored.file.id.get_filesize())
+    bytes_read = frames * _BYTES_PER_FRAME if compact else 0
 
     def get(parent: H5, name: str, dtype: np.dtype) -> np.ndarray:
-        dataset = parent[name]
-        shape = rows.get(name, (frames,))
-        if dataset.shape != shape or dataset.dtype != dtype:
-            raise ValueError(f"{dataset.name} is {dataset.dtype} {dataset.shape}, not {dtype} {shape}")
-        array = dataset[()]
+        nonlocal bytes_read
+        found = dataset(parent, name)
+        shape = {
+            "raw_observations": (frames + 1, OBSERVATION_SIZE),
+            "times": (frames + 1,),
+            "key_events": (found.size,),
+            "rewinds": (found.size,),
+            "discarded_keys": (found.size,),
+        }.get(name, (frames,))
+        if found.shape != shape or found.dtype != dtype:
+            raise ValueError(f"{found.name} is {found.dtype} {found.shape}, not {dtype} {shape}")
+        bytes_read += found.nbytes
+        if bytes_read > limit:
+            raise ValueError(f"{stored.name} is larger than a file of this size can hold")
+        array = found[()]
         array.flags.writeable = False
         return array
 
-    compact = REPLAY_DIGEST in group.attrs
-    stored = {name: dtype for name, dtype in _ARRAYS.items() if not (compact and name in REPLAYED_ARRAYS)}
-    arrays = {name: get(group, name, dtype) for name, dtype in stored.items()}
+    required = {name: dtype for name, dtype in _ARRAYS.items() if not (compact and name in REPLAYED_ARRAYS)}
+    arrays = {name: get(stored, name, dtype) for name, dtype in required.items()}
     if compact:
-        arrays |= _replayed(arrays["keys"], _text(group.attrs, REPLAY_DIGEST))
+        arrays |= _replayed(arrays["keys"], _text(attributes, REPLAY_DIGEST), _trig(attributes))
     actions = arrays.pop("actions")
     for name, dtype in _OPTIONAL_ARRAYS.items():
         if name in there:
-            arrays[name] = get(group, name, dtype)
-    rewards: H5 = group["rewards"] if "rewards" in there else {}
-    attributes = group.attrs
-    scalars: dict[str, Any] = {name: _text(attributes, name) for name in _TEXTS}
-    scalars |= {name: bool(attributes[name]) for name in _FLAGS}
+            arrays[name] = get(stored, name, dtype)
+    rewards: H5 = group(stored, "rewards") if "rewards" in there else {}
+    scalars: dict[str, Any] = {name: _text(attributes, name) for name in _TEXTS if name != "trig"}
+    scalars["trig"] = _trig(attributes)
+    scalars |= {name: bool(_number(attributes, name)) for name in _FLAGS}
     mappings: dict[str, Any] = {"passport": {}, "gait": {}}
     for key in attributes:
         prefix, dot, name = key.partition(".")
-        if dot and prefix in mappings:
-            mappings[prefix][name] = _plain(attributes[key])
+        if dot and prefix in mappings and key != _OLD_TRIG_KEY:
+            mappings[prefix][name] = _plain(attribute(attributes, key))
     episode = Episode(
         **arrays,
         **scalars,
         **mappings,
-        wall_clock_offset=float(attributes["wall_clock_offset"]),
+        wall_clock_offset=_number(attributes, "wall_clock_offset")
+        if "wall_clock_offset" in attributes
+        else 0,
         tags=tuple(_text(attributes, "tags").split()),
         rewards={name: get(rewards, name, np.dtype("<f4")) for name in rewards},
     )
     if not np.array_equal(actions, episode.actions):
-        raise ValueError(f"{group.name}: actions do not belong to keys")
+        raise ValueError(f"{stored.name}: actions do not belong to keys")
     return episode
 
 
@@ -344,9 +412,17 @@ def replay_digest(raw_observations: np.ndarray, times: np.ndarray) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _replayed(keys: np.ndarray, digest: str) -> dict[str, np.ndarray]:
+def _trig(attributes: H5) -> str:
+    """Episode.trig of a group. In format 1 the passport names it, or nothing does."""
+    for name in ("trig", _OLD_TRIG_KEY):
+        if name in attributes:
+            return _text(attributes, name)
+    return OLD_TRIG
+
+
+def _replayed(keys: np.ndarray, digest: str, trig: str) -> dict[str, np.ndarray]:
     """The arrays that a compact episode leaves out, from its keys. Raises ValueError where they differ."""
-    (run,) = replay([keys])
+    (run,) = replay([keys], trig=trig)
     if replay_digest(run.raw_observations, run.times) != digest:
         raise ValueError("a compact episode does not replay as it was recorded")
     return {"raw_observations": run.raw_observations, "times": run.times}
@@ -357,13 +433,34 @@ def _replayed(keys: np.ndarray, digest: str) -> dict[str, np.ndarray]:
 
 def _from_0_to_1(file: H5) -> None:
     """Version 0, before the first release, had no /index and no /masks."""
-    groups = file["episodes"]
-    rows = [index_row(read_episode(groups[name])) for name in sorted(groups)]
+    groups = group(file, "episodes")
+    rows = [index_row(read_episode(group(groups, name))) for name in sorted(groups)]
     create_index(file, np.array(rows, INDEX_DTYPE))
     file.require_group("masks")
 
 
-MIGRATIONS: dict[int, Callable[[H5], None]] = {0: _from_0_to_1}  # version v -> how it becomes v + 1
+def _from_1_to_2(file: H5) -> None:
+    """Version 1 had no trig: the passport named it "dialect", or nothing did."""
+    for number in range(len(file["index"])):
+        say_trig(stored_episode(file, number).attrs)
+    rows = read_index(file)
+    del file["index"]
+    create_index(file, rows)
+
+
+def say_trig(attributes: H5) -> None:
+    """Give an episode of format 1 its attribute `trig`; others have it."""
+    trig = _trig(attributes)
+    if "trig" not in attributes:
+        put_attribute(attributes, "trig", trig)
+    if _OLD_TRIG_KEY in attributes:
+        del attributes[_OLD_TRIG_KEY]
+
+
+MIGRATIONS: dict[int, Callable[[H5], None]] = {
+    0: _from_0_to_1,
+    1: _from_1_to_2,
+}  # version v -> how it becomes v + 1
 
 
 def migrate(file: H5, path: str | os.PathLike) -> int:

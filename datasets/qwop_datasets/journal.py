@@ -31,9 +31,20 @@ from typing import Any
 
 import numpy as np
 
-from .episode import KEY_EVENT_DTYPE, KEY_SOURCES, OBSERVATION_SIZE, REWIND_DTYPE, Episode, new_id, now
+from qwop_game import DEFAULT_TRIG
+
+from .episode import (
+    KEY_EVENT_DTYPE,
+    KEY_SOURCES,
+    OBSERVATION_SIZE,
+    OLD_TRIG,
+    REWIND_DTYPE,
+    Episode,
+    new_id,
+    now,
+)
 from .errors import DatasetError
-from .storage import describe, fcntl, sync_directory
+from .storage import describe, fcntl, made_folder, sync_directory
 
 HEADER = b"QWOPJNL1"
 RECOVERED_TAG = "recovered"
@@ -44,6 +55,18 @@ _FRAME = struct.Struct(f"<Bddd{4 * OBSERVATION_SIZE}s")
 _EVENT = struct.Struct("<d3B")
 _REWIND = struct.Struct("<dI")
 _FLAGS = struct.Struct("<3?")
+_FIELDS = {  # of Episode, that `begin_episode` takes
+    "id",
+    "created",
+    "source",
+    "player",
+    "game",
+    "trig",
+    "action_set",
+    "passport",
+    "tags",
+    "wall_clock_offset",
+}
 _LONGEST = 1 << 20  # bytes of a payload; more is damage
 
 
@@ -170,8 +193,8 @@ class Journal:
 
     def begin_episode(self, raw_observation: np.ndarray, time: float, **fields: Any) -> str:
         """An episode starts in this state (float32 [60], s). `fields`: those of Episode that are plain
-        (source, player, game, action_set, passport, tags, wall_clock_offset). Returns its id."""
-        fields = {"id": new_id(), "created": now()} | fields
+        (source, player, game, trig, action_set, passport, tags, wall_clock_offset). Returns its id."""
+        fields = {"id": new_id(), "created": now(), "trig": DEFAULT_TRIG} | fields
         recording = Recording(fields, [_row(raw_observation)], [float(time)])
         self._live[recording.id] = self._current = recording
         text = json.dumps(fields, default=_plain).encode()
@@ -283,12 +306,16 @@ def recover(path: str | os.PathLike) -> tuple[list[Episode], int]:
     with _open_locked(Path(path), create=False) as file:
         found = _replay(file.read(), path)
     episodes = []
+    damaged = found.damaged
     for recording in found.live.values():
         if recording.keys:
-            tags = tuple(recording.fields.get("tags", ()))
-            unfinished = recording.end is None
-            episodes.append(recording.episode(tags=(*tags, RECOVERED_TAG) if unfinished else tags))
-    return episodes, found.damaged
+            try:
+                tags = tuple(recording.fields.get("tags", ()))
+                unfinished = recording.end is None
+                episodes.append(recording.episode(tags=(*tags, RECOVERED_TAG) if unfinished else tags))
+            except (ValueError, TypeError, OverflowError):  # not what a recorder writes: kept, not taken in
+                damaged += _RECORD.size + _FRAME.size
+    return episodes, damaged
 
 
 def _replay(data: bytes, path: str | os.PathLike = "journal") -> Journalled:
@@ -320,7 +347,7 @@ def _replay(data: bytes, path: str | os.PathLike = "journal") -> Journalled:
                 found.live.pop(payload.decode(), None)
             elif current is not None:
                 _APPLY[kind](current, payload)
-        except (KeyError, ValueError, IndexError, struct.error):
+        except (KeyError, ValueError, IndexError, RecursionError, struct.error):
             current = None
             found.damaged += len(payload)
     return found
@@ -360,8 +387,13 @@ def _begin_payload(text: bytes, time: float, row: np.ndarray) -> bytes:
 def _read_begin(payload: bytes) -> Recording:
     length = int.from_bytes(payload[:4], "little")
     fields = json.loads(payload[4 : 4 + length])
+    if not isinstance(fields, dict) or not {"id", "created"} <= set(fields) <= _FIELDS:
+        raise ValueError("other fields than an episode's")
+    if not isinstance(fields["id"], str):
+        raise ValueError("an id that is no text")
+    fields = {"trig": OLD_TRIG} | fields  # a journal from before format 2 does not say it
     (time,) = struct.unpack_from("<d", payload, 4 + length)
-    return Recording(fields, [np.frombuffer(payload[12 + length :], "<f4")], [time])
+    return Recording(fields, [_row(np.frombuffer(payload[12 + length :], "<f4"))], [time])
 
 
 def _apply_frame(recording: Recording, payload: bytes) -> None:
@@ -406,6 +438,9 @@ def _plain(value: Any) -> Any:
 
 def _open_locked(path: Path, *, create: bool) -> Any:
     try:
+        if create:
+            with made_folder(path.parent):
+                pass
         file = open(path, "a+b" if create else "r+b", buffering=0)
     except OSError as error:
         raise DatasetError(f"{path}: {describe(error)}") from None

@@ -15,23 +15,25 @@ from .episode import Episode
 from .errors import DatasetError
 from .filters import matching
 from .format import (
+    OLDEST_READABLE,
     REPLAY_DIGEST,
     REPLAYED_ARRAYS,
     check_root,
-    episode_name,
     explained,
     read_environment,
     read_episode,
     read_index,
     read_masks,
+    stored_episode,
 )
 from .storage import H5
+from .untrusted import dataset
 
 
 class DatasetReader:
     """A sequence of episodes: len(reader), reader[i], iteration. Only the index stays in memory (460 B each).
 
-    path: a dataset file of this format version.
+    path: a dataset file of this format version, or the one before.
     where: keep the episodes that a filter accepts, such as "source=human success time<60 knee_share<0.02"
         (see filters.py), or that a stored mask holds ("mask=train").
 
@@ -61,10 +63,8 @@ class DatasetReader:
     def __getitem__(self, i: int) -> Episode:
         number = int(self.numbers[i])
         with self._open() as file:
-            try:
-                episode = read_episode(file["episodes"][episode_name(number)])
-            except KeyError as error:
-                raise DatasetError(f"{self.path}: episode {number} lacks {error}") from None
+            with explained(f"{self.path}: episode {number}"):
+                episode = read_episode(stored_episode(file, number))
         if episode.id.encode() != self.index["id"][i]:
             raise DatasetError(
                 f"{self.path}: episode {number} is another one than before; open the file again"
@@ -75,12 +75,13 @@ class DatasetReader:
         """One array of episode i alone, such as "keys", without the cost of the others."""
         number = int(self.numbers[i])
         with self._open() as file:
-            group = file["episodes"][episode_name(number)]
-            if name in REPLAYED_ARRAYS and REPLAY_DIGEST in group.attrs:
-                return getattr(read_episode(group), name)
-            if name not in set(group):
-                raise DatasetError(f"{self.path}: episode {number} has no {name}")
-            return group[name][()]
+            with explained(f"{self.path}: episode {number}"):
+                stored = stored_episode(file, number)
+                if name in REPLAYED_ARRAYS and REPLAY_DIGEST in stored.attrs:
+                    return getattr(read_episode(stored), name)
+                if name not in set(stored):
+                    raise DatasetError(f"{self.path}: episode {number} has no {name}")
+                return dataset(stored, name)[()]
 
     def __iter__(self) -> Iterator[Episode]:
         return (self[i] for i in range(len(self)))
@@ -127,6 +128,6 @@ class DatasetReader:
                     file = storage.open_for_reading(descriptor)
                 except OSError as error:
                     raise DatasetError(f"{self.path}: {storage.why_not(descriptor, error)}") from None
-                check_root(file, self.path)
+                check_root(file, self.path, OLDEST_READABLE)
                 self._file, self._state = file, state
             yield self._file

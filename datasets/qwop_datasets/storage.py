@@ -79,6 +79,29 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Make `folder`, and those above it, if they are missing; remove them again where the block fails.
+
+    Raises DatasetError where a file has one of their names, OSError where the system refuses.
+    """
+    missing = [f for f in (folder, *folder.parents) if not f.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        file = next(f for f in (folder, *folder.parents) if f.exists())
+        raise DatasetError(f"{file}: is a file, so nothing can be written into it") from None
+    try:
+        yield
+    except BaseException:
+        for made in missing:
+            try:
+                made.rmdir()
+            except OSError:  # another program has put something there
+                break
+        raise
+
+
 def describe(error: OSError) -> str:
     """What the operating system said, in the user's words."""
     words = {
@@ -87,7 +110,8 @@ def describe(error: OSError) -> str:
         errno.EROFS: "the disk is read-only",
         errno.EACCES: "permission denied",
         errno.ENOENT: "no such file",
-        errno.EISDIR: "it is a directory",
+        errno.EISDIR: "it is a folder, not a file",
+        errno.ENOTDIR: "a part of its path is a file, not a folder",
     }
     if error.errno in words:
         return words[error.errno]

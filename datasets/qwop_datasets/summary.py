@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from qwop_game import FRAME_SECONDS, canonical_keys, key_text
+from qwop_game.command import printable
 
 from .errors import DatasetError
 from .reader import DatasetReader
@@ -38,6 +39,8 @@ class Summary:
     sources: dict[str, int]
     players: dict[str, int]
     games: dict[str, int]
+    trigs: dict[str, int]
+    """Whose sine and cosine -> episodes."""
     finished: int
     fallen: int
     cut_short: int
@@ -80,7 +83,9 @@ def summarise(reader: DatasetReader) -> Summary:
     outliers: list[Outlier] = []
 
     def note(i: int, reason: str) -> None:
-        outliers.append(Outlier(int(reader.numbers[i]), index["id"][i].decode(), reason))
+        outliers.append(
+            Outlier(int(reader.numbers[i]), index["id"][i].decode(errors="backslashreplace"), reason)
+        )
 
     for i in range(len(reader)):
         keys = reader.array(i, "keys")
@@ -113,6 +118,7 @@ def summarise(reader: DatasetReader) -> Summary:
         sources=_counts(index["source"]),
         players=_counts(index["player"]),
         games=_counts(index["game"]),
+        trigs=_counts(index["trig"]),
         finished=int(finished.sum()),
         fallen=int((index["terminated"] & ~finished).sum()),
         cut_short=int((~index["terminated"]).sum()),
@@ -140,7 +146,7 @@ def _late_share(reader: DatasetReader, i: int) -> float:
 
 def _counts(column: np.ndarray) -> dict[str, int]:
     names, counts = np.unique(column, return_counts=True)
-    return {n.decode(): int(c) for n, c in zip(names, counts, strict=True)}
+    return {n.decode(errors="backslashreplace"): int(c) for n, c in zip(names, counts, strict=True)}
 
 
 def _distribution(values: np.ndarray) -> dict[str, float]:
@@ -169,7 +175,9 @@ def text(summary: Summary, path: str) -> str:
         return f"{path}: no episodes"
 
     def listed(counts: dict[str, int]) -> str:
-        return ", ".join(f"{name or '(no name)'} {count}" for name, count in counts.items()) or "none"
+        return (
+            ", ".join(f"{printable(name) or '(no name)'} {count}" for name, count in counts.items()) or "none"
+        )
 
     lines = [
         path,
@@ -179,6 +187,7 @@ def text(summary: Summary, path: str) -> str:
         f"  source     {listed(summary.sources)}",
         f"  player     {listed(summary.players)}",
         f"  game       {listed(summary.games)}",
+        f"  trig       {listed(summary.trigs)}",
         f"  verified   {listed(summary.verified)}",
         f"  masks      {listed(summary.masks)}",
         "",
@@ -202,7 +211,7 @@ def text(summary: Summary, path: str) -> str:
     if summary.outliers:
         lines += ["", f"  to look at ({len(summary.outliers)})"]
         shown = summary.outliers[:20]
-        lines += [f"    episode {o.number} ({o.id[:8]}): {o.reason}" for o in shown]
+        lines += [f"    episode {o.number} ({printable(o.id[:8])}): {o.reason}" for o in shown]
         if len(summary.outliers) > len(shown):
             lines.append(f"    ... and {len(summary.outliers) - len(shown)} more (--json lists all)")
     return "\n".join(lines)

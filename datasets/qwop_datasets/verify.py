@@ -50,15 +50,19 @@ def verify_episodes(
 ) -> Iterator[Verification]:
     """Replay episodes, `lanes` of them at once, and compare every raw observation with ==; in order.
 
+    Each is replayed with its own variant of sine and cosine, Episode.trig.
+
     Takes episodes from the iterable as it needs them: at most `lanes` of them are in memory.
     """
     iterator = iter(episodes)
     while batch := list(islice(iterator, lanes)):
         results: dict[int, Verification] = {}
-        # In the real game a fallen runner slides on; ours stands still, unless told otherwise.
-        for game, stop_at_end in (("embedded", True), ("real", False)):
-            chosen = [i for i, episode in enumerate(batch) if episode.game == game]
-            replays = replay([batch[i].keys for i in chosen], stop_at_end=stop_at_end, engine=engine)
+        # One simulator for each game and variant: in the real game a fallen runner slides on; ours stands
+        # still, unless told otherwise.
+        for game, trig in sorted({(episode.game, episode.trig) for episode in batch}):
+            chosen = [i for i, e in enumerate(batch) if (e.game, e.trig) == (game, trig)]
+            played = [batch[i].keys for i in chosen]
+            replays = replay(played, stop_at_end=game == "embedded", engine=engine, trig=trig)
             results |= {i: compare(batch[i], r) for i, r in zip(chosen, replays, strict=True)}
         for i in range(len(batch)):
             yield results[i]

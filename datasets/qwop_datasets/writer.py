@@ -12,21 +12,22 @@ from typing import Any
 import numpy as np
 
 from . import storage
-from .episode import Episode, first_difference, with_gait
-from .errors import DatasetError
+from .episode import Episode, first_difference, new_id, with_gait
+from .errors import DatasetError, NameTakenError
 from .format import (
     add_episode,
     check_root,
-    episode_name,
     explained,
     put_attribute,
     read_environment,
     read_episode,
     read_index,
+    stored_episode,
     write_mask,
     write_root,
 )
 from .storage import H5, open_h5
+from .untrusted import dataset
 
 
 class DatasetWriter:
@@ -50,8 +51,11 @@ class DatasetWriter:
         self.path = Path(path)
         self.gait = gait
         if not self.path.exists():
-            with new_file(self.path, environment, replace=False):
-                pass
+            try:
+                with new_file(self.path, environment, replace=False):
+                    pass
+            except NameTakenError:
+                pass  # another program has made it meanwhile: it is an existing file like any other
         with explained(self.path), storage.reading(self.path) as file:
             check_root(file, self.path)
             stored = read_environment(file)
@@ -86,7 +90,7 @@ class DatasetWriter:
 
         def read_back(file: H5) -> None:
             for number, episode in zip(numbers, episodes, strict=True):
-                stored = read_episode(file["episodes"][episode_name(number)])
+                stored = read_episode(stored_episode(file, number))
                 if differs := first_difference(stored, episode):
                     raise DatasetError(f"{self.path}: {differs} did not read back; nothing was changed")
 
@@ -104,7 +108,7 @@ class DatasetWriter:
 
     def _catch_up(self, file: H5) -> None:
         """Take in what other writers have stored, without reading the whole index at every append."""
-        index, count = file["index"], len(self._known)
+        index, count = dataset(file, "index"), len(self._known)
         if len(index) < count or (count and index[count - 1]["id"] != self._known[-1]):
             self._known, self._ids = [], set()  # the file was edited
         fresh = index[len(self._known) :]["id"].tolist()
@@ -127,9 +131,9 @@ def set_verified(path: Path, verified: Mapping[int, str]) -> None:
     """Store verification results: episode number -> Episode.verified. All of them or none."""
     with explained(path), storage.transaction(path) as file:
         check_root(file, path)
-        index = file["index"]
+        index = dataset(file, "index")
         for number, text in verified.items():
-            put_attribute(file["episodes"][episode_name(number)].attrs, "verified", text)
+            put_attribute(stored_episode(file, number).attrs, "verified", text)
             row = index[number]
             row["verified"] = {"exact": 1, "unknown": 0}.get(text, -1)
             index[number] = row
@@ -168,35 +172,41 @@ def new_file(
 def output_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """A name beside `path` to write to. On leaving the block that file becomes `path`, synced to the disk.
 
-    On any failure it is removed. Raises DatasetError where `path` exists (unless `replace`) or can't be
-    written.
+    The folder of `path` is made if it is missing. On any failure the new file and folder are removed. Raises
+    DatasetError where `path` can't be written, NameTakenError where it exists (unless `replace`).
     """
-    aside = path.with_name(f"{path.name}.new-{os.getpid()}")
+    aside = path.with_name(f"{path.name}.new-{os.getpid()}-{new_id()[:8]}")
     try:
         if path.exists() and not replace:
-            raise DatasetError(f"{path}: exists already; choose another name or remove it")
-        yield aside
-        with open(aside, "rb+") as handle:
-            os.fsync(handle.fileno())
-        if replace:
-            shutil.copymode(path, aside)
-            os.replace(aside, path)
-        else:
-            _rename_to_free_name(aside, path)
+            raise NameTakenError(path)
+        with storage.made_folder(path.parent):
+            try:
+                yield aside
+                with open(aside, "rb+") as handle:
+                    os.fsync(handle.fileno())
+                if replace:
+                    shutil.copymode(path, aside)
+                    os.replace(aside, path)
+                else:
+                    _rename_to_free_name(aside, path)
+            finally:
+                aside.unlink(missing_ok=True)
         storage.sync_directory(path.parent)
     except OSError as error:
         raise DatasetError(f"{path}: {storage.describe(error)}; nothing was written") from None
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _rename_to_free_name(aside: Path, path: Path) -> None:
     try:
-        os.link(aside, path)  # unlike a rename, this fails where the name has been taken meanwhile
+        try:
+            os.link(aside, path)  # unlike a rename, this fails where the name has been taken meanwhile
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links: take the name first, then put the file there
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o666))
+            os.replace(aside, path)
     except FileExistsError:
-        raise DatasetError(f"{path}: exists already; choose another name or remove it") from None
-    except OSError:  # a file system without hard links
-        os.rename(aside, path)
+        raise NameTakenError(path) from None
 
 
 def write_dataset(

@@ -1,4 +1,4 @@
-"""`qwop-eval [CHECKPOINT]`: judge a policy under protocol P (docs/evaluation.md)."""
+"""`qwop-eval [CHECKPOINT]`: judge a policy under protocol P (docs/guides/evaluation.md)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -18,8 +19,16 @@ from qwop_evaluation.protocol import MAX_SECONDS, play
 from qwop_evaluation.summary import plain, summarise, summary_json
 from qwop_evaluation.table import figure, results_table
 from qwop_gait import GaitMetrics
-from qwop_game import FRAME_SECONDS
-from qwop_game.command import CommandError, CommandParser, add_trig_argument, run_command
+from qwop_game import DEFAULT_TRIG, FRAME_SECONDS
+from qwop_game.command import (
+    CommandError,
+    CommandParser,
+    Pace,
+    add_trig_argument,
+    check_outputs,
+    log,
+    run_command,
+)
 from qwop_game.real import RealGame, RealGameError
 from qwop_rl_core import CheckpointError
 
@@ -61,9 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--game",
         choices=("embedded", "real"),
         default="embedded",
-        help="real: play in the real game, in Chrome or Chromium (see qwop-game doctor)",
+        help="real: play in the real game, in Chrome, Chromium or Firefox (see qwop-game doctor)",
     )
-    add_trig_argument(parser)
+    add_trig_argument(parser, native=True)
     parser.add_argument("--watch", action="store_true", help="show the real game in its window")
     parser.add_argument("--browser", metavar="PATH", help="for --game real, where it is not found")
     parser.add_argument("--driver", metavar="PATH", help="for --game real, where it is not found")
@@ -76,6 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise CommandError("--only-finished goes with --save FILE.h5")
         if options.watch and options.game != "real":
             raise CommandError("--watch goes with --game real")
+        if options.trig is None and options.game != "real":
+            raise CommandError("--native goes with --game real")
+        save = Path(options.save) if options.save else None
+        read = Path(options.checkpoint) if options.checkpoint else None
+        check_outputs({"--save": save}, inputs={"CHECKPOINT": read})
         player = CheckpointPlayer(options.checkpoint or shipped_policy_path())
         if options.sample and not player.samples:
             raise CommandError("--sample: a Q-network has no distribution to draw from; leave the flag away")
@@ -85,13 +99,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise CommandError("--lookahead: a Q-network has no distribution to draw from; leave it away")
         candidates = plan.candidates if options.candidates is None else options.candidates
         lookahead = Lookahead(candidates) if options.lookahead else None
-        writer = DatasetWriter(options.save) if options.save else None
+        if save is not None:
+            save.parent.mkdir(parents=True, exist_ok=True)
+        writer = DatasetWriter(save) if save is not None else None
         seeds = range(options.seed, options.seed + options.episodes)
-        game = (
-            RealGame(not options.watch, options.browser, options.driver) if options.game == "real" else None
-        )
+        game = None
+        if options.game == "real":
+            game = RealGame(not options.watch, options.browser, options.driver, trig=options.trig)
         due = time.monotonic()
-        # tqdm stays silent where standard error is no terminal
+        pace = Pace()
+        episodes: list[Episode] = []
+        stopped: BaseException | None = None
         with (
             closing(game) if game is not None else nullcontext(),
             tqdm(total=options.episodes, desc="episodes over", disable=None, leave=False) as bar,
@@ -100,24 +118,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
             def show(_frame: int, over: int) -> None:
                 nonlocal due
                 bar.update(over - bar.n)
+                if bar.disable and pace.due():
+                    log(f"{over} of {options.episodes} episodes over")
                 if options.watch:
                     now = time.monotonic()
                     due = max(due + FRAME_SECONDS, now)
                     time.sleep(due - now)
 
-            episodes = play(
-                player,
-                seeds,
-                sample=options.sample,
-                perturbed=not options.unperturbed,
-                max_seconds=options.max_seconds,
-                on_frame=show,
-                game=game,
-                lookahead=lookahead,
-                trig=options.trig,
-            )
+            try:
+                play(
+                    player,
+                    seeds,
+                    sample=options.sample,
+                    perturbed=not options.unperturbed,
+                    max_seconds=options.max_seconds,
+                    on_frame=show,
+                    game=game,
+                    lookahead=lookahead,
+                    trig=options.trig or DEFAULT_TRIG,
+                    into=episodes,
+                )
+            except (KeyboardInterrupt, RealGameError) as error:
+                stopped = error
+        kept = [e for e in episodes if e.success or not options.only_finished]
         if writer is not None:
-            _save(writer, [e for e in episodes if e.success or not options.only_finished], player.sha256)
+            _save(writer, kept, player.sha256)
+        if stopped is not None:
+            if isinstance(stopped, KeyboardInterrupt) and writer is not None:
+                stopped.args = (f"{save} has the {len(kept)} episodes that were over",)
+            raise stopped
         if options.json:
             print(json.dumps(report(player, episodes, options.seed), allow_nan=False))
         else:

@@ -15,7 +15,7 @@ from pathlib import Path
 from qwop_datasets import DatasetError, DatasetReader, Episode
 from qwop_evaluation.summary import Summary, summarise
 from qwop_evaluation.table import results_table
-from qwop_game.command import CommandError, CommandParser, run_command
+from qwop_game.command import CommandError, CommandParser, Interrupted, interrupts, run_command
 
 PROGRAM = "main_job"
 DEMOS = Path(__file__).resolve().parents[2] / "demos" / "demos.h5"
@@ -31,8 +31,8 @@ MODULES = {
 CLONING = "--frame-skip 2 --batch-size 512 --learning-rate 1e-3 --threads 1"
 # Speed is worth more than steady progress, a fall costs ten metres, two fifths of the episodes start where
 # demonstrations were: nearly all that fall do so at the hurdle or soon after it. Demonstrations in the loss
-# bring the most finishes of all anchors (docs/knee-scraping.md). Policy and critic learn side by side on two
-# threads, in bfloat16 where the processor multiplies it natively.
+# bring the most finishes of all anchors (docs/experiments/knee-scraping.md). Policy and critic learn side by
+# side on two threads, in bfloat16 where the processor multiplies it natively.
 FINETUNING = (
     "--reward stride --reward-option power=1.6 --reward-option fall_cost=10 "
     "--reward-option knee_seconds=0.25 --demo-starts 0.4 --demo-coef 0.1 --threads 2 --precision auto"
@@ -40,7 +40,7 @@ FINETUNING = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = CommandParser(prog=PROGRAM, description="From demonstrations to a runner, in ten minutes.")
+    parser = CommandParser(prog=PROGRAM, description="From demonstrations to a runner, in a few minutes.")
     parser.add_argument("--demos", type=Path, default=DEMOS, metavar="FILE", help="default: the bundled ones")
     parser.add_argument(
         "--folder", type=Path, default=Path("runs/main"), help="emptied and filled (default: %(default)s)"
@@ -99,7 +99,7 @@ def job(options: argparse.Namespace) -> int:
 
     print(f"\n{results_table(results)}\n")
     actions = "sampled" if episodes[0].passport["sampled"] else "argmax"
-    print(f"Clone and runner: protocol P (docs/evaluation.md), {actions} actions, the same seeds.")
+    print(f"Clone and runner: protocol P (docs/guides/evaluation.md), {actions} actions, the same seeds.")
     minutes = (time.monotonic() - began) / 60
     print(f"{runner} plays, {video} shows it; {minutes:.1f} minutes. Curves: tensorboard --logdir {folder}")
     return 0
@@ -121,13 +121,19 @@ def _run(title: str, command: Sequence[object]) -> int:
     words = [str(word) for word in command]
     print(f"\n{title}\n$ {shlex.join(words)}", flush=True)
     code = f"import sys; from {MODULES[words[0]]} import main; sys.argv[0] = {words[0]!r}; sys.exit(main())"
-    process = subprocess.Popen([sys.executable, "-c", code, *words[1:]])
-    while True:
-        try:
-            exit_code = process.wait()
-            break
-        except KeyboardInterrupt:  # the command has got it too, and saves what it has
-            continue
+    # Of its own session: a terminal's Ctrl-C or a closed one then reaches it once, through us.
+    process = subprocess.Popen([sys.executable, "-c", code, *words[1:]], start_new_session=True)
+    stopped: list[int] = []
+
+    def pass_on(number: int, _frame: object) -> None:
+        stopped.append(number)
+        if os.name == "posix":  # elsewhere the command has got it too
+            process.send_signal(number)
+
+    with interrupts(pass_on):
+        exit_code = process.wait()
+    if stopped and exit_code in (0, -stopped[0]):  # it was over already, or had not begun
+        raise Interrupted(stopped[0])
     if exit_code:
         print(f"{PROGRAM}: {words[0]} ended with exit code {exit_code}", file=sys.stderr)
     return exit_code

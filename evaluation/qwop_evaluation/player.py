@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qwop_datasets.episode import storable_name
 from qwop_game import ACTION_SETS, FEATURE_SIZE, FEATURE_VERSION
 from qwop_rl_core import CheckpointError, Policy, QNetwork
 
@@ -49,7 +50,7 @@ class CheckpointPlayer:
             self._policy.require(num_actions=len(ACTION_SETS[self.action_set]), feature_size=FEATURE_SIZE)
             self.frame_skip = _positive(metadata, "frame_skip")
         self.samples = not isinstance(self._policy.network, QNetwork)
-        self.name = Path(path).stem[:64]
+        self.name = storable_name(Path(path).stem)
         self.sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
     @torch.inference_mode()
@@ -97,7 +98,7 @@ class _naming:
 
 def _known_action_set(metadata: dict[str, Any]) -> str:
     name = metadata.get("action_set")
-    if name not in ACTION_SETS:
+    if not isinstance(name, str) or name not in ACTION_SETS:
         raise CheckpointError(f"the checkpoint's action_set is {name!r}, not one of {', '.join(ACTION_SETS)}")
     return name
 

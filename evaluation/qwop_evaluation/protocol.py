@@ -1,4 +1,4 @@
-"""Protocol P: how a policy is judged in a game without chance. docs/evaluation.md says why.
+"""Protocol P: how a policy is judged in a game without chance. docs/guides/evaluation.md says why.
 
 Everything random in an episode comes from its own seed s, drawn from numpy's default_rng(s) in this order:
 first integers(0, 30), the idle frames at the start; then, for every decision, two uniform numbers. Is the
@@ -73,6 +73,7 @@ def play(
     game: RealGame | None = None,
     lookahead: Lookahead | None = None,
     trig: str = DEFAULT_TRIG,
+    into: list[Episode] | None = None,
 ) -> list[Episode]:
     """Play one episode per seed, as protocol P has it.
 
@@ -87,7 +88,8 @@ def play(
         on_frame: called after each frame with (frames played, episodes over), of all.
         game: the real game, to play in one episode after the other; None: the embedded game.
         lookahead: plan in the embedded game, wherever it is played. Then `sample` says nothing.
-        trig: the embedded game's variant of sine and cosine, see `Simulator`.
+        trig: the embedded game's variant of sine and cosine, see `Simulator`; the real game has its own.
+        into: filled with the episodes, in place: it has those that are over when an exception ends the play.
 
     Returns:
         Episodes in the order of seeds, per frame, with seed, idle_frames, protocol and policy in `passport`.
@@ -101,7 +103,9 @@ def play(
     max_frames = round(max_seconds / FRAME_SECONDS)
     if max_frames <= MAX_IDLE_FRAMES:
         raise ValueError(f"max_seconds is {max_seconds}: it must be more than the first second")
-    episodes: list[Episode] = []
+    if game is not None:
+        trig = game.trig
+    episodes = [] if into is None else into
     side_by_side = BATCH if game is None else 1
     for first in range(0, len(seeds), side_by_side):
         batch = seeds[first : first + side_by_side]
@@ -112,7 +116,7 @@ def play(
 
         planner = None if lookahead is None else Planner(player, lookahead, batch)
         sampled = sample and player.samples and planner is None
-        episodes += _play_batch(player, batch, sampled, perturbed, max_frames, report, game, planner, trig)
+        _play_batch(player, batch, sampled, perturbed, max_frames, report, game, planner, episodes, trig)
     return episodes
 
 
@@ -125,8 +129,9 @@ def _play_batch(
     on_frame: Callable[[int, int], None],
     game: RealGame | None,
     planner: Planner | None,
+    episodes: list[Episode],
     trig: str,
-) -> list[Episode]:
+) -> None:
     n = len(seeds)
     most_decisions = -(-max_frames // player.frame_skip)
     disturbances = [Disturbance.drawn(seed, most_decisions, perturbed) for seed in seeds]
@@ -139,6 +144,7 @@ def _play_batch(
     simulator = games.simulator
     games.reset()
     # Plans are made in the embedded game; beside the real one, one of these plays along.
+    passport = {"trig_source": "engine"} if game is None else game.passport()
     world = games.simulator if isinstance(games.simulator, Simulator) else Simulator(1, trig=trig)
     held = np.zeros(n, np.uint8)  # keys of the current decision; none while idle
     length = np.zeros(n, np.int64)
@@ -147,58 +153,64 @@ def _play_batch(
     raw = [simulator.raw_observation.copy()]
     times = [simulator.time.copy()]
 
-    while playing.any():
-        frame = len(keys)
-        decision, phase = np.divmod(frame - idle_frames, player.frame_skip)
-        deciding = np.flatnonzero(playing & (frame >= idle_frames) & (phase == 0))
-        # A repeat leaves `held` as it is: the previous action, once more.
-        repeated = repeats[deciding, decision[deciding]]
-        if planner is not None:
-            planner.disturbed(deciding[repeated])
-        deciding = deciding[~repeated]
-        if len(deciding) and planner is not None:
-            held[deciding] = games.action_masks[planner.actions(deciding, world, games.hip_mode, games.keys)]
-        elif len(deciding):
-            uniform = choices[deciding, decision[deciding]] if sample else None
-            actions = choose(player.scores(games.observations(deciding)), uniform)
-            held[deciding] = games.action_masks[actions]
-        _, terminated, truncated = games.step(held)
-        if world is not simulator:
-            world.step(held)
-        keys.append(held.copy())
-        raw.append(simulator.raw_observation.copy())
-        times.append(simulator.time.copy())
+    try:
+        while playing.any():
+            frame = len(keys)
+            decision, phase = np.divmod(frame - idle_frames, player.frame_skip)
+            deciding = np.flatnonzero(playing & (frame >= idle_frames) & (phase == 0))
+            # A repeat leaves `held` as it is: the previous action, once more.
+            repeated = repeats[deciding, decision[deciding]]
+            if planner is not None:
+                planner.disturbed(deciding[repeated])
+            deciding = deciding[~repeated]
+            if len(deciding) and planner is not None:
+                held[deciding] = games.action_masks[
+                    planner.actions(deciding, world, games.hip_mode, games.keys)
+                ]
+            elif len(deciding):
+                uniform = choices[deciding, decision[deciding]] if sample else None
+                actions = choose(player.scores(games.observations(deciding)), uniform)
+                held[deciding] = games.action_masks[actions]
+            _, terminated, truncated = games.step(held)
+            if world is not simulator:
+                world.step(held)
+            keys.append(held.copy())
+            raw.append(simulator.raw_observation.copy())
+            times.append(simulator.time.copy())
 
-        over = playing & (terminated | truncated)
-        length[over] = frame + 1
-        ended |= over & terminated
-        won |= over & games.success
-        playing &= ~over
-        on_frame(frame + 1, n - int(playing.sum()))
-
-    all_keys, all_raw, all_times = np.stack(keys), np.stack(raw), np.stack(times)
-    return [
-        Episode(
-            keys=all_keys[:frames, i],
-            raw_observations=all_raw[: frames + 1, i],
-            times=all_times[: frames + 1, i],
-            terminated=bool(ended[i]),
-            truncated=not ended[i],
-            success=bool(won[i]),
-            source="policy" if planner is None else "search",
-            player=player.name,
-            action_set=player.action_set,
-            game="embedded" if game is None else "real",
-            passport={
-                **({"trig": world.trig} if game is None else game.passport()),
-                "protocol": "P" if perturbed else "unperturbed",
-                "seed": int(seeds[i]),
-                "idle_frames": int(idle_frames[i]),
-                "frame_skip": player.frame_skip,
-                "sampled": sample,
-                **({} if planner is None else planner.passport(i)),
-                "engine": simulator.engine,
-            },
-        )
-        for i, frames in enumerate(length.tolist())
-    ]
+            over = playing & (terminated | truncated)
+            length[over] = frame + 1
+            ended |= over & terminated
+            won |= over & games.success
+            playing &= ~over
+            on_frame(frame + 1, n - int(playing.sum()))
+    finally:  # what is over counts, whatever has ended the rest
+        if length.any():
+            all_keys, all_raw, all_times = np.stack(keys), np.stack(raw), np.stack(times)
+            episodes += [
+                Episode(
+                    keys=all_keys[:frames, i],
+                    raw_observations=all_raw[: frames + 1, i],
+                    times=all_times[: frames + 1, i],
+                    terminated=bool(ended[i]),
+                    truncated=not ended[i],
+                    success=bool(won[i]),
+                    source="policy" if planner is None else "search",
+                    player=player.name,
+                    action_set=player.action_set,
+                    game="embedded" if game is None else "real",
+                    trig=world.trig,
+                    passport={
+                        **passport,
+                        "protocol": "P" if perturbed else "unperturbed",
+                        "seed": int(seeds[i]),
+                        "idle_frames": int(idle_frames[i]),
+                        "frame_skip": player.frame_skip,
+                        "sampled": sample,
+                        **({} if planner is None else planner.passport(i)),
+                        "engine": simulator.engine,
+                    },
+                )
+                for i, frames in enumerate(length.tolist())
+                if frames
+            ]

@@ -19,7 +19,7 @@ from qwop_evaluation.race import Race
 from qwop_evaluation.runs import Run
 from qwop_evaluation.video import FPS, VideoError, VideoWriter, check_target
 from qwop_gait import gait_metrics
-from qwop_game.command import CommandError, CommandParser, run_command
+from qwop_game.command import CommandError, CommandParser, printable, run_command
 from qwop_game.real import RealGame, RealGameError
 from qwop_game.render import SIZE, Renderer, pygame
 from qwop_game.window import DisplayError
@@ -55,6 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="embedded",
         help="real: press the episode's keys in the real game and compare every frame (see qwop-game doctor)",
     )
+    parser.add_argument(
+        "--native",
+        action="store_true",
+        help="the real game with the browser's own sine and cosine, not those of the episode",
+    )
     parser.add_argument("--browser", metavar="PATH", help="for --game real, where it is not found")
     parser.add_argument("--driver", metavar="PATH", help="for --game real, where it is not found")
     parser.add_argument("--force", action="store_true", help="replace files that exist")
@@ -63,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def command() -> None:
         if not (math.isfinite(options.speed) and 0.05 <= options.speed <= 100):
             raise CommandError(f"--speed {options.speed}: 0.05 to 100 are possible")
+        if options.native and options.game != "real":
+            raise CommandError("--native goes with --game real")
         size = _size(options.size)
         for target in (options.video, options.html):
             if target:
@@ -110,7 +117,7 @@ def describe(run: Run) -> str:
         f"{run.name}: {run.ending} at {episode.distance:.1f} m after {episode.time:.2f} s{splits}; "
         f"knee near {100 * gait.knee_near:.1f} %, upright {100 * gait.upright:.1f} %, "
         f"{gait.strides} strides; "
-        f"{episode.source}{f' {episode.player}' if episode.player else ''}; {check}"
+        f"{episode.source}{f' {printable(episode.player)}' if episode.player else ''}; {check}"
     )
 
 
@@ -190,17 +197,23 @@ def _replay_in_real_game(runs: Sequence[Run], options: argparse.Namespace) -> No
         browser=options.browser,
         driver=options.driver,
         stop_at_end=run.episode.game == "embedded",
+        trig=None if options.native else run.episode.trig,
     )
     try:
         if options.video:
             verification = write_real_video(options.video, run, game, options.speed, options.force)
         else:
             verification = play_live(run, game, options.speed)
+        trig = game.trig
     finally:
         game.close()
+    how = f"{trig}, {game.trig_source}"
     if not verification.exact:
-        raise CommandError(f"{run.name}: in the real game it {verification.text}")
-    print(f"{run.name}: {run.last_frame} frames in the real game, each equal to the recorded one")
+        cause = (
+            "" if trig == run.episode.trig else f"; it was recorded with {run.episode.trig}: omit --native"
+        )
+        raise CommandError(f"{run.name}: in the real game ({how}) it {verification.text}{cause}")
+    print(f"{run.name}: {run.last_frame} frames in the real game ({how}), each equal to the recorded one")
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -38,7 +38,8 @@ class Run:
         """
         poses = np.tile(_STANDING, (self.last_frame + 1, 1, 1))
         if self.verification.exact:
-            simulator = Simulator(1, stop_at_end=self.episode.game == "embedded")
+            stop_at_end = self.episode.game == "embedded"
+            simulator = Simulator(1, stop_at_end=stop_at_end, trig=self.episode.trig)
             for frame, keys in enumerate(self.episode.keys):
                 simulator.step(np.array([keys], np.uint8))
                 poses[frame + 1] = hurdle_pose(simulator.state[0])

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import tempfile
-import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,6 +12,10 @@ from typing import Any
 import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
+
+from qwop_datasets import DatasetError
+from qwop_datasets.storage import made_folder
+from qwop_game.command import Interrupted, interrupts
 
 FPS = 30
 """Frames a second of an mp4: the game's own."""
@@ -33,14 +35,22 @@ class VideoError(Exception):
 
 
 def check_target(path: str | os.PathLike[str], force: bool = False) -> Path:
-    """A path that a file may be written to. Raises VideoError: it exists (and no force), or has no folder."""
+    """A path that a file may be written to. Makes its folder.
+
+    Raises VideoError: it exists (and no force), or its folder can't be made.
+    """
     path = Path(path)
     if path.is_dir():
         raise VideoError(f"{path}: a folder; name a file")
     if path.exists() and not force:
         raise VideoError(f"{path}: exists already; --force replaces it")
-    if not path.parent.is_dir():
-        raise VideoError(f"{path}: the folder {path.parent} does not exist")
+    try:
+        with made_folder(path.parent):
+            pass
+    except DatasetError as error:
+        raise VideoError(str(error)) from None
+    except OSError as error:
+        raise VideoError(f"{path.parent}: {error.strerror or error}") from None
     return path
 
 
@@ -73,13 +83,11 @@ class VideoWriter:
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: Any = None
         self._frames = 0
-        self._interrupted = False
-        self._before: Any = None
+        self._interrupt: Interrupted | None = None
+        self._signals = interrupts(self._note_interrupt)
 
     def __enter__(self) -> VideoWriter:
-        if threading.current_thread() is threading.main_thread():
-            # An exception in the middle of a frame would leave half a frame in the pipe.
-            self._before = signal.signal(signal.SIGINT, self._note_interrupt)
+        self._signals.__enter__()  # an exception amid a frame would leave half of it in the pipe
         return self
 
     def write(self, frame: NDArray[np.uint8]) -> None:
@@ -97,8 +105,8 @@ class VideoWriter:
             except OSError:
                 raise VideoError(self._failure()) from None
         self._frames += 1
-        if self._interrupted:
-            raise KeyboardInterrupt
+        if self._interrupt is not None:
+            raise self._interrupt
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -107,10 +115,9 @@ class VideoWriter:
             if self._process is not None:
                 self._finish(quiet=error is not None)
         finally:
-            if self._before is not None:
-                signal.signal(signal.SIGINT, self._before)
-        if self._interrupted and error is None:
-            raise KeyboardInterrupt
+            self._signals.__exit__(None, None, None)
+        if self._interrupt is not None and error is None:
+            raise self._interrupt
 
     def _start(self) -> subprocess.Popen[bytes]:
         width, height = self.size
@@ -145,5 +152,7 @@ class VideoWriter:
         reason = next((line.strip() for line in lines if line.strip()), "no reason given")
         return f"{self.path}: ffmpeg stopped: {reason}"
 
-    def _note_interrupt(self, _signal: int, _frame: object) -> None:
-        self._interrupted = True
+    def _note_interrupt(self, number: int, _frame: object) -> None:
+        if self._interrupt is not None:
+            raise Interrupted(number)
+        self._interrupt = Interrupted(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,16 +13,14 @@ from qwop_datasets import DatasetError
 from qwop_finetune.config import ALGORITHMS, Run, defaults, from_plain
 from qwop_game.command import CommandError, parse_config, run_command
 from qwop_rl_core import CheckpointError, load_checkpoint
-from qwop_rl_core.training import TrainingError
+from qwop_rl_core.errors import TrainingError
 
 PROGRAM = "qwop-finetune"
 # What makes a training this one: a resumed training has to keep it.
 _FIXED = (
-    "init",
     "algorithm",
     "reward",
     "reward_option",
-    "demos",
     "demos_where",
     "demo_starts",
     "drills",
@@ -33,6 +32,8 @@ _FIXED = (
     "disturb",
     "max_seconds",
 )
+# Files that may lie elsewhere now: what they hold has to be the same.
+_MOVABLE = ("init", "demos")
 _FIXED_OF_LEARNER = ("num_envs", "seed")
 
 
@@ -48,13 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(arguments: list[str]) -> int:
     run = parse(arguments)
-    from qwop_finetune.run import finetune, report_line  # takes a second that --help need not wait
+    from qwop_finetune.run import finetune, report_line, say  # takes a second that --help need not wait
 
     outcome = finetune(run)
-    print(f"{run.out}: {outcome.reason}; {report_line(outcome.steps, outcome.figures)}")
-    if outcome.reason == "interrupted":
-        print(f"{PROGRAM}: go on with: {PROGRAM} --resume {run.out}", file=sys.stderr)
-        return 130
+    say(f"{run.out}: {outcome.reason}; {report_line(outcome.steps, outcome.figures)}")
+    if outcome.interrupt is not None:
+        raise outcome.interrupt
     return 0
 
 
@@ -78,24 +78,34 @@ def parse(arguments: list[str]) -> Run:
 
 def _resumed_settings(path: Path) -> Run:
     """The settings that a checkpoint was trained with, to go on writing to it."""
-    metadata = load_checkpoint(path).metadata
+    tensors, metadata = load_checkpoint(path)
     try:
         run = from_plain(metadata["finetune"]["config"])
-    except (KeyError, TypeError):
+        if run.learner.num_envs != len(tensors["episode_return"]):
+            raise ValueError("num_envs is not the number of games stored")
+    except (LookupError, TypeError, ValueError, AttributeError):
         raise CheckpointError(
             f"{path}: does not store a training of this release's {PROGRAM}: use it as --init"
         ) from None
-    return dataclasses.replace(run, resume=path, out=path, logdir=run.log_directory)
+    return dataclasses.replace(run, resume=path, out=path, logdir=_logs_of(run, path))
+
+
+def _logs_of(run: Run, path: Path) -> Path | None:
+    """Where the logs of a training are whose checkpoint lies at `path` now: as they lay beside it before."""
+    if run.logdir is None or run.logdir.is_absolute():
+        return run.logdir
+    return Path(os.path.normpath(path.parent / os.path.relpath(run.logdir, run.out.parent)))
 
 
 def _check_unchanged(before: Run, now: Run) -> None:
     def differing(a: Any, b: Any, names: Sequence[str]) -> list[str]:
         return [name for name in names if getattr(a, name) != getattr(b, name)]
 
-    names = differing(before, now, _FIXED) + differing(before.learner, now.learner, _FIXED_OF_LEARNER)
+    moved = [name for name in _MOVABLE if (getattr(before, name) is None) != (getattr(now, name) is None)]
+    names = moved + differing(before, now, _FIXED) + differing(before.learner, now.learner, _FIXED_OF_LEARNER)
     if names:
         flag = "--" + names[0].replace("_", "-")
-        raise CommandError(f"{flag} can't change on --resume: leave it away, or start anew with --init")
+        raise CommandError(f"{flag} can't change on --resume: omit it, or start anew with --init")
 
 
 def _value_of(flag: str, arguments: list[str]) -> str | None:

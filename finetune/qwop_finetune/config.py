@@ -10,9 +10,11 @@ from typing import Any, Literal, get_args
 import tyro
 
 from qwop_game import DEFAULT_TRIG, Trig
+from qwop_rl_core.checkpoint import check_kinds
 from qwop_rl_core.dqn import DQNConfig
+from qwop_rl_core.errors import TrainingError
+from qwop_rl_core.logging import default_log_directory
 from qwop_rl_core.ppo import PPOConfig
-from qwop_rl_core.training import TrainingError
 
 Algorithm = Literal["ppo", "dqn", "ddqn"]
 ALGORITHMS: tuple[str, ...] = get_args(Algorithm)
@@ -86,7 +88,7 @@ class FinetuneConfig:
     minutes: float = 0.0
     """Stop after so many minutes even if there are steps left; 0: never."""
     logdir: Path | None = None
-    """TensorBoard's folder; without it the name of --out without its suffix."""
+    """TensorBoard's folder; without it the name of --out without its suffix, or with -logs if it has none."""
     track: tyro.conf.FlagCreatePairsOff[bool] = False
     """Log to Weights & Biases as well."""
     track_project: str = "qwop-stride"
@@ -107,7 +109,7 @@ class FinetuneConfig:
     @property
     def log_directory(self) -> Path:
         """Where logs and kept checkpoints go."""
-        return self.logdir if self.logdir is not None else self.out.with_suffix("")
+        return self.logdir if self.logdir is not None else default_log_directory(self.out)
 
 
 @dataclass(frozen=True)
@@ -133,8 +135,9 @@ class DQNRun(FinetuneConfig):
 Run = PPORun | DQNRun
 
 # What a clone asks for and a network from nothing does not: a while near the clone, little exploration, and
-# the observation statistics that it was cloned with. Measured (docs/knee-scraping.md): without the KL anchor
-# the runner gets a second slower; beside it, a critic that learns alone at first changes nothing.
+# the observation statistics that it was cloned with. Measured (docs/experiments/knee-scraping.md): without
+# the KL anchor the runner gets a second slower. Beside that anchor, a critic that learns alone at first
+# changes nothing.
 PPO_FROM_CLONE = PPOConfig(
     total_steps=4_000_000,
     learning_rate=5e-4,
@@ -155,7 +158,7 @@ DQN_FROM_NOTHING = DQNSettings(
     margin_coef=2.0,
 )
 # Whoever can run need not explore: of 700 decisions even one in a hundred by chance costs falls. What these
-# settings rest on: docs/dqn.md.
+# settings rest on: docs/experiments/dqn.md.
 RUNS_ALREADY = {"total_steps": 300_000, "exploration_start": 0.01, "exploration_end": 0.002}
 DQN_PRETRAINING_OF_CLONES, DQN_PRETRAINING_FROM_NOTHING = 1_500, 6_000
 
@@ -189,8 +192,11 @@ def to_plain(run: Run) -> dict[str, Any]:
 
 
 def from_plain(plain: dict[str, Any]) -> Run:
-    """The inverse of `to_plain`. Raises KeyError, TypeError or TrainingError for what it did not write."""
+    """The inverse of `to_plain`. Raises LookupError, TypeError, ValueError or TrainingError for others."""
     values = dict(plain)
+    learner = PPOConfig() if values["algorithm"] == "ppo" else DQNSettings()
+    check_kinds({k: v for k, v in values.items() if k not in ("out", "learner")}, FinetuneConfig())
+    check_kinds(values["learner"], learner)
     for name in ("out", "init", "resume", "demos", "logdir"):
         values[name] = None if values[name] is None else Path(values[name])
     for name in ("reward_option", "hidden"):

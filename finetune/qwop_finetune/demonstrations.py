@@ -134,9 +134,10 @@ def _states(
     first, margin = round(START_SECONDS / FRAME_SECONDS), round(1 / FRAME_SECONDS)
     candidates = sum(len(range(first, len(e) - margin, START_EVERY_FRAMES)) for e in episodes)
     every = START_EVERY_FRAMES * max(1, -(-candidates // MAX_STARTS))
-    simulator = Simulator(1)
+    simulators = {trig: Simulator(1, trig=trig) for trig in {episode.trig for episode in episodes}}
     snapshots, modes, keys = [], [], []
     for episode in episodes:
+        simulator = simulators[episode.trig]
         mode, held = hip_modes(episode.keys), last_keys(episode.keys)
         simulator.reset()
         for frame in range(len(episode) - margin):
@@ -147,7 +148,7 @@ def _states(
                 modes.append(mode[frame])
                 keys.append(held[frame])
             simulator.step(episode.keys[frame : frame + 1])
-    size = simulator.snapshot_size
-    simulator.close()
-    stacked = np.stack(snapshots) if snapshots else np.zeros((0, size), np.uint8)
+    stacked = np.stack(snapshots) if snapshots else np.zeros((0, Simulator(1).snapshot_size), np.uint8)
+    for simulator in simulators.values():
+        simulator.close()
     return stacked, np.array(modes, np.uint8), np.array(keys, np.uint8)

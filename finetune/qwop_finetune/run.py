@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import hashlib
 import math
-import os
-import signal
 import sys
-import threading
 import time
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from tqdm import tqdm
 
 from qwop_datasets import DatasetError
-from qwop_finetune.config import DQNRun, FinetuneConfig, PPORun, Run, to_plain
+from qwop_finetune.config import DQNRun, PPORun, Run, to_plain
 from qwop_finetune.demonstrations import DemonstratedStarts, Demonstrations, load_demonstrations
 from qwop_finetune.environment import Tally, TrainingEnv, make_environment
 from qwop_finetune.forgetting import ForgettingMeter, GaitGuard
 from qwop_game import FEATURE_SIZE, FEATURE_VERSION, action_masks
-from qwop_game.command import CommandError
+from qwop_game.command import CommandError, Interrupted, check_outputs, interrupts
 from qwop_rewards import parse_options
 from qwop_rl_core import ActorCritic, CheckpointError, QNetwork, dqn, load_checkpoint, ppo
-from qwop_rl_core.checkpoint import Checkpoint, load_network
-from qwop_rl_core.logging import Logger
+from qwop_rl_core.checkpoint import Checkpoint, check_kinds, explained, load_network
+from qwop_rl_core.logging import EVENTS, Logger, set_aside
 
 DEFAULT_FRAME_SKIP, DEFAULT_ACTION_SET = 4, "distinct"
 MAX_COLLAPSES = 3
@@ -47,40 +44,58 @@ class Outcome:
     """"done", "interrupted", "time is up" or "the gait collapsed"."""
     figures: dict[str, float]
     """The last report."""
+    interrupt: Interrupted | None = None
+    """What ended it, with how to go on."""
 
 
 def finetune(run: Run) -> Outcome:
     """Train as `run` says and leave the result at run.out.
 
-    Ctrl-C ends the training after the iteration in progress, with a checkpoint; a second one ends it at once.
+    Ctrl-C, SIGTERM and SIGHUP end the training after the iteration in progress, with a checkpoint; a second
+    one ends it at once.
 
     Raises CheckpointError, DatasetError, TrainingError or CommandError, one line each, for whatever does not
     exist, does not fit or diverges.
     """
+    check_outputs(
+        {"--out": run.out}, {"--logdir": run.log_directory}, {"--init": run.init, "--demos": run.demos}
+    )
     if run.out.exists() and not run.force and not _same_file(run.out, run.resume):
         raise CommandError(f"{run.out}: exists already; --force replaces it, --resume goes on with it")
     resumed = None if run.resume is None else load_checkpoint(run.resume)
-    clone, clone_sha256 = _load_clone(run, resumed)
-    run = _with_clones_settings(run, clone)
-    demonstrations = _load_demonstrations(run, resumed)
-    envs = _make_environment(run, demonstrations)
-    meter = ForgettingMeter(copy.deepcopy(clone.network) if clone else None, demonstrations)
-    said = resumed.metadata["finetune"] if resumed else {}
-    guard = GaitGuard(**said["guard"]) if said else GaitGuard(run.collapse_margin)
-
-    for folder in (run.out.parent, run.log_directory):
-        _make_writable(folder)
+    with explained(str(run.resume)) if resumed else contextlib.nullcontext():
+        clone, clone_sha256 = _load_clone(run, resumed)
+        run = _with_clones_settings(run, clone)
+        demonstrations = _load_demonstrations(run, resumed)
+        envs = _make_environment(run, demonstrations)
+        meter = ForgettingMeter(copy.deepcopy(clone.network) if clone else None, demonstrations)
+        guard = GaitGuard(run.collapse_margin)
+        if resumed is not None:
+            state = resumed.metadata["finetune"]["guard"]
+            check_kinds(state, guard)
+            guard = GaitGuard(**state)
+        logs_go_on = resumed is not None and _logged_there(run)
+        if not logs_go_on:
+            set_aside(run.log_directory, EVENTS, "[0-9]*.safetensors")
+        resumed_at = (
+            int(resumed.metadata["training"]["steps"]) if resumed is not None and logs_go_on else None
+        )
     config_for_logs = {**to_plain(run), **to_plain(run)["learner"]}
     config_for_logs.pop("learner")
     track = run.track_project if run.track else None
-    with Logger(run.log_directory, track, config_for_logs) as logger, _InterruptSwitch() as interrupt:
+    interrupt = _InterruptSwitch()
+    with interrupts(interrupt.press), Logger(run.log_directory, track, config_for_logs, resumed_at) as logger:
         watch = _Watch(run, meter, guard, logger, interrupt, _metadata(run, clone_sha256, demonstrations))
         if isinstance(run, PPORun):
             _train_ppo(run, envs, clone, demonstrations, resumed, logger, watch)
         else:
             _train_dqn(run, envs, clone, demonstrations, resumed, logger, watch)
     envs.close()
-    return Outcome(watch.steps, watch.reason, watch.figures)
+    stopped = None
+    if watch.reason == "interrupted":
+        stopped = Interrupted(interrupt.signal)
+        stopped.args = (f"go on with: qwop-finetune --resume {run.out}",)
+    return Outcome(watch.steps, watch.reason, watch.figures, stopped)
 
 
 def _train_ppo(
@@ -98,7 +113,7 @@ def _train_ppo(
     config = run.learner
     if resumed is not None:
         state = ppo.resume(config, envs, resumed, str(run.resume))
-        envs.tally = Tally(**resumed.metadata["finetune"]["tally"])
+        envs.tally = _tally(run, resumed)
     else:
         generator = torch.Generator().manual_seed(config.seed)
         fresh = ActorCritic(FEATURE_SIZE, len(envs.action_masks), run.hidden, generator)
@@ -142,7 +157,7 @@ def _train_dqn(
         shown = demonstrations.transitions(run.reward, parse_options(run.reward_option))
     if resumed is not None:
         state = dqn.resume(config, envs, resumed, shown, str(run.resume))
-        envs.tally = Tally(**resumed.metadata["finetune"]["tally"])
+        envs.tally = _tally(run, resumed)
     else:
         if clone is None:
             generator = torch.Generator().manual_seed(config.seed)
@@ -237,7 +252,7 @@ class _Watch:
             self.goes_on, self.reason = False, "the gait collapsed"
             self._save(progress)
         consequence = "stopped there" if given_up else "with half the learning rate"
-        tqdm.write(f"{what}; the gait collapsed: back to the last checkpoint, {consequence}")
+        say(f"{what}; the gait collapsed: back to the last checkpoint, {consequence}")
         return True
 
     def _save(self, progress: ppo.Progress | dqn.Progress) -> None:
@@ -245,16 +260,32 @@ class _Watch:
         assert isinstance(envs, TrainingEnv)
         state = {"guard": self._guard.state(), "tally": envs.tally.state(), "figures": self.figures}
         metadata = {**self._metadata, "finetune": {**self._metadata["finetune"], **state}}
-        paths = [self._run.out]
-        if self._run.keep_checkpoints:
-            paths.append(self._run.log_directory / f"{self.steps:010d}.safetensors")
-        for path in paths:
+
+        def write(path: Path) -> None:
             if isinstance(progress, dqn.Progress):
                 progress.save(path, metadata, replay=self._run.save_replay)
             else:
                 progress.save(path, metadata)
+
+        try:
+            write(self._run.out)
+        except CheckpointError as error:  # a disk that is full now may have room again at the next one
+            if not self.goes_on:
+                raise
+            say(f"warning: {error}; training goes on", sys.stderr)
+        if self._run.keep_checkpoints:
+            try:
+                write(self._run.log_directory / f"{self.steps:010d}.safetensors")
+            except CheckpointError as error:
+                say(f"warning: {error}; training goes on", sys.stderr)
         if self.figures:
-            tqdm.write(report_line(self.steps, self.figures))
+            say(report_line(self.steps, self.figures))
+
+
+def say(line: str, file: TextIO | None = None) -> None:
+    """Print a line beside the progress bar. A closed terminal or a full disk is no reason to stop."""
+    with contextlib.suppress(OSError):
+        tqdm.write(line, file=file)
 
 
 def report_line(steps: int, figures: dict[str, float]) -> str:
@@ -276,29 +307,21 @@ def report_line(steps: int, figures: dict[str, float]) -> str:
     return ", ".join(parts)
 
 
-class _InterruptSwitch(AbstractContextManager):
-    """Turns the first Ctrl-C into a flag, so that the iteration is finished and saved; a second raises."""
+class _InterruptSwitch:
+    """Turns the first interrupt into a flag, so that the iteration is finished and saved; a second raises."""
 
     def __init__(self) -> None:
-        self.pressed = False
-        self._before: Any = None
+        self.signal = 0
 
-    def __enter__(self) -> _InterruptSwitch:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._note)
-        return self
+    @property
+    def pressed(self) -> bool:
+        return self.signal != 0
 
-    def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-
-    def _note(self, _signal: int, _frame: object) -> None:
+    def press(self, number: int, _frame: object) -> None:
         if self.pressed:
-            raise KeyboardInterrupt
-        self.pressed = True
-        tqdm.write(
-            "interrupted: finishing the iteration to save it (once more: stop at once)", file=sys.stderr
-        )
+            raise Interrupted(number)
+        self.signal = number
+        say("interrupted: finishing the iteration to save it (once more: stop at once)", sys.stderr)
 
 
 # ---- what a training is made of ------------------------------------------------------------------------
@@ -313,7 +336,7 @@ class _Clone:
     frame_skip: int
 
 
-def _load_clone(run: FinetuneConfig, resumed: Checkpoint | None) -> tuple[_Clone | None, str]:
+def _load_clone(run: Run, resumed: Checkpoint | None) -> tuple[_Clone | None, str]:
     """run.init's network and the file's SHA-256.
 
     A resumed training needs the clone for its KL anchor and its meter only: where it is gone, or another one
@@ -322,16 +345,22 @@ def _load_clone(run: FinetuneConfig, resumed: Checkpoint | None) -> tuple[_Clone
     path = run.init
     if path is None:
         return None, ""
+    known = resumed.metadata["finetune"] if resumed is not None else None
+    if known is not None and _sha256(path) != known["clone_sha256"]:
+        beside = _beside(run, path)
+        path = beside if _sha256(beside) == known["clone_sha256"] else path
     try:
         checkpoint = load_checkpoint(path)
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        if resumed is not None and resumed.metadata["finetune"]["clone_sha256"] != sha256:
+        sha256 = _sha256(path)
+        if known is not None and known["clone_sha256"] != sha256:
             raise CheckpointError(f"{path}: is not the file any more that the training began with")
-    except CheckpointError:
+    except CheckpointError as error:
         anchored = isinstance(run, PPORun) and run.learner.reference_kl_coef > 0
-        if resumed is None or anchored:
+        if known is None:
             raise
-        return None, resumed.metadata["finetune"]["clone_sha256"]
+        if anchored or str(run.init) != known["config"]["init"]:
+            raise CheckpointError(f"{error}; name a file of the same content with --init") from None
+        return None, known["clone_sha256"]
     metadata = checkpoint.metadata
     expected = {
         "observation": "features",
@@ -385,9 +414,20 @@ def _load_demonstrations(run: Run, resumed: Checkpoint | None) -> Demonstrations
             raise CommandError("--demo-coef needs --demos FILE")
         return None
     assert run.frame_skip is not None and run.action_set is not None
-    demonstrations = load_demonstrations(run.demos, run.frame_skip, run.action_set, run.demos_where)
-    if resumed is not None and resumed.metadata["finetune"]["demos_sha256"] != demonstrations.sha256:
-        raise DatasetError(f"{run.demos}: holds other demonstrations than the training began with")
+    settings = run.frame_skip, run.action_set, run.demos_where
+    if resumed is None:
+        return load_demonstrations(run.demos, *settings)
+    known = resumed.metadata["finetune"]["demos_sha256"]
+    path, beside = run.demos, _beside(run, run.demos)
+    if not path.exists() and beside.exists():
+        path = beside
+    demonstrations = load_demonstrations(path, *settings)
+    if demonstrations.sha256 != known and beside.exists() and not _same_file(path, beside):
+        demonstrations = load_demonstrations(beside, *settings)
+    if demonstrations.sha256 != known:
+        raise DatasetError(
+            f"{run.demos}: holds other demonstrations than the training began with; name them with --demos"
+        )
     return demonstrations
 
 
@@ -432,15 +472,34 @@ def _metadata(run: Run, clone_sha256: str, demonstrations: Demonstrations | None
     }
 
 
-def _make_writable(folder: Path) -> None:
-    """Make a folder if need be: that it can't be written is better known now than at the first checkpoint."""
+def _tally(run: Run, resumed: Checkpoint) -> Tally:
+    with explained(str(run.resume)):
+        state = resumed.metadata["finetune"]["tally"]
+        check_kinds(state, Tally())
+        tally = Tally(**state)
+        tally.figures()
+    return tally
+
+
+def _logged_there(run: Run) -> bool:
+    """Whether the logs in run.log_directory are of the resumed training, not of one to be replaced."""
+    assert run.resume is not None
+    kept = run.resume.resolve().parent == run.log_directory.resolve()
+    return kept or _same_file(run.out, run.resume) or not run.out.exists()
+
+
+def _beside(run: Run, path: Path) -> Path:
+    """A file of that name beside the checkpoint that is resumed: a folder may have moved as a whole."""
+    assert run.resume is not None
+    return run.resume.parent / path.name
+
+
+def _sha256(path: Path) -> str:
+    """Of a file's content; empty where there is none."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = "not a folder" if folder.is_file() else error.strerror or str(error)
-        raise CommandError(f"{folder}: {reason}; choose another --out or --logdir") from None
-    if not os.access(folder, os.W_OK):
-        raise CommandError(f"{folder}: no permission to write there; choose another --out or --logdir")
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def _same_file(path: Path, other: Path | None) -> bool:

@@ -1,5 +1,5 @@
 // Sine and cosine with the bits of the browser that the game runs in. JavaScript leaves Math.sin and Math.cos to the
-// browser; five variants are known, and each is here, bit for bit, on every machine.
+// browser; the variants that are known are here, bit for bit, on every machine.
 //
 //   qwop::sincos(trig, x, &s, &c)           double; picks FMA instructions at run time where the build has none
 //   qwop::sincos_lanes(trig, x, s, c)       a GCC/Clang vector of doubles (or a double); s and c by reference
@@ -17,14 +17,15 @@
 namespace qwop {
 
 enum class Trig : uint8_t {
-    rounded,    // correctly rounded: Chromium from 153 on. The canonical game
+    rounded,    // correctly rounded: defined by mathematics. The canonical game
     glibc,      // glibc compiled without FMA: Chromium of about 2023 to mid 2026
     glibc_fma,  // glibc compiled with FMA: a Chromium that takes the system's library, as Debian's does
     fdlibm,     // V8's fdlibm: Chromium before that, Node
     msun,       // FreeBSD's fdlibm: Firefox
+    llvm,       // LLVM's libc, correctly rounded but for one small cosine in 200,000: Chromium from 153 on
 };
-constexpr const char* TRIG_NAMES[] = {"rounded", "glibc", "glibc-fma", "fdlibm", "msun"};
-constexpr int TRIG_COUNT = 5;
+constexpr const char* TRIG_NAMES[] = {"rounded", "glibc", "glibc-fma", "fdlibm", "msun", "llvm"};
+constexpr int TRIG_COUNT = 6;
 
 namespace trig {
 
@@ -36,6 +37,7 @@ QWOP_TRIG_INLINE void sincos_scalar(Trig trig, double x, double* sine, double* c
     if (trig == Trig::glibc_fma && ax < Glibc<true>::RANGE_END) return Glibc<true>::scalar(x, sine, cosine);
     if (trig == Trig::fdlibm && ax < Fdlibm<false>::RANGE_END) return Fdlibm<false>::scalar(x, sine, cosine);
     if (trig == Trig::msun && ax < Fdlibm<true>::RANGE_END) return Fdlibm<true>::scalar(x, sine, cosine);
+    if (trig == Trig::llvm && ax < Llvm::RANGE_END) return Llvm::scalar<FUSED>(x, sine, cosine);
     if (ax < HUGE_VAL) return exact_sincos(x, sine, cosine);
     *sine = *cosine = x - x;
 }
@@ -102,6 +104,7 @@ __attribute__((noinline)) static void sincos_other(Trig trig, const Vectors<V, N
     switch (trig) {
         case Trig::glibc: return sincos_by<Glibc<false>>(trig, x.vector, sine.vector, cosine.vector);
         case Trig::glibc_fma: return sincos_by<Glibc<true>>(trig, x.vector, sine.vector, cosine.vector);
+        case Trig::llvm: return sincos_by<Llvm>(trig, x.vector, sine.vector, cosine.vector);
         case Trig::fdlibm: return sincos_by<Fdlibm<false>>(trig, x.vector, sine.vector, cosine.vector);
         default: return sincos_by<Fdlibm<true>>(trig, x.vector, sine.vector, cosine.vector);
     }

@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn, TypeVar
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
 
 from .simulator import DEFAULT_TRIG, TRIG_VARIANTS
 
@@ -20,6 +25,19 @@ class CommandError(Exception):
     """A mistake that the user can mend: what, where and how, in one line."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, or a signal that asks a process to end. `signal` is its number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.signal = number
+
+
+def printable(text: str) -> str:
+    """The text with line breaks, escape sequences and all else that is not printable written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class CommandParser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, without the usage text."""
 
@@ -27,34 +45,154 @@ class CommandParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def add_trig_argument(parser: argparse.ArgumentParser) -> None:
-    """--trig, for commands that play the embedded game."""
-    parser.add_argument(
+def add_trig_argument(parser: argparse.ArgumentParser, native: bool = False) -> None:
+    """--trig, for commands that play a game.
+
+    native: with --native too, for commands that also play the real game; `options.trig` is None with it.
+    """
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
         "--trig",
         choices=TRIG_VARIANTS,
         default=DEFAULT_TRIG,
-        help="sine and cosine of the embedded game: those of the browser whose game it equals bit for bit "
+        help="sine and cosine of the game: those of the browser whose game it equals bit for bit "
         "(default: %(default)s, the canonical game)",
     )
+    if native:
+        group.add_argument(
+            "--native",
+            dest="trig",
+            action="store_const",
+            const=None,
+            help="the real game with the browser's own sine and cosine, not exact ones of --trig",
+        )
 
 
 def run_command(program: str, command: Callable[[], int | None], *mistakes: type[Exception]) -> int:
     """Run a command's body.
 
     returns: the exit code: the body's own (None: 0), 2 after one line for CommandError and `mistakes`,
-        130 on Ctrl-C
+        128 + the signal's number (Ctrl-C: 130) when it was interrupted; a KeyboardInterrupt's own words,
+        such as how to go on, follow "interrupted"
     """
     try:
-        return command() or 0
+        with interrupts(_interrupt):
+            return command() or 0
     except (CommandError, *mistakes) as error:
-        print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{program}: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as interrupt:
+        said = f"; {interrupt}" if str(interrupt) else ""
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print(f"{program}: interrupted{said}", file=sys.stderr)
+        return 128 + getattr(interrupt, "signal", signal.SIGINT)
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
         sys.stderr.close()
         return 0
+
+
+def log(line: str) -> None:
+    """Print a line of progress to standard error, where no progress bar is. A full disk or a closed terminal
+    is no reason to stop."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+
+
+class Pace:
+    """Whether a line of progress is due: after 10 s, then ever more seldom, up to every 5 minutes."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._pause = 10.0
+        self._due = clock() + self._pause
+
+    def due(self) -> bool:
+        """True once, when the time has come."""
+        if self._clock() < self._due:
+            return False
+        self._pause = min(1.5 * self._pause, 300.0)
+        self._due = self._clock() + self._pause
+        return True
+
+
+@contextlib.contextmanager
+def interrupts(handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """Let `handler` answer Ctrl-C, SIGTERM (a time limit) and SIGHUP (a closed terminal) within the block.
+
+    Signals that the process was started to ignore, as by nohup, stay ignored. Other threads than the main one
+    get no signals: nothing changes there.
+    """
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
+                before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    raise Interrupted(number)
+
+
+def check_outputs(
+    files: Mapping[str, Path | None],
+    folders: Mapping[str, Path | None] | None = None,
+    inputs: Mapping[str, Path | None] | None = None,
+) -> None:
+    """Try whether all that a command will write can be written, before it begins.
+
+    Nothing is left behind; where a folder is missing, the nearest one above it counts.
+
+    Args:
+        files: files to write, by their flag. None: not wanted.
+        folders: folders to write into, by their flag.
+        inputs: files that the command reads; none of them may be written to.
+
+    Raises:
+        CommandError: a place is not writable, is of the wrong kind, or is wanted for two things.
+    """
+    taken: dict[Path, str] = {}
+    for flag, path in [*(inputs or {}).items(), *files.items(), *(folders or {}).items()]:
+        if path is None:
+            continue
+        try:
+            place = path.resolve()
+        except (OSError, RuntimeError) as error:  # a loop of links
+            raise CommandError(f"{flag} {path}: {getattr(error, 'strerror', None) or error}") from None
+        if taken.get(place, flag) != flag and flag not in (inputs or {}):
+            raise CommandError(f"{flag} {path}: {taken[place]} is the same place; choose another name")
+        taken[place] = flag
+    for flag, path in files.items():
+        if path is not None:
+            _try_to_write(flag, path, path.parent, f".{path.name}.")
+    for flag, path in (folders or {}).items():
+        if path is None:
+            continue
+        for other_flag, file in files.items():
+            if file is not None and file.resolve() in path.resolve().parents:
+                raise CommandError(f"{flag} {path}: lies in {other_flag}, which is a file; choose another")
+        _try_to_write(flag, path, path, ".")
+
+
+def _try_to_write(flag: str, path: Path, folder: Path, prefix: str) -> None:
+    try:
+        if folder != path and path.exists() and not path.is_file():
+            raise CommandError(f"{flag} {path}: is {'a folder' if path.is_dir() else 'no regular file'}")
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(f"{folder}: not a folder")
+        while not folder.exists():
+            folder = folder.parent
+            prefix = "."
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=prefix) as file:
+            file.write(b"\0")
+    except OSError as error:
+        reason = "not a folder" if folder.is_file() else error.strerror or str(error)
+        raise CommandError(f"{flag} {path}: can't be written: {folder}: {reason}; choose another") from None
 
 
 def parse_config(

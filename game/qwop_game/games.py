@@ -112,7 +112,7 @@ class Games:
         self.hip_mode = np.zeros(num_envs, np.uint8)
         self.frame = np.zeros(num_envs, np.int64)  # of the episode
         self.success = np.zeros(num_envs, bool)
-        # What qwop-gym's reward compares with: m and tenths of a second, 0 until an episode's first step.
+        # What qwop-gym's reward compares with: m and tens of seconds, 0 until an episode's first step.
         self._last_distance = np.zeros(num_envs, np.float32)
         self._last_tenths = np.zeros(num_envs, np.float32)
 

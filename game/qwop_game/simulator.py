@@ -89,15 +89,17 @@ def engines() -> tuple[str, ...]:
     return tuple(_library().qwop_engines().decode().split(","))
 
 
-Trig = Literal["rounded", "glibc", "glibc-fma", "fdlibm", "msun"]
+Trig = Literal["rounded", "glibc", "glibc-fma", "fdlibm", "msun", "llvm"]
 TRIG_VARIANTS: tuple[str, ...] = get_args(Trig)
 """Whose sine and cosine a game computes with, to the last bit. JavaScript leaves them to the browser:
 
-rounded: the correctly rounded values, as Chromium and Google Chrome compute them from version 153 on.
+rounded: the correctly rounded values. No browser has just these; in every browser a page can have them.
 glibc: glibc compiled without FMA; Chromium and Google Chrome of about 2023 to mid 2026.
 glibc-fma: glibc compiled with FMA; a Chromium that uses the system's C library, as Debian's does.
 fdlibm: V8's fdlibm; Google Chrome of about 2014 to 2023, Node.
 msun: FreeBSD's fdlibm; Firefox.
+llvm: LLVM's libc, which is `rounded` but for one cosine in 200,000 of angles below 1/16; Chromium and Google
+    Chrome from version 153 on (x86-64).
 
 Two runs of one variant with the same keys agree for good; runs of two variants part after some frames.
 """

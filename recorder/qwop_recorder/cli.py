@@ -17,6 +17,7 @@ import tyro
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
 
+from qwop_datasets.episode import name_problem  # noqa: E402
 from qwop_game import DEFAULT_TRIG, Simulator, Trig  # noqa: E402
 from qwop_game.command import parse_config, run_command  # noqa: E402
 
@@ -58,13 +59,15 @@ class RecordConfig:
     practice: bool = False
     """Record nothing."""
     game: Literal["embedded", "real"] = "embedded"
-    """Where to play: the embedded game, or the real one in Chrome or Chromium (see qwop-game doctor)."""
+    """Where to play: the embedded game, or the real one in a browser (see qwop-game doctor)."""
     trig: Trig = DEFAULT_TRIG
     """Sine and cosine of the game: those of the browser whose game it equals bit for bit."""
+    native: bool = False
+    """Play the real game with the browser's own sine and cosine, not with exact ones of --trig."""
     browser: str | None = None
     """Path of the browser for the real game, where it is not found."""
     driver: str | None = None
-    """Path of chromedriver for the real game, where it is not found."""
+    """Path of its chromedriver or geckodriver, where it is not found."""
     headless: bool = False
     """Run the real game without a window, for programs that type."""
     keys: Literal["auto", "pynput", "window"] = "auto"
@@ -94,7 +97,9 @@ class RecordConfig:
             f"--keys {self.keys}: the real game's keys come from its own page; leave --keys out",
         )
         require(self.game == "real" or not self.headless, "--headless: only with --game real")
-        require(len(self.player.encode()) <= 64, "--player: at most 64 bytes of UTF-8 are stored")
+        require(self.game == "real" or not self.native, "--native goes with --game real")
+        problem = name_problem(self.player)
+        require(problem is None, f"--player: {problem}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -128,8 +133,14 @@ def _record_embedded(config: RecordConfig, clock: Clock, best: PersonalBest) -> 
         except ImportError as error:
             raise RecorderError(str(error)) from None
         if not config.practice:
-            passport = {"engine": game.engine, "trig": game.trig, "package": _package(), "frame_skip": 1}
-            store = EpisodeStore(config.file, config.player, clock.wall() - clock.now(), passport)
+            passport = {
+                "engine": game.engine,
+                "trig_source": "engine",
+                "package": _package(),
+                "frame_skip": 1,
+            }
+            offset = clock.wall() - clock.now()
+            store = EpisodeStore(config.file, config.player, offset, passport, trig=game.trig)
         session = Session(game, store, _options(config), best)
         _play(session, window, clock, config.keys)
     finally:
@@ -144,11 +155,13 @@ def _record_real(config: RecordConfig, clock: Clock, best: PersonalBest) -> Sess
     from .real_game import PlayedGame, RealGameError, play  # selenium is loaded for those who use it
 
     store = None
-    game = PlayedGame(config.headless, config.browser, config.driver, clock)
+    trig = None if config.native else config.trig
+    game = PlayedGame(config.headless, config.browser, config.driver, clock, trig)
     try:
         if not config.practice:
             passport = {"package": _package(), **game.passport()}
-            store = EpisodeStore(config.file, config.player, clock.wall() - clock.now(), passport, "real")
+            offset = clock.wall() - clock.now()
+            store = EpisodeStore(config.file, config.player, offset, passport, "real", game.trig)
         session = Session(game, store, _options(config), best)
         with _signals_noted() as signals:
             play(session, game, clock, signals, lambda line: print(line, flush=True))

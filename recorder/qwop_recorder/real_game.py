@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from qwop_game import FRAME_SECONDS
+from qwop_game import DEFAULT_TRIG, FRAME_SECONDS
 from qwop_game.observation import STATE_SIZE
 from qwop_game.real import RealGame, RealGameError
 from qwop_game.real.browser import BrowserLost, PageError
@@ -60,9 +60,11 @@ class PlayedGame(RealGame):
     Where there is none, as when a session takes over after a step back, it plays one.
     """
 
-    def __init__(self, headless: bool, browser: Any, driver: Any, clock: Clock) -> None:
+    def __init__(
+        self, headless: bool, browser: Any, driver: Any, clock: Clock, trig: str | None = DEFAULT_TRIG
+    ) -> None:
         # No recovery behind the person's back: a session that is lost ends, with all that was played kept.
-        super().__init__(headless, browser, driver, recover=False, scripts=("person.js",))
+        super().__init__(headless, browser, driver, recover=False, scripts=("person.js",), trig=trig)
         self._clock = clock
         self._page_to_session = 0.0  # s
         self._played: PageFrame | None = None

@@ -9,6 +9,7 @@ from qwop_datasets.journal import Journal, journal_path
 from qwop_datasets.journal import recover as read_journal
 from qwop_datasets.recovery import Recovery, needs_recovery, recover_dataset
 from qwop_datasets.verify import verify_episode
+from qwop_game import DEFAULT_TRIG
 
 from .errors import RecorderError
 from .key_events import KeyEvent
@@ -25,6 +26,7 @@ class EpisodeStore:
     clock_offset: Unix time minus the session's clock, s.
     passport: what Episode.passport says about where the numbers come from.
     game: "embedded" or "real".
+    trig: whose sine and cosine it computes with.
 
     Raises RecorderError where the file is no dataset of this version and these settings, where another
     recorder is at work on it, or where its directory can't be written.
@@ -37,12 +39,14 @@ class EpisodeStore:
         clock_offset: float,
         passport: Mapping[str, str | int | float | bool],
         game: str = "embedded",
+        trig: str = DEFAULT_TRIG,
     ) -> None:
         self.path = path
         self._fields = {
             "source": "human",
             "player": player,
             "game": game,
+            "trig": trig,
             "passport": dict(passport),
             "wall_clock_offset": clock_offset,
         }
@@ -120,7 +124,9 @@ class EpisodeStore:
 
     def _append(self, episode: Episode) -> None:
         if self._writer is None:
-            self._writer = DatasetWriter(self.path, self._environment)
+            # Another program may have made it meanwhile.
+            existing = _open_existing(self.path, self._environment)
+            self._writer = existing or DatasetWriter(self.path, self._environment)
         # Not a second time, where only the journal's note of it was refused.
         if episode.id not in self._writer:
             self._writer.append(episode)

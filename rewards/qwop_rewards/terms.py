@@ -49,15 +49,15 @@ class Default:
         self._first_step |= mask
 
     def __call__(self, transition: Transition) -> NDArray[np.floating]:
-        def metres_and_tenths(
+        def metres_and_tens(
             raw: NDArray[np.float32], time: NDArray[np.float64]
         ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             x = raw[:, _TORSO].astype(np.float64)
             return (x / 10).astype(np.float32), (time / 10).astype(np.float32)
 
         zero = np.float32(0)
-        s_tm1, t_tm1 = metres_and_tenths(transition.raw, transition.time)
-        s_t, t_t = metres_and_tenths(transition.next_raw, transition.next_time)
+        s_tm1, t_tm1 = metres_and_tens(transition.raw, transition.time)
+        s_t, t_t = metres_and_tens(transition.next_raw, transition.next_time)
         ds = s_t - np.where(self._first_step, zero, s_tm1)
         dt = t_t - np.where(self._first_step, zero, t_tm1)
         self._first_step[:] = False

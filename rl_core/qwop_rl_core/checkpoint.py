@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,10 @@ FORMAT_VERSION = 1
 
 class CheckpointError(Exception):
     """A checkpoint is missing, damaged, foreign or does not fit. The message is one line for the user."""
+
+
+# What reading contents that are not as they were written brings about.
+_DAMAGE = (KeyError, IndexError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError)
 
 
 class Checkpoint(NamedTuple):
@@ -69,13 +74,16 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Checkpoint:
-    """Read what `save_checkpoint` wrote. Raises CheckpointError: missing, truncated or foreign file."""
+    """Read what `save_checkpoint` wrote. Raises CheckpointError: missing, truncated or foreign file.
+
+    It runs no code, reads no other file and takes no more memory than the file's size warrants.
+    """
     path = Path(path)
-    if not path.exists():
-        raise CheckpointError(f"{path}: no such checkpoint")
-    if not path.is_file():
-        raise CheckpointError(f"{path}: not a file; give the path of a .safetensors checkpoint")
     try:
+        if not path.exists():
+            raise CheckpointError(f"{path}: no such checkpoint")
+        if not path.is_file():
+            raise CheckpointError(f"{path}: not a file; give the path of a .safetensors checkpoint")
         with safe_open(path, framework="pt", device=str(device)) as file:
             header = file.metadata() or {}
             if header.get("format") != FORMAT:
@@ -86,8 +94,10 @@ def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
                     "use the release that wrote it"
                 )
             metadata = json.loads(header["metadata"])
+            if not isinstance(metadata, dict):
+                raise CheckpointError(f"{path}: not a readable checkpoint (damaged or foreign)")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (SafetensorError, *_DAMAGE) as error:
         raise CheckpointError(f"{path}: not a readable checkpoint (damaged or foreign)") from error
     except OSError as error:
         raise CheckpointError(f"{path}: could not be read: {error.strerror or error}") from error
@@ -103,13 +113,14 @@ def load_network(
     Raises CheckpointError: metadata and weights do not fit each other, or a weight is not finite.
     """
     try:
+        _check_size(checkpoint)
         network = build_network(checkpoint.metadata)
     except KeyError as error:
         raise CheckpointError(
             f"{where}: the metadata lacks {error.args[0]!r}; not a policy checkpoint"
         ) from error
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{where}: the metadata describes no network: {error}") from error
+    except _DAMAGE as error:
+        raise CheckpointError(f"{where}: the metadata describes no network: {_short(error)}") from error
     weights = section(checkpoint.tensors, "network")
     expected = {name: tuple(t.shape) for name, t in network.state_dict().items()}
     found = {name: tuple(t.shape) for name, t in weights.items()}
@@ -119,10 +130,55 @@ def load_network(
             f"{where}: network.{name} has shape {found.get(name)}, the metadata says {expected.get(name)}"
         )
     for name, tensor in weights.items():
+        if tensor.dtype != (wanted := network.state_dict()[name].dtype):
+            raise CheckpointError(f"{where}: network.{name} is {tensor.dtype}, not {wanted}")
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{where}: tensor network.{name} is not finite")
     network.load_state_dict(weights)
     return network
+
+
+@contextmanager
+def explained(where: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn whatever damaged contents bring about while a training is restored into a CheckpointError."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise CheckpointError(f"{where}: a damaged checkpoint, {_short(error)}") from error
+
+
+def check_kinds(values: Mapping[str, Any], example: object) -> None:
+    """Raises ValueError where a value is not of the kind of that attribute of `example`: number, text, list.
+
+    Attributes that are None in `example` are not checked.
+    """
+    for name, value in values.items():
+        kind = type(getattr(example, name))
+        number = kind is float and type(value) is int and abs(value) < 2**63
+        if kind is tuple:
+            kind = list
+        known = kind in (bool, int, float, str, list)
+        if known and not number and (type(value) is not kind or (kind is int and not 0 <= value < 2**63)):
+            raise ValueError(f"{name} is {str(value)[:40]!r}, not {kind.__name__}")
+
+
+def _check_size(checkpoint: Checkpoint) -> None:
+    """Raises ValueError where the metadata wants a larger network than there are weights for."""
+    metadata, weights = checkpoint.metadata, section(checkpoint.tensors, "network")
+    feature_size, num_actions, hidden = (metadata[n] for n in ("feature_size", "num_actions", "hidden"))
+    if not isinstance(hidden, list) or not hidden:
+        raise ValueError("hidden is no list of sizes")
+    sizes = [feature_size, *hidden, num_actions]
+    if not all(type(size) is int and size > 0 for size in sizes):
+        raise ValueError("a size is not a whole number of 1 or more")
+    wanted = sum(a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+    if len(hidden) > len(weights) or wanted > sum(tensor.numel() for tensor in weights.values()):
+        raise ValueError("it wants more weights than the file holds")
+
+
+def _short(error: Exception) -> str:
+    words = " ".join(str(error).split())[:200]
+    return f"{type(error).__name__}: {words}" if isinstance(error, KeyError) or not words else words
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -144,11 +200,18 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Load what `optimizer_tensors` gave into an optimizer of the same parameters."""
+    """Load what `optimizer_tensors` gave into an optimizer of the same parameters.
+
+    Raises ValueError where it is of other parameters.
+    """
+    shapes = [parameter.shape for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = value.clone()
+        number = int(index)
+        if not 0 <= number < len(shapes) or (key != "step" and value.shape != shapes[number]):
+            raise ValueError(f"optimizer.{name} has shape {tuple(value.shape)}, which no parameter has")
+        state.setdefault(number, {})[key] = value.clone()
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

@@ -2,19 +2,57 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from qwop_rl_core.training import TrainingError
+from tqdm import tqdm
+
+from qwop_rl_core.errors import TrainingError
+
+EVENTS = "events.out.tfevents.*"
+
+
+def default_log_directory(out: Path) -> Path:
+    """Beside a checkpoint: its name without its suffix, or with -logs where it has none."""
+    return out.with_suffix("") if out.suffix else out.with_name(f"{out.name}-logs")
+
+
+def set_aside(folder: Path, *patterns: str) -> None:
+    """Move an earlier training's files, such as `EVENTS`, to a new folder old-1, old-2, ... in `folder`.
+
+    Raises TrainingError where they can't be moved.
+    """
+    old = [path for pattern in patterns for path in folder.glob(pattern) if path.is_file()]
+    if not old:
+        return
+    number = 1
+    while (folder / f"old-{number}").exists():
+        number += 1
+    try:
+        (folder / f"old-{number}").mkdir()
+        for path in old:
+            shutil.move(path, folder / f"old-{number}" / path.name)
+    except OSError as error:
+        raise TrainingError(f"{folder}: the logs there can't be moved: {error.strerror or error}") from None
 
 
 class Logger:
     """Scalars over environment steps, to TensorBoard files in `directory`, and to Weights & Biases if asked.
 
+    Logging never ends a training: where a file can't be written (any more), or Weights & Biases fails, one
+    warning says so and that log is given up.
+
     track: name of a Weights & Biases project, or None. config: plain data shown beside the run.
-    Raises TrainingError where wandb is wanted and not installed, or has no account to log to.
+    resumed_at: steps at which a training goes on; TensorBoard forgets what the files there say of later ones.
+        None: a new training; event files of an earlier one are moved to a folder old-1, old-2, ...
+    Raises TrainingError where wandb is wanted and not installed, or has no account to log to, or where the
+    directory can't be written.
     """
 
     def __init__(
@@ -22,7 +60,12 @@ class Logger:
         directory: str | os.PathLike[str],
         track: str | None = None,
         config: Mapping[str, Any] | None = None,
+        resumed_at: int | None = None,
     ):
+        try:
+            Path(directory).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrainingError(f"{directory}: no logs there: {error.strerror or error}") from None
         if track is not None:
             try:
                 import wandb  # pyright: ignore[reportMissingImports]
@@ -40,24 +83,66 @@ class Logger:
         from torch.utils.tensorboard import SummaryWriter
 
         self.directory = Path(directory)
-        self._writer = SummaryWriter(str(self.directory))
+        self._hook = threading.excepthook
+        threading.excepthook = self._in_thread
+        if resumed_at is None:
+            set_aside(self.directory, EVENTS)
+        purge = None if resumed_at is None else resumed_at + 1
+        try:
+            self._writer = SummaryWriter(str(self.directory), purge_step=purge)
+        except OSError as error:
+            raise TrainingError(f"{self.directory}: no logs there: {error.strerror or error}") from None
         if config:
-            self._writer.add_text("config", "\n".join(f"    {k}: {v}" for k, v in config.items()))
+            text = "\n".join(f"    {k}: {v}" for k, v in config.items())
+            self._tensorboard(lambda writer: writer.add_text("config", text, resumed_at or 0))
 
     def scalars(self, figures: Mapping[str, float], steps: int) -> None:
         """Write figures {name: value} at `steps` environment steps."""
-        for name, value in figures.items():
-            self._writer.add_scalar(name, value, steps)
-        if self._wandb is not None:
-            self._wandb.log(dict(figures), step=steps)
+
+        def write(writer: Any) -> None:
+            for name, value in figures.items():
+                writer.add_scalar(name, value, steps)
+
+        self._tensorboard(write)
+        self._track(lambda run: run.log(dict(figures), step=steps))
 
     def close(self) -> None:
-        self._writer.close()
-        if self._wandb is not None:
-            self._wandb.finish()
+        self._tensorboard(lambda writer: writer.close())
+        self._track(lambda run: run.finish())
+        if threading.excepthook == self._in_thread:
+            threading.excepthook = self._hook
+
+    def _in_thread(self, said: threading.ExceptHookArgs) -> None:
+        """No traceback of TensorBoard's thread: its next call raises the error again, for one warning."""
+        if not type(said.thread).__module__.startswith("tensorboard."):
+            self._hook(said)
+
+    def _tensorboard(self, call: Callable[[Any], None]) -> None:
+        if self._writer is None:
+            return
+        try:
+            call(self._writer)
+        except Exception as error:  # its thread passes on whatever has happened to it
+            self._writer = None
+            _warn(f"{self.directory}: logging has stopped, training goes on", error)
+
+    def _track(self, call: Callable[[Any], None]) -> None:
+        if self._wandb is None:
+            return
+        try:
+            call(self._wandb)
+        except Exception as error:  # wandb documents no common class
+            self._wandb = None
+            _warn("Weights & Biases: logging has stopped, training goes on", error)
 
     def __enter__(self) -> Logger:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _warn(what: str, error: Exception) -> None:
+    with contextlib.suppress(OSError):  # standard error may be on the same full disk
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        tqdm.write(f"warning: {what}: {reason}", file=sys.stderr)

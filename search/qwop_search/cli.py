@@ -15,10 +15,19 @@ import torch
 from tqdm import tqdm
 
 from qwop_datasets import DatasetError, DatasetWriter, Episode
+from qwop_datasets.episode import name_problem
 from qwop_datasets.verify import verify_episodes
 from qwop_evaluation.player import CheckpointPlayer, Player, shipped_policy_path
 from qwop_gait import gait_metrics
-from qwop_game.command import CommandError, CommandParser, add_trig_argument, run_command
+from qwop_game.command import (
+    CommandError,
+    CommandParser,
+    Pace,
+    add_trig_argument,
+    check_outputs,
+    log,
+    run_command,
+)
 from qwop_game.simulator import FINISH
 from qwop_rl_core import CheckpointError
 from qwop_search.beam import BeamConfig, Progress
@@ -111,11 +120,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 value_weight=options.value_weight,
             ),
         )
+        out = Path(options.out)
+        check_outputs({"--out": out}, inputs={"POLICY": Path(options.policy) if options.policy else None})
         player = CheckpointPlayer(options.policy or shipped_policy_path())
         if not player.samples:
             raise CommandError(f"{options.policy}: a Q-network has no distribution to draw from")
-        out = Path(options.out)
+        if problem := name_problem(options.player):
+            raise CommandError(f"--player: {problem}")
         is_new = not out.exists()
+        out.parent.mkdir(parents=True, exist_ok=True)
         writer = DatasetWriter(out)  # a file that can't be written is better known before than after
         torch.set_num_threads(1)  # the search has threads of its own
         best = Best()
@@ -133,6 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not best.runs:
             if is_new:
                 out.unlink()
+            if interrupted is not None:
+                raise interrupted
             raise CommandError(
                 f"no run arrived at {options.metres:g} m within {best.frames} frames: "
                 "give it more --frames, or another policy"
@@ -145,8 +160,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ]
         _save(writer, episodes)
         print(_report(best, episodes, options.out))
-        if interrupted:
-            raise KeyboardInterrupt
+        if interrupted is not None:
+            interrupted.args = (f"{out} holds the fastest so far",)
+            raise interrupted
         return 0
 
     return run_command(PROGRAM, command, CheckpointError, DatasetError, ValueError)
@@ -154,23 +170,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _search(
     player: Player, config: SearchConfig, best: Best, options: argparse.Namespace, started: float
-) -> bool:
-    """Search with a progress line. Whether Ctrl-C ended it."""
-    # tqdm stays silent where standard error is no terminal
+) -> KeyboardInterrupt | None:
+    """Search with a progress bar, or a line now and then where there is no terminal. What interrupted it."""
+    pace = Pace()
     with tqdm(total=config.frames, unit="frame", unit_scale=True, disable=None, leave=False) as bar:
 
         def show(progress: Progress) -> bool:
             bar.update(min(best.frames, config.frames) - bar.n)
             fastest = f"{best.runs[0].seconds:.2f} s" if best.runs else "none yet"
             now = f"{progress.distances[0]:.1f} m after {progress.frame} frames"
-            bar.set_description(f"pass {best.passes}: {now}; best {fastest}")
+            line = f"pass {best.passes}: {now}; best {fastest}"
+            bar.set_description(line)
+            if bar.disable and pace.due():
+                log(f"{best.frames / 1e6:.1f} of {config.frames / 1e6:.1f} million frames, {line}")
             return options.minutes is not None and time.monotonic() - started > 60 * options.minutes
 
         try:
             search(player, config, best, options.threads, options.keep, show)
-        except KeyboardInterrupt:
-            return True
-    return False
+        except KeyboardInterrupt as interrupt:
+            return interrupt
+    return None
 
 
 def _save(writer: DatasetWriter, episodes: Sequence[Episode]) -> None:

@@ -147,5 +147,6 @@ def episode(
         source="policy" if by_policy else "search",
         player=name,
         action_set=player.action_set,
-        passport={"trig": trig, "frame_skip": player.frame_skip, **passport},
+        trig=trig,
+        passport={"trig_source": "engine", "frame_skip": player.frame_skip, **passport},
     )

@@ -20,7 +20,7 @@ FLAGS = ("-O1", "-g1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"
 # One variant of sine and cosine is enough: they share all other code. The test of memory cannot pass, because
 # the address sanitizer keeps freed memory for a while.
 TESTS = ("tests/test_engine.py", "tests/test_episodes.py")
-SELECTION = "not glibc and not fdlibm and not msun and not memory"
+SELECTION = "not llvm and not glibc and not fdlibm and not msun and not memory"
 
 
 def runtimes(compiler: tuple[str, ...]) -> list[str]:

@@ -8,6 +8,7 @@
 | qwop-gym  | qwop-gym's text recordings: keys only             | .rec                |
 | npz       | Gymnasium-style arrays of all steps               | .npz                |
 | csv       | one row per frame                                 | .csv                |
+| keys      | a tape of bare keys (tape.py)                     | read only           |
 
 A step is always one frame. What another format has no place for (key events, rewinds, wall-clock times) stays
 behind; what comes back is exact: from raw observations where the file has them, else from its keys, replayed
@@ -19,12 +20,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import DatasetError
+from ..errors import DatasetError, NameTakenError
 from ..reader import DatasetReader
-from . import imitation, minari, qwop_gym, robomimic, tables
+from . import imitation, minari, qwop_gym, robomimic, tables, tape
 from .common import Imported, Importing, explained
 
-FORMATS = ("minari", "robomimic", "imitation", "qwop-gym", "npz", "csv")
+FORMATS = ("minari", "robomimic", "imitation", "qwop-gym", "npz", "csv")  # written and read
+READ_FORMATS = (*FORMATS, "keys")
 _SUFFIXES = {".rec": "qwop-gym", ".npz": "npz", ".csv": "csv", ".hdf5": "robomimic"}
 
 
@@ -56,7 +58,7 @@ def export(
     if observations not in ("normalised", "raw"):
         raise DatasetError(f"--observations {observations}: choose normalised or raw")
     if path.exists():
-        raise DatasetError(f"{path}: exists already; choose another name or remove it")
+        raise NameTakenError(path)
     return writers[to](reader, path, observations=observations, action_set=action_set)
 
 
@@ -72,9 +74,13 @@ def episodes_of(path: Path, options: Importing, kind: str | None = None) -> Iter
         "qwop-gym": qwop_gym.read,
         "npz": tables.read_npz,
         "csv": tables.read_csv,
+        "keys": tape.read,
     }
     with explained(path):
-        yield from readers[kind or detect(path)](path, options)
+        kind = kind or detect(path)
+        if kind != "keys" and (options.rate, options.offset) != (Importing.rate, Importing.offset):
+            raise DatasetError(f"{path}: --rate and --offset are for tapes of bare keys; this is {kind}")
+        yield from readers[kind](path, options)
 
 
 def detect(path: Path) -> str:
@@ -91,11 +97,13 @@ def detect(path: Path) -> str:
             return "qwop-gym"
         if start.startswith(b"\x89HDF"):
             return "robomimic"
+        if tape.is_tape(path):
+            return "keys"
         if path.suffix in _SUFFIXES:
             return _SUFFIXES[path.suffix]
     else:
         raise DatasetError(f"{path}: no such file")
-    raise DatasetError(f"{path}: unknown format; name it with --from ({', '.join(FORMATS)})")
+    raise DatasetError(f"{path}: unknown format; name it with --from ({', '.join(READ_FORMATS)})")
 
 
 def format_for(path: Path) -> str:
@@ -105,4 +113,13 @@ def format_for(path: Path) -> str:
     raise DatasetError(f"{path}: name the format with --to ({', '.join(FORMATS)})")
 
 
-__all__ = ["FORMATS", "Imported", "Importing", "detect", "episodes_of", "export", "format_for"]
+__all__ = [
+    "FORMATS",
+    "READ_FORMATS",
+    "Imported",
+    "Importing",
+    "detect",
+    "episodes_of",
+    "export",
+    "format_for",
+]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +14,31 @@ from typing import Any
 
 import numpy as np
 
-from qwop_game import action_masks, normalise
+from qwop_game import DEFAULT_TRIG, TRIG_VARIANTS, action_masks, normalise
 
-from ..episode import SOURCES, Episode, action_indices
+from ..episode import OBSERVATION_SIZE, OLD_TRIG, SOURCES, Episode, action_indices, name_problem
 from ..errors import DatasetError
 from ..format import explained as explained
 from ..replay import Replay, replay
-from ..storage import describe
+from ..storage import describe, made_folder
 
 ENVIRONMENT_ID = "qwop_game/QWOP-v0"
 # Fields of Episode that travel as JSON beside the arrays.
-_SCALARS = ("id", "created", "source", "player", "game", "action_set", "terminated", "truncated", "success")
+_SCALARS = (
+    "id",
+    "created",
+    "source",
+    "player",
+    "game",
+    "trig",
+    "action_set",
+    "terminated",
+    "truncated",
+    "success",
+)
+
+
+_LONGEST_STEP = 300  # frames: ten seconds
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,22 @@ class Importing:
     """What its actions index, where it does not say so."""
     frames_per_step: int = 1
     """Frames that each of its actions was held."""
+    rate: float = 30.0
+    """Of a tape of bare keys: its frames per second."""
+    offset: float = 0.0
+    """Of a tape of bare keys: its frame at which the episode begins."""
+    trig: str | None = None
+    """Whose sine and cosine it was played with; None: found by its observations, DEFAULT_TRIG without any."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.frames_per_step <= _LONGEST_STEP:
+            raise DatasetError(f"--frames-per-step {self.frames_per_step}: give 1 to {_LONGEST_STEP}")
+        if not 1 <= self.rate <= 1e6:
+            raise DatasetError(f"--rate {self.rate:g}: give the tape's frames per second, 1 or more")
+        if not abs(self.offset) <= 1e9:
+            raise DatasetError(f"--offset {self.offset:g}: give a frame of the tape")
+        if problem := name_problem(self.player):
+            raise DatasetError(f"--player: {problem}")
 
     def checked_source(self, path: Path) -> str:
         """The source. Raises DatasetError if it is not known."""
@@ -62,20 +93,70 @@ def scalars(episode: Episode) -> str:
     return json.dumps(values | {"has_default_reward": "default" in episode.rewards})
 
 
-def own_episode(
-    text: str, keys: np.ndarray, raw: np.ndarray, times: np.ndarray, rewards: np.ndarray
-) -> Episode:
+def own_episode(text: Any, keys: Any, raw: Any, times: Any, rewards: Any) -> Episode:
     """The episode that `scalars` and the arrays of an export came from. Raises ValueError."""
-    values = json.loads(text)
+    values: dict[str, Any] = {"trig": OLD_TRIG} | json_object(
+        text, "its record of the episode"
+    )  # format 1 did not say it
+    if set(values) != {*_SCALARS, "tags", "passport", "has_default_reward"}:
+        raise ValueError("its record of the episode has other fields than ours")
     stored_reward = values.pop("has_default_reward")
-    values["tags"] = tuple(values["tags"])
+    frames = len(np.atleast_1d(keys))
+    rewards = numbers("rewards", rewards, (frames,))
     return Episode(
-        keys=keys,
-        raw_observations=raw,
-        times=times,
+        keys=whole_numbers("keys", keys, (frames,), 15),
+        raw_observations=numbers("raw observations", raw, (frames + 1, OBSERVATION_SIZE)),
+        times=numbers("times", times, (frames + 1,), np.float64),
         rewards={"default": rewards} if stored_reward else {},
         **values,
     )
+
+
+def json_object(text: Any, what: str) -> dict[str, Any]:
+    """A JSON object. Raises ValueError."""
+    try:
+        value = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} is not a JSON object")
+    return value
+
+
+Shape = tuple[int | None, ...]
+
+
+def numbers(name: str, values: Any, shape: Shape, dtype: Any = np.float32) -> np.ndarray:
+    """Values of a foreign file as an array of `shape` (None: any length). Raises ValueError."""
+    array = np.asarray(values)
+    fits = array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
+    if not fits or array.dtype.kind not in "biuf":
+        wanted = ", ".join("any" if n is None else str(n) for n in shape)
+        kind = "text" if array.dtype.kind in "USO" else str(array.dtype)
+        raise ValueError(f"{name}: has {kind} of shape {list(array.shape)}, not numbers of shape [{wanted}]")
+    with np.errstate(over="ignore"):  # becomes infinity, which no episode may hold
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+
+def whole_numbers(name: str, values: Any, shape: Shape, largest: int) -> np.ndarray:
+    """`numbers` that are whole and 0 to `largest`, int64. Raises ValueError."""
+    array = numbers(name, values, shape, None)
+    wrong = np.flatnonzero(
+        ~((array >= 0) & (array <= largest) & (array == np.floor(array.astype(np.float64))))
+    )
+    if len(wrong):
+        raise ValueError(
+            f"{name}: number {wrong[0]} is {array.flat[wrong[0]]}, not a whole one of 0 to {largest}"
+        )
+    return array.astype(np.int64)
+
+
+def numbered(parent: Any) -> list[str]:
+    """Names of a group's members in the order of the number that each ends with. Raises ValueError."""
+    for name in parent:
+        if not re.search(r"(?<![0-9])[0-9]{1,9}$", name):
+            raise ValueError(f"{name} is no numbered episode")
+    return sorted(parent, key=lambda name: int(re.split(r"[^0-9]", name)[-1]))
 
 
 def observations_of(episode: Episode, kind: str) -> np.ndarray:
@@ -110,10 +191,8 @@ def rewards_of(episode: Episode) -> np.ndarray:
     return rewards.astype(np.float32)
 
 
-def keys_from_actions(
-    actions: np.ndarray, options: Importing, path: Path, count: int | None = None
-) -> np.ndarray:
-    """Indices, int [S] -> key masks, uint8 [S * frames_per_step].
+def keys_from_actions(actions: Any, options: Importing, path: Path, count: int | None = None) -> np.ndarray:
+    """Indices, int [S] or [S, 1] -> key masks, uint8 [S * frames_per_step].
 
     count: how many actions there are, where the file says so; 16, the default, are qwop-gym's "full" set.
     Raises DatasetError.
@@ -122,12 +201,45 @@ def keys_from_actions(
         raise DatasetError(f"{path}: has {count} actions; name their set: --action-set distinct or reduced")
     action_set = options.action_set or "full"
     masks = action_masks(action_set)
-    actions = np.asarray(actions).reshape(-1).astype(np.int64)
+    actions = np.asarray(actions)
+    if actions.ndim == 2 and actions.shape[1] == 1:
+        actions = actions[:, 0]
+    try:
+        actions = whole_numbers(f"actions of the set {action_set}", actions, (None,), len(masks) - 1)
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}") from None
     if len(actions) == 0:
         raise DatasetError(f"{path}: an episode without a step")
-    if actions.min() < 0 or actions.max() >= len(masks):
-        raise DatasetError(f"{path}: an action is not in the set {action_set} (0 to {len(masks) - 1})")
     return np.repeat(masks[actions], options.frames_per_step)
+
+
+def foreign_episode(
+    path: Path, name: str, keys: np.ndarray, observed: Any, options: Importing, action_set: str
+) -> Imported:
+    """An episode of another project: its keys played, and compared with its observations where it has any.
+
+    observed: one for each of its S actions, or one more: [S or S + 1, 60], normalised or raw.
+    Raises DatasetError for observations of another shape.
+    """
+    fields = {
+        "source": options.checked_source(path),
+        "player": options.player,
+        "game": options.game,
+        "action_set": action_set,
+    }
+    variants: Sequence[str] = (options.trig or DEFAULT_TRIG,)
+    if observed is not None:
+        try:
+            observed = numbers(f"observations of {name}", observed, (None, OBSERVATION_SIZE))
+        except ValueError as error:
+            raise DatasetError(f"{path}: not QWOP: {error}") from None
+        steps = len(keys) // options.frames_per_step
+        if len(observed) not in (steps, steps + 1):
+            raise DatasetError(f"{path}: {name} has {len(observed)} observations for {steps} actions")
+        variants = (options.trig,) if options.trig else TRIG_VARIANTS
+    return episode_from_keys(
+        name, keys, fields, observed=observed, stride=options.frames_per_step, variants=variants
+    )
 
 
 def episode_from_keys(
@@ -137,21 +249,33 @@ def episode_from_keys(
     *,
     observed: np.ndarray | None = None,
     stride: int = 1,
+    variants: Sequence[str] = (DEFAULT_TRIG,),
 ) -> Imported:
     """Play keys and make an episode of what happens, up to the end of the run.
 
     observed: the foreign file's observations, [S + 1, 60], one every `stride` frames, normalised or raw;
         the replay has to give the same.
     fields: the other fields of Episode. terminated and success are what the replay shows.
+    variants: of sine and cosine; the first in which the replay gives the observations becomes Episode.trig.
     """
-    (played,) = replay([keys])
-    if observed is not None:
-        rows = played.raw_observations[np.minimum(np.arange(len(observed)) * stride, len(keys))]
-        matches = [(normalise(rows) == observed).all(axis=1), (rows == observed).all(axis=1)]
-        if not any(m.all() for m in matches):
-            step = max(int(np.argmin(m)) for m in matches)
-            return Imported(name, reason=f"its replay differs from its observations at step {step}")
-    return Imported(name, episode_of_replay(keys, played, fields))
+    farthest = 0
+    for trig in variants:
+        (played,) = replay([keys], trig=trig)
+        same = len(observed) if observed is not None else 0
+        if observed is not None:
+            rows = played.raw_observations[np.minimum(np.arange(len(observed)) * stride, len(keys))]
+            same = max(_first_false((shown == observed).all(axis=1)) for shown in (normalise(rows), rows))
+        if observed is None or same == len(observed):
+            return Imported(name, episode_of_replay(keys, played, {**fields, "trig": trig}))
+        farthest = max(farthest, same)
+    said = variants[0] if len(variants) == 1 else "every variant of sine and cosine"
+    reason = f"its replay differs from its observations at step {farthest} (with {said})"
+    return Imported(name, reason=reason)
+
+
+def _first_false(facts: np.ndarray) -> int:
+    """Index of the first that is false; their number where all are true."""
+    return int(np.argmin(facts)) if not facts.all() else len(facts)
 
 
 def episode_of_replay(keys: np.ndarray, played: Replay, fields: Mapping[str, Any]) -> Episode:
@@ -172,10 +296,12 @@ def output_directory(path: Path) -> Iterator[Path]:
     """A directory beside `path` that takes its name when it is complete, or vanishes. Raises DatasetError."""
     aside = path.with_name(f".{path.name}.new-{os.getpid()}")
     try:
-        aside.mkdir(parents=True)
-        yield aside
-        os.rename(aside, path)
+        with made_folder(path.parent):
+            try:
+                aside.mkdir()
+                yield aside
+                os.rename(aside, path)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
         raise DatasetError(f"{path}: {describe(error)}; nothing was written") from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..episode import Episode
+from qwop_game import TRIG_VARIANTS
+
+from ..episode import OBSERVATION_SIZE, OLD_TRIG, Episode
 from ..errors import DatasetError
 from ..reader import DatasetReader
 from .common import (
@@ -20,12 +23,16 @@ from .common import (
     Importing,
     actions_of,
     episode_from_keys,
+    foreign_episode,
+    json_object,
     keys_from_actions,
+    numbers,
     observations_of,
     output_directory,
     own_episode,
     rewards_of,
     scalars,
+    whole_numbers,
 )
 
 
@@ -80,31 +87,75 @@ def write(
 
 
 def read(path: Path, options: Importing) -> Iterator[Imported]:
-    """Ours exactly where the replay, or raw observations, give them; another's from its actions, replayed."""
-    for number, stored in enumerate(_serialize().load(path)):
+    """Ours exactly where the replay, or raw observations, give them; another's from its actions, replayed.
+
+    The Arrow files are read as they are: `imitation.data.serialize.load` would run whatever code they name
+    (it decodes infos with jsonpickle, and older files with pickle).
+    """
+    for number, row in enumerate(_rows(path)):
         name = f"trajectory {number}"
-        observed = np.asarray(stored.obs, np.float32)
-        last = stored.infos[-1] if stored.infos is not None and len(stored.infos) else {}
-        if isinstance(last, dict) and "qwop" in last:
-            yield _own(name, stored, observed, last)
-            continue
-        keys = keys_from_actions(stored.acts, options, path)
-        fields = {
-            "source": options.checked_source(path),
-            "player": options.player,
-            "game": options.game,
-            "action_set": options.action_set or "full",
-        }
-        yield episode_from_keys(name, keys, fields, observed=observed, stride=options.frames_per_step)
+        infos = row.get("infos") or []
+        last = json_object(infos[-1], "its last info") if infos else {}
+        if "qwop" in last:
+            yield _own(name, row, last)
+        else:
+            keys = keys_from_actions(row["acts"], options, path)
+            yield foreign_episode(path, name, keys, row["obs"], options, options.action_set or "full")
 
 
-def _own(name: str, stored, observed: np.ndarray, last: dict) -> Imported:
-    keys = np.array([info["keys"] for info in stored.infos], np.uint8)
-    times = np.array([last["start_time"], *(info["time"] for info in stored.infos)])
-    raw = observed
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The trajectories: column -> array, or list of texts. Raises DatasetError, ValueError."""
+    try:
+        import pyarrow as pa
+    except ImportError as error:
+        raise DatasetError(f"imitation trajectories need the package pyarrow ({error})") from None
+    if not path.is_dir():
+        raise DatasetError(
+            f"{path}: not a folder of imitation trajectories (older ones are pickles, which can run code): "
+            "save them again with imitation 1.0"
+        )
+    files = sorted(path.glob("data-*.arrow"))
+    if not files:
+        raise DatasetError(f"{path}: not imitation trajectories: it has no data-*.arrow")
+    for file in files:
+        with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as stream:
+            columns = stream.schema.names
+            if missing := [name for name in ("obs", "acts") if name not in columns]:
+                raise DatasetError(f"{path}: not imitation trajectories: there is no column {missing[0]}")
+            for batch in stream:
+                batch.validate(full=True)
+                for i in range(batch.num_rows):
+                    yield {name: _values(batch.column(name)[i]) for name in columns}
+
+
+def _values(cell: Any) -> Any:
+    """A list of lists of numbers as an array [rows, columns], of numbers as [rows]; others as they are."""
+    import pyarrow as pa
+
+    values: Any = getattr(cell, "values", None)
+    if values is None:
+        return cell.as_py()
+    if pa.types.is_list(values.type):
+        widths = set(values.value_lengths().to_pylist())
+        if len(widths) != 1 or None in widths:
+            raise ValueError("a trajectory's rows have different lengths")
+        return values.flatten().to_numpy(zero_copy_only=False).reshape(len(values), -1)
+    if pa.types.is_string(values.type):
+        return values.to_pylist()
+    return values.to_numpy(zero_copy_only=False)
+
+
+def _own(name: str, row: dict[str, Any], last: dict[str, Any]) -> Imported:
+    infos = [json_object(info, "an info") for info in row["infos"]]
+    trig = json_object(last["qwop"], "its record of the episode").get("trig", OLD_TRIG)
+    if trig not in TRIG_VARIANTS:
+        raise ValueError(f"trig {trig!r} is none of {', '.join(TRIG_VARIANTS)}")
+    keys = whole_numbers("keys", [info.get("keys", -1) for info in infos], (None,), 15).astype(np.uint8)
+    times = [last.get("start_time"), *(info.get("time") for info in infos)]
+    raw = observed = numbers("observations", row["obs"], (len(keys) + 1, OBSERVATION_SIZE))
     if float(np.abs(observed).max()) <= 1:  # normalised ones: rounded and clipped, so played again
-        again = episode_from_keys(name, keys, {"source": "script"}, observed=observed)
+        again = episode_from_keys(name, keys, {"source": "script"}, observed=observed, variants=[trig])
         if again.episode is None or len(again.episode) != len(keys):
             return Imported(name, reason=again.reason or "its replay ends before it")
         raw = again.episode.raw_observations
-    return Imported(name, own_episode(last["qwop"], keys, raw, times, np.asarray(stored.rews, np.float32)))
+    return Imported(name, own_episode(last["qwop"], keys, raw, times, row.get("rews")))

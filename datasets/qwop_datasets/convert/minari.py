@@ -22,13 +22,16 @@ from ..episode import Episode
 from ..errors import DatasetError
 from ..reader import DatasetReader
 from ..storage import H5, new_h5, open_h5
+from ..untrusted import attribute, dataset, group, member
 from .common import (
     ENVIRONMENT_ID,
     Imported,
     Importing,
     actions_of,
-    episode_from_keys,
+    foreign_episode,
+    json_object,
     keys_from_actions,
+    numbered,
     observations_of,
     output_directory,
     own_episode,
@@ -114,29 +117,34 @@ def _metadata(path: Path, observations: str, action_set: str, episodes: int, ste
 
 def read(path: Path, options: Importing) -> Iterator[Imported]:
     """Ours exactly; another's from its actions, replayed and compared with its observations."""
-    metadata = json.loads((path / "data" / "metadata.json").read_text())
-    space = json.loads(metadata.get("action_space", "{}"))
-    with open_h5(path / "data" / "main_data.hdf5", "r", locking=False) as file:
-        names = sorted(file, key=lambda name: int(name.rpartition("_")[2]))
-        for name in names:
-            group = file[name]
-            if "qwop" in group.attrs:
-                yield Imported(name, _own(group))
+    main, described = path / "data" / "main_data.hdf5", path / "data" / "metadata.json"
+    if not main.is_file():
+        raise DatasetError(f"{path}: not a Minari dataset: it has no {main.relative_to(path)}")
+    if not described.is_file():
+        raise DatasetError(
+            f"{path}: has no {described.relative_to(path)}, so it was written by a Minari older than 0.5: "
+            "save it again with 0.5 or later"
+        )
+    metadata = json_object(described.read_bytes(), described.name)
+    space = metadata.get("action_space", "{}")
+    space = json_object(space, "the action space")
+    with open_h5(main, "r", locking=False) as file:
+        for name in numbered(file):
+            stored = group(file, name)
+            if "qwop" in stored.attrs:
+                yield Imported(name, _own(stored))
                 continue
-            if isinstance(group["observations"], h5py.Group) or space.get("type") != "Discrete":
+            count = space.get("n")
+            discrete = space.get("type") == "Discrete" and isinstance(count, int)
+            if not discrete or isinstance(member(stored, "observations"), h5py.Group):
                 raise DatasetError(f"{path}: not QWOP: it has other spaces than Box and Discrete")
-            keys = keys_from_actions(group["actions"][()], options, path, space["n"])
-            fields = {
-                "source": options.checked_source(path),
-                "player": options.player,
-                "game": options.game,
-                "action_set": options.action_set or "full",
-            }
-            observed = group["observations"][()]
-            yield episode_from_keys(name, keys, fields, observed=observed, stride=options.frames_per_step)
+            keys = keys_from_actions(dataset(stored, "actions")[()], options, path, count)
+            observed = dataset(stored, "observations")[()]
+            yield foreign_episode(path, name, keys, observed, options, options.action_set or "full")
 
 
-def _own(group: H5) -> Episode:
-    infos = group["infos"]
-    raw, times = infos["raw_observations"][()], infos["time"][()]
-    return own_episode(str(group.attrs["qwop"]), infos["keys"][1:], raw, times, group["rewards"][()])
+def _own(stored: H5) -> Episode:
+    infos = group(stored, "infos")
+    raw, times, keys = (dataset(infos, name)[()] for name in ("raw_observations", "time", "keys"))
+    rewards = dataset(stored, "rewards")[()]
+    return own_episode(attribute(stored.attrs, "qwop"), keys[1:], raw, times, rewards)

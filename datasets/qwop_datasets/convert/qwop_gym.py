@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from qwop_game import DEFAULT_TRIG
+
 from ..errors import DatasetError
 from ..reader import DatasetReader
 from ..replay import replay
@@ -50,10 +52,10 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
     """Each `*` episode, replayed; discarded ones are left out."""
     source = options.checked_source(path)
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
         raise DatasetError(f"{path}: not a recording: it is no text") from None
-    header = re.fullmatch(r"seed=(\d+)", lines[0]) if lines else None
+    header = re.fullmatch(r"seed=([0-9]{1,18})", lines[0]) if lines else None
     if not header:
         raise DatasetError(f"{path}: not a recording: its first line is not seed=NUMBER")
     fields = {
@@ -61,6 +63,7 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
         "player": options.player,
         "game": "real",
         "action_set": options.action_set or "full",
+        "trig": options.trig or DEFAULT_TRIG,
         "passport": {"seed": int(header[1]), "recorded_with": "qwop-gym"},
     }
     actions: list[int] = []
@@ -68,7 +71,7 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
     for line, content in enumerate(lines[1:], 2):
         content = content.rstrip()
         if content not in ("*", "X"):
-            if not content.isdecimal():
+            if not re.fullmatch("[0-9]{1,9}", content):
                 raise DatasetError(f"{path}: line {line}: {content[:20]!r} is no action, * or X")
             actions.append(int(content))
             continue
@@ -84,10 +87,10 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
 
 
 def _replayed(name: str, keys: np.ndarray, fields: dict, frames_per_step: int) -> Imported:
-    (played,) = replay([keys])
+    (played,) = replay([keys], trig=fields["trig"])
     frames = played.frames_until_end
     if not played.over:
-        return Imported(name, reason="its replay does not end (is --frames-per-step right?)")
+        return Imported(name, reason="its replay does not end (are --frames-per-step and --trig right?)")
     if frames <= len(keys) - frames_per_step:
         return Imported(name, reason=f"its replay ends at frame {frames} of {len(keys)}")
     return Imported(name, episode_of_replay(keys, played, fields))

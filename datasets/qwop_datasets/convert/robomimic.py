@@ -14,15 +14,19 @@ import numpy as np
 
 from qwop_game import KEY_O, KEY_P, KEY_Q, KEY_W
 
+from ..episode import OBSERVATION_SIZE
 from ..errors import DatasetError
 from ..reader import DatasetReader
 from ..storage import new_h5, open_h5
+from ..untrusted import attribute, dataset, group, member
 from ..writer import output_file
 from .common import (
     ENVIRONMENT_ID,
     Imported,
     Importing,
-    episode_from_keys,
+    foreign_episode,
+    numbered,
+    numbers,
     observations_of,
     own_episode,
     rewards_of,
@@ -77,25 +81,28 @@ def write(
 def read(path: Path, options: Importing) -> Iterator[Imported]:
     """Ours exactly; another's of four key actions replayed and compared with its observations, if any."""
     with open_h5(path, "r", locking=False) as file:
-        if "data" not in file or not isinstance(file["data"], h5py.Group):
+        if "data" not in set(file) or not isinstance(member(file, "data"), h5py.Group):
             raise DatasetError(f"{path}: not a robomimic file: it has no group data")
-        for name in sorted(file["data"], key=lambda name: int(name.rpartition("_")[2])):
-            group = file["data"][name]
-            actions = group["actions"]
-            if actions.ndim != 2 or actions.shape[1] != len(_KEYS):
-                raise DatasetError(f"{path}: not QWOP: {name} has actions {actions.shape}, not [T, 4]")
+        data = group(file, "data")
+        for name in numbered(data):
+            stored = group(data, name)
+            actions = dataset(stored, "actions")
+            if actions.ndim != 2 or actions.shape[1] != len(_KEYS) or actions.dtype.kind not in "iuf":
+                found = f"{actions.dtype} {list(actions.shape)}"
+                raise DatasetError(f"{path}: not QWOP: {name} has actions {found}, not numbers [T, 4]")
             keys = ((actions[()] > 0) * _KEYS).sum(axis=1).astype(np.uint8)
-            if "qwop" in group.attrs:
-                raw = np.concatenate([group["states"][()], group["last_state"][()]])
-                times, rewards = group["times"][()], group["rewards"][()]
-                yield Imported(name, own_episode(str(group.attrs["qwop"]), keys, raw, times, rewards))
+            if not len(keys):
+                raise DatasetError(f"{path}: an episode without a step")
+            if "qwop" in stored.attrs:
+                states, last, times, rewards = (
+                    dataset(stored, name)[()] for name in ("states", "last_state", "times", "rewards")
+                )
+                raw = np.concatenate([numbers("states", s, (None, OBSERVATION_SIZE)) for s in (states, last)])
+                text = attribute(stored.attrs, "qwop")
+                yield Imported(name, own_episode(text, keys, raw, times, rewards))
                 continue
-            fields = {
-                "source": options.checked_source(path),
-                "player": options.player,
-                "game": options.game,
-                "action_set": "full",
-            }
-            observed = group[f"obs/{OBSERVATION_KEY}"][()] if f"obs/{OBSERVATION_KEY}" in group else None
+            observed = None
+            if "obs" in set(stored) and OBSERVATION_KEY in set(group(stored, "obs")):
+                observed = dataset(group(stored, "obs"), OBSERVATION_KEY)[()]
             keys = np.repeat(keys, options.frames_per_step)
-            yield episode_from_keys(name, keys, fields, observed=observed, stride=options.frames_per_step)
+            yield foreign_episode(path, name, keys, observed, options, "full")

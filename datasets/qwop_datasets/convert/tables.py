@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import csv
+import errno
+import io
+import math
+import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -13,21 +19,24 @@ import numpy as np
 
 from qwop_game import KEY_O, KEY_P, KEY_Q, KEY_W, key_text
 
-from ..episode import Episode
+from ..episode import OLD_TRIG, Episode
 from ..errors import DatasetError
 from ..format import OBSERVATION_FIELDS
 from ..reader import DatasetReader
+from ..untrusted import memory_limit
 from ..writer import output_file
 from .common import (
     Imported,
     Importing,
     actions_of,
-    episode_from_keys,
+    foreign_episode,
     keys_from_actions,
+    numbers,
     observations_of,
     own_episode,
     rewards_of,
     scalars,
+    whole_numbers,
 )
 
 # ---- npz -----------------------------------------------------------------------------------------------
@@ -68,47 +77,88 @@ def write_npz(
     return len(texts), []
 
 
+def load_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an archive. Reads nothing pickled, and only `memory_limit` bytes. Raises DatasetError."""
+    limit = memory_limit(path.stat().st_size)
+    arrays = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+            if size > limit:
+                raise DatasetError(
+                    f"{path}: unpacks to {size} bytes, more than an archive of this size should"
+                )
+            for member in archive.infolist():
+                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise DatasetError(
+                        f"{path}: {member.filename} is compressed in a way that NumPy does not use"
+                    )
+                with archive.open(member) as file:
+                    arrays[member.filename.removesuffix(".npy")] = read_npy(file.read(), member.filename)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a broken archive names places before its start
+            raise
+        raise DatasetError(f"{path}: not a NumPy archive: its parts are not where it says") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError, RuntimeError) as error:
+        raise DatasetError(f"{path}: not a NumPy archive: {' '.join(str(error).split())[:80]}") from None
+    return arrays
+
+
+def read_npy(data: bytes, name: str) -> np.ndarray:
+    """The array in the bytes of a .npy file. Raises ValueError for pickled or missing values."""
+    file = io.BytesIO(data)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(file)
+    if version not in readers:
+        raise ValueError(f"{name} is of a version that is not known")
+    shape, by_columns, dtype = readers[version](file)
+    if dtype.hasobject:
+        raise ValueError(f"{name} holds pickled objects, which could run code")
+    if math.prod(shape) * dtype.itemsize != len(data) - file.tell():
+        raise ValueError(f"{name} is not as long as its header says")
+    array = np.frombuffer(data, dtype, offset=file.tell()) if math.prod(shape) else np.empty(0, dtype)
+    return array.reshape(shape, order="F" if by_columns else "C")
+
+
 def read_npz(path: Path, options: Importing) -> Iterator[Imported]:
     """Ours exactly; another's from observations, actions and terminations/truncations (D4RL: terminals and
     timeouts), its actions replayed."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            data = {name: archive[name] for name in archive.files}
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
-        raise DatasetError(f"{path}: not a NumPy archive: {str(error)[:80]}") from None
+    data = load_npz(path)
     if "episodes" in data:
         yield from _own_npz(data)
         return
     for wanted in ("observations", "actions"):
         if wanted not in data:
             raise DatasetError(f"{path}: has no array {wanted!r}")
-    last = np.zeros(len(data["actions"]), bool)
+    steps = len(np.atleast_1d(data["actions"]))
+    if len(np.atleast_1d(data["observations"])) != steps:
+        shapes = f"{list(data['observations'].shape)} and actions {list(data['actions'].shape)}"
+        raise DatasetError(f"{path}: observations {shapes} are not one for each step")
+    last = np.zeros(steps, bool)
     for name in ("terminations", "truncations", "terminals", "timeouts"):
-        last |= data.get(name, np.zeros(len(last))).astype(bool)
-    edges = np.unique(np.append(np.flatnonzero(last) + 1, len(last)))
+        if name in data:
+            last |= numbers(name, data[name].reshape(-1), (steps,)) != 0
+    edges = np.unique(np.append(np.flatnonzero(last) + 1, steps))
     start = 0
     for number, end in enumerate(edges.tolist()):
+        name = f"episode {number}"
         keys = keys_from_actions(data["actions"][start:end], options, path)
-        fields = {
-            "source": options.checked_source(path),
-            "player": options.player,
-            "game": options.game,
-            "action_set": options.action_set or "full",
-        }
-        yield episode_from_keys(
-            f"episode {number}",
-            keys,
-            fields,
-            observed=data["observations"][start:end],
-            stride=options.frames_per_step,
-        )
+        observed = data["observations"][start:end]
+        yield foreign_episode(path, name, keys, observed, options, options.action_set or "full")
         start = end
 
 
 def _own_npz(data: dict[str, np.ndarray]) -> Iterator[Imported]:
+    wanted = ("episode_ends", "keys", "times", "raw_observations", "rewards")
+    if missing := [name for name in wanted if name not in data]:
+        raise ValueError(f"array {missing[0]} is missing")
+    texts = data["episodes"].reshape(-1).tolist()
+    total = len(np.atleast_1d(data["keys"]))
+    ends = whole_numbers("episode_ends", data["episode_ends"], (len(texts),), total).tolist()
+    if ends != sorted(set(ends)) or not ends or ends[-1] != total or ends[0] == 0:
+        raise ValueError("episode_ends do not divide its steps into episodes")
     start = 0
-    ends = data["episode_ends"].tolist()
-    for number, (end, text) in enumerate(zip(ends, data["episodes"].tolist(), strict=True)):
+    for number, (end, text) in enumerate(zip(ends, texts, strict=True)):
         steps, states = slice(start, end), slice(start + number, end + number + 1)
         raw, times = data["raw_observations"][states], data["times"][states]
         episode = own_episode(text, data["keys"][steps], raw, times, data["rewards"][steps])
@@ -118,7 +168,7 @@ def _own_npz(data: dict[str, np.ndarray]) -> Iterator[Imported]:
 
 # ---- csv -----------------------------------------------------------------------------------------------
 
-_LABELS = ("episode", "source", "player", "game", "end", "frame", "time", "keys", "action")
+_LABELS = ("episode", "source", "player", "game", "trig", "end", "frame", "time", "keys", "action")
 
 
 def write_csv(
@@ -126,7 +176,7 @@ def write_csv(
 ) -> tuple[int, list[str]]:
     """A row for each of the T + 1 states: the keys and action that follow it (none in the last row), and 60
     columns. Numbers are written so that they read back as the same bits. Always raw observations."""
-    with output_file(path) as aside, open(aside, "w", newline="") as file:
+    with output_file(path) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([*_LABELS, *OBSERVATION_FIELDS])
         for episode in reader:
@@ -135,7 +185,7 @@ def write_csv(
             keys = [*map(key_text, episode.keys.tolist()), ""]
             for t, values in enumerate(episode.raw_observations):
                 action = int(actions[t]) if t < episode.num_frames else ""
-                labels = [episode.id, episode.source, episode.player, episode.game, end, t]
+                labels = [episode.id, episode.source, episode.player, episode.game, episode.trig, end, t]
                 clock = repr(float(episode.times[t]))
                 writer.writerow([*labels, clock, keys[t], action, *map(str, values)])
     return len(reader), []
@@ -152,28 +202,41 @@ def _end_text(episode: Episode) -> str:
 def read_csv(path: Path, options: Importing) -> Iterator[Imported]:
     """What write_csv wrote."""
     try:
-        with open(path, newline="") as file:
+        with open(path, newline="", encoding="utf-8") as file:
             rows = csv.DictReader(file)
             there = rows.fieldnames or ()
-            if missing := [name for name in (*_LABELS, *OBSERVATION_FIELDS) if name not in there]:
+            needed = (*(name for name in _LABELS if name != "trig"), *OBSERVATION_FIELDS)
+            if missing := [name for name in needed if name not in there]:
                 raise DatasetError(f"{path}: has no column {missing[0]!r}")
             for number, (_, group) in enumerate(groupby(rows, key=lambda row: row["episode"])):
                 yield Imported(f"episode {number}", _csv_episode(path, list(group)))
-    except (csv.Error, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise DatasetError(f"{path}: not a CSV file: it is no UTF-8 text") from None
+    except csv.Error as error:
         raise DatasetError(f"{path}: not a CSV file: {error}") from None
 
 
+_ENDS = ("success", "terminated", "terminated+truncated", "truncated", "")
+
+
 def _csv_episode(path: Path, rows: list[dict[str, Any]]) -> Episode:
-    masks = {"Q": KEY_Q, "W": KEY_W, "O": KEY_O, "P": KEY_P, "-": 0}
     first = rows[0]
+    where = f"{path}: episode {first['episode']}"
+    for row in rows:
+        if None in row or None in row.values():
+            raise DatasetError(
+                f"{where}: frame {row['frame']}: a row has {'more' if None in row else 'fewer'} cells"
+            )
+    if [row["frame"] for row in rows] != [str(t) for t in range(len(rows))] or rows[-1]["keys"]:
+        raise DatasetError(f"{where}: its frames are not 0 to T in order")
+    if first["end"] not in _ENDS:
+        raise DatasetError(f"{where}: its end is {first['end'][:20]!r}, not one of {', '.join(_ENDS[:-1])}")
     try:
         raw = np.array([[row[name] for name in OBSERVATION_FIELDS] for row in rows], np.float32)
         times = [float(row["time"]) for row in rows]
-        keys = [sum(masks[letter] for letter in row["keys"]) for row in rows[:-1]]
-    except (ValueError, TypeError, KeyError) as error:
-        raise DatasetError(f"{path}: episode {first['episode']}: a cell that is none: {error}") from None
-    if [row["frame"] for row in rows] != [str(t) for t in range(len(rows))] or rows[-1]["keys"]:
-        raise DatasetError(f"{path}: episode {first['episode']}: its frames are not 0 to T in order")
+        keys = [mask_of(row["keys"]) for row in rows[:-1]]
+    except ValueError as error:
+        raise DatasetError(f"{where}: a cell is wrong: {error}") from None
     end = first["end"]
     return Episode(
         keys=np.array(keys, np.uint8),
@@ -186,4 +249,18 @@ def _csv_episode(path: Path, rows: list[dict[str, Any]]) -> Episode:
         source=first["source"],
         player=first["player"],
         game=first["game"],
+        trig=first.get("trig", OLD_TRIG),
     )
+
+
+def mask_of(text: str) -> int:
+    """Keys as text, such as "QO", "-" for none, or a mask 0 to 15. Raises ValueError."""
+    letters = {"Q": KEY_Q, "W": KEY_W, "O": KEY_O, "P": KEY_P}
+    held = text.strip().upper()
+    if re.fullmatch("[0-9]|1[0-5]", held):
+        return int(held)
+    if held in ("", "-"):
+        return 0
+    if len(set(held)) != len(held) or not set(held) <= set(letters):
+        raise ValueError(f"{text[:20]!r} is no combination of the keys Q, W, O, P, and no mask 0 to 15")
+    return sum(letters[letter] for letter in held)

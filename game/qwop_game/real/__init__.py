@@ -1,4 +1,4 @@
-"""The real game, in Chrome or Chromium, behind the interface of the embedded one."""
+"""The real game, in Chrome, Chromium or Firefox, behind the interface of the embedded one."""
 
 from .errors import RealGameError
 from .game import RealGame

@@ -1,6 +1,7 @@
-"""One browser with one page, driven through chromedriver, that leaves nothing behind."""
+"""One browser with one page, driven through chromedriver or geckodriver, that leaves nothing behind."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,16 +13,18 @@ from string import Template
 from typing import Any
 from urllib.parse import urlencode
 
+from ..simulator import DEFAULT_TRIG, check_trig
 from .errors import RealGameError
 from .find import find_pair
 from .install import Installed, installed, qwop_gym_game
 
 TIMEOUT_VARIABLE = "QWOP_BROWSER_TIMEOUT"
 WIDTH, HEIGHT = 660, 520  # px, of a visible window
+_FIREFOX_BARS = 90  # px, of tabs and address above the page
 
 _HERE = Path(__file__).parent
 _PORTS = 3  # tries to get a port before somebody else does
-_FLAGS = (
+_CHROME_FLAGS = (
     "--allow-file-access-from-files",
     "--autoplay-policy=no-user-gesture-required",
     "--disable-background-networking",
@@ -37,7 +40,17 @@ _FLAGS = (
     "--no-first-run",
     f"--window-size={WIDTH},{HEIGHT}",
 )
-_HEADLESS_FLAGS = ("--headless=new", "--use-gl=angle", "--use-angle=swiftshader", "--mute-audio")
+_CHROME_HEADLESS_FLAGS = ("--headless=new", "--use-gl=angle", "--use-angle=swiftshader", "--mute-audio")
+_FIREFOX_PREFERENCES = {
+    "dom.max_script_run_time": 0,
+    "dom.min_background_timeout_value": 4,
+    "dom.timeout.enable_budget_timer_throttling": False,
+    "media.autoplay.default": 0,
+    "privacy.reduceTimerPrecision": False,  # stamps of keys to the tenth of a millisecond
+    "security.fileuri.strict_origin_policy": False,  # the page and the game's files are in different folders
+    "webgl.force-enabled": True,  # in software too, where there is no graphics card
+}
+_READY = {"chrome": "started successfully", "firefox": "Listening on"}  # what a driver says when it is
 
 
 class BrowserLost(Exception):
@@ -66,6 +79,8 @@ class Browser:
     headless: without a window.
     browser, driver: where they are; None: see find.py.
     scripts: more scripts of this folder for the page, after bridge.js.
+    trig: whose sine and cosine the page gives the game, one of TRIG_VARIANTS; None: the browser's own.
+    game: with the game's page; otherwise with an empty one, and the game's file need not be installed.
 
     Driver and browser get a session of their own, so that Ctrl-C reaches this program alone.
 
@@ -78,8 +93,10 @@ class Browser:
         browser: str | os.PathLike | None = None,
         driver: str | os.PathLike | None = None,
         scripts: tuple[str, ...] = (),
+        trig: str | None = DEFAULT_TRIG,
+        game: bool = True,
     ) -> None:
-        self.game: Installed = installed()
+        self.game: Installed | None = installed() if game else None
         self.headless = headless
         self.browser, self.driver = find_pair(browser, driver)
         self.timeout = timeout_seconds()
@@ -100,8 +117,10 @@ class Browser:
         # Also called when the object is forgotten, and at the interpreter's exit.
         self._finalizer = weakref.finalize(self, _reap, self._reaper)
         try:
-            self.url = self._write_page(scripts)
+            self.url = "about:blank" if self.game is None else self._write_page(self.game, scripts, trig)
             self._start()
+            self.native_trig = self._find_native_trig()
+            """Which variant of trig.js the browser's own sine and cosine are; None: none of them."""
         except BaseException:
             self.close()
             raise
@@ -139,10 +158,12 @@ class Browser:
 
     # -- inside --------------------------------------------------------------------------------------
 
-    def _write_page(self, scripts: tuple[str, ...]) -> str:
+    def _write_page(self, game: Installed, scripts: tuple[str, ...], trig: str | None) -> str:
         page = Template((_HERE / "page.html").read_text(encoding="utf-8")).substitute(
             base=qwop_gym_game().as_uri() + "/",
-            game=self.game.path.resolve().as_uri(),
+            trig=(_HERE / "trig.js").resolve().as_uri(),
+            pin="" if trig is None else f'Trig.pin("{check_trig(trig)}");',
+            game=game.path.resolve().as_uri(),
             scripts="\n".join(
                 f'<script src="{(_HERE / name).resolve().as_uri()}"></script>' for name in scripts
             ),
@@ -153,23 +174,24 @@ class Browser:
         # Options of qwop-gym's page: no intro; a seed for Math.random, which the physics never asks.
         return path.as_uri() + "?" + urlencode({"intro": 0, "seed": 1, "stepsize": 1})
 
+    def _find_native_trig(self) -> str | None:
+        """Let the browser compare its sine and cosine with each variant's, in an empty page."""
+        code = (_HERE / "trig.js").read_text(encoding="utf-8")
+        try:
+            self._call(lambda: self._selenium.get("about:blank"))
+            names = self.run(f"{code}\nreturn Trig.natives();")
+        except (BrowserLost, PageError) as error:
+            raise RealGameError(f"the browser {self.browser.path} did not start: {error}") from None
+        return names[0] if len(names) == 1 else None
+
     def _start(self) -> None:
         from selenium.common.exceptions import WebDriverException
-        from selenium.webdriver import ChromeOptions, Remote
+        from selenium.webdriver import Remote
         from selenium.webdriver.common.proxy import Proxy, ProxyType
         from selenium.webdriver.remote.client_config import ClientConfig
         from urllib3.exceptions import HTTPError
 
-        options = ChromeOptions()
-        options.binary_location = str(self.browser.path)
-        for flag in (*_FLAGS, *(_HEADLESS_FLAGS if self.headless else ())):
-            options.add_argument(flag)
-        if not self.headless:
-            options.add_argument(f"--app={self.url}")  # a window of its own, without an address bar
-        options.add_argument(f"--user-data-dir={self._folder / 'profile'}")
-        options.add_experimental_option("excludeSwitches", ["enable-automation"])
-        if hasattr(os, "geteuid") and os.geteuid() == 0:
-            options.add_argument("--no-sandbox")  # Chrome's sandbox refuses to work for root
+        options = self._firefox_options() if self.browser.family == "firefox" else self._chrome_options()
         url = f"http://127.0.0.1:{self._start_driver()}"
         # No proxy of the environment's for this machine's own address.
         config = ClientConfig(
@@ -188,32 +210,108 @@ class Browser:
             raise RealGameError(
                 f"the browser {self.browser.path} did not start: {line}; run qwop-game doctor"
             ) from None
+        facts = self._selenium.capabilities
+        self.version = f"{facts['browserName']} {facts['browserVersion']}"
+        """What the browser says of itself, such as "firefox 153.8.0"."""
+
+    def _chrome_options(self) -> Any:
+        from selenium.webdriver import ChromeOptions
+
+        options = ChromeOptions()
+        options.binary_location = str(self.browser.path)
+        for flag in (*_CHROME_FLAGS, *(_CHROME_HEADLESS_FLAGS if self.headless else ())):
+            options.add_argument(flag)
+        if not self.headless:
+            options.add_argument(f"--app={self.url}")  # a window of its own, without an address bar
+        options.add_argument(f"--user-data-dir={self._folder / 'profile'}")
+        options.add_experimental_option("excludeSwitches", ["enable-automation"])
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            options.add_argument("--no-sandbox")  # Chrome's sandbox refuses to work for root
+        return options
+
+    def _firefox_options(self) -> Any:
+        from selenium.webdriver import FirefoxOptions
+
+        options = FirefoxOptions()
+        options.binary_location = str(self.browser.path)
+        for name, value in _FIREFOX_PREFERENCES.items():
+            options.set_preference(name, value)
+        if self.headless:
+            options.set_preference("media.volume_scale", "0.0")
+            if not sys.platform.startswith("linux"):
+                options.add_argument("-headless")
+        options.add_argument(f"--width={WIDTH}")
+        options.add_argument(f"--height={HEIGHT + _FIREFOX_BARS}")
+        return options
 
     def _start_driver(self) -> int:
-        """Start chromedriver; returns its port, another one where somebody takes it first."""
+        """Start the driver; returns its port, another one where somebody takes it first."""
+        # Both command lines name this session's folder: that marks the driver, for the reaper.
+        if self.browser.family == "firefox":
+            # Without a port of its own, each Firefox would want 9222.
+            arguments = ["--profile-root", str(self._folder), f"--websocket-port={free_port()}"]
+        else:
+            arguments = [f"--log-path={self._folder / 'driver.log'}"]
+        environment = self._environment()
         last = ""
         for _ in range(_PORTS):
             port = free_port()
             log = self._folder / "driver.out"
             with open(log, "wb") as output:
                 process = subprocess.Popen(
-                    # The log's path marks the driver as one of this session's, for the reaper.
-                    [self.driver.path, f"--port={port}", f"--log-path={self._folder / 'driver.log'}"],
+                    [self.driver.path, f"--port={port}", *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
+                    env=environment,
                 )
-            deadline = time.monotonic() + self.timeout
-            while process.poll() is None and time.monotonic() < deadline:
-                if "started successfully" in log.read_text(errors="replace"):
-                    return port
-                time.sleep(0.01)
+            if self._wait_for(process, log, _READY[self.browser.family]):
+                return port
             last = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
             if process.poll() is None:
                 last = f"no word from it for {self.timeout:g} s (slow machine? raise {TIMEOUT_VARIABLE})"
                 break
         raise RealGameError(f"the driver {self.driver.path} did not start: {last}")
+
+    def _environment(self) -> dict[str, str] | None:
+        """The driver's environment variables; None: this process's own.
+
+        Firefox has no WebGL in its headless mode on Linux without a graphics card: there it gets a display
+        that nobody sees.
+        """
+        if not (self.headless and self.browser.family == "firefox" and sys.platform.startswith("linux")):
+            return None
+        xvfb = shutil.which("Xvfb")
+        if xvfb is None:
+            raise RealGameError(
+                "Firefox without a window needs Xvfb on Linux: install it (Debian: apt install xvfb)"
+            )
+        log, number = self._folder / "display.out", self._folder / "display"
+        with open(log, "wb") as errors, open(number, "wb") as output:
+            process = subprocess.Popen(
+                [xvfb, "-displayfd", "1", "-screen", "0", "1024x768x24", "-fbdir", str(self._folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,
+            )
+        if not self._wait_for(process, number, "\n"):
+            last = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+            raise RealGameError(f"the display {xvfb} did not start: {last}")
+        display = f":{number.read_text().strip()}"
+        environment = {**os.environ, "DISPLAY": display, "GDK_BACKEND": "x11", "MOZ_ENABLE_WAYLAND": "0"}
+        environment.pop("WAYLAND_DISPLAY", None)
+        return environment
+
+    def _wait_for(self, process: subprocess.Popen, log: Path, word: str) -> bool:
+        """Wait until a process has written `word` to `log`; False where it ends or takes too long."""
+        deadline = time.monotonic() + self.timeout
+        while process.poll() is None and time.monotonic() < deadline:
+            if word in log.read_text(errors="replace"):
+                return True
+            time.sleep(0.01)
+        return False
 
     def _call(self, action: Any) -> Any:
         from selenium.common.exceptions import JavascriptException, TimeoutException, WebDriverException
@@ -224,7 +322,8 @@ class Browser:
         try:
             return action()
         except JavascriptException as error:
-            raise PageError(_first_line(error).removeprefix("javascript error: ")) from None
+            line = _first_line(error).removeprefix("javascript error: ").removeprefix("Error: ")
+            raise PageError(line) from None
         except (TimeoutException, ReadTimeoutError):
             raise BrowserLost(
                 f"the browser gave no answer for {self.timeout:g} s (slow machine? raise {TIMEOUT_VARIABLE})"
@@ -240,14 +339,29 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
+_LOSSES = {
+    "the game's window was closed": (
+        "no such window",
+        "target window already closed",
+        "Browsing context has been discarded",
+    ),
+    "the driver is gone": ("Connection refused", "Remote end closed", "Connection aborted"),
+    "the browser is gone": (
+        "disconnected",
+        "not reachable",
+        "invalid session",
+        "crashed",
+        "marionette",
+        "without establishing a connection",
+    ),
+}
+
+
 def _loss(line: str) -> str:
     """What is gone, in words."""
-    if "no such window" in line or "target window already closed" in line:
-        return "the game's window was closed"
-    if any(word in line for word in ("Connection refused", "Remote end closed", "Connection aborted")):
-        return "chromedriver is gone"
-    if any(word in line for word in ("disconnected", "not reachable", "invalid session", "crashed")):
-        return "the browser is gone"
+    for meaning, words in _LOSSES.items():
+        if any(word in line for word in words):
+            return meaning
     return f"the browser failed: {line}"
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..command import CommandParser, run_command
+from ..command import CommandParser, add_trig_argument, run_command
+from ..simulator import DEFAULT_TRIG, TRIG_VARIANTS
 from .errors import RealGameError
-from .find import find_browser, find_driver, find_pair, mismatch
+from .find import find_browser, find_driver, find_pair
 from .install import game_directory, install, installed, qwop_gym_game
 
 PROGRAM = "qwop-game"
@@ -50,10 +51,11 @@ def _parser() -> CommandParser:
         help="play recorded keys too: an .npz file with uint8 arrays of key masks, one an episode",
     )
     parity.add_argument("--seed", type=int, default=None, metavar="N", help="of the drawn keys")
+    add_trig_argument(parity, native=True)
     parity.set_defaults(run=_parity)
     for command in (doctor, parity):
-        command.add_argument("--browser", metavar="PATH", help="Chrome or Chromium")
-        command.add_argument("--driver", metavar="PATH", help="chromedriver of the same version")
+        command.add_argument("--browser", metavar="PATH", help="Chrome, Chromium or Firefox")
+        command.add_argument("--driver", metavar="PATH", help="its chromedriver or geckodriver")
     return parser
 
 
@@ -82,48 +84,88 @@ def _doctor(options: argparse.Namespace) -> int:
         item("game", True, f"{found.path}, SHA-256 {found.sha256[:16]}..., from {found.source}")
     except RealGameError as error:
         item("game", False, str(error))
-    programs = []
-    for name, find, path in (
-        ("browser", find_browser, options.browser),
-        ("driver", find_driver, options.driver),
-    ):
-        try:
-            program = find(path)
-            programs.append(program)
-            item(name, True, f"{program.path}, version {program.version or 'unknown'}")
-        except RealGameError as error:
-            item(name, False, str(error))
-    if len(programs) == 2:
-        try:
-            one, other = find_pair(options.browser, options.driver)
-            item("versions", True, f"match: {one.version or 'unknown'} and {other.version}")
-        except RealGameError:
-            item("versions", False, mismatch(*programs))
-    if well:
-        try:
-            item("play", True, _plays(options))
-        except (RealGameError, ImportError) as error:
-            item("play", False, str(error))
+    native = None
+    try:
+        browser, driver = find_pair(options.browser, options.driver)
+    except RealGameError as error:
+        for name, problem in _missing_programs(options) or [("versions", str(error))]:
+            item(name, False, problem)
     else:
+        item("browser", True, f"{browser.path}, version {browser.version or 'unknown'}")
+        item("driver", True, f"{driver.path}, version {driver.version or 'unknown'}, matches")
+        try:
+            version, native = _native_trig(options)
+            item("trig", True, f"{version} {_consequence(native)}")
+        except (RealGameError, ImportError) as error:
+            item("trig", False, str(error))
+    if not well:
         print(f"         play      not tried; the game's files go to {game_directory()}")
+        return 1
+    for name, trig in (("play", DEFAULT_TRIG), ("native", None)):
+        if trig is None and native not in TRIG_VARIANTS:
+            break
+        try:
+            item(name, True, _plays(options, trig))
+        except (RealGameError, ImportError) as error:
+            item(name, False, str(error))
     return 0 if well else 1
 
 
-def _plays(options: argparse.Namespace) -> str:
+def _missing_programs(options: argparse.Namespace) -> list[tuple[str, str]]:
+    """Which of browser and driver was not found, and the line about it."""
+    family, missing = "chrome", []
+    try:
+        family = find_browser(options.browser).family
+    except RealGameError as error:
+        missing.append(("browser", str(error)))
+    try:
+        find_driver(options.driver, family)
+    except RealGameError as error:
+        missing.append(("driver", str(error)))
+    return missing
+
+
+def _native_trig(options: argparse.Namespace) -> tuple[str, str | None]:
+    """The browser's name and version, and whose its own sine and cosine are. Needs no game."""
+    from .browser import Browser
+
+    browser = Browser(True, options.browser, options.driver, game=False)
+    try:
+        return browser.version, browser.native_trig
+    finally:
+        browser.close()
+
+
+def _consequence(native: str | None) -> str:
+    """What a browser's own variant means for its user."""
+    if native not in TRIG_VARIANTS:
+        return (
+            f"computes sine and cosine as no variant of the embedded game ({native or 'unknown'}): omit "
+            f"--native, and they are replaced by {DEFAULT_TRIG}"
+        )
+    if native == DEFAULT_TRIG:
+        return f"computes sine and cosine as {native}: it plays the canonical game with --native, too"
+    return (
+        f"computes sine and cosine as {native}: they are replaced by {DEFAULT_TRIG} unless you say --native"
+    )
+
+
+def _plays(options: argparse.Namespace, trig: str | None) -> str:
     """Two seconds of play in both games. Raises RealGameError where that fails."""
     from .game import RealGame
     from .parity import compare, drawn_keys
 
     begun = time.monotonic()
-    game = RealGame(browser=options.browser, driver=options.driver)
+    game = RealGame(browser=options.browser, driver=options.driver, trig=trig)
     try:
         result = compare(game, [drawn_keys(17, frames=DOCTOR_FRAMES)])
+        how = f"{game.trig}, {game.trig_source}"
     finally:
         game.close()
     if result.differing:
         raise RealGameError(f"the games differ: {result.first}")
     seconds = time.monotonic() - begun
-    return f"{result.frames} frames equal to the embedded game's, {seconds:.1f} s with the start"
+    return f"{result.frames} frames equal to the embedded game's ({how}), {seconds:.1f} s with the start"
 
 
 def _parity(options: argparse.Namespace) -> int:
@@ -143,7 +185,7 @@ def _parity(options: argparse.Namespace) -> int:
         yield from recorded
 
     begun = time.monotonic()
-    game = RealGame(browser=options.browser, driver=options.driver)
+    game = RealGame(browser=options.browser, driver=options.driver, trig=options.trig)
     with tqdm(total=options.episodes + len(recorded), unit="episode", disable=None) as bar:
 
         def progress(total: Parity) -> None:
@@ -161,7 +203,10 @@ def _parity(options: argparse.Namespace) -> int:
         f"{result.differing} of {result.values} doubles differ, and {result.observations_differing} of the "
         f"observations' float32; {seconds:.0f} s"
     )
-    print(f"browser {passport['browser']}, game's file SHA-256 {passport['game_sha256']}")
+    print(
+        f"{passport['browser']}, sine and cosine {passport['trig']} ({passport['trig_source']}), game's file "
+        f"SHA-256 {passport['game_sha256']}"
+    )
     if result.first:
         print(f"first difference: {result.first}")
     return 1 if result.differing else 0

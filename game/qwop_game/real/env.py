@@ -9,12 +9,12 @@ import numpy as np
 from ..env import QWOPEnv
 from ..games import Games
 from ..observation import FRAME_SECONDS
-from ..simulator import exclusive
+from ..simulator import DEFAULT_TRIG, exclusive
 from .game import RealGame
 
 
 class QWOPRealEnv(QWOPEnv):
-    """QWOP in Chrome or Chromium, with the observations, actions, rewards, ends, info and clock of `QWOPEnv`.
+    """QWOP in a browser, with the observations, actions, rewards, ends, info and clock of `QWOPEnv`.
 
     Each reset loads the page anew; the same actions give the same episode as there, bit for bit.
 
@@ -22,6 +22,8 @@ class QWOPRealEnv(QWOPEnv):
     render_mode: None, "rgb_array" (`render()` gives the game's own picture) or "human" (the browser's window
         shows every frame, 30 a second). Only "human" needs a display.
     browser, driver: paths; None: those of QWOP_BROWSER and QWOP_DRIVER, of PATH, of the usual places.
+
+    trig: whose sine and cosine, see `Simulator`, in any browser; None: the browser's own, see `RealGame`.
 
     `reset` and `step` raise `RealGameError`, one line, where the game can't be started or is lost. Without a
     window, a browser that dies within an episode is replaced and the episode brought back exactly, with a
@@ -37,8 +39,9 @@ class QWOPRealEnv(QWOPEnv):
         render_mode: str | None = None,
         browser: str | os.PathLike | None = None,
         driver: str | os.PathLike | None = None,
+        trig: str | None = DEFAULT_TRIG,
     ) -> None:
-        game = RealGame(render_mode != "human", browser, driver)
+        game = RealGame(render_mode != "human", browser, driver, trig=trig)
         self._set_up(render_mode, Games(1, frame_skip, action_set, observation, max_frames, "auto", game))
         self._due = 0.0
 

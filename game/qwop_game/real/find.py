@@ -1,7 +1,8 @@
-"""Finds the browser and its driver, and says whether their versions match.
+"""Finds the browser and its driver, and says whether they match.
 
-A driver drives browsers of its own major version only. Each of the two is looked for in this order: what the
-caller names, the environment (QWOP_BROWSER, QWOP_DRIVER), PATH, the places where installers put it.
+A chromedriver drives Chrome and Chromium of its own major version only, a geckodriver any newer Firefox. Each
+of the two is looked for in this order: what the caller names, the environment (QWOP_BROWSER, QWOP_DRIVER),
+PATH, the places where installers put it.
 """
 
 import os
@@ -24,25 +25,30 @@ _BROWSER_NAMES = (
     "google-chrome-stable",
     "chrome",
     "brave-browser",
+    "firefox",
+    "firefox-esr",
 )
-_DRIVER_NAMES = ("chromedriver", "chromium.chromedriver")
+_DRIVER_NAMES = ("chromedriver", "chromium.chromedriver", "geckodriver")
 _BROWSER_PLACES = {
     "linux": (
         "/usr/lib/chromium/chromium",
         "/usr/lib/chromium-browser/chromium-browser",
         "/opt/google/chrome/chrome",
         "/snap/bin/chromium",
+        "/usr/lib/firefox-esr/firefox-esr",
     ),
     "darwin": (
         "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
         "/Applications/Chromium.app/Contents/MacOS/Chromium",
         "/Applications/Brave Browser.app/Contents/MacOS/Brave Browser",
         "~/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+        "/Applications/Firefox.app/Contents/MacOS/firefox",
     ),
     "win32": (
         r"C:\Program Files\Google\Chrome\Application\chrome.exe",
         r"C:\Program Files (x86)\Google\Chrome\Application\chrome.exe",
         r"~\AppData\Local\Google\Chrome\Application\chrome.exe",
+        r"C:\Program Files\Mozilla Firefox\firefox.exe",
     ),
 }
 _DRIVER_PLACES = {
@@ -51,8 +57,13 @@ _DRIVER_PLACES = {
         "/usr/lib/chromium/chromedriver",
         "/snap/bin/chromium.chromedriver",
     ),
-    "darwin": ("/opt/homebrew/bin/chromedriver", "/usr/local/bin/chromedriver"),
-    "win32": (r"C:\chromedriver\chromedriver.exe",),
+    "darwin": (
+        "/opt/homebrew/bin/chromedriver",
+        "/usr/local/bin/chromedriver",
+        "/opt/homebrew/bin/geckodriver",
+        "/usr/local/bin/geckodriver",
+    ),
+    "win32": (r"C:\chromedriver\chromedriver.exe", r"C:\geckodriver\geckodriver.exe"),
 }
 _GET_BROWSER = {
     "linux": "install it (Debian: apt install chromium)",
@@ -60,10 +71,13 @@ _GET_BROWSER = {
     "win32": "install Google Chrome",
 }
 _GET_DRIVER = {
-    "linux": "install it (Debian: apt install chromium-driver)",
-    "darwin": "install it (brew install --cask chromedriver)",
-    "win32": "get it from https://googlechromelabs.github.io/chrome-for-testing",
+    ("chrome", "linux"): "install it (Debian: apt install chromium-driver)",
+    ("chrome", "darwin"): "install it (brew install --cask chromedriver)",
+    ("chrome", "win32"): "get it from https://googlechromelabs.github.io/chrome-for-testing",
+    ("firefox", "darwin"): "install it (brew install geckodriver)",
 }
+_GET_GECKODRIVER = "get it from https://github.com/mozilla/geckodriver/releases"
+_DRIVER_OF = {"chrome": "chromedriver", "firefox": "geckodriver"}
 _VERSION = re.compile(r"\d+(?:\.\d+){1,3}")
 
 
@@ -73,6 +87,8 @@ class Program:
 
     path: Path
     version: str
+    family: str = "chrome"
+    """Whose browser or driver it is: "chrome" (Chromium and its kin too) or "firefox"."""
 
     @property
     def major(self) -> str:
@@ -86,66 +102,63 @@ def parse_version(text: str) -> str:
     return found.group() if found else ""
 
 
-def version_of(path: Path) -> str:
-    """The version of a browser or driver, asked of itself; "" where it does not tell."""
-    if sys.platform == "win32" and path.name.lower() != "chromedriver.exe":
+def look_at(path: Path) -> Program:
+    """What a browser or driver says of itself; where it tells no name, its file's name counts."""
+    if sys.platform == "win32" and "driver" not in path.name.lower():
         # Chrome on Windows opens a window when asked; its folder holds one named by the version.
         versions = [entry.name for entry in path.parent.iterdir() if _VERSION.fullmatch(entry.name)]
-        return max(versions, key=lambda name: [int(part) for part in name.split(".")], default="")
-    try:
-        done = subprocess.run(
-            [path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
-        )
-    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
-        return ""
-    return parse_version(done.stdout)
+        text = max(versions, key=lambda name: [int(part) for part in name.split(".")], default="")
+    else:
+        try:
+            done = subprocess.run(
+                [path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+            )
+            text = done.stdout
+        except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+            text = ""
+    is_firefox = re.search("firefox|gecko", f"{text} {path.name}", re.IGNORECASE)
+    return Program(path, parse_version(text), "firefox" if is_firefox else "chrome")
 
 
 def find_browser(path: str | os.PathLike | None = None) -> Program:
     """The browser. Raises RealGameError where there is none."""
-    found = _candidates("browser", path, BROWSER_VARIABLE, _BROWSER_NAMES, _BROWSER_PLACES)
-    if not found:
-        raise RealGameError(
-            f"no Chrome or Chromium was found: {_GET_BROWSER.get(sys.platform, 'install one')}, or say where "
-            f"it is with --browser or {BROWSER_VARIABLE}"
-        )
-    return Program(found[0], version_of(found[0]))
+    return look_at(_browsers(path)[0])
 
 
-def find_driver(path: str | os.PathLike | None = None) -> Program:
-    """The driver. Raises RealGameError where there is none."""
-    found = _candidates("driver", path, DRIVER_VARIABLE, _DRIVER_NAMES, _DRIVER_PLACES)
-    if not found:
+def find_driver(path: str | os.PathLike | None = None, family: str = "chrome") -> Program:
+    """The driver for a family of browsers, or the one that the user names. Raises RealGameError."""
+    drivers = [look_at(one) for one in _drivers(path)]
+    named = path or os.environ.get(DRIVER_VARIABLE)
+    found = next((driver for driver in drivers if named or driver.family == family), None)
+    if found is None:
+        get = _GET_DRIVER.get((family, sys.platform), _GET_GECKODRIVER)
         raise RealGameError(
-            f"no chromedriver was found: {_GET_DRIVER.get(sys.platform, 'install it')}, or say where it is "
-            f"with --driver or {DRIVER_VARIABLE}"
+            f"no {_DRIVER_OF[family]} was found: {get}, or say where it is with --driver or {DRIVER_VARIABLE}"
         )
-    return Program(found[0], version_of(found[0]))
+    return found
 
 
 def find_pair(
     browser: str | os.PathLike | None = None, driver: str | os.PathLike | None = None
 ) -> tuple[Program, Program]:
-    """A browser and a driver of the same major version; of several installed ones, two that match.
+    """A browser and a driver that match: of several installed ones, the first two that do.
 
     Raises RealGameError where one is missing, or where no two match.
     """
-    first_browser, first_driver = find_browser(browser), find_driver(driver)
-    if _match(first_browser, first_driver):
-        return first_browser, first_driver
-    browsers = _candidates("browser", browser, BROWSER_VARIABLE, _BROWSER_NAMES, _BROWSER_PLACES)
-    drivers = _candidates("driver", driver, DRIVER_VARIABLE, _DRIVER_NAMES, _DRIVER_PLACES)
-    others = [Program(path, version_of(path)) for path in drivers]
-    for path in browsers:
-        one = Program(path, version_of(path))
-        for other in others:
+    browsers = _browsers(browser)
+    drivers = [look_at(one) for one in _drivers(driver)]
+    for one in map(look_at, browsers):
+        for other in drivers:
             if _match(one, other):
                 return one, other
-    raise RealGameError(mismatch(first_browser, first_driver))
+    first = look_at(browsers[0])
+    raise RealGameError(mismatch(first, find_driver(driver, first.family)))
 
 
 def mismatch(browser: Program, driver: Program) -> str:
-    """The line about two versions that don't match."""
+    """The line about a browser and a driver that don't match."""
+    if browser.family != driver.family:
+        return f"the browser {browser.path} needs a {_DRIVER_OF[browser.family]}, and {driver.path} is none"
     return (
         f"the browser {browser.path} is version {browser.version or 'unknown'}, the driver {driver.path} is "
         f"version {driver.version or 'unknown'}: get chromedriver {browser.major or 'of the same version'} "
@@ -154,8 +167,25 @@ def mismatch(browser: Program, driver: Program) -> str:
 
 
 def _match(browser: Program, driver: Program) -> bool:
+    if browser.family != driver.family:
+        return False
     # A wrapper script may not tell its browser's version; the driver itself checks when it starts one.
-    return not browser.major or browser.major == driver.major
+    return browser.family == "firefox" or not browser.major or browser.major == driver.major
+
+
+def _browsers(path: str | os.PathLike | None) -> list[Path]:
+    found = _candidates("browser", path, BROWSER_VARIABLE, _BROWSER_NAMES, _BROWSER_PLACES)
+    if not found:
+        raise RealGameError(
+            "no Chrome, Chromium or Firefox was found: "
+            f"{_GET_BROWSER.get(sys.platform, 'install one')}, or say where it is with --browser or "
+            f"{BROWSER_VARIABLE}"
+        )
+    return found
+
+
+def _drivers(path: str | os.PathLike | None) -> list[Path]:
+    return _candidates("driver", path, DRIVER_VARIABLE, _DRIVER_NAMES, _DRIVER_PLACES)
 
 
 def _candidates(

@@ -13,12 +13,15 @@ import numpy as np
 
 from ..observation import STATE_GLOBALS, STATE_SIZE, UNITS_PER_METRE, raw_from_state
 from ..simulator import (
+    DEFAULT_TRIG,
     FLAG_FALLEN,
     FLAG_GAME_ENDED,
     FLAG_JUMP_LANDED,
     FLAG_JUMPED,
     FLAG_PAUSED,
+    TRIG_VARIANTS,
     Simulator,
+    check_trig,
     exclusive,
 )
 from .browser import Browser, BrowserLost, PageError
@@ -37,7 +40,7 @@ _LAUNCHES = 3  # tries to bring an episode back after the browser was lost
 
 
 class RealGame:
-    """Bennett Foddy's own game in Chrome or Chromium, in place of a `Simulator` of one game.
+    """Bennett Foddy's own game in Chrome, Chromium or Firefox, in place of a `Simulator` of one game.
 
     Each reset loads the page anew, so that an episode is a function of its keys, and is checked to stand at
     the canonical start. The clock starts as the embedded game's does.
@@ -50,6 +53,9 @@ class RealGame:
         that it stands at the very same state, and go on; a warning of the logger "qwop_game.real" says so.
         None: where headless, since a window is closed on purpose.
     scripts: of this folder, loaded into the page after its own.
+    trig: whose sine and cosine the game computes with, one of TRIG_VARIANTS, whatever the browser: the page's
+        Math.sin and Math.cos are replaced by exact code. None: the browser's own; `trig` then says whose they
+        are, and RealGameError is raised where they are nobody's that the embedded game knows.
 
     state, raw_observation, time, distance, flags, step, reset, snapshot and restore are those of `Simulator`.
     A snapshot is the keys since the start. Threads may share a game, as they may share a `Simulator`. A copy,
@@ -71,20 +77,21 @@ class RealGame:
         stop_at_end: bool = True,
         recover: bool | None = None,
         scripts: tuple[str, ...] = (),
+        trig: str | None = DEFAULT_TRIG,
     ) -> None:
         self.headless = headless
         self.stop_at_end = stop_at_end
         self.recover = headless if recover is None else recover
-        self._settings = (headless, browser, driver, scripts)
-        start = Simulator(1)
-        self._start, self._start_time = start.state[0], float(start.time[0])
-        start.close()
+        self.trig_source = "native" if trig is None else "pinned"
+        """Where its sine and cosine come from: "pinned" or "native"."""
+        self._trig = trig if trig is None else check_trig(trig)
+        self._settings = (headless, browser, driver, scripts, trig)
         self.lock = threading.RLock()
         self._keys: list[int] = []
         self._lost: str | None = "reset() was not called"
         self._is_copy = False  # of a game within an episode, which no browser has played yet
         self._browser: Browser | None = None
-        self._row = self._start.copy()
+        self._row = start_state(self._trig or DEFAULT_TRIG)
 
     # -- the Simulator's interface -------------------------------------------------------------------
 
@@ -92,6 +99,24 @@ class RealGame:
     def state(self) -> np.ndarray:
         """All numbers, a new float64 [1, 92]."""
         return self._row[None].copy()
+
+    @property
+    def trig(self) -> str:
+        """Whose sine and cosine the game computes with. Starts the browser where they are its own."""
+        if self._trig is None:
+            native = self.native_trig
+            if native not in TRIG_VARIANTS:
+                raise RealGameError(
+                    "this browser computes sine and cosine in no variant that the embedded game knows"
+                    f"{'' if native is None else f' ({native})'}: omit --native to replace them by exact ones"
+                )
+            self._trig = native
+        return self._trig
+
+    @property
+    def native_trig(self) -> str | None:
+        """Which variant the browser's own sine and cosine are; None: no known one. Starts the browser."""
+        return self._launch().native_trig
 
     @property
     def raw_observation(self) -> np.ndarray:
@@ -198,13 +223,16 @@ class RealGame:
 
     @exclusive
     def passport(self) -> dict[str, str | int | float | bool]:
-        """What a recording says about where it comes from."""
+        """What a recording says about where it comes from, beside `trig`."""
         browser = self._launch()
+        game = browser.game
+        assert game is not None  # this browser shows the game's page
         return {
-            "game_sha256": browser.game.sha256,
-            "game_source_sha256": browser.game.source_sha256,
-            "game_patched_by": browser.game.patched_by,
-            "browser": browser.browser.version,
+            "game_sha256": game.sha256,
+            "game_source_sha256": game.source_sha256,
+            "game_patched_by": game.patched_by,
+            "trig_source": self.trig_source,
+            "browser": browser.version,
             "driver": browser.driver.version,
             "qwop_gym": metadata.version("qwop-gym"),
             "selenium": metadata.version("selenium"),
@@ -244,14 +272,17 @@ class RealGame:
 
     def _begin(self) -> None:
         """A loaded page at the canonical start. Raises BrowserLost, PageError, RealGameError."""
+        start = start_state(self.trig)
         browser = self._launch()
         browser.load()
-        self._row = _rows(browser.run("return bridge.begin(arguments[0])", self._start_time))[0]
-        if not np.array_equal(self._row, self._start):
-            column = int(np.flatnonzero(self._row != self._start)[0])
+        self._row = _rows(
+            browser.run("return bridge.begin(arguments[0])", float(start[_GLOBAL["score_time"]]))
+        )[0]
+        if not np.array_equal(self._row, start):
+            column = int(np.flatnonzero(self._row != start)[0])
             raise RealGameError(
                 f"the game does not start where it should ({self._row[column]!r} in column {column}, not "
-                f"{self._start[column]!r}): another edition of the game, or another machine's arithmetic"
+                f"{start[column]!r}): another edition of the game, or another machine's arithmetic"
             )
         self._lost = None
         self._is_copy = False
@@ -309,6 +340,14 @@ class RealGame:
             why,
             len(keys),
         )
+
+
+def start_state(trig: str) -> np.ndarray:
+    """The canonical start of the game in a variant, float64 [92]."""
+    simulator = Simulator(1, trig=trig)
+    state = simulator.state[0]
+    simulator.close()
+    return state
 
 
 def _rows(packed: object) -> np.ndarray:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..observation import STATE_FIELDS, STATE_GLOBALS, STATE_PARTS, STATE_SIZE, raw_from_state
-from ..simulator import Simulator
+from ..simulator import DEFAULT_TRIG, Simulator
 from .game import RealGame
 
 SEED = 20240229
@@ -56,9 +56,9 @@ def drawn_keys(episode: int, seed: int = SEED, frames: int = LONGEST) -> np.ndar
     return np.array(keys[:frames], np.uint8)
 
 
-def embedded_states(keys: np.ndarray) -> np.ndarray:
+def embedded_states(keys: np.ndarray, trig: str = DEFAULT_TRIG) -> np.ndarray:
     """The embedded game's states, float64 [n + 1, 92]: the start, and after each frame until the run ends."""
-    simulator = Simulator(1)
+    simulator = Simulator(1, trig=trig)
     rows = [simulator.state[0]]
     for mask in keys:
         simulator.step(np.array([mask], np.uint8))
@@ -80,10 +80,10 @@ def compare(
     runs: Iterable[np.ndarray],
     on_episode: Callable[[Parity], None] | None = None,
 ) -> Parity:
-    """Play each of `runs`, uint8 [T], in both games and compare all states."""
+    """Play each of `runs`, uint8 [T], in both games, with one sine and cosine, and compare all states."""
     total = Parity()
     for keys in runs:
-        add(total, real_states(game, keys), embedded_states(keys))
+        add(total, real_states(game, keys), embedded_states(keys, game.trig))
         if on_episode is not None:
             on_episode(total)
     return total

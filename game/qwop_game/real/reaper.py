@@ -43,12 +43,14 @@ def command_lines() -> dict[int, str]:
 def kill_all(folder: str) -> None:
     """Kill whatever names `folder` in its command line, but this process."""
     for _ in range(50):
-        alive = [pid for pid, text in command_lines().items() if folder in text and pid != os.getpid()]
+        alive = {pid: text for pid, text in command_lines().items() if folder in text and pid != os.getpid()}
         if not alive:
             return
-        for pid in alive:
+        for pid, text in alive.items():
+            # A display that is asked to end takes its lock and socket away.
+            polite = "-displayfd" in text
             try:
-                os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+                os.kill(pid, signal.SIGTERM if polite else getattr(signal, "SIGKILL", signal.SIGTERM))
             except OSError:
                 pass
         time.sleep(0.1)
