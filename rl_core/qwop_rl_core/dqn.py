@@ -63,6 +63,7 @@ from qwop_rl_core.training import (
     environment_state,
     final_observations,
     restore_environment,
+    restored,
     select_device,
 )
 
@@ -502,10 +503,12 @@ def resume(
                 state.buffer.restore({name: t.numpy() for name, t in arrays.items()}, training["buffer"])
             except ValueError as error:
                 raise CheckpointError(f"{where}: {error}") from error
+            if not ((state.buffer.action >= 0) & (state.buffer.action < network.num_actions)).all():
+                raise CheckpointError(f"{where}: the replay buffer holds an action that does not exist")
         if training["environment"]:
             arrays = section(checkpoint.tensors, "environment")
             restore_environment(envs, {name: t.numpy() for name, t in arrays.items()})
-            state.observation = checkpoint.tensors["observation"].numpy()
+            state.observation = restored(checkpoint.tensors["observation"].numpy(), state.observation)
             state.statistics.episode_return[:] = checkpoint.tensors["episode_return"].numpy()
             state.statistics.episode_length[:] = checkpoint.tensors["episode_length"].numpy()
         return state

@@ -81,6 +81,7 @@ from qwop_rl_core.training import (
     final_observations,
     keep_freed_memory,
     restore_environment,
+    restored,
     select_device,
     select_precision,
     side_by_side,
@@ -540,7 +541,7 @@ def resume(config: PPOConfig, envs: VectorEnv, checkpoint: Checkpoint, where: st
         if training["environment"]:
             arrays = section(checkpoint.tensors, "environment")
             restore_environment(envs, {name: t.numpy() for name, t in arrays.items()})
-            state.observation = checkpoint.tensors["observation"].numpy()
+            state.observation = restored(checkpoint.tensors["observation"].numpy(), state.observation)
             state.statistics.episode_return[:] = checkpoint.tensors["episode_return"].numpy()
             state.statistics.episode_length[:] = checkpoint.tensors["episode_length"].numpy()
         return state

@@ -197,5 +197,14 @@ def environment_state(envs: VectorEnv) -> dict[str, np.ndarray] | None:
     return None if get_state is None else dict(get_state())
 
 
+def restored(array: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """The array, writable, in the place of one of the same kind. Raises ValueError where it is of another."""
+    if array.shape != before.shape or array.dtype != before.dtype:
+        raise ValueError(
+            f"{array.dtype} {list(array.shape)} is stored, {before.dtype} {list(before.shape)} needed"
+        )
+    return array.copy()
+
+
 def restore_environment(envs: VectorEnv, state: Mapping[str, np.ndarray]) -> None:
     envs.set_state(dict(state))  # pyright: ignore[reportAttributeAccessIssue]
