@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import math
 import os
 import platform
 import subprocess
@@ -25,7 +24,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from qwop_game.command import CommandError, check_outputs
+from qwop_game.command import CommandError, check_outputs, plain
 
 HERE = Path(__file__).resolve().parent
 # Script and arguments; the same for a try.
@@ -184,15 +183,6 @@ def show(table: list[Line]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def finite(value: Any) -> Any:
-    """The same with None for NaN and infinity, which JSON has no words for."""
-    if isinstance(value, dict):
-        return {name: finite(v) for name, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -222,7 +212,7 @@ def main() -> int:
 
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(finite(report), indent=1, allow_nan=False) + "\n")
+        out.write_text(json.dumps(plain(report), indent=1, allow_nan=False) + "\n")
     about = report["machine"]
     print(f"{today}, {about['cpu']}, {about['cores']} cores, Python {about['python']}, {about['commit']}")
     print(", ".join(f"{name} {number}" for name, number in about["versions"].items()))

@@ -34,6 +34,7 @@ import numpy as np
 import torch
 
 import qwop_game
+from qwop_game.command import CommandError, check_outputs
 from qwop_rl_core import ActorCritic, ppo
 from qwop_rl_core.ppo import PPOConfig
 
@@ -303,6 +304,10 @@ def main() -> int:
         rows = child(options.child, settings(options.steps, options.threads, options.seed))
         print(json.dumps(rows))
         return 0
+    try:
+        check_outputs({"--plot": options.plot})
+    except CommandError as error:
+        parser.error(str(error))
     result = measure(options)
     if options.plot:
         plot(result["curves"], options.plot)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 
 import pytest
 
@@ -9,6 +10,15 @@ from qwop_game.real import RealGameError, find
 
 MORE_BROWSERS = "QWOP_TEST_BROWSERS"
 """Further browsers to test: "BROWSER,DRIVER;BROWSER,DRIVER", paths."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_arrive():
+    """Also where the tests were started in the background or by nohup, which ignore Ctrl-C and SIGHUP."""
+    for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def _browsers() -> list[tuple[find.Program, find.Program]]:

@@ -16,7 +16,8 @@ from qwop_evaluation.player import CheckpointPlayer
 from qwop_evaluation.protocol import REPEAT_PROBABILITY, Disturbance, choose, play
 from qwop_evaluation.summary import split_times, summarise, summary_json, wilson_interval
 from qwop_evaluation.table import results_table
-from qwop_game import ACTION_SETS, FEATURE_SIZE, FEATURE_VERSION, Simulator
+from qwop_game import ACTION_SETS, FEATURE_SIZE, FEATURE_VERSION, PARTS, Simulator
+from qwop_game.command import json_text
 from qwop_game.encoder import FEATURE_SLICES
 from qwop_rl_core import ActorCritic, CheckpointError, QNetwork, save_checkpoint
 
@@ -238,6 +239,18 @@ def test_summary_of_three_runs(golden):
         "golden 1 100 21-100 76.77 76.77 101.7 0.1 95.8 2.42 9.50 40.63 75.60".split()
     )
     assert "-" in table.splitlines()[3].split()
+
+
+def test_a_figure_that_does_not_exist_is_null(golden):
+    # Both feet land in one frame, after a jump: one step in no time.
+    raw = np.tile(golden.raw_observations[0], (40, 1))
+    feet = [5 * PARTS.index(foot) + 1 for foot in ("leftFoot", "rightFoot")]
+    raw[10:20, feet] -= 1.0  # y points down
+    raw[20:, feet] += 1.0
+    jump = golden_episode(frames=39).replace(raw_observations=raw)
+    figures = json.loads(json_text(summary_json(summarise([jump]))))
+    assert figures["cadence_steps_per_minute"] is None and figures["flight"] > 0
+    assert json_text({"a": [math.inf, (math.nan, 1.5)]}) == '{"a": [null, [null, 1.5]]}'
 
 
 def test_speed_curve_of_a_steady_runner():

@@ -60,6 +60,12 @@ def test_strides_of_a_walker_made_by_hand(start):
     assert metrics.flight == 0.0
 
 
+def test_landings_that_share_a_frame_have_no_cadence(start):
+    metrics = gait_metrics(walk(start, [(LEFT, 10, 0.6), (RIGHT, 10, 1.0)], 20))
+    assert metrics.steps == 1 and math.isnan(metrics.cadence)
+    assert math.isnan(pooled([metrics, metrics]).cadence)
+
+
 def test_a_scuff_before_the_landing_is_one_step(start):
     landings = [(LEFT, 10, 0.6), (RIGHT, 20, 0.3), (RIGHT, 25, 1.0), (LEFT, 40, 1.8)]
     frames, feet = touchdowns(walk(start, landings, 50))

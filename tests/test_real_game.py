@@ -197,6 +197,13 @@ def folder(monkeypatch, tmp_path):
     return tmp_path
 
 
+def test_the_folder_is_tried_before_the_game_is_fetched(folder, capsys):
+    (folder / "game").write_text("")  # in the folder's place
+    assert main(["install"]) == 2
+    error = capsys.readouterr().err
+    assert "QWOP_GAME_DIR" in error and "not a folder" in error and error.count("\n") == 1
+
+
 def test_the_file_is_patched_by_qwop_gym_and_remembered(folder):
     source = folder / "QWOP.min.js"
     source.write_text(stand_in(), encoding="utf-8")

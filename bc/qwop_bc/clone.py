@@ -20,6 +20,7 @@ from qwop_game import DEFAULT_TRIG, Trig
 from qwop_rl_core import ActorCritic, CheckpointError
 from qwop_rl_core.checkpoint import (
     Checkpoint,
+    check_kinds,
     explained,
     load_network,
     optimizer_tensors,
@@ -345,7 +346,8 @@ class Cloning:
             self.network.load_state_dict(section(checkpoint.tensors, "last"))
             restore_optimizer(self.bc.optimizer, section(checkpoint.tensors, "optimizer"))
             self.batches.generator.set_state(checkpoint.tensors["generator"])
+            check_kinds({name: training[name] for name in ("epoch", "best_epoch", "stale")}, self)
             self.epoch, self.best_epoch, self.stale = (training[n] for n in ("epoch", "best_epoch", "stale"))
-            first, second, loss = training["best"]
+            first, second, loss = (None if x is None else float(x) for x in training["best"])
             self.best_score = (-math.inf if first is None else first, -math.inf if second is None else second)
             self.best_loss = math.inf if loss is None else loss

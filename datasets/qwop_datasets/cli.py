@@ -6,7 +6,6 @@ says what is wrong and how to mend it. No command changes a file that it was not
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from qwop_game import DEFAULT_TRIG, TRIG_VARIANTS, engines
-from qwop_game.command import CommandParser, printable, run_command
+from qwop_game.command import CommandParser, json_text, printable, run_command
 
 from . import convert, edit, summary
 from .check import check_file
@@ -146,7 +145,7 @@ def _info(options: Any) -> None:
     with DatasetReader(options.file, options.where) as reader:
         result = summary.summarise(reader)
     _hint_at_leftovers(options.file)
-    print(json.dumps(result.as_json()) if options.json else summary.text(result, str(options.file)))
+    print(json_text(result.as_json()) if options.json else summary.text(result, str(options.file)))
 
 
 def _list(options: Any) -> None:
@@ -154,7 +153,7 @@ def _list(options: Any) -> None:
         rows = [_row(row, n) for row, n in zip(reader.index, reader.numbers.tolist(), strict=True)]
     _hint_at_leftovers(options.file)
     if options.json:
-        print(json.dumps(rows))
+        print(json_text(rows))
         return
     title = (
         "number  id        source  player      frames    time     dist  end       verified  knee  trig       "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
@@ -16,7 +15,7 @@ from qwop_datasets.verify import verify_episodes
 from qwop_evaluation.lookahead import Lookahead
 from qwop_evaluation.player import CheckpointPlayer, shipped_policy_path
 from qwop_evaluation.protocol import MAX_SECONDS, play
-from qwop_evaluation.summary import plain, summarise, summary_json
+from qwop_evaluation.summary import summarise, summary_json
 from qwop_evaluation.table import figure, results_table
 from qwop_gait import GaitMetrics
 from qwop_game import DEFAULT_TRIG, FRAME_SECONDS
@@ -26,6 +25,7 @@ from qwop_game.command import (
     Pace,
     add_trig_argument,
     check_outputs,
+    json_text,
     log,
     run_command,
 )
@@ -148,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 stopped.args = (f"{save} has the {len(kept)} episodes that were over",)
             raise stopped
         if options.json:
-            print(json.dumps(report(player, episodes, options.seed), allow_nan=False))
+            print(json_text(report(player, episodes, options.seed)))
         else:
             print(report_text(player, episodes, options.seed))
 
@@ -209,7 +209,7 @@ def _run(episode: Episode, gait: GaitMetrics) -> dict[str, Any]:
         "knee_near": gait.knee_near,
         "upright": gait.upright,
         "strides": gait.strides,
-        "symmetry": plain(gait.symmetry),
+        "symmetry": gait.symmetry,
     }
 
 

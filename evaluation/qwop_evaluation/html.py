@@ -6,7 +6,6 @@ The page draws the recorded states; it simulates nothing.
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
@@ -28,6 +27,7 @@ from qwop_game import (
     torso_tilt,
 )
 from qwop_game.body import BOXES, HURDLE_BASE, HURDLE_TOP
+from qwop_game.command import json_text
 from qwop_game.observation import SAND_X
 from qwop_game.render import SHIRTS
 
@@ -83,7 +83,7 @@ def page(runs: Sequence[Run], title: str, subtitle: str = "") -> str:
     }
     template = files("qwop_evaluation").joinpath("page.html").read_text(encoding="utf-8")
     # "</" would end the script element, whatever string it stands in.
-    return template.replace(_PLACEHOLDER, json.dumps(data, allow_nan=False).replace("</", "<\\/"), 1)
+    return template.replace(_PLACEHOLDER, json_text(data).replace("</", "<\\/"), 1)
 
 
 def _run(run: Run) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from qwop_evaluation.race import Race
 from qwop_evaluation.runs import Run
 from qwop_evaluation.video import FPS, VideoError, VideoWriter, check_target
 from qwop_gait import gait_metrics
-from qwop_game.command import CommandError, CommandParser, printable, run_command
+from qwop_game.command import CommandError, CommandParser, check_outputs, printable, run_command
 from qwop_game.real import RealGame, RealGameError
 from qwop_game.render import SIZE, Renderer, pygame
 from qwop_game.window import DisplayError
@@ -72,6 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.native and options.game != "real":
             raise CommandError("--native goes with --game real")
         size = _size(options.size)
+        read = {"FILE": Path(options.file)} | {
+            f"--ghost {ghost}": Path(path) for ghost in options.ghost if (path := _split(ghost)[0])
+        }
+        written = {"--video": options.video, "--html": options.html}
+        check_outputs({flag: Path(o) if o else None for flag, o in written.items()}, inputs=read)
         for target in (options.video, options.html):
             if target:
                 check_target(target, options.force)
@@ -103,10 +108,16 @@ def load_runs(file: str, episode: int, ghosts: Sequence[str]) -> list[Run]:
     """
     wanted = [(file, episode)]
     for ghost in ghosts:
-        match = re.fullmatch(r"(.*?)(?::(-?\d+))?", ghost, re.DOTALL)
-        assert match is not None  # both parts are optional
-        wanted.append((match[1] or file, int(match[2] or 0)))
+        path, number = _split(ghost)
+        wanted.append((path or file, number))
     return [_load(path, number) for path, number in wanted]
+
+
+def _split(ghost: str) -> tuple[str, int]:
+    """ "FILE", "FILE:N" or ":N" -> path and number."""
+    match = re.fullmatch(r"(.*?)(?::(-?\d+))?", ghost, re.DOTALL)
+    assert match is not None  # both parts are optional
+    return match[1], int(match[2] or 0)
 
 
 def describe(run: Run) -> str:

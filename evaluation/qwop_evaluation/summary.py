@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from qwop_datasets import Episode
 from qwop_gait import GaitMetrics, gait_metrics_of_runs, pooled
 from qwop_game import UNITS_PER_METRE
+from qwop_game.command import plain
 
 SPLIT_METRES = (10, 50, 100)
 CONFIDENCE = 0.95
@@ -120,15 +121,10 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "torso_pitch_deg": gait.torso_pitch,
         "torso_pitch_std_deg": gait.torso_pitch_std,
         "key_switches_per_s": gait.key_switches,
-        "splits_s": {str(at): plain(time) for at, time in summary.splits.items()},
+        "splits_s": {str(at): time for at, time in summary.splits.items()},
         "episodes": summary.episodes,
     }
-    return {name: plain(value) for name, value in figures.items()}
-
-
-def plain(value: Any) -> Any:
-    """NaN as None, which JSON can say."""
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return plain(figures)
 
 
 def _median(values: Sequence[float] | NDArray[np.float64]) -> float:

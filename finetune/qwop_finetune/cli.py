@@ -11,9 +11,11 @@ from typing import Any
 
 from qwop_datasets import DatasetError
 from qwop_finetune.config import ALGORITHMS, Run, defaults, from_plain
+from qwop_game import FEATURE_SIZE
 from qwop_game.command import CommandError, parse_config, run_command
 from qwop_rl_core import CheckpointError, load_checkpoint
 from qwop_rl_core.errors import TrainingError
+from qwop_rl_core.ppo import PPOConfig
 
 PROGRAM = "qwop-finetune"
 # What makes a training this one: a resumed training has to keep it.
@@ -35,6 +37,8 @@ _FIXED = (
 # Files that may lie elsewhere now: what they hold has to be the same.
 _MOVABLE = ("init", "demos")
 _FIXED_OF_LEARNER = ("num_envs", "seed")
+_MEMORY, _MEMORY_OF_SIZE = 2**30, 32
+"""Bytes, and so many times the file's size, that the settings in a checkpoint may take unasked."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,6 +77,7 @@ def parse(arguments: list[str]) -> Run:
     run = parse_config(PROGRAM, type(default), arguments, default)
     if resume:
         _check_unchanged(default, run)
+        _check_memory(Path(resume), run, arguments)
     return run
 
 
@@ -106,6 +111,30 @@ def _check_unchanged(before: Run, now: Run) -> None:
     if names:
         flag = "--" + names[0].replace("_", "-")
         raise CommandError(f"{flag} can't change on --resume: omit it, or start anew with --init")
+
+
+def _check_memory(path: Path, run: Run, arguments: list[str]) -> None:
+    """Raises CheckpointError for a setting that takes far more memory than a file of that size warrants,
+    unless the command line names it too."""
+    learner = run.learner
+    row = 8 * FEATURE_SIZE + 32  # bytes of a transition
+    if isinstance(learner, PPOConfig):
+        rollout = learner.num_envs * learner.rollout_length
+        needed = {"rollout_length": 2 * row * rollout, "demo_batch_size": row * learner.demo_batch_size}
+    else:
+        batches = {
+            "batch_size": 2 * row * learner.batch_size,
+            "n_step": 32 * learner.batch_size * learner.n_step,
+        }
+        needed = {"buffer_size": row * learner.buffer_size, **batches}
+    needed["threads"] = 2**20 * learner.threads
+    for name, size in needed.items():
+        flag = "--" + name.replace("_", "-")
+        if size > _MEMORY + _MEMORY_OF_SIZE * path.stat().st_size and _value_of(flag, arguments) is None:
+            value = getattr(learner, name)
+            raise CheckpointError(
+                f"{path}: its {name} of {value} takes {size / 1e9:.1f} GB; if that is meant: {flag} {value}"
+            )
 
 
 def _value_of(flag: str, arguments: list[str]) -> str | None:

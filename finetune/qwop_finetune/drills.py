@@ -7,6 +7,7 @@ in a moment ago: unlike those of demonstrations they keep up with its gait.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwop_gait import upright
-from qwop_game import QWOPVectorEnv, StartStates
+from qwop_game import QWOPVectorEnv, Simulator, StartStates
 from qwop_game.simulator import exclusive
 from qwop_game.wrapper import QWOPVectorWrapper
 
@@ -181,10 +182,29 @@ class Drills(QWOPVectorWrapper):
 
     @exclusive
     def set_state(self, state: dict[str, NDArray[Any]]) -> None:
-        """Put games, draws and kept states where `get_state` was called. Raises ValueError without drills."""
+        """Put games, draws and kept states where `get_state` was called.
+
+        Raises ValueError without drills and for what can't be states of them.
+        """
         own = {k.removeprefix(_PREFIX): v.copy() for k, v in state.items() if k.startswith(_PREFIX)}
         if not own:
             raise ValueError("the state is that of an environment without drills")
+        for name in ("limit", "count", "snapshots", "modes", "keys", "metres_at"):
+            before = getattr(self, f"_{name}")
+            if own[name].shape != before.shape or own[name].dtype != before.dtype:
+                raise ValueError(f"{_PREFIX}{name} is {own[name].dtype} {list(own[name].shape)}")
+        past = {name: array for name, array in own.items() if name.startswith("past")}
+        for name, array in past.items():
+            shape = (self.num_envs, self._rows.shape[1]) if name.endswith("snapshot") else (self.num_envs,)
+            if array.shape != shape:
+                raise ValueError(f"{_PREFIX}{name} is {list(array.shape)}")
+        if (own["count"] < 0).any():
+            raise ValueError(f"{_PREFIX}count is negative")
+        kept = np.arange(KEPT) < own["count"][:, None]
+        for snapshots in (own["snapshots"][kept], *(a for n, a in past.items() if n.endswith("snapshot"))):
+            if len(snapshots):
+                with contextlib.closing(Simulator(len(snapshots), trig=self.env.trig)) as simulator:
+                    simulator.restore(snapshots)  # raises ValueError for bytes that are no states
         self._generator.bit_generator.state = json.loads(own["generator"].tobytes())
         self._steps = int(own["steps"][0])
         self._limit, self._count, self._metres_at = own["limit"], own["count"], own["metres_at"]

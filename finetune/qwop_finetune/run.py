@@ -495,9 +495,9 @@ def _beside(run: Run, path: Path) -> Path:
 
 
 def _sha256(path: Path) -> str:
-    """Of a file's content; empty where there is none."""
+    """Of a file's content; empty where there is none, or something else such as a pipe."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
     except OSError:
         return ""
 

@@ -58,7 +58,7 @@ class GaitMetrics:
     stride_length: float
     """Mean advance of a foot from one of its touchdowns to its next, m."""
     cadence: float
-    """Steps per minute of play, from the first touchdown to the last."""
+    """Steps per minute of play, from the first touchdown to the last; NaN if they share a frame."""
     flight: float
     """Share of frames in which no foot touches the track and no knee is near it."""
     symmetry: float
@@ -154,7 +154,7 @@ def gait_metrics(raw: NDArray[np.floating], keys: NDArray[np.uint8] | None = Non
     steps = max(len(frames) - 1, 0)
     step_lengths = landing_x - foot_x[frames, 1 - feet]
     mean_steps = [float(step_lengths[feet == foot].mean()) for foot in (0, 1)] if steps else [math.nan]
-    step_seconds = (frames[-1] - frames[0]) * FRAME_SECONDS if steps else math.nan
+    step_seconds = float(frames[-1] - frames[0]) * FRAME_SECONDS if steps else 0.0
 
     return GaitMetrics(
         frames=len(raw),
@@ -166,7 +166,7 @@ def gait_metrics(raw: NDArray[np.floating], keys: NDArray[np.uint8] | None = Non
         steps=steps,
         strides=steps // 2,
         stride_length=float((landing_x[2:] - landing_x[:-2]).mean()) if steps >= 2 else math.nan,
-        cadence=60.0 * steps / step_seconds,
+        cadence=60.0 * steps / step_seconds if step_seconds else math.nan,
         flight=float(in_flight.mean()),
         symmetry=min(mean_steps) / max(mean_steps) if max(mean_steps) > 0 else math.nan,
         torso_pitch=float(pitch.mean()),

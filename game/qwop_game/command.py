@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import json
+import math
 import signal
 import sys
 import tempfile
@@ -36,6 +38,20 @@ class Interrupted(KeyboardInterrupt):
 def printable(text: str) -> str:
     """The text with line breaks, escape sequences and all else that is not printable written as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def plain(value: Any) -> Any:
+    """The same with None for NaN and infinity, which JSON has no words for; a figure that is not, is null."""
+    if isinstance(value, Mapping):
+        return {name: plain(v) for name, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def json_text(value: Any) -> str:
+    """Plain data as JSON that every reader takes: null where a number is NaN or infinite."""
+    return json.dumps(plain(value), allow_nan=False)
 
 
 class CommandParser(argparse.ArgumentParser):

@@ -6,7 +6,6 @@ distance, time and gait, and below the table the rank correlation of the returns
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from qwop_datasets import DatasetError, DatasetReader
 from qwop_gait import gait_metrics
-from qwop_game.command import CommandError, CommandParser, run_command
+from qwop_game.command import CommandError, CommandParser, json_text, run_command
 from qwop_rewards.function import TERMS, make_reward, parse_name, parse_options
 from qwop_rewards.offline import batches, run_rewards
 from qwop_rewards.table import text_table
@@ -59,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rewards = options.reward or list(TERMS)
         rows = compare_dataset(options.dataset, rewards, options.frame_skip, options.where)
         if options.json:
-            print(json.dumps({"frame_skip": options.frame_skip, "episodes": [asdict(row) for row in rows]}))
+            print(json_text({"frame_skip": options.frame_skip, "episodes": [asdict(row) for row in rows]}))
         else:
             print(comparison_text(rows))
 

@@ -301,15 +301,24 @@ class ReplayBuffer:
         Raises:
             ValueError: the buffer has another size, or other demonstrations.
         """
-        used = self.demonstrations + scalars["filled"] * self.num_envs
-        if scalars["filled"] > self.rows or len(arrays["action"]) != used:
-            raise ValueError("the stored replay buffer has another size, or other demonstrations")
-        for name, array in arrays.items():
-            if name != "priority":
-                getattr(self, name)[:used] = array
+        row, filled = int(scalars["row"]), int(scalars["filled"])
+        max_priority = float(scalars["max_priority"])
+        used = self.demonstrations + filled * self.num_envs
+        if not (0 <= filled <= self.rows and 0 <= row < self.rows and 0.0 < max_priority < np.inf):
+            raise ValueError("the stored replay buffer has another size")
+        for name in ("observation", "next_observation", "action", "reward", "terminated", "truncated"):
+            part = getattr(self, name)[:used]
+            if arrays[name].shape != part.shape or arrays[name].dtype != part.dtype:
+                raise ValueError("the stored replay buffer has another size, or other demonstrations")
+            part[:] = arrays[name]
         if self.tree is not None:
-            self.tree.set(np.arange(used), arrays["priority"])
-        self.row, self.filled, self.max_priority = scalars["row"], scalars["filled"], scalars["max_priority"]
+            priority = arrays["priority"]
+            if priority.shape != (used,) or not (np.isfinite(priority) & (priority >= 0)).all():
+                raise ValueError(
+                    "the stored priorities are not numbers of 0 or more, one for each transition"
+                )
+            self.tree.set(np.arange(used), priority)
+        self.row, self.filled, self.max_priority = row, filled, max_priority
 
     def _write(
         self, where: slice, observation, action, reward, next_observation, terminated, truncated

@@ -30,7 +30,16 @@ class CheckpointError(Exception):
 
 
 # What reading contents that are not as they were written brings about.
-_DAMAGE = (KeyError, IndexError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError)
+_DAMAGE = (
+    KeyError,
+    IndexError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+)
 
 
 class Checkpoint(NamedTuple):
@@ -202,7 +211,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Load what `optimizer_tensors` gave into an optimizer of the same parameters.
 
-    Raises ValueError where it is of other parameters.
+    Raises ValueError where it is of other parameters, or incomplete.
     """
     shapes = [parameter.shape for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
@@ -211,7 +220,11 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
         number = int(index)
         if not 0 <= number < len(shapes) or (key != "step" and value.shape != shapes[number]):
             raise ValueError(f"optimizer.{name} has shape {tuple(value.shape)}, which no parameter has")
+        if key == "step" and (value.shape != () or not value.is_floating_point()):
+            raise ValueError(f"optimizer.{name} is {value.dtype} {list(value.shape)}, not one float")
         state.setdefault(number, {})[key] = value.clone()
+    if any(entry.keys() != {"step", "exp_avg", "exp_avg_sq"} for entry in state.values()):
+        raise ValueError("the optimizer's moments are not complete")
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

@@ -203,5 +203,7 @@ def resume(
                 state.buffer.restore({name: t.numpy() for name, t in arrays.items()}, training["buffer"])
             except ValueError as error:
                 raise CheckpointError(f"{where}: {error}") from error
+            if not ((state.buffer.action >= 0) & (state.buffer.action < network.num_actions)).all():
+                raise CheckpointError(f"{where}: the replay buffer holds an action that does not exist")
         restore_run(checkpoint, state, envs, "updates")
     return state

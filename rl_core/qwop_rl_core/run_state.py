@@ -163,7 +163,7 @@ def restore_run(checkpoint: Checkpoint, state: RunState, envs: VectorEnv, *count
         *counters: names of the trainer's own counters, such as "iteration".
 
     Raises:
-        ValueError: a counter is not a whole number.
+        ValueError: a counter is not a whole number, or the observations are of other environments.
         KeyError: something is missing.
     """
     training, tensors = checkpoint.metadata["training"], checkpoint.tensors
@@ -174,6 +174,12 @@ def restore_run(checkpoint: Checkpoint, state: RunState, envs: VectorEnv, *count
     if training["environment"]:
         arrays = section(tensors, "environment")
         restore_environment(envs, {name: t.numpy() for name, t in arrays.items()})
-        state.observation = tensors["observation"].numpy()
+        observation = tensors["observation"].numpy()
+        if observation.shape != state.observation.shape or observation.dtype != state.observation.dtype:
+            raise ValueError(
+                f"the stored observations are {observation.dtype} {list(observation.shape)}, "
+                f"expected {state.observation.dtype} {list(state.observation.shape)}"
+            )
+        state.observation = observation.copy()
         state.statistics.episode_return[:] = tensors["episode_return"].numpy()
         state.statistics.episode_length[:] = tensors["episode_length"].numpy()

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..command import CommandParser, add_trig_argument, run_command
+from ..command import CommandParser, add_trig_argument, check_outputs, run_command
 from ..simulator import DEFAULT_TRIG, TRIG_VARIANTS
 from .errors import RealGameError
 from .find import find_browser, find_driver, find_pair
-from .install import game_directory, install, installed, qwop_gym_game
+from .install import DIRECTORY_VARIABLE, game_directory, install, installed, qwop_gym_game
 
 PROGRAM = "qwop-game"
 DOCTOR_FRAMES = 60
@@ -60,6 +60,7 @@ def _parser() -> CommandParser:
 
 
 def _install(options: argparse.Namespace) -> int:
+    check_outputs({}, {DIRECTORY_VARIABLE: game_directory()})
     found = install(options.file)
     print(f"game      installed in {found.path} ({found.patched_by}), SHA-256 {found.sha256}")
     return 0
