@@ -130,7 +130,9 @@ def _check_memory(path: Path, run: Run, arguments: list[str]) -> None:
     needed["threads"] = 2**20 * learner.threads
     for name, size in needed.items():
         flag = "--" + name.replace("_", "-")
-        if size > _MEMORY + _MEMORY_OF_SIZE * path.stat().st_size and _value_of(flag, arguments) is None:
+        named = {flag} if name != "n_step" else {flag, "--batch-size"}  # its memory grows with the batch's
+        meant = any(_value_of(each, arguments) is not None for each in named)
+        if size > _MEMORY + _MEMORY_OF_SIZE * path.stat().st_size and not meant:
             value = getattr(learner, name)
             raise CheckpointError(
                 f"{path}: its {name} of {value} takes {size / 1e9:.1f} GB; if that is meant: {flag} {value}"

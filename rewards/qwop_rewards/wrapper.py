@@ -94,6 +94,13 @@ class RewardVectorEnv(QWOPVectorWrapper):
         """Put games and reward where `get_state` was called. Raises ValueError for another reward."""
         remembered = {k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)}
         self._reward.set_state(remembered)
+        before = {"before.raw": self._raw, "before.time": self._time}
+        for name, array in before.items():
+            if state[name].shape != array.shape or state[name].dtype != array.dtype:
+                raise ValueError(
+                    f"{name} is {state[name].dtype} {list(state[name].shape)}, expected "
+                    f"{array.dtype} {list(array.shape)}"
+                )
         self._raw, self._time = state["before.raw"].copy(), state["before.time"].copy()
         own = {k: v for k, v in state.items() if not k.startswith((_PREFIX, "before."))}
         self.env.set_state(own)
