@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,19 @@ import pytest
 import torch
 
 from qwop_bc.cli import main as qwop_bc
+from qwop_datasets import DatasetReader, DatasetWriter
 from qwop_evaluation.player import CheckpointPlayer
 from qwop_finetune import cli as finetune
-from qwop_game import FEATURE_SIZE, FEATURE_VERSION
+from qwop_finetune.drills import Drills
+from qwop_finetune.run import _sha256
+from qwop_game import FEATURE_SIZE, FEATURE_VERSION, QWOPVectorEnv
 from qwop_rl_core import ActorCritic, CheckpointError, Policy, load_checkpoint, save_checkpoint
 from qwop_rl_core.checkpoint import load_network, prefixed
+
+try:
+    import resource
+except ImportError:
+    resource = None
 
 MUTATIONS = int(os.environ.get("QWOP_MUTATIONS", "150"))
 """Mutated checkpoints of each kind."""
@@ -37,6 +46,13 @@ def with_metadata(content: bytes, text: str) -> bytes:
     header, data = parts(content)
     header["__metadata__"]["metadata"] = text
     return whole(header, data)
+
+
+def peak_megabytes() -> float:
+    if resource is None:  # Windows
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def mutated(content: bytes, rng: np.random.Generator) -> bytes:
@@ -113,13 +129,15 @@ def test_mutated_checkpoints_resume_or_say_why_not(kind, checkpoints, tmp_path, 
     rng = np.random.default_rng(4)
     path = tmp_path / "mutated"
     failed = 0
+    before = peak_megabytes()
     for _ in range(MUTATIONS):
         path.write_bytes(mutated(checkpoints[kind], rng))
-        code = finetune.main(["--resume", str(path)])
+        code = finetune.main(["--resume", str(path), "--total-steps", "64"])  # an iteration more
         said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("qwop-finetune: ")]
         assert code in (0, 2) and len(said) == (code == 2)
         failed += code == 2
     assert failed > MUTATIONS / 4
+    assert peak_megabytes() - before < 300
 
 
 @pytest.mark.parametrize(
@@ -171,7 +189,86 @@ def test_a_pipe_is_no_checkpoint(tmp_path):
         load_checkpoint(tmp_path / "pipe")
 
 
-def test_bc_resumes_or_says_why_not(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        ("ppo", "rollout_length", 10**9),
+        ("ppo", "demo_batch_size", 10**8),
+        ("ppo", "threads", 10**6),
+        ("dqn", "buffer_size", 10**9),
+        ("dqn", "batch_size", 10**8),
+        ("dqn", "n_step", 10**8),
+    ],
+)
+def test_settings_take_no_more_memory_than_the_file_warrants(
+    kind, name, value, checkpoints, tmp_path, capsys
+):
+    header, _ = parts(checkpoints[kind])
+    metadata = json.loads(header["__metadata__"]["metadata"])
+    for config in (metadata["finetune"]["config"]["learner"], metadata["training"]["config"]):
+        config[name] = value
+    path, flag = tmp_path / "large", "--" + name.replace("_", "-")
+    path.write_bytes(with_metadata(checkpoints[kind], json.dumps(metadata)))
+    before = peak_megabytes()
+    assert finetune.main(["--resume", str(path), "--total-steps", "64"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and f"if that is meant: {flag} {value}" in error
+    assert peak_megabytes() - before < 100
+    # whoever names the setting means it
+    run = finetune.parse(["--resume", str(path), flag, str(value)])
+    assert getattr(run.learner, name) == value
+
+
+def test_a_resumed_training_reads_no_device():
+    assert _sha256(Path("/dev/zero" if os.name == "posix" else "nul")) == ""
+
+
+def test_kept_states_of_drills_are_checked():
+    def environment() -> Drills:
+        return Drills(QWOPVectorEnv(2, observation="features"), 0.5, falls=0.5)
+
+    drills = environment()
+    drills.reset(seed=1)
+    good = drills.get_state()
+    drills.set_state(good)
+    snapshot = good["snapshot"][0]
+    kept = {name: array.copy() for name, array in good.items()}
+    kept["drills.count"][3] = 1
+    with pytest.raises(ValueError, match="no snapshot"):  # zeros are none
+        drills.set_state(kept)
+    kept["drills.snapshots"][3, 0] = snapshot
+    drills.set_state(kept)
+    for name, array in (
+        ("drills.limit", np.zeros(3)),
+        ("drills.count", -good["drills.count"] - 1),
+        ("drills.snapshots", good["drills.snapshots"][:, :, :-1]),
+        ("drills.keys", good["drills.keys"].astype(np.int64)),
+    ):
+        with pytest.raises(ValueError, match=name):
+            drills.set_state({**good, name: array})
+
+
+def test_mutated_clonings_resume_or_say_why_not(tmp_path, capsys):
+    data, path = tmp_path / "data.h5", tmp_path / "clone"
+    with DatasetReader(DEMOS) as reader:
+        DatasetWriter(data).append_all([reader[0], reader[1]])
+    flags = "--hidden 8 --frame-skip 12 --play-every 0 --play-episodes 1 --device cpu --threads 1".split()
+    assert qwop_bc([str(data), "--out", str(path), *flags, "--epochs", "1"]) == 0
+    good = path.read_bytes()
+    rng = np.random.default_rng(5)
+    failed, before = 0, peak_megabytes()
+    capsys.readouterr()
+    for _ in range(MUTATIONS // 5):
+        path.write_bytes(mutated(good, rng))
+        code = qwop_bc([str(data), "--out", str(path), *flags, "--epochs", "2", "--resume"])
+        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("qwop-bc: ")]
+        assert code in (0, 2) and len(said) == (code == 2)
+        failed += code == 2
+    assert failed > MUTATIONS / 20
+    assert peak_megabytes() - before < 300
+
+
+def test_what_is_no_cloning_is_not_resumed(tmp_path, capsys):
     good = tmp_path / "good"
     network = ActorCritic(FEATURE_SIZE, 9, (8,), torch.Generator().manual_seed(0))
     save_checkpoint(good, prefixed("network", network.state_dict()), {**network.architecture, "made": []})

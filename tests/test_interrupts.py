@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from qwop_datasets import DatasetReader
+from qwop_finetune import cli as finetune
+from qwop_finetune.environment import TrainingEnv
 from qwop_game.command import Interrupted, Pace, interrupts, run_command
 from qwop_rl_core import load_checkpoint
 
@@ -19,14 +21,17 @@ COMMANDS = {
     "qwop-finetune": "qwop_finetune.cli",
     "qwop-bc": "qwop_bc.cli",
     "qwop-search": "qwop_search.cli",
+    "qwop-eval": "qwop_evaluation.eval_cli",
     "main_job": "qwop_evaluation.main_job",
+    "train_policy": "train_policy",
 }
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows ends a process without asking it")
 
 
 def stopped(number: int, ready: Path, command: str, *arguments: object) -> tuple[int, str]:
     """Run a command, send it a signal once a file is there. Its exit code and its standard error."""
-    code = f"import sys; from {COMMANDS[command]} import main; sys.exit(main())"
+    code = f"import sys; sys.path.append({str(DEMOS.parent)!r}); "
+    code += f"from {COMMANDS[command]} import main; sys.exit(main())"
     words = [sys.executable, "-c", code, *map(str, arguments)]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
@@ -91,8 +96,8 @@ def test_a_line_of_progress_now_and_then():
 
 
 @posix
-@pytest.mark.parametrize("number", [signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
-def test_finetune_saves_at_the_first_signal(number, tmp_path):
+def test_finetune_saves_at_the_first_signal(tmp_path):
+    number = signal.SIGHUP
     out = tmp_path / "runner.safetensors"
     flags = "--num-envs 8 --threads 1 --device cpu --rollout-length 16 --checkpoint-every 999999999".split()
     events = tmp_path / "logs"
@@ -102,6 +107,50 @@ def test_finetune_saves_at_the_first_signal(number, tmp_path):
     assert f"qwop-finetune: interrupted; go on with: qwop-finetune --resume {out}\n" in said
     assert "Traceback" not in said
     assert load_checkpoint(out).metadata["training"]["steps"] >= 128
+
+
+@posix
+def test_finetune_stops_at_once_at_the_second_signal(tmp_path, monkeypatch, capsys):
+    step_wait, steps = TrainingEnv.step_wait, [0]
+
+    def impatient(self, **options):
+        steps[0] += 1
+        if steps[0] in (3, 5):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step_wait(self, **options)
+
+    monkeypatch.setattr(TrainingEnv, "step_wait", impatient)
+    out = tmp_path / "runner"
+    flags = "--num-envs 8 --threads 1 --device cpu --rollout-length 16 --hidden 8".split()
+    assert finetune.main(["--out", str(out), *flags]) == 143
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("interrupted: finishing the iteration") and lines[1:] == [
+        "qwop-finetune: interrupted"
+    ]
+    assert steps == [5] and not out.exists()
+
+
+@posix
+def test_train_policy_saves_the_stage(tmp_path):
+    first = tmp_path / "1-stride.safetensors"
+    logs = first.with_suffix("")
+    code, said = stopped(signal.SIGTERM, logs, "train_policy", "--out", tmp_path)
+    assert code == 143 and "Traceback" not in said
+    assert f"qwop-finetune: interrupted; go on with: qwop-finetune --resume {first}\n" in said
+    assert load_checkpoint(first).metadata["training"]["steps"] > 0
+    assert not (tmp_path / "policy.safetensors").exists()
+
+
+@posix
+def test_eval_saves_what_is_over(tmp_path):
+    out = tmp_path / "runs.h5"
+    # the file is there when the play begins
+    code, said = stopped(
+        signal.SIGTERM, out, "qwop-eval", "--episodes", "5000", "--max-seconds", "1", "--save", out
+    )
+    assert code == 143
+    with DatasetReader(out) as runs:
+        assert said == f"qwop-eval: interrupted; {out} has the {len(runs)} episodes that were over\n"
 
 
 @posix
