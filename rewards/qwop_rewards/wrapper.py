@@ -93,7 +93,10 @@ class RewardVectorEnv(QWOPVectorWrapper):
     def set_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Put games and reward where `get_state` was called. Raises ValueError for another reward."""
         remembered = {k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)}
+        raw, time = state["before.raw"], state["before.time"]
+        if raw.shape != (self.num_envs, 60) or time.shape != (self.num_envs,):
+            raise ValueError(f"before.raw is {list(raw.shape)}, before.time {list(time.shape)}")
         self._reward.set_state(remembered)
-        self._raw, self._time = state["before.raw"].copy(), state["before.time"].copy()
+        self._raw, self._time = raw.copy(), time.copy()
         own = {k: v for k, v in state.items() if not k.startswith((_PREFIX, "before."))}
         self.env.set_state(own)
