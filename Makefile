@@ -13,7 +13,9 @@ INSTALL := .venv/bin/python -m pip --disable-pip-version-check install --quiet -
 
 C_OF_PYTHON = $$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_config_var("CC").split()[0])')
 
-.PHONY: run test lint bench engine clean
+CPP := $(wildcard game/engine/*.cpp game/engine/*.hpp game/engine/*.h tests/engine/*.cpp)
+
+.PHONY: run test lint format sanitize site bench engine clean
 
 run: engine
 	@.venv/bin/python -m qwop_evaluation.main_job
@@ -25,6 +27,19 @@ lint: engine
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
 	@.venv/bin/pyright
+	@.venv/bin/clang-format --dry-run --Werror $(CPP)
+
+format: .venv/.complete
+	@.venv/bin/ruff format
+	@.venv/bin/clang-format -i $(CPP)
+
+# The engine under the address and undefined-behavior sanitizers: two minutes on two idle cores.
+sanitize: .venv/.complete
+	@.venv/bin/python tests/engine/sanitize.py
+
+# The documentation, in build/site; a warning is an error. The tests build it, too.
+site: .venv/.complete
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
 
 bench: engine
 	@.venv/bin/python benchmarks/bench.py
@@ -50,7 +65,7 @@ engine: .venv/.complete
 	  $(INSTALL) ziglang && zig="$$(.venv/bin/python -c 'import ziglang; print(ziglang.__path__[0])')" && \
 	  export CC="$(CURDIR)/.venv/bin/python -m ziglang cc" CPATH="$$zig/lib/libc/include/any-linux-any"; \
 	fi; \
-	$(INSTALL) --no-build-isolation --editable '.[dev]' || { \
+	$(INSTALL) --no-build-isolation --editable '.[dev,docs]' || { \
 	  .venv/bin/python -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null || \
 	  echo "make: Python's headers are missing: install them (Debian, Ubuntu: apt-get install python3-dev)" >&2; exit 2; }
 	@touch $@

@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -120,8 +121,10 @@ def run(command: list[str]) -> None:
         raise SystemExit(f"{result.stdout}{result.stderr}engine: this command failed: {shlex.join(command)}")
 
 
-def compile_engine(root: Path) -> Path:
+def compile_engine(root: Path, extra_flags: Sequence[str] = ()) -> Path:
     """Bring game/qwop_game/_engine.<suffix> up to date and return its path.
+
+    extra_flags: for the compiler and the linker, after all others.
 
     An object's name holds a digest of all that it is made from, so what is unchanged is never compiled twice.
     """
@@ -134,7 +137,7 @@ def compile_engine(root: Path) -> Path:
 
     wanted: dict[Path, list[str]] = {}
     for source, isa_flags in sources(engine):
-        options = [*flags, *isa_flags]
+        options = [*flags, *isa_flags, *extra_flags]
         name = f"{source.stem}-{digest(compiler.version, options, source.read_bytes(), headers)}.o"
         wanted[objects / name] = [*compiler.command, *options, "-c", str(source), "-o"]
 
@@ -149,7 +152,7 @@ def compile_engine(root: Path) -> Path:
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(compile_object, missing))
 
-    link = ["-shared", *compiler.link_flags, *UNIX_FLAGS]
+    link = ["-shared", *compiler.link_flags, *UNIX_FLAGS, *extra_flags]
     linked = objects / "linked"
     state = digest(link, sorted(path.name for path in wanted))
     if not library.exists() or not linked.exists() or linked.read_text() != state:

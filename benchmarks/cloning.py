@@ -4,9 +4,9 @@
     python benchmarks/cloning.py --speed        epochs/s beside imitation's own loop, JSON
 
 Tables: demos, balance, skip, methods (default: all). Each arm is a `qwop-bc` command, printed as a user would
-type it, and judged under protocol P (docs/evaluation.md), 100 episodes, argmax and sampled. Arms that the
-folder already holds are not trained again. The seed of a training also draws which demonstrations it gets,
-where it does not get all of them.
+type it, and judged under protocol P (docs/guides/evaluation.md), 100 episodes, argmax and sampled. Arms that
+the folder already holds are not trained again. The seed of a training also draws which demonstrations it
+gets, where it does not get all of them.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ HEAD = [
     "finish %, argmax",
     "finish %, sampled",
     "median s",
-    "metres",
+    "meters",
     "upright %",
     "knee near %",
     "held-out nats",

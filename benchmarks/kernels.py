@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from qwop_rl_core.bfloat16 import linear_tanh
+from qwop_rl_core.devices import keep_freed_memory
 from qwop_rl_core.losses import log_softmax
-from qwop_rl_core.networks import ActorCritic, linear_tanh
+from qwop_rl_core.networks import ActorCritic
 from qwop_rl_core.normaliser import RunningNormaliser
-from qwop_rl_core.training import keep_freed_memory
 
 
 def cases() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:

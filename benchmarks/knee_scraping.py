@@ -1,4 +1,4 @@
-"""The study of docs/knee-scraping.md: which ways of training scrape along on a knee, and which stride.
+"""The study of knee scraping: which ways of training scrape along on a knee, and which stride.
 
     python benchmarks/knee_scraping.py --folder runs/knee-scraping   # all trainings, then tables and pictures
     python benchmarks/knee_scraping.py --report                      # only draws, from the stored results
@@ -8,9 +8,9 @@ baseline, Stable-Baselines3's PPO, is driven from here. Each checkpoint on the w
 protocol P (seeds 1000 to 1039), the last one 100 (seeds 0 to 99), argmax. What is finished is not done again:
 the command may be stopped at any time, and given again with more arms, seeds or jobs.
 
-Results go to docs/knee-scraping/: results.json, runs.h5 with one run of some arms (the episode of seed 0's
-last evaluation that is in the middle by outcome), pictures and films; and the tables into
-docs/knee-scraping.md.
+Results go to docs/experiments/knee-scraping/: results.json, runs.h5 with one run of some arms (the episode
+of seed 0's last evaluation that is in the middle by outcome), pictures and films; and the tables into
+docs/experiments/knee-scraping.md.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from qwop_evaluation.summary import summarise, summary_json
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMOS = ROOT / "demos" / "demos.h5"
-DOCUMENT = ROOT / "docs" / "knee-scraping.md"
-PICTURES = ROOT / "docs" / "knee-scraping"
+DOCUMENT = ROOT / "docs" / "experiments" / "knee-scraping.md"
+PICTURES = ROOT / "docs" / "experiments" / "knee-scraping"
 
 FINAL_SEEDS, CURVE_SEEDS = range(100), range(1000, 1040)
 CURVE_POINTS = 6
@@ -391,7 +391,7 @@ def table(results: Mapping[str, Any], group: str) -> str:
         "steps",
         "finish, %",
         "median, s",
-        "metres",
+        "meters",
         "m/s",
         "knee near, %",
         "upright, %",
@@ -535,7 +535,7 @@ FILMED = ("default", "torso-1.1", "stride", "anchored")
 
 
 def report() -> None:
-    """Tables and pictures from what docs/knee-scraping/ holds."""
+    """Tables and pictures from what docs/experiments/knee-scraping/ holds."""
     results = json.loads((PICTURES / "results.json").read_text())["arms"]
     if DOCUMENT.exists():
         DOCUMENT.write_text(with_tables(DOCUMENT.read_text(), results))
@@ -551,7 +551,7 @@ def report() -> None:
 
 
 def store(tasks: Sequence[Task]) -> None:
-    """What the report needs of all trainings in a folder, also earlier ones, into docs/knee-scraping/."""
+    """Store what the report needs of all trainings in a folder, also earlier ones, in PICTURES."""
     results = collect(tasks)
     PICTURES.mkdir(exist_ok=True)
     lines = ",\n".join(
@@ -586,7 +586,7 @@ def rounded(value: Any) -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="The study of knee scraping: docs/knee-scraping.md.")
+    parser = argparse.ArgumentParser(description="The study of docs/experiments/knee-scraping.md.")
     parser.add_argument(
         "--folder", type=Path, default=Path("runs/knee-scraping"), help="default: %(default)s"
     )

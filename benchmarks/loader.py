@@ -24,7 +24,8 @@ from qwop_datasets import DatasetReader, DatasetWriter, Episode, write_dataset
 from qwop_datasets.replay import replay
 from qwop_datasets.verify import LANES, verify_episodes
 
-RUN = Path(__file__).parents[1] / "tests" / "golden" / "glibc-fma_runs.npz"
+TRIG = "glibc-fma"  # of the browser that recorded it
+RUN = Path(__file__).parents[1] / "tests" / "golden" / f"{TRIG}_runs.npz"
 FILTER = "source=human success time<60 knee_share<0.02"
 
 
@@ -32,7 +33,7 @@ def whole_run() -> Episode:
     """The 100 m run: 2301 frames."""
     with np.load(RUN) as traces:
         keys = traces["actions_0"]
-    (played,) = replay([keys])
+    (played,) = replay([keys], trig=TRIG)
     return Episode(
         keys=keys,
         raw_observations=played.raw_observations,
@@ -41,6 +42,7 @@ def whole_run() -> Episode:
         truncated=False,
         success=True,
         source="policy",
+        trig=TRIG,
     )
 
 
@@ -57,6 +59,7 @@ def stretches(run: Episode, count: int, frames: int) -> Iterator[Episode]:
             truncated=False,
             success=False,
             source="policy",
+            trig=TRIG,
             gait=gait,
         )
 

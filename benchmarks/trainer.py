@@ -1,6 +1,7 @@
 """How fast PPO learns to run here, beside Stable-Baselines3's and CleanRL's, on the same game and settings.
 
-    python benchmarks/trainer.py [--json] [--steps 300000] [--threads 2] [--seeds 1] [--plot docs/trainer.png]
+    python benchmarks/trainer.py [--json] [--steps 300000] [--threads 2] [--seeds 1]
+        [--plot docs/design/trainer.png]
 
 All train two networks of 2 x 256 tanh units on 256 games, frame skip 4, features, the game's own reward,
 episodes of at most a minute of play, with the same rollouts, minibatches, epochs, learning rate, discount,

@@ -1,31 +1,47 @@
-"""Draw run.png, six moments of the fastest bundled run: python docs/pictures.py"""
+"""Draw runners.gif, a strider beside a scraper on the same clock: python docs/pictures.py"""
 
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from qwop_datasets import DatasetReader
-from qwop_game import Simulator
-from qwop_game.render import Dials, Renderer, hurdle_pose
+from qwop_datasets import DatasetReader, Episode
+from qwop_game import FRAME_SECONDS, UNITS_PER_METRE
+from qwop_game.render import SHIRTS, Dials, Renderer, Runner
 
-ROOT = Path(__file__).parents[1]
-MOMENTS = (0.0, 0.2, 0.485, 0.515, 0.75, 1.0)  # shares of the run
+DOCS = Path(__file__).parent
+FIRST, LAST = 330, 480  # frames of both runs, before either comes to the hurdle
+EVERY = 2  # 15 pictures a second
+SIZE = (360, 225)
+COLORS = 64
+
+
+def panels(renderer: Renderer, episode: Episode, label: str, shirt: tuple[int, int, int]) -> list[np.ndarray]:
+    """Pictures uint8 [height, width, 3] of the run's frames."""
+    pictures = []
+    for frame in range(FIRST, LAST, EVERY):
+        raw = episode.raw_observations[frame]
+        metres = float(raw[0]) / UNITS_PER_METRE
+        dials = Dials(int(episode.keys[frame]), float(episode.times[frame]), metres)
+        pictures.append(renderer.rgb_array([Runner(raw, label, shirt)], dials))
+    return pictures
 
 
 def main() -> None:
-    with DatasetReader(ROOT / "demos" / "demos.h5") as demos:
-        run = min(demos, key=lambda episode: episode.time)
-    moments = [round(share * len(run.keys)) for share in MOMENTS]
-    game, renderer, tiles = Simulator(1), Renderer(480, 300), []
-    for frame in range(len(run.keys) + 1):
-        keys = run.keys[min(frame, len(run.keys) - 1)]
-        if frame in moments:
-            dials = Dials(keys=int(keys), seconds=float(game.time[0]), metres=float(game.distance[0]))
-            tiles.append(renderer.rgb_array(game.raw_observation[0], dials, hurdle_pose(game.state[0])))
-        game.step(np.array([keys], np.uint8))
-    rows = [np.concatenate(tiles[i : i + 3], axis=1) for i in (0, 3)]
-    Image.fromarray(np.concatenate(rows)).quantize(64).save(ROOT / "docs" / "run.png", optimize=True)
+    with DatasetReader(DOCS.parent / "demos" / "records.h5") as records:
+        strider = records[0]
+    with DatasetReader(DOCS / "experiments" / "knee-scraping" / "runs.h5", "player=default") as runs:
+        scraper = runs[0]
+    renderer = Renderer(*SIZE)
+    left = panels(renderer, strider, "qwop-stride", SHIRTS[1])
+    right = panels(renderer, scraper, "default reward", SHIRTS[0])
+    gap = np.full((SIZE[1], 6, 3), 255, np.uint8)
+    both = [np.concatenate(pair, axis=1) for pair in zip(left, [gap] * len(left), right, strict=True)]
+    # One palette for all pictures: only what moves is stored again.
+    palette = Image.fromarray(np.concatenate(both[::10])).quantize(COLORS)
+    film = [Image.fromarray(p).quantize(palette=palette, dither=Image.Dither.NONE) for p in both]
+    milliseconds = round(1000 * EVERY * FRAME_SECONDS / 10) * 10
+    film[0].save(DOCS / "runners.gif", save_all=True, append_images=film[1:], duration=milliseconds, loop=0)
 
 
 if __name__ == "__main__":

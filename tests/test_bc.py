@@ -16,6 +16,7 @@ from qwop_datasets import DatasetError, DatasetWriter, Episode
 from qwop_datasets.decisions import Decisions, decisions_of, load_decisions
 from qwop_game import (
     ACTION_SETS,
+    DEFAULT_TRIG,
     FEATURE_SIZE,
     FEATURE_VERSION,
     KEY_O,
@@ -28,8 +29,8 @@ from qwop_game import (
     last_keys,
 )
 from qwop_rl_core import ActorCritic, Policy, load_checkpoint
+from qwop_rl_core.errors import TrainingError
 from qwop_rl_core.losses import entropy, log_prob
-from qwop_rl_core.training import TrainingError
 
 Q, W, O, P = KEY_Q, KEY_W, KEY_O, KEY_P  # noqa: E741
 
@@ -320,6 +321,23 @@ def test_resumed_cloning_equals_an_uninterrupted_one(dataset, tmp_path, capsys):
     expected = {"kind": "policy", "action_set": "distinct", "frame_skip": 4, "observation": "features"}
     assert {k: metadata[k] for k in expected} == expected and metadata["feature_version"] == FEATURE_VERSION
     json.dumps(metadata)
+
+
+def test_cloning_says_that_a_dataset_mixes_variants(tmp_path, capsys):
+    """States are taken as they are stored, so runs of several browsers are cloned together."""
+    flags = ["--epochs", "1", "--play-episodes", "2", "--device", "cpu", "--hidden", "8"]
+    runs = [scripted(seed, frames=60) for seed in (0, 1)]
+    for name, trig, said in (
+        ("pure", DEFAULT_TRIG, ""),
+        ("mixed", "fdlibm", "mixes fdlibm, rounded: cloning takes states as stored, so that is fine"),
+    ):
+        path = tmp_path / f"{name}.h5"
+        with DatasetWriter(path) as writer:
+            writer.append(runs[0])
+            writer.append(runs[1].replace(trig=trig))
+        assert main([str(path), "--out", str(tmp_path / f"{name}.safetensors"), *flags]) == 0
+        line = capsys.readouterr().out.splitlines()[0]
+        assert line == f"{path}: {said}" if said else "mixes" not in line
 
 
 def test_play_and_demonstrated_agree_on_the_same_run():

@@ -26,7 +26,7 @@ from qwop_game import (
 )
 from qwop_rl_core import ActorCritic, Policy, save_checkpoint
 from qwop_rl_core.checkpoint import prefixed
-from qwop_rl_core.training import TrainingError
+from qwop_rl_core.errors import TrainingError
 
 QP = 5  # distinct action = 3 * {none, Q, W} + {none, O, P}
 

@@ -1,9 +1,11 @@
 """Files made to do harm, or that broke on the way: one line each, no code run, no other file read."""
 
+import importlib.util
 import json
 import os
 import re
 import resource
+import struct
 import subprocess
 import sys
 import textwrap
@@ -15,7 +17,7 @@ import h5py
 import numpy as np
 import pytest
 
-from qwop_datasets import DatasetError, DatasetReader, Episode, convert, write_dataset
+from qwop_datasets import DatasetError, DatasetReader, Episode, convert, storage, untrusted, write_dataset
 from qwop_datasets.check import check_file
 from qwop_datasets.cli import main
 from qwop_datasets.compact import write_compact_dataset
@@ -229,10 +231,144 @@ def test_bombs_cost_little_memory(tmp_path):
         shape = (1 << 28, 4)
         data.create_dataset("actions", shape, "f4", chunks=(1 << 16, 4), compression="gzip")
     for name in ("bomb.npz", "bomb.hdf5"):
-        arguments = ["convert", tmp_path / name, tmp_path / "x.h5", "--source", "human"]
-        command = [sys.executable, "-c", textwrap.dedent(LIMITED), *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 2 and len(done.stderr.splitlines()) == 2, (name, done.stderr)
+        refused_cheaply("convert", tmp_path / name, tmp_path / "x.h5", "--source", "human")
+
+
+def refused_cheaply(*arguments) -> str:
+    """What `qwop-data` says when it refuses, in a process of its own that may not grow much."""
+    command = [sys.executable, "-c", textwrap.dedent(LIMITED), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 2, (arguments, done.stderr)
+    return done.stderr
+
+
+def write_plainly(source: Path, path: Path) -> None:
+    """The same dataset as another's h5py writes it: without checksums, texts of variable length."""
+    with h5py.File(source) as file, h5py.File(path, "w") as target:
+
+        def copy(name, member):
+            if not name:
+                made = target
+            elif isinstance(member, h5py.Dataset):
+                made = target.create_dataset(name, data=member[()], compression="gzip")
+            else:
+                made = target.create_group(name)
+            for key, value in member.attrs.items():
+                made.attrs[key] = value.decode() if isinstance(value, bytes) else value
+
+        copy("", file)
+        file.visititems(copy)
+
+
+def claim_long_text(path: Path, text: str) -> None:
+    """Make the file say that this text of variable length in it has 3.5 GB."""
+    data = bytearray(path.read_bytes())
+    at = data.find(struct.pack("<IQ", len(text), data.find(b"GCOL")))
+    assert at > 0
+    data[at : at + 4] = struct.pack("<I", 3_500_000_000)
+    path.write_bytes(data)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux limits a process's memory")
+def test_a_text_of_variable_length_is_not_believed(tmp_path, path):
+    """HDF5 allocates it, and fills it with zeros, before it looks for it."""
+    foreign, plain = tmp_path / "foreign.hdf5", tmp_path / "plain.h5"
+    assert main(["convert", str(path), str(foreign)]) == 0
+    write_plainly(path, plain)
+    for target, name in ((foreign, "data/demo_0/qwop"), (plain, "episodes/000000/id")):
+        with h5py.File(target) as file:
+            group, _, attribute = name.rpartition("/")
+            text = file[group].attrs[attribute]
+        claim_long_text(target, text)
+    said = refused_cheaply("convert", foreign, tmp_path / "x.h5")
+    assert "damaged: attribute qwop is not where it says, or longer than" in said
+    for arguments in (["edit", plain, "--tag", "x"], ["merge", tmp_path / "m.h5", plain]):
+        refused_cheaply(*arguments)
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    refused(plain, "attribute id is not where it says")
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+
+
+@pytest.mark.parametrize("size", [0, 2**64 - 16])
+def test_a_heap_without_end(path, tmp_path, size):
+    """An object in it that leads back to itself keeps HDF5 busy for ever, so a thread can't time it out."""
+    foreign, plain = tmp_path / "foreign.hdf5", tmp_path / "plain.h5"
+    assert main(["convert", str(path), str(foreign)]) == 0
+    write_plainly(path, plain)
+    for target in (foreign, plain):
+        data = bytearray(target.read_bytes())
+        at = data.find(b"GCOL") + 16  # the first object: its index, 6 bytes of others, its size
+        data[at : at + 16] = struct.pack("<H6xQ", 1 if size else 0, size)
+        target.write_bytes(data)
+    assert "are broken" in refused_cheaply("convert", foreign, tmp_path / "x.h5")
+    refused(plain, "its texts of variable length, at byte [0-9]+, are broken")
+    with pytest.raises(OSError, match="are broken"):
+        untrusted.check_before_copying(plain)
+
+
+def test_compressed_trajectories_are_not_inflated(tmp_path, capsys):
+    """Arrow would allocate what each buffer claims to inflate to."""
+    pa = pytest.importorskip("pyarrow")
+    rows = pa.array([[[0.0] * 60] * 50_000], pa.list_(pa.list_(pa.float32())))
+    endless = pa.array([[None] * 9], pa.list_(pa.null()))  # a list of 2^31 of these needs no bytes
+    for name, obs, compression, message in (
+        ("packed", rows, "zstd", "data-0.arrow is compressed"),
+        ("packed2", rows, "lz4", "data-0.arrow is compressed"),
+        ("endless", endless, None, "a trajectory holds lists of null"),
+        ("texts", pa.array([[["a", "b"]]]), None, "not QWOP: observations of trajectory 0: has text"),
+    ):
+        (tmp_path / name).mkdir()
+        table = pa.table({"obs": obs, "acts": pa.array([[1]])})
+        options = pa.ipc.IpcWriteOptions(compression=compression)
+        with pa.OSFile(str(tmp_path / name / "data-0.arrow"), "wb") as file:
+            with pa.ipc.new_stream(file, table.schema, options=options) as stream:
+                stream.write_table(table)
+        arguments = [str(tmp_path / name), str(tmp_path / "x.h5"), "--source", "human"]
+        assert main(["convert", *arguments, "--from", "imitation"]) == 2
+        err = capsys.readouterr().err
+        assert message in err and err.count("\n") == 1, (name, err)
+
+
+def write_arrow(path: Path, observations: np.ndarray) -> None:
+    """A trajectory as imitation saves it, without what only ours have."""
+    import pyarrow as pa
+
+    actions = [[0] * (len(observations) - 1)]
+    kind = pa.list_(pa.list_(pa.float32()))
+    table = pa.table({"obs": pa.array([observations.tolist()], kind), "acts": pa.array(actions)})
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+        stream.write_table(table)
+
+
+def redo_log(path: Path, size: int, pages: dict[int, bytes], claimed: int | None = None) -> bytes:
+    """What storage writes before a change, with page 0 as it is, and any other pages and size."""
+    data = path.read_bytes()
+    pages = {0: data[: storage.PAGE].ljust(storage.PAGE, b"\0")} | pages
+    count = len(pages) if claimed is None else claimed
+    log = storage._HEADER.pack(storage._MAGIC, len(data), size, count, zlib.crc32(data[:48]))
+    log += b"".join(number.to_bytes(8, "little") + page for number, page in pages.items())
+    return log + zlib.crc32(log).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize("command", ["list", "recover", "check"])
+def test_an_interrupted_change_that_nobody_made(path, capsys, command):
+    """Its sizes and page numbers are not believed: the dataset stays as it is, and as large."""
+    data = path.read_bytes()
+    redo = storage.redo_path(path)
+    page = b"x" * storage.PAGE
+    redo.write_bytes(redo_log(path, 1 << 50, {}))
+    assert main([command, str(path)]) in (1, 2)
+    captured = capsys.readouterr()
+    assert "runs.h5.redo would make it 1125899906842624 bytes long, but holds" in captured.out + captured.err
+    assert captured.err.count("\n") <= 1 and path.read_bytes() == data
+    for log in (
+        redo_log(path, len(data), {1 << 40: page, (1 << 64) - 1: page}),  # beyond the end: nothing to write
+        redo_log(path, len(data), {}, claimed=1 << 30),
+        redo_log(path, 1 << 50, {})[:-9],
+    ):
+        redo.write_bytes(log)
+        assert main([command, str(path)]) == 0
+        assert path.read_bytes() == data and not redo.exists()
 
 
 # ---- code ----------------------------------------------------------------------------------------------
@@ -319,6 +455,9 @@ def test_what_is_no_qwop_has_its_own_words(tmp_path, capsys):
     robomimic(tmp_path / "b.hdf5", np.zeros(9))
     robomimic(tmp_path / "c.hdf5", np.full((9, 4), b"x"))
     robomimic(tmp_path / "d.hdf5", np.zeros((0, 4)))
+    robomimic(tmp_path / "e.hdf5", np.zeros((9, 4)))
+    with h5py.File(tmp_path / "e.hdf5", "r+") as file:
+        file["data/demo_0"].attrs["qwop"] = "{}"
     np.savez(tmp_path / "a.npz", observations=shown[:, :59], actions=np.zeros(57))
     np.savez(tmp_path / "b.npz", observations=shown, actions=np.zeros(9))
     np.savez(tmp_path / "c.npz", observations=shown, actions=np.zeros(57), terminals=np.zeros(3))
@@ -343,6 +482,7 @@ def test_what_is_no_qwop_has_its_own_words(tmp_path, capsys):
         ("b.hdf5", (), "demo_0 has actions float64 [9], not numbers [T, 4]"),
         ("c.hdf5", (), "demo_0 has actions |S1 [9, 4], not numbers [T, 4]"),
         ("d.hdf5", (), "an episode without a step"),
+        ("e.hdf5", (), "damaged: states is missing"),
         ("a.npz", (), "observations of episode 0: has float32 of shape [57, 59]"),
         ("b.npz", (), "observations [57, 60] and actions [9] are not one for each step"),
         ("c.npz", (), "terminals: has float64 of shape [3], not numbers of shape [57]"),
@@ -468,13 +608,7 @@ def originals(folder):
     runs = folder / "runs.h5"
     write_dataset(runs, [episode(0), episode(1)])
     write_compact_dataset(folder / "compact.h5", [episode(0, rewards={}), episode(1, rewards={})])
-    with h5py.File(runs) as file, h5py.File(folder / "plain.h5", "w") as target:  # without checksums
-        file.copy("/", target, "all")
-        for name in list(target["all"]):
-            target.move(f"all/{name}", name)
-        for name, value in file.attrs.items():
-            target.attrs[name] = value
-        del target["all"]
+    write_plainly(runs, folder / "plain.h5")
     for name, to in (("x.npz", "npz"), ("x.csv", "csv"), ("x.hdf5", "robomimic"), ("x-v0", "minari")):
         with DatasetReader(runs) as reader:
             convert.export(reader, folder / name, to)
@@ -484,11 +618,19 @@ def originals(folder):
             journal.begin_episode(made.raw_observations[0], made.times[0], source="human")
             for t, keys in enumerate(made.keys):
                 journal.frame(keys, made.raw_observations[t + 1], made.times[t + 1])
+    (folder / "redo.h5").write_bytes(runs.read_bytes())
+    log = redo_log(folder / "redo.h5", runs.stat().st_size, {})
+    storage.redo_path(folder / "redo.h5").write_bytes(log)
+    files = ["x-v0/data/main_data.hdf5", "x-v0/data/metadata.json", "redo.h5.redo"]
+    if importlib.util.find_spec("pyarrow"):
+        (folder / "arrows").mkdir()
+        write_arrow(folder / "arrows" / "data-0.arrow", episode(0).raw_observations)
+        files.append("arrows/data-0.arrow")
     (folder / "x.rec").write_text("seed=5\n" + "12\n" * 60 + "*\n")
     (folder / "tape.csv").write_text(
         "t_sec,q,w,o,p\n" + "".join(f"{i / 60:.5f},0,1,0,1\n" for i in range(40))
     )
-    files = [
+    files += [
         "runs.h5",
         "compact.h5",
         "plain.h5",
@@ -499,20 +641,23 @@ def originals(folder):
         "tape.csv",
         "j.h5.journal",
     ]
-    return [*files, "x-v0/data/main_data.hdf5", "x-v0/data/metadata.json"]
+    return files
 
 
 def read_all(folder: Path, name: str) -> int:
     """Read a file by the command for its kind; the exit code."""
     out = folder / "out.h5"
     out.unlink(missing_ok=True)
+    if name.endswith("redo"):
+        return main(["list", str(folder / name.removesuffix(".redo"))])
     if name.endswith("journal"):
         return main(["recover", str(folder / name.removesuffix(".journal"))])
     if name.endswith("h5"):
         codes = [main([command, str(folder / name)]) for command in ("list", "info", "check", "verify")]
         return max(code for code in codes if code != 1) if set(codes) != {1} else 0
     source = folder / name.partition("/")[0]
-    return main(["convert", str(source), str(out), "--source", "human"])
+    options = ["--from", "imitation"] if name.endswith("arrow") else []
+    return main(["convert", str(source), str(out), "--source", "human", *options])
 
 
 def fuzz(folder: Path, seed: int, count: int, capture) -> dict[str, int]:
@@ -539,10 +684,10 @@ def fuzz(folder: Path, seed: int, count: int, capture) -> dict[str, int]:
 
 
 def test_mutated_files_end_in_one_line(tmp_path, capsys):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     refused = fuzz(tmp_path, 0, 30, lambda: capsys.readouterr().err)
-    assert all(0 < refused[name] for name in refused if not name.endswith("journal")), refused
-    usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    assert usage < 4000
+    assert all(0 < refused[name] for name in refused if not name.endswith(("journal", "redo"))), refused
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 150
 
 
 if __name__ == "__main__":  # python tests/test_datasets_hostile.py SEED COUNT FOLDER: as many as you like

@@ -82,15 +82,15 @@ def test_steps_are_those_of_the_readable_rules(action_set, frame_skip, observati
 def test_any_number_of_threads_gives_the_same_bits(engine):
     rng = np.random.default_rng(3)
     n = 75
-    crews = [Simulator(n, engine=engine, threads=threads) for threads in (1, 2, 3, 16)]
+    simulators = [Simulator(n, engine=engine, threads=threads) for threads in (1, 2, 3, 16)]
     for _ in range(60):
         keys = rng.integers(0, 16, n, np.uint8)
         over = rng.random(n) < 0.02
-        for games in crews:
+        for games in simulators:
             games.step(keys, 2)
             games.reset(over)
-    assert len({games.state.tobytes() for games in crews}) == 1
-    assert len({games.raw_observation.tobytes() for games in crews}) == 1
+    assert len({games.state.tobytes() for games in simulators}) == 1
+    assert len({games.raw_observation.tobytes() for games in simulators}) == 1
 
 
 def test_threads_in_the_vector_environment():

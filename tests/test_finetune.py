@@ -21,7 +21,15 @@ from qwop_finetune.drills import KEPT, WEIGHTS, Drills
 from qwop_finetune.environment import Tally, TrainingEnv, make_environment
 from qwop_finetune.forgetting import ForgettingMeter, GaitGuard
 from qwop_gait import knee_near, upright
-from qwop_game import ACTION_SETS, FEATURE_SIZE, FEATURE_VERSION, QWOPVectorEnv, Simulator
+from qwop_game import (
+    ACTION_SETS,
+    DEFAULT_TRIG,
+    FEATURE_SIZE,
+    FEATURE_VERSION,
+    QWOPVectorEnv,
+    Simulator,
+    action_masks,
+)
 from qwop_rl_core import ActorCritic, Policy, QNetwork, load_checkpoint, save_checkpoint
 from qwop_rl_core.checkpoint import prefixed
 
@@ -30,8 +38,8 @@ SMALL = "--num-envs 8 --threads 1 --device cpu".split()
 PPO = [*SMALL, *"--rollout-length 16 --epochs 2 --minibatch-size 64 --learning-rate 1e-3".split()]
 
 
-def episode(keys: np.ndarray) -> Episode:
-    (run,) = replay([keys])
+def episode(keys: np.ndarray, trig: str = DEFAULT_TRIG) -> Episode:
+    (run,) = replay([keys], trig=trig)
     frames = run.frames_until_end
     return Episode(
         keys=keys[:frames],
@@ -41,6 +49,7 @@ def episode(keys: np.ndarray) -> Episode:
         truncated=not run.over,
         success=run.landed,
         source="script",
+        trig=trig,
     )
 
 
@@ -162,6 +171,41 @@ def test_demonstrated_starts_are_states_of_the_demonstrations(demos, run_keys):
         (frame,) = np.flatnonzero((rows == simulator.raw_observation[i]).all(axis=1))
         assert 60 <= frame < 570
         assert start.last_keys[i] == run_keys[frame - 1]
+
+
+def test_starts_from_mixed_demonstrations(run_keys, tmp_path):
+    """Each state is the episode's in its own variant of sine and cosine; from there on it is the games'."""
+    keys = run_keys[:600]
+    episodes = [episode(keys, trig) for trig in ("glibc-fma", "msun")]
+    write_dataset(tmp_path / "mixed.h5", episodes)
+    loaded = load_demonstrations(tmp_path / "mixed.h5", 4, "distinct").episodes
+    starts = DemonstratedStarts(loaded, 1.0, 200, np.random.default_rng(0))
+    given = []
+    envs = make_environment(200, 4, "distinct", "stride", {}, 60.0, disturbed=False, trig="fdlibm")
+    envs.start_states = lambda mask: given.append(starts(mask)) or given[-1]
+    _, infos = envs.reset(seed=0)
+    began = [
+        [(e.raw_observations == row).all(axis=1).any() for e in loaded] for row in infos["raw_observation"]
+    ]
+    assert np.any(began, axis=1).all()
+    only_one = np.array(began)[np.sum(began, axis=1) == 1]
+    assert only_one.any(axis=0).all()  # states that only one of the variants reaches, of both
+
+    own = {trig: Simulator(200, trig=trig) for trig in ("fdlibm", "msun")}
+    for simulator in own.values():
+        simulator.restore(given[0].snapshots, convert=True)
+    action, held = 1, np.full(200, action_masks("distinct")[1])
+    differ, alive = False, np.ones(200, bool)
+    for _ in range(15):
+        _, _, terminated, truncated, infos = envs.step(np.full(200, action))
+        for simulator in own.values():
+            for _ in range(4):
+                simulator.step(held)
+        alive &= ~(terminated | truncated)
+        rows = infos["raw_observation"][alive]
+        assert (rows == own["fdlibm"].raw_observation[alive]).all()
+        differ |= (rows != own["msun"].raw_observation[alive]).any()
+    assert differ and alive.sum() > 30
 
 
 def test_episodes_from_demonstrated_states_count_for_the_gait_only(demos):

@@ -27,8 +27,8 @@ COMMANDS = {
 
 
 def allowed_imports() -> dict[str, set[str]]:
-    """The table "Who imports whom" of docs/architecture.md: package -> packages it may import."""
-    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    """The table "Who imports whom" of docs/design/architecture.md: package -> packages it may import."""
+    text = (ROOT / "docs" / "design" / "architecture.md").read_text(encoding="utf-8")
     section = text.split("## Who imports whom")[1].split("\n## ")[0]
     rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| qwop_")]
     return {package.strip(): set(allowed.replace(",", " ").split()) for package, allowed in rows}
@@ -140,7 +140,7 @@ def test_package_imports_only_what_it_may(package: str) -> None:
             asked_for.setdefault(name.split(".")[0], module)
     forbidden = set(ALLOWED) - ALLOWED[package] - {package}
     found = {name: module for name, module in asked_for.items() if name in forbidden}
-    assert not found, f"{package} may not import these (docs/architecture.md): {found}"
+    assert not found, f"{package} may not import these (docs/design/architecture.md): {found}"
     assert modules(package), f"{folder(package)} has no modules"
 
 

@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 
 import qwop_game
-from qwop_datasets import KEY_SOURCES, DatasetReader
+from qwop_datasets import KEY_SOURCES, DatasetReader, DatasetWriter
 from qwop_datasets.verify import verify_episode
 from qwop_evaluation import eval_cli, replay_cli
 from qwop_evaluation.lookahead import Lookahead
@@ -423,6 +423,17 @@ def test_the_variant_of_a_game_is_the_one_that_was_asked_for(stand_ins):
         RealGame(trig="libm")
 
 
+LLVM_IS_NOT_ROUNDED = {585: 30, 499: 78, 119: 194}
+"""Drawn episodes, and the frame after which the games of these two variants differ."""
+
+
+def test_some_drawn_episodes_tell_llvm_from_rounded():
+    for episode, frame in LLVM_IS_NOT_ROUNDED.items():
+        keys = drawn_keys(episode, frames=frame)
+        differs = (embedded_states(keys, "llvm") != embedded_states(keys, "rounded")).any(1)
+        assert np.flatnonzero(differs).tolist() == [frame]
+
+
 def test_a_native_game_has_the_browsers_variant(with_passport, monkeypatch):
     game = RealGame(trig=None)
     game.reset()
@@ -619,10 +630,43 @@ def with_passport(stand_ins, monkeypatch):
         monkeypatch.setattr(StandIn, name, value, raising=False)
 
 
+@pytest.mark.parametrize(("native", "exact"), [("llvm", True), ("msun", False)])
+def test_a_native_replay_in_another_variant_says_so_and_compares(
+    with_passport, monkeypatch, tmp_path, capsys, native, exact
+):
+    """A short run is often the same in both: the comparison decides. None of it where the variants agree."""
+    (episode,) = play(Scripted(), [0], max_seconds=4, game=RealGame())
+    path = tmp_path / "runs.h5"
+    DatasetWriter(path).append(episode)
+    replay = [str(path), "--game", "real", "--speed", "100"]
+    monkeypatch.setattr(StandIn, "native_trig", native)
+    assert replay_cli.main([*replay, "--native"]) == (0 if exact else 2)
+    out, err = capsys.readouterr()
+    assert f"runs 0 was recorded with rounded, and this browser's own sine and cosine are {native}" in err
+    assert "omit --native to play it with rounded" in err
+    equal = f"{episode.num_frames} frames in the real game ({native}, native), each equal to the recorded one"
+    assert (equal in out) == exact
+    assert (f"in the real game ({native}, native) it differs: frame " in err) != exact
+    monkeypatch.setattr(StandIn, "native_trig", "rounded")
+    assert replay_cli.main([*replay, "--native"]) == replay_cli.main(replay) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_passports_tell_where_sine_and_cosine_come_from(with_passport):
     for trig, source in (("fdlibm", "pinned"), (None, "native")):
         passport = RealGame(trig=trig).passport()
         assert passport["trig_source"] == source and passport["browser"] == "netscape 4.08"
+
+
+def test_the_parity_command_counts_and_names_what_it_compared(with_passport, tmp_path, capsys):
+    keys = tmp_path / "keys.npz"
+    np.savez(keys, run=drawn_keys(585, frames=60))
+    parity = ["parity", "--episodes", "0", "--keys", str(keys)]
+    for native, how in ((["--native"], "msun (native)"), (["--trig", "llvm"], "llvm (pinned)")):
+        assert main([*parity, *native]) == 0
+        counted, named = capsys.readouterr().out.splitlines()
+        assert counted.startswith("1 episodes, 0 of them over 100 m, 60 frames; 0 of 5612 doubles differ")
+        assert named == f"netscape 4.08, sine and cosine {how}, game's file SHA-256 bb"
 
 
 def test_plans_for_the_real_game_are_made_in_the_embedded_one(with_passport):
@@ -795,9 +839,11 @@ def test_every_browser_plays_the_same_game(browser_pair, trig):
     try:
         if trig is None and game.native_trig not in qwop_game.TRIG_VARIANTS:
             pytest.skip(f"the embedded game does not know this browser's own variant ({game.native_trig})")
-        with np.load(GOLDEN / f"{game.trig}_runs.npz") as file:
+        known = "rounded" if game.trig == "llvm" else game.trig  # no trace tells these two apart
+        with np.load(GOLDEN / f"{known}_runs.npz") as file:
             keys = file["actions_0"]
-        result = compare(game, [keys, *(drawn_keys(episode) for episode in (9, 20, 21))])
+        drawn = (9, 20, 21, *LLVM_IS_NOT_ROUNDED)
+        result = compare(game, [keys, *map(drawn_keys, drawn)])
     finally:
         game.close()
     assert (result.finished, result.differing, result.first) == (1, 0, None)

@@ -343,6 +343,22 @@ def test_bad_options_are_one_line(tmp_path, capsys, option):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("\udcff\udcfe", "the name is not UTF-8"),
+        ("ada\nlovelace", "holds '\\n'"),
+        ("\x1b[31mada", "holds '\\x1b'"),
+        ("ä" * 33, "has 66 bytes of UTF-8; at most 64"),
+    ],
+)
+def test_a_bad_name_of_the_player_is_one_line(tmp_path, capsys, name, problem):
+    assert main([str(tmp_path / "runs.h5"), "--player", name]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("qwop-record: --player: ") and problem in line and line.count("\n") == 1
+    assert "\x1b" not in line and list(tmp_path.iterdir()) == []
+
+
 @needs_display
 def test_files_it_may_not_append_to_are_left_as_they_are(tmp_path, display):
     foreign = tmp_path / "notes.h5"

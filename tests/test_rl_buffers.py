@@ -123,7 +123,7 @@ def test_demonstrations_stay_for_good(alpha):
         assert batch.is_demonstration.sum() == 100
 
 
-def test_whole_episodes_of_demonstrations():
+def test_monte_carlo_returns_of_demonstrations():
     shown = vars(demonstration())  # rewards 1, 2, 3, 4
     none = np.zeros(4, bool)
     for terminated in (shown["terminated"], none):
@@ -131,7 +131,7 @@ def test_whole_episodes_of_demonstrations():
         demonstrations = Transitions(**{**shown, "terminated": terminated, "truncated": truncated})
         buffer = ReplayBuffer(8, 1, 1, 0.5, n=2, demonstrations=demonstrations)
         fill(buffer, 5)
-        batch = buffer.sample(100, np.random.default_rng(0), 0.5, whole_episodes=True)
+        batch = buffer.sample(100, np.random.default_rng(0), 0.5, monte_carlo=True)
         i = list(batch.index).index(1)  # 2 + 0.5 * 3 + 0.25 * 4 = 4.5; three steps to the end
         assert batch.returns[i] == 4.5
         assert batch.discount[i] == (0.0 if terminated.any() else 0.125)
@@ -187,7 +187,7 @@ def test_transitions_check_themselves():
     good = vars(demonstration())
     with pytest.raises(ValueError, match="differ in length"):
         Transitions(**{**good, "action": np.zeros(3, int)})
-    with pytest.raises(ValueError, match="mark it truncated"):
+    with pytest.raises(ValueError, match="mark it as truncated"):
         Transitions(**{**good, "terminated": np.zeros(4, bool)})
     with pytest.raises(ValueError, match="NaN"):
         Transitions(**{**good, "reward": np.array([0, 0, np.nan, 0], np.float32)})

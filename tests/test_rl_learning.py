@@ -14,7 +14,7 @@ from gymnasium.vector import SyncVectorEnv, VectorEnv
 from qwop_rl_core import ActorCritic, CheckpointError, Policy, QNetwork, dqn, load_checkpoint, ppo
 from qwop_rl_core.buffers import Transitions
 from qwop_rl_core.checkpoint import save_checkpoint
-from qwop_rl_core.training import TrainingError
+from qwop_rl_core.errors import TrainingError
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,6 @@ import torch
 from torch import tensor
 
 from qwop_rl_core.losses import (
-    decayed,
     demonstration_loss,
     entropy,
     kl_between,
@@ -70,11 +69,6 @@ def test_demonstration_loss():
     assert demonstration_loss(logits, action).item() == pytest.approx(expected)
     weighted = -(3 * math.log(0.5) + 1 * math.log(0.2)) / 2
     assert demonstration_loss(logits, action, tensor([3.0, 1.0])).item() == pytest.approx(weighted)
-
-
-def test_decayed():
-    assert decayed(8.0, 100.0, 300) == pytest.approx(1.0)  # three half-lives
-    assert decayed(8.0, 0.0, 300) == 8.0
 
 
 def test_q_target_of_dqn_and_double_dqn_differ_where_the_networks_disagree():

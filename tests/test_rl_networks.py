@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
-from qwop_rl_core import networks
-from qwop_rl_core.networks import ActorCritic, QNetwork, build_network, flatten_parameters
+from qwop_rl_core import bfloat16
+from qwop_rl_core.networks import ActorCritic, QNetwork, build_network
 from qwop_rl_core.normaliser import RunningNormaliser
+from qwop_rl_core.optimizer import flatten_parameters
 
 
 def seeded(seed=0):
@@ -69,7 +70,7 @@ def test_bfloat16_rounds_hidden_layers_and_nothing_else():
 def test_bfloat16_gradients_follow_float32s(monkeypatch, native):
     """By hand in bfloat16, by autograd in float32; the difference is rounding, some 2^-8 of each."""
     if not native:
-        monkeypatch.setattr(networks, "_ONEDNN", False)  # as where oneDNN has no bfloat16
+        monkeypatch.setattr(bfloat16, "_ONEDNN", False)  # as where oneDNN has no bfloat16
     network = ActorCritic(6, 3, (32, 16), seeded())
     x, weight = torch.randn(500, 6, generator=seeded()), torch.randn(500, 3, generator=seeded(1))
     gradients = []

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from qwop_rl_core.returns import gae, n_step, to_the_end
+from qwop_rl_core.returns import gae, monte_carlo_returns, n_step
 
 
 def column(*values, dtype=torch.float64):
@@ -89,17 +89,17 @@ def test_n_step(terminated, truncated, expected):
     assert tuple(x.item() for x in result) == expected
 
 
-def test_returns_to_the_end():
+def test_monte_carlo_returns():
     # gamma 0.5; two episodes: rewards 1, 2, 4 and a termination, then 8, 16 and a truncation
     # G: 1 + 0.5 * (2 + 0.5 * 4) = 3, 2 + 0.5 * 4 = 4, 4;  8 + 0.5 * 16 = 16, 16
     reward = np.array([1, 2, 4, 8, 16], np.float32)
     terminated = np.array([False, False, True, False, False])
     truncated = np.array([False, False, False, False, True])
-    returns, discount, last = to_the_end(reward, terminated, truncated, 0.5)
+    returns, discount, last = monte_carlo_returns(reward, terminated, truncated, 0.5)
     assert returns.dtype == np.float32 and returns.tolist() == [3, 4, 4, 16, 16]
     # after the truncation there is a future, two and one steps away
     assert discount.tolist() == [0, 0, 0, 0.25, 0.5]
     assert last.tolist() == [2, 2, 2, 4, 4]
     # both at once: the termination counts
-    _, discount, _ = to_the_end(reward[:1], np.array([True]), np.array([True]), 0.5)
+    _, discount, _ = monte_carlo_returns(reward[:1], np.array([True]), np.array([True]), 0.5)
     assert discount.tolist() == [0]

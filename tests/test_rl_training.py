@@ -8,15 +8,14 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from qwop_rl_core.devices import select_device, select_precision
+from qwop_rl_core.errors import TrainingError
 from qwop_rl_core.logging import Logger
-from qwop_rl_core.training import (
+from qwop_rl_core.vector_env import (
     EpisodeStatistics,
-    TrainingError,
     check_spaces,
     environment_state,
     final_observations,
-    select_device,
-    select_precision,
 )
 
 

@@ -124,6 +124,18 @@ def test_command_appends_a_verified_run_that_says_how_it_came_about(tmp_path, ca
     assert passport["frames_played"] >= 100_000
 
 
+def test_it_goes_on_from_the_fastest_stored_run(tmp_path):
+    records = Path(__file__).parents[1] / "demos" / "records.h5"
+    with DatasetReader(records) as runs:
+        fastest = min(runs, key=lambda run: run.time)
+    out = tmp_path / "more.h5"
+    command = ["--continue", str(records), "--trig", fastest.trig, "--width", "4", "--children", "4"]
+    assert cli.main([*command, "--frames", "2e4", "--out", str(out)]) == 0
+    with DatasetReader(out) as runs:
+        assert runs[0].time <= fastest.time and runs[0].trig == fastest.trig
+        assert runs[0].verified == "exact" and runs[0].passport["passes"] >= 1
+
+
 def test_interrupted_it_keeps_the_best_run_so_far(tmp_path, capsys, monkeypatch):
     def interrupted(player, config, best, threads, keep, on_segment):
         def impatient(progress):
@@ -168,6 +180,9 @@ def write_policy(path: str, network: ActorCritic | QNetwork) -> None:
         (["--keep", "0"], "--keep 0"),
         (["--faster"], "unrecognized arguments: --faster"),
         (["--out", "text"], "text"),
+        (["--continue", "text"], "text"),
+        (["--continue", "missing.h5"], "missing.h5: no such file"),
+        (["--continue", "text", "--metres", "20"], "omit --metres 20"),
         # A policy's run that falls short, and a budget that ends within the first pass.
         (
             ["--frames", "1", "--width", "1", "--children", "1", "untrained.safetensors"],

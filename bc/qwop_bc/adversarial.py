@@ -6,8 +6,8 @@ with adversarial inverse reinforcement learning". Both are `imitation`'s, with S
 `imitation` requires; the policy that they train is our network.
 
 Both assume episodes of one length, and runs differ in theirs: GAIL's reward is positive, so that living on
-pays whatever one does, AIRL's may be negative, so that an early fall may pay. docs/cloning.md has what came
-of it.
+pays whatever one does, AIRL's may be negative, so that an early fall may pay. Results:
+docs/experiments/cloning.md.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from qwop_bc.clone import Cloning, EpochReport
 from qwop_bc.playing import MAX_SECONDS
 from qwop_datasets.decisions import Decisions
 from qwop_game import FRAME_SECONDS, DisturbedVectorEnv, QWOPVectorEnv
-from qwop_rl_core.training import TrainingError
+from qwop_rl_core.errors import TrainingError
 
 
 @dataclass(frozen=True)

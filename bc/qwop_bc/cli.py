@@ -24,8 +24,8 @@ from qwop_datasets.decisions import Decisions, load_decisions
 from qwop_game import ACTION_SETS, FEATURE_VERSION
 from qwop_game.command import CommandError, Interrupted, Pace, check_outputs, log, parse_config, run_command
 from qwop_rl_core import ActorCritic, CheckpointError, Policy, load_checkpoint, save_checkpoint
+from qwop_rl_core.errors import TrainingError
 from qwop_rl_core.logging import Logger, default_log_directory
-from qwop_rl_core.training import TrainingError
 
 PROGRAM = "qwop-bc"
 # Settings of the training, and groups of them, that a method has no use for: giving one is a mistake.
@@ -48,7 +48,7 @@ class Options:
     """Checkpoint to write; it plays (qwop-eval, qwop-replay) and starts qwop-finetune --init."""
     method: Literal["bc", "dagger", "gail", "airl"] = "bc"
     """bc: behavioural cloning. dagger: the clone plays and --expert corrects it. gail, airl: PPO against a
-    discriminator. docs/cloning.md has what each came to."""
+    discriminator. docs/experiments/cloning.md has what each came to."""
     expert: Path | None = None
     """dagger: policy checkpoint that says what to do where the clone gets to, with the clone's frame skip and
     action set. No person can: a clone asks up to 30 times a second."""

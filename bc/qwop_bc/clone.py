@@ -28,7 +28,8 @@ from qwop_rl_core.checkpoint import (
     restore_optimizer,
     section,
 )
-from qwop_rl_core.training import TrainingError, select_device
+from qwop_rl_core.devices import select_device
+from qwop_rl_core.errors import TrainingError
 
 
 @dataclass(frozen=True)

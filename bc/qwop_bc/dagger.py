@@ -20,7 +20,7 @@ from qwop_bc.clone import Cloning, EpochReport
 from qwop_bc.playing import MAX_SECONDS
 from qwop_game import FRAME_SECONDS, DisturbedVectorEnv, QWOPVectorEnv
 from qwop_rl_core import ActorCritic
-from qwop_rl_core.training import TrainingError
+from qwop_rl_core.errors import TrainingError
 
 
 @dataclass(frozen=True)

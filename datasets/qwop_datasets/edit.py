@@ -37,6 +37,7 @@ from .format import (
     write_mask,
 )
 from .storage import H5, open_h5
+from .untrusted import allocating_at_most, check_before_copying, memory_limit
 from .writer import new_file, output_file, set_masks
 
 _LABELS = ("player", "source")  # what `relabel` may set
@@ -90,7 +91,8 @@ def _copy(
 ) -> np.ndarray:
     """Copy an episode behind those of another file, byte for byte but for the labels; returns its new row."""
     name = episode_name(len(target["episodes"]))
-    source.copy(stored_episode(source, number), target["episodes"], name)
+    with allocating_at_most(memory_limit(source.id.get_filesize())):
+        source.copy(stored_episode(source, number), target["episodes"], name)
     target.raise_failure()
     copied = target["episodes"][name]
     say_trig(copied.attrs)
@@ -150,6 +152,7 @@ def rewrite(
         destination = output or path
         with new_file(destination, read_environment(source), replace=output is None, check=check) as target:
             rows = read_index(source)[numbers]
+            check_before_copying(path)
             for i, number in enumerate(numbers):
                 rows[i] = _copy(source, target, int(number), rows[i], changes[i])
             _write_index(target, rows)
@@ -186,6 +189,7 @@ def merge(output: Path, paths: Sequence[Path], *, any_settings: bool = False) ->
                 index = read_index(source)
                 fresh = [n for n, i in enumerate(index["id"].tolist()) if not (i in seen or seen.add(i))]
                 duplicates += len(index) - len(fresh)
+                check_before_copying(path)
                 before = sum(len(r) for r in rows)
                 for number in fresh:
                     _copy(source, target, number, index[number], None)

@@ -1,6 +1,6 @@
 """Format 2: where each field of an Episode stands in the HDF5 file, and how older files become newer ones.
 
-README.md beside this package is the same thing in words. Layout:
+docs/design/dataset-format.md describes the same layout. Layout:
 
     /                       attributes: format, format_version, created, frames_per_second, units_per_metre,
                             observation_fields, key_bits, environment (JSON)

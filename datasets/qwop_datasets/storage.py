@@ -53,6 +53,7 @@ WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 _SUPERBLOCK = 48  # bytes; holds the file's size, so it differs before and after an append
 _HEADER = struct.Struct("<8sQQII")  # magic, size before, size after, pages, CRC of the superblock before
 _MAGIC = b"QWOPREDO"
+_LARGEST_HOLE = 1 << 20  # bytes that HDF5 may add to the file's end without writing them
 
 
 def open_h5(*arguments: Any, **options: Any) -> H5:
@@ -251,6 +252,9 @@ def _redo_bytes(path: Path) -> bytes:
 def _is_whole(data: bytes) -> bool:
     if len(data) < _HEADER.size + 4 or not data.startswith(_MAGIC):
         return False
+    pages = _HEADER.unpack_from(data)[3]
+    if len(data) != _HEADER.size + pages * (8 + PAGE) + 4:
+        return False
     return zlib.crc32(data[:-4]) == int.from_bytes(data[-4:], "little")
 
 
@@ -269,6 +273,10 @@ def _settle(path: Path, descriptor: int) -> bool:
             raise DatasetError(
                 f"{path}: it is not the file that {redo.name} belongs to; move one of them away"
             )
+        if size > os.fstat(descriptor).st_size + 2 * len(data) + _LARGEST_HOLE:
+            raise DatasetError(
+                f"{path}: {redo.name} would make it {size} bytes long, but holds {len(data)}; move that away"
+            )
         _copy_pages(descriptor, body, pages, size)
     redo.unlink()
     sync_directory(path.parent)
@@ -278,7 +286,9 @@ def _settle(path: Path, descriptor: int) -> bool:
 def _copy_pages(descriptor: int, body: memoryview, pages: int, size: int) -> None:
     for i in range(pages):
         record = body[i * (8 + PAGE) : (i + 1) * (8 + PAGE)]
-        _write_all(descriptor, record[8:], int.from_bytes(record[:8], "little") * PAGE)
+        offset = int.from_bytes(record[:8], "little") * PAGE
+        if offset < size:
+            _write_all(descriptor, record[8:], offset)
     os.ftruncate(descriptor, size)
     os.fsync(descriptor)
 

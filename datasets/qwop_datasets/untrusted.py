@@ -8,11 +8,24 @@ proportion to the file's size.
 from __future__ import annotations
 
 import math
+import mmap
+import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import h5py
-from h5py import h5d, h5l, h5o, h5z  # pyright: ignore[reportAttributeAccessIssue]
+import numpy as np
+from h5py import h5d, h5i, h5l, h5o, h5z  # pyright: ignore[reportAttributeAccessIssue]
+from h5py._objects import phil  # pyright: ignore[reportAttributeAccessIssue]
+
+resource: Any
+try:
+    import resource
+except ImportError:  # Windows: a text of variable length is then trusted
+    resource = None
 
 H5 = Any
 
@@ -21,6 +34,7 @@ _FLOOR = 64 << 20  # bytes that any file may ask for: 2.5 hours of play
 # byte a frame or more for its clock alone, and a frame is 250 bytes in memory.
 _RATIO = 256
 _DEFLATE_RATIO = 1032  # zlib makes no byte into more than these
+_HEAP = b"GCOL\1"
 _PIPELINES = [  # filters, in the order in which a writer applies them: all or some of one row
     (h5z.FILTER_SHUFFLE, h5z.FILTER_DEFLATE, h5z.FILTER_FLETCHER32),
     (h5z.FILTER_SHUFFLE, h5z.FILTER_LZF, h5z.FILTER_FLETCHER32),
@@ -38,7 +52,13 @@ def member(parent: H5, name: str) -> H5:
     Raises KeyError where there is none, ValueError for a link, data in another file, or an array that is
     larger than a file of this size can hold.
     """
-    if parent.id.links.get_info(name.encode()).type != h5l.TYPE_HARD:
+    try:
+        link = parent.id.links.get_info(name.encode()).type
+    except RuntimeError as error:
+        if "doesn't exist" in str(error):
+            raise KeyError(name) from None
+        raise
+    if link != h5l.TYPE_HARD:
         raise ValueError(f"{name} is a link; links are not followed")
     found = parent[name]
     if isinstance(found, h5py.Dataset):
@@ -65,10 +85,86 @@ def dataset(parent: H5, name: str) -> H5:
 
 
 def attribute(attributes: H5, name: str) -> Any:
-    """A scalar attribute, as h5py gives it. Raises KeyError, ValueError for any other shape."""
-    if attributes.get_id(name).shape != ():
+    """A scalar attribute, as h5py gives it. Raises KeyError, ValueError for any other shape, OSError."""
+    stored = attributes.get_id(name)
+    if stored.shape != ():
         raise ValueError(f"attribute {name} is not a single value")
-    return attributes[name]
+    dtype = stored.dtype
+    if not dtype.hasobject:
+        value = np.empty((), dtype)
+        stored.read(value)
+        return value[()]
+    file = h5i.get_file_id(stored)
+    number = h5o.get_info(stored).fileno
+    if number not in _heaps_checked:
+        _check_heaps(file.get_file_image())
+        _heaps_checked.add(number)
+    try:
+        with allocating_at_most(memory_limit(file.get_filesize())):
+            return attributes[name]
+    except OSError:
+        raise OSError(
+            f"attribute {name} is not where it says, or longer than a file of this size can hold"
+        ) from None
+
+
+_heaps_checked: set[int] = set()  # HDF5's own numbers of open files
+
+
+def check_before_copying(path: Path) -> None:
+    """Raises OSError where HDF5 would never end to copy an object of the file `path`."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        _check_heaps(data)
+
+
+def _check_heaps(data: bytes | mmap.mmap) -> None:
+    """Check all collections of texts of variable length in a file: HDF5 walks through a broken one forever.
+
+    Raises OSError, as HDF5 does for what is damaged.
+    """
+    start = -1
+    while (start := data.find(_HEAP, start + 1)) >= 0:
+        at, stop = start + 16, start + int.from_bytes(data[start + 8 : start + 16], "little")
+        while at + 16 <= stop <= len(data):
+            index, size = int.from_bytes(data[at : at + 2], "little"), data[at + 8 : at + 16]
+            length = int.from_bytes(size, "little")
+            step = 16 + -(-length // 8) * 8 if index else length  # index 0 is free space with its header
+            if step < 16:
+                break
+            at += step
+        if not stop - 16 < at <= stop <= len(data):
+            raise OSError(f"its texts of variable length, at byte {start}, are broken")
+
+
+@contextmanager
+def allocating_at_most(size: int) -> Iterator[None]:
+    """HDF5 gets no more than `size` bytes of memory in the block, and fails beyond that (Linux only).
+
+    It allocates a text of variable length before it looks whether the file has as many bytes, and its
+    interface does not tell the length beforehand. The limit holds for the whole process, so the block has to
+    be short. h5py's lock keeps other threads that use HDF5, and forks, out of it.
+    """
+    with phil:
+        limits = _limit_data(size)
+        try:
+            yield
+        finally:
+            if limits:
+                resource.setrlimit(resource.RLIMIT_DATA, limits)
+
+
+def _limit_data(size: int) -> tuple[int, int] | None:
+    """Let the process's data grow by `size` bytes; returns the limits of before. None: the system can't."""
+    try:
+        with open("/proc/self/statm", "rb", buffering=0) as file:
+            now = int(file.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return None
+    soft, hard = limits = resource.getrlimit(resource.RLIMIT_DATA)
+    if soft != resource.RLIM_INFINITY and soft <= now + size:
+        return None
+    resource.setrlimit(resource.RLIMIT_DATA, (now + size, hard))
+    return limits
 
 
 def _check_dataset(found: H5, name: str) -> None:
@@ -79,7 +175,7 @@ def _check_dataset(found: H5, name: str) -> None:
         raise ValueError(f"{name} is one dataset under two names")
     if found.shape is None or found.dtype.hasobject:
         raise ValueError(f"{name} is not an array of plain numbers or texts")
-    file_size = found.file.id.get_filesize()
+    file_size = h5i.get_file_id(found.id).get_filesize()  # found.file costs ten times as much
     if found.id.get_storage_size() > file_size:
         raise ValueError(f"{name} claims more bytes than the file has")
     limit = memory_limit(file_size)

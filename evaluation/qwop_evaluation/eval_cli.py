@@ -1,4 +1,4 @@
-"""`qwop-eval [CHECKPOINT]`: judge a policy under protocol P (docs/evaluation.md)."""
+"""`qwop-eval [CHECKPOINT]`: judge a policy under protocol P (docs/guides/evaluation.md)."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ MODULES = {
 CLONING = "--frame-skip 2 --batch-size 512 --learning-rate 1e-3 --threads 1"
 # Speed is worth more than steady progress, a fall costs ten metres, two fifths of the episodes start where
 # demonstrations were: nearly all that fall do so at the hurdle or soon after it. Demonstrations in the loss
-# bring the most finishes of all anchors (docs/knee-scraping.md). Policy and critic learn side by side on two
-# threads, in bfloat16 where the processor multiplies it natively.
+# bring the most finishes of all anchors (docs/experiments/knee-scraping.md). Policy and critic learn side by
+# side on two threads, in bfloat16 where the processor multiplies it natively.
 FINETUNING = (
     "--reward stride --reward-option power=1.6 --reward-option fall_cost=10 "
     "--reward-option knee_seconds=0.25 --demo-starts 0.4 --demo-coef 0.1 --threads 2 --precision auto"
@@ -99,7 +99,7 @@ def job(options: argparse.Namespace) -> int:
 
     print(f"\n{results_table(results)}\n")
     actions = "sampled" if episodes[0].passport["sampled"] else "argmax"
-    print(f"Clone and runner: protocol P (docs/evaluation.md), {actions} actions, the same seeds.")
+    print(f"Clone and runner: protocol P (docs/guides/evaluation.md), {actions} actions, the same seeds.")
     minutes = (time.monotonic() - began) / 60
     print(f"{runner} plays, {video} shows it; {minutes:.1f} minutes. Curves: tensorboard --logdir {folder}")
     return 0

@@ -1,4 +1,4 @@
-"""Protocol P: how a policy is judged in a game without chance. docs/evaluation.md says why.
+"""Protocol P: how a policy is judged in a game without chance. docs/guides/evaluation.md says why.
 
 Everything random in an episode comes from its own seed s, drawn from numpy's default_rng(s) in this order:
 first integers(0, 30), the idle frames at the start; then, for every decision, two uniform numbers. Is the

@@ -14,8 +14,8 @@ from qwop_finetune.config import ALGORITHMS, Run, defaults, from_plain
 from qwop_game import FEATURE_SIZE
 from qwop_game.command import CommandError, parse_config, run_command
 from qwop_rl_core import CheckpointError, load_checkpoint
+from qwop_rl_core.errors import TrainingError
 from qwop_rl_core.ppo import PPOConfig
-from qwop_rl_core.training import TrainingError
 
 PROGRAM = "qwop-finetune"
 # What makes a training this one: a resumed training has to keep it.

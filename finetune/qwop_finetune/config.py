@@ -12,9 +12,9 @@ import tyro
 from qwop_game import DEFAULT_TRIG, Trig
 from qwop_rl_core.checkpoint import check_kinds
 from qwop_rl_core.dqn import DQNConfig
+from qwop_rl_core.errors import TrainingError
 from qwop_rl_core.logging import default_log_directory
 from qwop_rl_core.ppo import PPOConfig
-from qwop_rl_core.training import TrainingError
 
 Algorithm = Literal["ppo", "dqn", "ddqn"]
 ALGORITHMS: tuple[str, ...] = get_args(Algorithm)
@@ -135,8 +135,9 @@ class DQNRun(FinetuneConfig):
 Run = PPORun | DQNRun
 
 # What a clone asks for and a network from nothing does not: a while near the clone, little exploration, and
-# the observation statistics that it was cloned with. Measured (docs/knee-scraping.md): without the KL anchor
-# the runner gets a second slower; beside it, a critic that learns alone at first changes nothing.
+# the observation statistics that it was cloned with. Measured (docs/experiments/knee-scraping.md): without
+# the KL anchor the runner gets a second slower. Beside that anchor, a critic that learns alone at first
+# changes nothing.
 PPO_FROM_CLONE = PPOConfig(
     total_steps=4_000_000,
     learning_rate=5e-4,
@@ -157,7 +158,7 @@ DQN_FROM_NOTHING = DQNSettings(
     margin_coef=2.0,
 )
 # Whoever can run need not explore: of 700 decisions even one in a hundred by chance costs falls. What these
-# settings rest on: docs/dqn.md.
+# settings rest on: docs/experiments/dqn.md.
 RUNS_ALREADY = {"total_steps": 300_000, "exploration_start": 0.01, "exploration_end": 0.002}
 DQN_PRETRAINING_OF_CLONES, DQN_PRETRAINING_FROM_NOTHING = 1_500, 6_000
 

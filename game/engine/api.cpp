@@ -5,10 +5,10 @@
 #include <type_traits>
 
 #include "cpu.hpp"
-#include "crew.hpp"
 #include "episodes.hpp"
 #include "qwop.h"
 #include "simulator.hpp"
+#include "thread_pool.hpp"
 
 using qwop::Game;
 
@@ -20,8 +20,8 @@ struct SnapshotHeader {
 };
 static_assert(std::is_trivially_copyable<Game>::value, "a snapshot copies a Game's bytes");
 
-// Fletcher's checksum over eight columns of words, which compilers turn into vector sums. A damaged snapshot
-// would lead the engine out of its arrays. A Game's padding counts too, as it was when the snapshot was taken.
+// Fletcher's checksum over eight columns of words, which compilers vectorize. With a damaged snapshot the engine would
+// access memory outside its arrays. The checksum includes a Game's padding.
 static uint64_t checksum(const uint8_t* game) {
     constexpr size_t ROW = 64, TAIL = sizeof(Game) % ROW;
     uint64_t words[8], sums[8] = {}, sums_of_sums[8] = {};
@@ -48,17 +48,17 @@ struct qwop_sim {
     qwop::Trig trig{};
     std::unique_ptr<qwop::Simulator> simulator;
     qwop::Outputs outputs{};
-    std::unique_ptr<qwop::Crew> crew = std::make_unique<qwop::Crew>(1);
+    std::unique_ptr<qwop::ThreadPool> pool = std::make_unique<qwop::ThreadPool>(1);
 
-    // Plays all games, block by block; `then(i, time_before)` follows for each game of a block.
+    // Steps all games, group by group. Each game of a group is followed by then(i, time_before).
     template <class Then>
     void step(const uint8_t* keys, int frames, Then then) {
-        const int n = simulator->num_envs(), size = simulator->block_size();
-        crew->run((n + size - 1) / size, [&](int worker, int block) {
-            const int first = block * size, end = first + size < n ? first + size : n;
-            double times[qwop::MAX_BLOCK_SIZE] = {};
+        const int n = simulator->num_envs(), size = simulator->group_size();
+        pool->run((n + size - 1) / size, [&](int worker, int group) {
+            const int first = group * size, end = first + size < n ? first + size : n;
+            double times[qwop::MAX_GROUP_SIZE] = {};
             for (int i = first; i < end && outputs.time; ++i) times[i - first] = outputs.time[i];
-            simulator->step(block, keys, frames, worker);
+            simulator->step(group, keys, frames, worker);
             for (int i = first; i < end; ++i) {
                 refresh(i);
                 then(i, times[i - first]);
@@ -137,7 +137,7 @@ void qwop_destroy(qwop_sim* sim) { delete sim; }
 
 void qwop_set_threads(qwop_sim* sim, int threads) {
     sim->simulator->set_workers(threads);
-    sim->crew = std::make_unique<qwop::Crew>(threads);
+    sim->pool = std::make_unique<qwop::ThreadPool>(threads);
 }
 
 void qwop_bind(qwop_sim* sim, float* observation, double* time, double* distance, uint8_t* flags) {
@@ -165,7 +165,7 @@ void qwop_play(qwop_sim* sim, const qwop_episodes* episodes) {
     const qwop_episodes& e = *episodes;
     sim->step(e.keys, e.frame_skip, [&](int i, double time_before) {
         const qwop::Outputs& out = sim->outputs;
-        qwop::judge_step(e, i, time_before, out.time[i], out.distance[i], out.flags[i]);
+        qwop::evaluate_step(e, i, time_before, out.time[i], out.distance[i], out.flags[i]);
         if (e.observation) qwop::observe(*e.encoder, e.features, i, out.observation, e.hip_mode, e.keys, e.observation);
     });
 }
@@ -216,6 +216,24 @@ int qwop_restore(qwop_sim* sim, const uint8_t* in, const uint8_t* mask, int conv
         sim->refresh(i);
     }
     return 0;
+}
+
+void qwop_constants(double* bodies, double* joints, double* game) {
+    using namespace qwop;
+    double row_of[BODY_COUNT] = {};
+    for (int row = 0; row < STATE_BODIES; ++row) {
+        const BodyConstants& c = BODIES[STATE_ORDER[row]];
+        row_of[c.id] = row;
+        for (double value : {c.half_width, c.half_height, c.x, c.y, c.angle}) *bodies++ = value;
+    }
+    for (int id = NECK; id < JOINT_COUNT; ++id) {
+        const JointConstants& c = JOINTS[id];
+        for (double value : {row_of[c.body_a], row_of[c.body_b], c.anchor_a_x, c.anchor_a_y, c.anchor_b_x, c.anchor_b_y,
+                             c.reference_angle, c.lower_angle, c.upper_angle})
+            *joints++ = value;
+    }
+    for (double value : {FRAME_SECONDS, FLOOR_Y - BODIES[FLOOR_0].half_height, SANDPIT / PIXELS_PER_UNIT})
+        *game++ = value;
 }
 
 void qwop_teleport(qwop_sim* sim, const uint8_t* mask, double dx, double dy, double vx, double vy) {

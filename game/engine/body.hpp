@@ -1,4 +1,4 @@
-// A rigid body's moving part. A body's origin is its centre of mass, so position and centre are one.
+// The state of a rigid body. A body's origin is its center of mass.
 #pragma once
 #include "broadphase.hpp"
 #include "manifold.hpp"
@@ -11,15 +11,15 @@ struct Body {
     Rotation rotation, previous_rotation;
     Vec2 velocity{};
     double angular_velocity = 0;
-    double torque = 0;                  // never cleared but by sleep: the head's torque accumulates
+    double torque = 0;                  // cleared by sleep only, so the head's torque accumulates
     double sleep_time = 0;              // s at rest
     Aabb box{};                         // tight, swept over the last step
     NodeId leaf = NO_NODE;
     bool awake = true;
-    Trig trig = Trig::rounded;          // whose sine and cosine turn it
+    Trig trig = Trig::rounded;          // the sine and cosine of its rotation
     bool rotation_stale = false;        // angle has changed since `rotation` was taken
 
-    // Rotations are taken on first use: nobody looks at most of the angles that a solver passes through.
+    // Rotations are computed on first use: most of the angles during a solve need none.
     const Rotation& fresh_rotation() {
         if (rotation_stale) {
             rotation = Rotation::of(trig, angle);

@@ -34,7 +34,7 @@ struct PairBox {
         return (in[0] & in[1]) != 0;
 #endif
     }
-    Pair twice_centre() const { return lower + upper; }
+    Pair twice_center() const { return lower + upper; }
 };
 
 static Aabb fatten(const Aabb& box, double x, double y) {
@@ -93,18 +93,18 @@ void Tree::insert(NodeId leaf) {
         nodes[leaf].parent = NO_NODE;
         return;
     }
-    // Descend to the nearer child by the centres' distance |dx| + |dy|; a tie goes to child2.
-    // Twice the centres and distances: which is nearer comes out the same, as doubling is exact.
-    const Pair c = PairBox(nodes[leaf].box).twice_centre();
+    // Descend to the nearer child by the centers' distance |dx| + |dy|; a tie goes to child2.
+    // Twice the centers and distances: which is nearer comes out the same, as doubling is exact.
+    const Pair c = PairBox(nodes[leaf].box).twice_center();
     const auto distance = [&](NodeId id) {
-        const Pair d = (Pair)((PairBits)(PairBox(nodes[id].box).twice_centre() - c) & (PairBits{} + INT64_MAX));
+        const Pair d = (Pair)((PairBits)(PairBox(nodes[id].box).twice_center() - c) & (PairBits{} + INT64_MAX));
         return d[0] + d[1];
     };
     NodeId sibling = root;
     while (!nodes[sibling].is_leaf()) {
         const NodeId child1 = nodes[sibling].child1, child2 = nodes[sibling].child2;
-        // A branch, right nine times in ten, goes on before the boxes are there; a conditional move would wait for
-        // them. The empty statement keeps compilers from making one.
+        // A branch is predicted right nine times in ten, before the boxes are loaded. A conditional move would wait for
+        // them; the empty asm statement keeps compilers from using one.
         sibling = child2;
         if (distance(child1) < distance(child2)) {
             sibling = child1;

@@ -28,7 +28,7 @@ inline Aabb combine(const Aabb& a, const Aabb& b) {
             {max(a.upper.x, b.upper.x), max(a.upper.y, b.upper.y)}};
 }
 
-// What a leaf that has to move becomes: the tight box, and room ahead and behind for twice the last frame's way.
+// The new box of a leaf that moves: the tight box, and twice the frame's displacement as margin on each side.
 Aabb fattened(const Aabb& box, Vec2 displacement);
 
 using NodeId = int8_t;
@@ -51,7 +51,7 @@ struct Tree {
     // `box` is the tight box; the leaf keeps it fattened by AABB_EXTENSION.
     NodeId create_leaf(const Aabb& box, uint8_t body);
     void destroy_leaf(NodeId leaf);
-    // True when the box had left the fat one, so that the leaf was taken out and put in again.
+    // Reinserts the leaf if `box` is no longer inside its fat box; returns whether it did.
     bool move_leaf(NodeId leaf, const Aabb& box, Vec2 displacement);
 
     // Takes the leaf out and puts it in again with this fat box.

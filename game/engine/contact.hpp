@@ -16,7 +16,7 @@ constexpr int CONTACT_SLOTS = PART_COUNT * 5 + 2 * 4;
 int contact_slot(int body1, int body2);
 
 struct ContactPoint {
-    Vec2 r_a, r_b;           // from each body's centre to the point
+    Vec2 r_a, r_b;           // from each body's center to the point
     Vec2 local_point;
     double normal_impulse, tangent_impulse;
     double normal_mass, tangent_mass, equalized_mass;

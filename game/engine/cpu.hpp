@@ -1,5 +1,5 @@
 // Which vector instructions this CPU and its operating system can run, read from CPUID itself:
-// __builtin_cpu_supports answers no to everything in a program that zig has linked.
+// __builtin_cpu_supports reports nothing in a program that zig has linked.
 #pragma once
 
 #if defined(__x86_64__)

@@ -9,30 +9,30 @@ namespace qwop {
 
 static_assert(QWOP_PARTS == PART_COUNT && QWOP_FIELDS * QWOP_PARTS == OBSERVATION_SIZE);
 constexpr int PARTS = QWOP_PARTS, JOINTS_SEEN = QWOP_JOINTS;
-constexpr int FALLEN = 1, LANDED = 4, ENDED = 8;
 
 // --- The rules -------------------------------------------------------------------------------------------
 
 static uint8_t next_hip_mode(uint8_t mode, uint8_t keys) { return keys & KEY_O ? 1 : keys & KEY_P ? 2 : mode; }
 
-// qwop-gym's default reward, in float32 as there: 0.01 ds / dt - 10 dt / frame_skip, +50 on success, -10 on failure.
+// qwop-gym's default reward in float32: speed_weight ds / dt - time_cost dt / frame_skip, + success_reward or
+// - failure_cost at the end.
 static float reward(const qwop_episodes& e, int i, double time, double distance, bool terminated, bool success) {
     const float metres = static_cast<float>(distance), tenths = static_cast<float>(time / 10);
     const float ds = metres - e.last_distance[i], dt = tenths - e.last_tenths[i];
     e.last_distance[i] = metres;
     e.last_tenths[i] = tenths;
     const float speed = dt > 0 ? ds / dt : 0;  // dt is 0 where an ended game is stepped on
-    const float value = speed * 0.01f - dt * 10.0f / static_cast<float>(e.frame_skip);
-    if (success) return value + 50.0f;
-    return terminated ? value - 10.0f : value;
+    const float value = speed * e.speed_weight - dt * e.time_cost / static_cast<float>(e.frame_skip);
+    if (success) return value + e.success_reward;
+    return terminated ? value - e.failure_cost : value;
 }
 
-void judge_step(const qwop_episodes& e, int i, double time_before, double time, double distance, uint8_t flags) {
-    // The clock stops with the run, in the frame that ends it.
-    e.frame[i] += static_cast<int64_t>(std::rint((time - time_before) / (1.0 / 30)));
+void evaluate_step(const qwop_episodes& e, int i, double time_before, double time, double distance, uint8_t flags) {
+    // The clock stops in the frame that ends the run.
+    e.frame[i] += static_cast<int64_t>(std::rint((time - time_before) / FRAME_SECONDS));
     e.hip_mode[i] = next_hip_mode(e.hip_mode[i], e.keys[i]);
-    const bool terminated = (flags & ENDED) || distance < e.too_far_back || distance > e.too_far_ahead;
-    const bool finished = ((flags & LANDED) && !(flags & FALLEN)) || distance > e.finish;
+    const bool terminated = (flags & GAME_ENDED) || distance < e.too_far_back || distance > e.too_far_ahead;
+    const bool finished = ((flags & JUMP_LANDED) && !(flags & FALLEN)) || distance > e.finish;
     e.terminated[i] = terminated;
     e.success[i] = terminated && finished;
     e.truncated[i] = !terminated && e.max_frames && e.frame[i] >= e.max_frames;
@@ -43,7 +43,7 @@ void judge_step(const qwop_episodes& e, int i, double time_before, double time, 
 
 static void normalise(const qwop_encoder& c, const float* raw, float* out) {
     for (int i = 0; i < PARTS * QWOP_FIELDS; ++i) {
-        const float value = (raw[i] - c.centre[i]) / c.deviation[i];
+        const float value = (raw[i] - c.center[i]) / c.deviation[i];
         const float low = value < -1 ? -1 : value;
         out[i] = low > 1 ? 1 : low;
     }

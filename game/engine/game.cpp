@@ -2,12 +2,12 @@
 
 namespace qwop {
 
-struct Referee : ContactListener {
+struct RulesListener : ContactListener {
     Game& game;
 
-    explicit Referee(Game& g) : game(g) {}
+    explicit RulesListener(Game& g) : game(g) {}
     void begin_contact(const Contact& contact, const WorldManifold& manifold) override {
-        game.judge_contact(contact, manifold);
+        game.begin_contact(contact, manifold);
     }
 };
 
@@ -43,7 +43,7 @@ void Game::create_player() {
     for (int id = 0; id < JOINT_COUNT; ++id) world.create_joint(id);
 }
 
-// The game's own reset: the track stays, everything else is destroyed and made anew.
+// The game's own reset: keeps the track, destroys everything else and creates it again.
 void Game::reset() {
     for (int id : {HURDLE_BASE, HURDLE_TOP, TORSO, HEAD, LEFT_ARM, LEFT_FOREARM, LEFT_THIGH, LEFT_CALF, LEFT_FOOT,
                    RIGHT_ARM, RIGHT_FOREARM, RIGHT_THIGH, RIGHT_CALF, RIGHT_FOOT})
@@ -63,8 +63,8 @@ void Game::update(uint8_t keys) {
         head.torque += HEAD_TORQUE * (head.angle + HEAD_TORQUE_ANGLE);
     }
     hold_keys(keys);
-    Referee referee(*this);
-    if (!paused) world.step(referee);
+    RulesListener listener(*this);
+    if (!paused) world.step(listener);
     end_frame();
 }
 
@@ -78,7 +78,7 @@ void Game::end_frame() {
     }
 }
 
-// Three floor segments, each a screen wide, stay under the camera. The limb above a seam gets new contacts.
+// Keeps three floor segments, each a screen wide, under the camera. Parts above a moved floor get new contacts.
 void Game::move_floors() {
     for (int i = 0; i < FLOOR_COUNT; ++i) {
         const double x = (std::floor(camera_x / SCREEN_WIDTH) + i) * SCREEN_WIDTH / PIXELS_PER_UNIT;
@@ -87,7 +87,7 @@ void Game::move_floors() {
     }
 }
 
-// Elbows get speeds too, but their motors are never enabled, so they are left out.
+// The game sets speeds of the elbows too, but never enables their motors.
 void Game::hold_keys(uint8_t keys) {
     Joint* joints = world.joints;
     const double thighs = keys & KEY_Q ? 1 : keys & KEY_W ? -1 : 0;
@@ -122,13 +122,13 @@ void Game::end_game() {
     for (int id : {RIGHT_KNEE, LEFT_KNEE, RIGHT_SHOULDER, LEFT_SHOULDER}) world.joints[id].limit_enabled = false;
 }
 
-void Game::judge_contact(const Contact& contact, const WorldManifold& manifold) {
+void Game::begin_contact(const Contact& contact, const WorldManifold& manifold) {
     if (contact.body_a > FLOOR_2 || fallen) return;  // "track": a floor as the contact's A
     // The furthest of the manifold's two points; the second is (0, 0) where there is one.
     double x = max(-1e5, manifold.points[0].x);
     x = max(x, manifold.points[1].x);
     switch (contact.body_b) {
-        case LEFT_FOOT:  // never the right foot: the game looks for it as A
+        case LEFT_FOOT:  // not the right foot: the game compares body A with it, and A is the floor
             if (!jumped && x * PIXELS_PER_UNIT > TAKE_OFF) jumped = true;
             if (jumped && !jump_landed) {
                 if (x * PIXELS_PER_UNIT > SANDPIT) jump_landed = true;
@@ -168,7 +168,8 @@ void Game::write_observation(float* columns) const {
 }
 
 uint8_t Game::flags() const {
-    return static_cast<uint8_t>(fallen | jumped << 1 | jump_landed << 2 | ended << 3 | paused << 4);
+    return static_cast<uint8_t>(FALLEN * fallen | JUMPED * jumped | JUMP_LANDED * jump_landed | GAME_ENDED * ended |
+                                PAUSED * paused);
 }
 
 void Game::teleport(Vec2 offset, Vec2 velocity) {

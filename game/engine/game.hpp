@@ -16,7 +16,7 @@ struct Game {
 
     // One frame with `keys` held (KEY_* bits): clock, floors, head, keys; physics; camera, score, end.
     void update(uint8_t keys);
-    void judge_contact(const Contact& contact, const WorldManifold& manifold);  // one that starts to touch
+    void begin_contact(const Contact& contact, const WorldManifold& manifold);  // that starts to touch
     void move_floors();
     void end_frame();
 

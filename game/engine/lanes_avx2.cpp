@@ -1,6 +1,6 @@
 // 4 games to a vector: AVX2 with FMA.
 #if defined(__AVX2__) && defined(__FMA__)
-#include "lanes.hpp"
+#include "lanes_simulator.hpp"
 
 typedef double Vector __attribute__((vector_size(32)));
 

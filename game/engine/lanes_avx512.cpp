@@ -1,6 +1,6 @@
 // 8 games to a vector: AVX-512.
 #if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__FMA__)
-#include "lanes.hpp"
+#include "lanes_simulator.hpp"
 
 typedef double Vector __attribute__((vector_size(64)));
 

@@ -1,76 +1,72 @@
-// A block of games, one per lane, as the lane engine keeps them: what a frame computes with lies in vectors,
-// the rest (tree, list of contacts, flags, the hurdle) stays in each lane's Game.
+// A block of games, one in each lane. What a frame computes with is in vectors. The rest (tree, contact list, flags,
+// a hurdle at rest) stays in each lane's Game.
 #pragma once
 #include "lanes_hurdle.hpp"
+#include "lanes_manifold.hpp"
 #include "lanes_tree.hpp"
 
 namespace qwop {
 namespace lanes {
 
 constexpr int PARTS = PART_COUNT;
-constexpr int FIRST_JOINT = NECK, JOINTS_COUNT = JOINT_COUNT - FIRST_JOINT;  // the runner's own
+constexpr int FIRST_JOINT = NECK, RUNNER_JOINTS = JOINT_COUNT - FIRST_JOINT;
 constexpr int PAIRS = PARTS * FLOOR_COUNT;  // contacts of a part with a floor: pair = part * 3 + floor
 
-template <class V>
-struct PointLanes {
-    V local_x, local_y;
-    V normal_impulse, tangent_impulse;
-    Mask<V> key;
-};
-
-template <class V>
-struct ManifoldLanes {
-    Mask<V> count;       // 0, 1 or 2
-    Mask<V> face_part;   // the reference face belongs to the part, not to the floor
-    V normal_x, normal_y, local_x, local_y;  // of the face, in its box's frame
-    PointLanes<V> points[2];
-};
-
+// Sets of lanes are bit masks: bit i is lane i. Sets of parts likewise.
 template <class V>
 struct Block {
     static constexpr int W = WIDTH<V>;
 
-    Trig trig;                               // of all games
-    V x[PARTS], y[PARTS], angle[PARTS];      // angle's cos and sin below are always fresh between frames
-    V cos[PARTS], sin[PARTS];
-    V vx[PARTS], vy[PARTS], w[PARTS];
-    V rest[PARTS];                           // s at rest
-    V head_torque;
-    Bounds<V> still_box[PARTS];              // tight, of the current pose
-    Bounds<V> box[PARTS];                    // tight, swept over the last frame
-    Bounds<V> fat_box[PARTS];                // the leaf's
+    Trig trig;  // of all games
+    bool floor_is_a[PARTS][FLOOR_COUNT];
 
-    V force_x[JOINTS_COUNT], force_y[JOINTS_COUNT], motor_force[JOINTS_COUNT], limit_force[JOINTS_COUNT];
-    Mask<V> limit_state[JOINTS_COUNT];
+    // Bodies.
+    V x[PARTS], y[PARTS], angle[PARTS];
+    V cos[PARTS], sin[PARTS];  // of angle; up to date between frames
+    V vx[PARTS], vy[PARTS], w[PARTS];
+    V rest[PARTS];  // s at rest
+    V head_torque;
+    Bounds<V> pose_box[PARTS];  // tight, of the current pose
+    Bounds<V> box[PARTS];       // tight, swept over the last frame
+    Bounds<V> fat_box[PARTS];   // the leaf's
+
+    // Joints.
+    V force_x[RUNNER_JOINTS], force_y[RUNNER_JOINTS], motor_force[RUNNER_JOINTS], limit_force[RUNNER_JOINTS];
+    Mask<V> limit_state[RUNNER_JOINTS];
     V left_hip_lower, left_hip_upper, right_hip_lower, right_hip_upper;
 
+    // Track.
     V floor_x[FLOOR_COUNT];
     Bounds<V> floor_box[FLOOR_COUNT], floor_fat_box[FLOOR_COUNT], block_fat_box, hurdle_fat_box;
+
+    // Contacts of parts with floors.
     ManifoldLanes<V> manifold[PAIRS];
+    uint8_t exists[PAIRS], touching[PAIRS];  // lanes
+
     V score_time, score, camera_x;
 
-    uint8_t exists[PAIRS], touching[PAIRS];  // lanes with the contact; in which it touches
-    uint8_t surfaces[W][5];                  // floors, block and hurdle top in the order in which the tree is walked
-    Moves moves[W];                          // not yet made in the game's tree
-    bool here[W];                            // the lane's game lives in the vectors; else in games[lane]
-    unsigned near[W][2];                     // parts with a contact out of reach: of the hurdle's top, of the block
-    unsigned nearby;                         // lanes that have any
-    unsigned busy;                           // lanes whose hurdle takes a step of its own
-    HurdleLanes<V> hurdle;                   // those of them that fall
-    Aabb hurdle_leaves[W][2];                // its top's and base's fat boxes
-    unsigned leaving;                        // lanes whose next frame is for the scalar path
+    uint8_t surfaces[W][SURFACE_COUNT];      // in the order in which a query of the tree visits them
+    Moves moves[W];                          // moves of leaves that the game's tree does not have yet
+    bool in_lanes[W];                        // the game is in the vectors; else in games[lane]
+    unsigned near_hurdle_top[W], near_block[W];  // parts that have a contact there but do not touch
+    unsigned with_near_parts;                // lanes where there are any
+    unsigned hurdle_active;                  // lanes whose hurdle has to be stepped
+    HurdleLanes<V> hurdle;                   // those of them whose hurdle falls
+    Aabb hurdle_leaves[W][2];                // fat boxes of its top and its base
+    unsigned scalar_next;                    // lanes that go to the scalar engine before the next frame
     Game games[W];
 
-    void take(int lane);         // games[lane] -> vectors
-    void take_hurdle(int lane);
-    void give_back(int lane);    // vectors -> games[lane], all but the tree
-    void replay_moves(int lane); // brings the tree up to date
-    void note_move(int lane, int body, const Aabb& fat_box);
-    void note_nearness(int lane, int body1, int body2);
+    unsigned& near_parts(int lane, int body) { return body == BLOCK ? near_block[lane] : near_hurdle_top[lane]; }
+    void load(int lane);   // games[lane] -> vectors
+    void store(int lane);  // vectors -> games[lane], except for the tree: see apply_moves
+    void load_hurdle(int lane);
+    void record_move(int lane, int body, const Aabb& fat_box);
+    void apply_moves(int lane);  // brings the game's tree up to date
+    void record_near_part(int lane, int body1, int body2);
 };
 
-// Whether A of the contact is the floor: the smaller tree node. A leaf keeps its node, so this is the same in
-// every game.
+// Whether the floor is A of its contact with the part. A has the smaller tree node, and a leaf keeps its node, so the
+// answer is the same in every game.
 static inline bool floor_is_a(int part, int floor) {
     const Body* bodies = Game::canonical(Trig::rounded).world.bodies;
     return bodies[FLOOR_0 + floor].leaf < bodies[FIRST_PART + part].leaf;
@@ -83,28 +79,12 @@ static inline int pair_of(const Contact& contact) {
     return mover >= FIRST_PART && other < FLOOR_COUNT ? (mover - FIRST_PART) * FLOOR_COUNT + other : NO_PAIR;
 }
 
-static inline bool meeting(const Aabb& a, const Aabb& b) {
+static inline bool boxes_overlap(const Aabb& a, const Aabb& b) {
     return b.lower.x <= a.upper.x && b.lower.y <= a.upper.y && a.lower.x <= b.upper.x && a.lower.y <= b.upper.y;
 }
 
 template <class V>
-static inline Manifold manifold_of(const ManifoldLanes<V>& from, int lane, bool part_is_b) {
-    Manifold to;
-    to.point_count = static_cast<uint8_t>(from.count[lane]);
-    to.face_b = (from.face_part[lane] != 0) == part_is_b;
-    to.local_normal = {from.normal_x[lane], from.normal_y[lane]};
-    to.local_point = {from.local_x[lane], from.local_y[lane]};
-    for (int k = 0; k < 2; ++k) {
-        to.points[k].local_point = {from.points[k].local_x[lane], from.points[k].local_y[lane]};
-        to.points[k].normal_impulse = from.points[k].normal_impulse[lane];
-        to.points[k].tangent_impulse = from.points[k].tangent_impulse[lane];
-        to.points[k].key = static_cast<uint32_t>(from.points[k].key[lane]);
-    }
-    return to;
-}
-
-template <class V>
-static inline Transform transform_in(const Block<V>& b, int p, int lane) {
+static inline Transform part_transform(const Block<V>& b, int p, int lane) {
     Transform xf;
     xf.position = {b.x[p][lane], b.y[p][lane]};
     xf.rotation.cos = b.cos[p][lane];
@@ -113,13 +93,13 @@ static inline Transform transform_in(const Block<V>& b, int p, int lane) {
 }
 
 template <class V>
-void Block<V>::take(int lane) {
-    replay_moves(lane);
+void Block<V>::load(int lane) {
+    apply_moves(lane);
     Game& game = games[lane];
     World& world = game.world;
     for (int p = 0; p < PARTS; ++p) {
         Body& body = world.bodies[FIRST_PART + p];
-        const Transform xf = transform_of(body);
+        const Transform xf = bridge::transform_of(body);
         x[p][lane] = body.position.x;
         y[p][lane] = body.position.y;
         angle[p][lane] = body.angle;
@@ -129,12 +109,12 @@ void Block<V>::take(int lane) {
         vy[p][lane] = body.velocity.y;
         w[p][lane] = body.angular_velocity;
         rest[p][lane] = body.sleep_time;
-        set_bounds(still_box[p], lane, current_box(FIRST_PART + p, xf));
+        set_bounds(pose_box[p], lane, bridge::tight_box_of(FIRST_PART + p, xf));
         set_bounds(box[p], lane, body.box);
         set_bounds(fat_box[p], lane, world.tree.nodes[body.leaf].box);
     }
     head_torque[lane] = world.bodies[HEAD].torque;
-    for (int j = 0; j < JOINTS_COUNT; ++j) {
+    for (int j = 0; j < RUNNER_JOINTS; ++j) {
         const Joint& joint = world.joints[FIRST_JOINT + j];
         force_x[j][lane] = joint.pivot_force.x;
         force_y[j][lane] = joint.pivot_force.y;
@@ -160,53 +140,39 @@ void Block<V>::take(int lane) {
         exists[pair] &= static_cast<uint8_t>(~bit);
         touching[pair] &= static_cast<uint8_t>(~bit);
     }
-    near[lane][0] = near[lane][1] = 0;
-    nearby &= ~(1u << lane);
+    near_hurdle_top[lane] = near_block[lane] = 0;
+    with_near_parts &= ~(1u << lane);
     for (int i = 0; i < world.contact_count; ++i) {
         const Contact& contact = world.contacts[world.contact_order[i]];
         const int pair = pair_of(contact);
         if (pair == NO_PAIR) {
-            note_nearness(lane, contact.body_a, contact.body_b);
+            record_near_part(lane, contact.body_a, contact.body_b);
             continue;
         }
         exists[pair] |= static_cast<uint8_t>(bit);
         touching[pair] |= static_cast<uint8_t>(contact.touching << lane);
-        const Manifold& from = contact.manifold;
-        ManifoldLanes<V>& to = manifold[pair];
-        to.count[lane] = from.point_count;
-        to.face_part[lane] = from.face_b == (contact.body_b >= FIRST_PART) ? -1 : 0;
-        to.normal_x[lane] = from.local_normal.x;
-        to.normal_y[lane] = from.local_normal.y;
-        to.local_x[lane] = from.local_point.x;
-        to.local_y[lane] = from.local_point.y;
-        for (int k = 0; k < 2; ++k) {
-            to.points[k].local_x[lane] = from.points[k].local_point.x;
-            to.points[k].local_y[lane] = from.points[k].local_point.y;
-            to.points[k].normal_impulse[lane] = from.points[k].normal_impulse;
-            to.points[k].tangent_impulse[lane] = from.points[k].tangent_impulse;
-            to.points[k].key[lane] = from.points[k].key;
-        }
+        set_manifold<V>(manifold[pair], lane, contact.manifold, contact.body_b >= FIRST_PART);
     }
-    surface_order(world.tree, surfaces[lane]);
+    bridge::surface_order(world.tree, surfaces[lane]);
     score_time[lane] = game.score_time;
     score[lane] = game.score;
     camera_x[lane] = game.camera_x;
-    here[lane] = true;
-    leaving &= ~bit;
-    busy &= ~bit;
-    if (hurdle_is_busy(world)) busy |= bit;
+    in_lanes[lane] = true;
+    scalar_next &= ~bit;
+    hurdle_active &= ~bit;
+    if (bridge::hurdle_is_active(world)) hurdle_active |= bit;
     for (int i = 0; i < 2; ++i) hurdle_leaves[lane][i] = world.tree.nodes[world.bodies[HURDLE_PARTS[i]].leaf].box;
-    if ((busy & bit) && hurdle_falls(world)) take_hurdle(lane);
+    if ((hurdle_active & bit) && bridge::hurdle_falls(world)) load_hurdle(lane);
 }
 
 template <class V>
-void Block<V>::take_hurdle(int lane) {
-    hurdle.take(games[lane].world, lane);
+void Block<V>::load_hurdle(int lane) {
+    hurdle.load(games[lane].world, lane);
     for (int i = 0; i < 2; ++i) set_bounds(hurdle.fat_box[i], lane, hurdle_leaves[lane][i]);
 }
 
 template <class V>
-void Block<V>::give_back(int lane) {
+void Block<V>::store(int lane) {
     Game& game = games[lane];
     World& world = game.world;
     for (int p = 0; p < PARTS; ++p) {
@@ -222,9 +188,9 @@ void Block<V>::give_back(int lane) {
         body.sleep_time = rest[p][lane];
         body.box = bounds_of(box[p], lane);
     }
-    hurdle.give_back(world, lane);
+    hurdle.store(world, lane);
     world.bodies[HEAD].torque = head_torque[lane];
-    for (int j = 0; j < JOINTS_COUNT; ++j) {
+    for (int j = 0; j < RUNNER_JOINTS; ++j) {
         Joint& joint = world.joints[FIRST_JOINT + j];
         joint.pivot_force = {force_x[j][lane], force_y[j][lane]};
         joint.motor_force = motor_force[j][lane];
@@ -241,31 +207,31 @@ void Block<V>::give_back(int lane) {
         const int pair = pair_of(contact);
         if (pair == NO_PAIR) continue;
         contact.touching = touching[pair] >> lane & 1;
-        contact.manifold = manifold_of(manifold[pair], lane, contact.body_b >= FIRST_PART);
+        contact.manifold = to_manifold(manifold[pair], lane, contact.body_b >= FIRST_PART);
     }
     game.score_time = score_time[lane];
     game.score = score[lane];
     game.camera_x = camera_x[lane];
-    here[lane] = false;
+    in_lanes[lane] = false;
 }
 
 template <class V>
-void Block<V>::note_move(int lane, int body, const Aabb& fat_box) {
-    if (moves[lane].count == MOVE_CAPACITY) replay_moves(lane);
+void Block<V>::record_move(int lane, int body, const Aabb& fat_box) {
+    if (moves[lane].count == MOVE_CAPACITY) apply_moves(lane);
     moves[lane].add(body, fat_box);
 }
 
-// A contact of a part with the hurdle's top or the block; the hurdle's own are its own affair.
+// For contacts of a part with the hurdle's top or the block. Contacts of the hurdle with the track are left out.
 template <class V>
-void Block<V>::note_nearness(int lane, int body1, int body2) {
+void Block<V>::record_near_part(int lane, int body1, int body2) {
     const int part = (body1 > body2 ? body1 : body2) - FIRST_PART, other = body1 > body2 ? body2 : body1;
     if (part < 0) return;
-    near[lane][other == BLOCK] |= 1u << part;
-    nearby |= 1u << lane;
+    near_parts(lane, other) |= 1u << part;
+    with_near_parts |= 1u << lane;
 }
 
 template <class V>
-void Block<V>::replay_moves(int lane) {
+void Block<V>::apply_moves(int lane) {
     const int count = moves[lane].count;
     if (count == 0) return;
     if (count < FEW_MOVES) {
@@ -275,7 +241,7 @@ void Block<V>::replay_moves(int lane) {
         moves[lane].count = 0;
         return;
     }
-    // The other games' with them, the longest first: they will be due before long.
+    // Apply those of the other games in the same pass, longest list first: they would be needed soon anyway.
     Tree* trees[W];
     Moves* lists[W];
     int chosen = 0;
@@ -289,7 +255,7 @@ void Block<V>::replay_moves(int lane) {
         lists[i] = &moves[other];
         trees[i] = &games[other].world.tree;
     }
-    reinsert_in_step<V>(trees, lists, chosen);
+    reinsert_interleaved<V>(trees, lists, chosen);
     for (int i = 0; i < chosen; ++i) lists[i]->count = 0;
 }
 

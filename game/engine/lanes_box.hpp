@@ -1,7 +1,7 @@
-// Boxes and speeds of bodies, one game per lane.
+// Boxes of bodies, one game per lane.
 #pragma once
 #include "lanes_vector.hpp"
-#include "simulator.hpp"
+#include "scalar_bridge.hpp"
 
 namespace qwop {
 namespace lanes {
@@ -37,14 +37,14 @@ static inline Aabb bounds_of(const Bounds<V>& bounds, int lane) {
 
 // The tight box of a body in this pose.
 template <class V>
-static inline Bounds<V> tight_bounds(int body, Pair<V> position, Turn<V> turn) {
+static inline Bounds<V> tight_bounds(int body, Vec2Lanes<V> position, RotationLanes<V> turn) {
     const Vec2 corner = model().bodies[body].box.vertices[2];
     const V hx = splat<V>(corner.x), hy = splat<V>(corner.y);
-    const Pair<V> first = placed<V>(position, turn, -hx, -hy);
+    const Vec2Lanes<V> first = to_world<V>(position, turn, -hx, -hy);
     Bounds<V> box{first.x, first.y, first.x, first.y};
     const V xs[3] = {hx, hx, -hx}, ys[3] = {-hy, hy, hy};
     for (int i = 0; i < 3; ++i) {
-        const Pair<V> v = placed<V>(position, turn, xs[i], ys[i]);
+        const Vec2Lanes<V> v = to_world<V>(position, turn, xs[i], ys[i]);
         box = {minimum<V>(box.lower_x, v.x), minimum<V>(box.lower_y, v.y), maximum<V>(box.upper_x, v.x),
                maximum<V>(box.upper_y, v.y)};
     }
@@ -59,7 +59,7 @@ QWOP_TRIG_INLINE Bounds<V> combined(const Bounds<V>& a, const Bounds<V>& b) {
             maximum<V>(a.upper_y, b.upper_y)};
 }
 
-// Where `lanes` says so, `fat` becomes the leaf's box after a step by (dx, dy) to `box`: fattened().
+// In these lanes, `fat` becomes fattened(box, (dx, dy)).
 template <class V>
 static inline void fatten(Bounds<V>& fat, const Bounds<V>& box, V dx, V dy, Mask<V> lanes) {
     const auto extent = [](V d) { return AABB_EXTENSION + AABB_MULTIPLIER * select<V>(d > V{}, d, -d); };
@@ -68,30 +68,6 @@ static inline void fatten(Bounds<V>& fat, const Bounds<V>& box, V dx, V dy, Mask
     fat.lower_y = select<V>(lanes, box.lower_y - ey, fat.lower_y);
     fat.upper_x = select<V>(lanes, box.upper_x + ex, fat.upper_x);
     fat.upper_y = select<V>(lanes, box.upper_y + ey, fat.upper_y);
-}
-
-// A body's speeds limited to what it may move in a frame.
-template <class V>
-static inline void limit_speed(V& vx, V& vy, V& w) {
-    const V dx = TIME_STEP * vx, dy = TIME_STEP * vy;
-    const Mask<V> fast = dx * dx + dy * dy > MAX_TRANSLATION_SQUARED;
-    if (bits<V>(fast)) {
-        const V inv_length = 1.0 / square_root<V>(vx * vx + vy * vy);
-        vx = select<V>(fast, vx * inv_length * (MAX_TRANSLATION * INV_TIME_STEP), vx);
-        vy = select<V>(fast, vy * inv_length * (MAX_TRANSLATION * INV_TIME_STEP), vy);
-    }
-    const V rotation = TIME_STEP * w;
-    const Mask<V> spinning = rotation * rotation > MAX_ROTATION_SQUARED;
-    const V top = splat<V>(MAX_ROTATION * INV_TIME_STEP);
-    w = select<V>(spinning, select<V>(w < V{}, -top, top), w);
-}
-
-// Seconds at rest after another frame at these speeds.
-template <class V>
-QWOP_TRIG_INLINE V rested(V rest, V vx, V vy, V w) {
-    const Mask<V> moving = (w * w > ANGULAR_SLEEP_TOLERANCE * ANGULAR_SLEEP_TOLERANCE) |
-                           (vx * vx + vy * vy > LINEAR_SLEEP_TOLERANCE * LINEAR_SLEEP_TOLERANCE);
-    return select<V>(moving, V{}, rest + TIME_STEP);
 }
 
 }  // namespace lanes

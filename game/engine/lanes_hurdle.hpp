@@ -1,7 +1,8 @@
-// The hurdle while it falls, one game per lane: its two parts, their joint, and no contact with anything. That is
-// where it spends most of its life: floors follow the camera, and a hurdle left behind falls for good.
+// The hurdle while it falls, one game per lane: two bodies and their joint, without contacts. A hurdle that was kicked
+// does this most of the time: floors follow the camera, and once the hurdle is behind them it falls forever.
 #pragma once
 #include "lanes_box.hpp"
+#include "lanes_motion.hpp"
 
 namespace qwop {
 namespace lanes {
@@ -10,16 +11,16 @@ namespace lanes {
 template <class V>
 struct HurdleLanes {
     using I = Mask<V>;
-    unsigned falling;  // lanes whose hurdle is here; else it is in the lane's World
+    unsigned falling;  // lanes whose hurdle is in these vectors; else it is in the lane's World
     V x[2], y[2], angle[2], cos[2], sin[2], vx[2], vy[2], w[2], rest[2];
     V force_x, force_y, limit_force;
-    Bounds<V> still_box[2], box[2], fat_box[2];
+    Bounds<V> pose_box[2], box[2], fat_box[2];
 
-    void take(World& world, int lane);
-    void give_back(World& world, int lane);
-    // moved[i]: lanes whose leaf i is to be put in again with its new fat box.
+    void load(World& world, int lane);
+    void store(World& world, int lane);
+    // moved[i]: lanes in which leaf i moved: fat_box[i] is its new box.
     void step(Trig trig, unsigned (&moved)[2]);
-    unsigned resting() const { return bits<V>(minimum<V>(rest[0], rest[1]) > SLEEPY) & falling; }
+    unsigned resting() const { return bits<V>(minimum<V>(rest[0], rest[1]) > MAX_REST_IN_LANES) & falling; }
 
   private:
     void solve_positions(Trig trig, I live);
@@ -28,11 +29,11 @@ struct HurdleLanes {
 constexpr BodyId HURDLE_PARTS[2] = {HURDLE_TOP, HURDLE_BASE};
 
 template <class V>
-void HurdleLanes<V>::take(World& world, int lane) {
+void HurdleLanes<V>::load(World& world, int lane) {
     falling |= 1u << lane;
     for (int i = 0; i < 2; ++i) {
         Body& body = world.bodies[HURDLE_PARTS[i]];
-        const Transform xf = transform_of(body);
+        const Transform xf = bridge::transform_of(body);
         x[i][lane] = body.position.x;
         y[i][lane] = body.position.y;
         angle[i][lane] = body.angle;
@@ -42,7 +43,7 @@ void HurdleLanes<V>::take(World& world, int lane) {
         vy[i][lane] = body.velocity.y;
         w[i][lane] = body.angular_velocity;
         rest[i][lane] = body.sleep_time;
-        set_bounds(still_box[i], lane, current_box(HURDLE_PARTS[i], xf));
+        set_bounds(pose_box[i], lane, bridge::tight_box_of(HURDLE_PARTS[i], xf));
         set_bounds(box[i], lane, body.box);
     }
     const Joint& joint = world.joints[HURDLE_JOINT];
@@ -52,7 +53,7 @@ void HurdleLanes<V>::take(World& world, int lane) {
 }
 
 template <class V>
-void HurdleLanes<V>::give_back(World& world, int lane) {
+void HurdleLanes<V>::store(World& world, int lane) {
     if (!(falling >> lane & 1)) return;
     falling &= ~(1u << lane);
     for (int i = 0; i < 2; ++i) {
@@ -85,8 +86,8 @@ void HurdleLanes<V>::step(Trig trig, unsigned (&moved)[2]) {
 
     vy[0] += TIME_STEP * GRAVITY_Y;
     vy[1] += TIME_STEP * GRAVITY_Y;
-    const Pair<V> a = rotated<V>({cos[0], sin[0]}, splat<V>(anchor_a.x), splat<V>(anchor_a.y));
-    const Pair<V> b = rotated<V>({cos[1], sin[1]}, splat<V>(anchor_b.x), splat<V>(anchor_b.y));
+    const Vec2Lanes<V> a = rotated<V>({cos[0], sin[0]}, splat<V>(anchor_a.x), splat<V>(anchor_a.y));
+    const Vec2Lanes<V> b = rotated<V>({cos[1], sin[1]}, splat<V>(anchor_b.x), splat<V>(anchor_b.y));
     const double inv_mass = inv_mass_a + inv_mass_b;
     const V k_xx = inv_mass + inv_i_a * a.y * a.y + inv_i_b * b.y * b.y;
     const V k_xy = 0.0 + -inv_i_a * a.x * a.y + -inv_i_b * b.x * b.y;
@@ -132,10 +133,10 @@ void HurdleLanes<V>::step(Trig trig, unsigned (&moved)[2]) {
     solve_positions(trig, lanes);
     sincos_lanes(trig, angle, sin, cos);
     for (int i = 0; i < 2; ++i) {
-        rest[i] = rested<V>(rest[i], vx[i], vy[i], w[i]);
+        rest[i] = rest_after<V>(rest[i], vx[i], vy[i], w[i]);
         const Bounds<V> now = tight_bounds<V>(HURDLE_PARTS[i], {x[i], y[i]}, {cos[i], sin[i]});
-        box[i] = combined<V>(still_box[i], now);
-        still_box[i] = now;
+        box[i] = combined<V>(pose_box[i], now);
+        pose_box[i] = now;
         moved[i] = falling & ~bits<V>(containing<V>(fat_box[i], box[i]));
         if (moved[i]) fatten<V>(fat_box[i], box[i], x[i] - before_x[i], y[i] - before_y[i], mask_of<V>(moved[i]));
     }
@@ -152,8 +153,8 @@ void HurdleLanes<V>::solve_positions(Trig trig, I live) {
     for (int iteration = 0; iteration < POSITION_ITERATIONS && bits<V>(live); ++iteration) {
         V sines[2], cosines[2];
         sincos_lanes(trig, angle, sines, cosines);
-        const Pair<V> a = rotated<V>({cosines[0], sines[0]}, splat<V>(anchor_a.x), splat<V>(anchor_a.y));
-        const Pair<V> b = rotated<V>({cosines[1], sines[1]}, splat<V>(anchor_b.x), splat<V>(anchor_b.y));
+        const Vec2Lanes<V> a = rotated<V>({cosines[0], sines[0]}, splat<V>(anchor_a.x), splat<V>(anchor_a.y));
+        const Vec2Lanes<V> b = rotated<V>({cosines[1], sines[1]}, splat<V>(anchor_b.x), splat<V>(anchor_b.y));
         const V cx = x[1] + b.x - (x[0] + a.x), cy = y[1] + b.y - (y[0] + a.y);
         const I position_okay = cx * cx + cy * cy <= slop_squared;
         const V k_xx = inv_mass + inv_i_a * a.y * a.y + inv_i_b * b.y * b.y;

@@ -65,8 +65,8 @@ void JointLanes<V>::set_constants(Trig trig, JointId id) {
 
 template <class V>
 void JointLanes<V>::prepare(Block<V>& s) {
-    const Pair<V> r_a = rotated<V>({s.cos[a], s.sin[a]}, splat<V>(anchor_a.x), splat<V>(anchor_a.y));
-    const Pair<V> r_b = rotated<V>({s.cos[b], s.sin[b]}, splat<V>(anchor_b.x), splat<V>(anchor_b.y));
+    const Vec2Lanes<V> r_a = rotated<V>({s.cos[a], s.sin[a]}, splat<V>(anchor_a.x), splat<V>(anchor_a.y));
+    const Vec2Lanes<V> r_b = rotated<V>({s.cos[b], s.sin[b]}, splat<V>(anchor_b.x), splat<V>(anchor_b.y));
     r_ax = r_a.x;
     r_ay = r_a.y;
     r_bx = r_b.x;
@@ -142,8 +142,8 @@ void JointLanes<V>::solve_velocity(Block<V>& s) {
 
 template <class V>
 Mask<V> JointLanes<V>::solve_position(Block<V>& s, I live) {
-    const Pair<V> arm_a = rotated<V>({s.cos[a], s.sin[a]}, splat<V>(anchor_a.x), splat<V>(anchor_a.y));
-    const Pair<V> arm_b = rotated<V>({s.cos[b], s.sin[b]}, splat<V>(anchor_b.x), splat<V>(anchor_b.y));
+    const Vec2Lanes<V> arm_a = rotated<V>({s.cos[a], s.sin[a]}, splat<V>(anchor_a.x), splat<V>(anchor_a.y));
+    const Vec2Lanes<V> arm_b = rotated<V>({s.cos[b], s.sin[b]}, splat<V>(anchor_b.x), splat<V>(anchor_b.y));
     const V cx = s.x[b] + arm_b.x - (s.x[a] + arm_a.x);
     const V cy = s.y[b] + arm_b.y - (s.y[a] + arm_a.y);
     const I position_okay = cx * cx + cy * cy <= slop_squared;

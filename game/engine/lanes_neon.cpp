@@ -1,6 +1,6 @@
 // 2 games to a vector: NEON, which every 64-bit Arm CPU has.
 #if defined(__aarch64__)
-#include "lanes.hpp"
+#include "lanes_simulator.hpp"
 
 typedef double Vector __attribute__((vector_size(16)));
 

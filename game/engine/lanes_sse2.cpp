@@ -1,6 +1,6 @@
 // 2 games to a vector: SSE2, which every x86-64 CPU has.
 #if defined(__SSE2__)
-#include "lanes.hpp"
+#include "lanes_simulator.hpp"
 
 typedef double Vector __attribute__((vector_size(16)));
 

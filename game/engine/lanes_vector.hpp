@@ -68,7 +68,7 @@ QWOP_TRIG_INLINE V square_root(V value) {
     return result;
 }
 
-// As math.hpp's, lane by lane, ties included.
+// The functions of math.hpp, with the same results for equal values.
 template <class V>
 QWOP_TRIG_INLINE V minimum(V a, V b) {
     return select<V>(a < b, a, b);
@@ -83,35 +83,35 @@ QWOP_TRIG_INLINE V clamped(V a, V low, V high) {
 }
 
 template <class V>
-struct Pair {
+struct Vec2Lanes {
     V x, y;
 };
 
 template <class V>
-struct Turn {
+struct RotationLanes {
     V cos, sin;
 };
 
 template <class V>
-QWOP_TRIG_INLINE Pair<V> rotated(Turn<V> r, V x, V y) {
+QWOP_TRIG_INLINE Vec2Lanes<V> rotated(RotationLanes<V> r, V x, V y) {
     return {r.cos * x + -r.sin * y, r.sin * x + r.cos * y};
 }
 
 template <class V>
-QWOP_TRIG_INLINE Pair<V> unrotated(Turn<V> r, V x, V y) {
+QWOP_TRIG_INLINE Vec2Lanes<V> unrotated(RotationLanes<V> r, V x, V y) {
     return {x * r.cos + y * r.sin, x * -r.sin + y * r.cos};
 }
 
-// position + (rotation * v), the sum in brackets first.
+// position + (rotation * v).
 template <class V>
-QWOP_TRIG_INLINE Pair<V> placed(Pair<V> position, Turn<V> r, V x, V y) {
-    const Pair<V> v = rotated(r, x, y);
+QWOP_TRIG_INLINE Vec2Lanes<V> to_world(Vec2Lanes<V> position, RotationLanes<V> r, V x, V y) {
+    const Vec2Lanes<V> v = rotated(r, x, y);
     return {position.x + v.x, position.y + v.y};
 }
 
-// The same point with the other association, ((position + c x) - s y): see world_manifold.
+// The same point, but summed from the left, (position + c x) - s y, as in world_manifold: the last bit may differ.
 template <class V>
-QWOP_TRIG_INLINE Pair<V> placed_in_turn(Pair<V> position, Turn<V> r, V x, V y) {
+QWOP_TRIG_INLINE Vec2Lanes<V> to_world_summed(Vec2Lanes<V> position, RotationLanes<V> r, V x, V y) {
     return {position.x + r.cos * x + -r.sin * y, position.y + r.sin * x + r.cos * y};
 }
 

@@ -133,6 +133,7 @@ def header() -> str:
     row = "high, low, cosine likewise. A row is half a cache line."
     lines = [
         "// Made by make_trig_table.py; do not edit.",
+        "// clang-format off",
         "#pragma once",
         "",
         "#include <cstdint>",

@@ -27,7 +27,7 @@ static double edge_separation(const Box& box1, const Transform& xf1, int edge, c
     return dot(v2 - v1, normal_world);
 }
 
-// The greatest such separation: start at the edge that faces box 2's centre, then climb strictly uphill.
+// The greatest such separation: start at the edge that faces box 2's center, then climb strictly uphill.
 static double max_separation(int& best_edge, const Box& box1, const Transform& xf1, const Box& box2,
                              const Transform& xf2) {
     const Vec2 local = unrotate(xf1.rotation, xf2.position - xf1.position);
@@ -135,7 +135,7 @@ void collide(Manifold& manifold, const Box& box_a, const Transform& xf_a, const 
     if (clip(clipped2, clipped1, tangent, side_offset2) < 2) return;
 
     manifold.local_normal = box1.face_normals[edge1];
-    manifold.local_point = box1.face_centres[edge1];
+    manifold.local_point = box1.face_centers[edge1];
     for (const ClipVertex& c : clipped2) {
         const double separation = normal.x * c.v.x + normal.y * c.v.y - front_offset;
         if (separation <= radius) {

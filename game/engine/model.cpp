@@ -32,7 +32,7 @@ static Box make_box(double half_width, double half_height) {
         tangent = {tangent.x * inv_length, tangent.y * inv_length};
         box.face_tangents[i] = tangent;
         box.face_normals[i] = {tangent.y, -tangent.x};
-        box.face_centres[i] = {0.5 * (a.x + b.x), 0.5 * (a.y + b.y)};
+        box.face_centers[i] = {0.5 * (a.x + b.x), 0.5 * (a.y + b.y)};
     }
     return box;
 }

@@ -1,5 +1,5 @@
-// What follows from the constants once and for all: boxes, masses, joints of each body; and, with a sine and cosine,
-// the joints' local anchors.
+// What is computed from the constants once: boxes, masses and joints of each body and, for each variant of sine and
+// cosine, the joints' local anchors.
 #pragma once
 #include "constants.hpp"
 #include "math.hpp"
@@ -12,14 +12,14 @@ struct Box {
     Vec2 vertices[4];
     Vec2 face_normals[4];   // edge * (1 / length), turned: within 1 ulp of unit length, as the game computes it
     Vec2 face_tangents[4];
-    Vec2 face_centres[4];
+    Vec2 face_centers[4];
 };
 constexpr double BOX_NORMALS[4][2] = {{0, -1}, {1, 0}, {0, 1}, {-1, 0}};
 
 struct BodyModel {
     Box box;
     double mass, inv_mass;        // density * area; 0 for static bodies
-    double inertia, inv_inertia;  // about the centre, which is the body's origin; 0 for static bodies
+    double inertia, inv_inertia;  // about the center, which is the body's origin; 0 for static bodies
 };
 
 struct JointModel {

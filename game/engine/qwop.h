@@ -33,15 +33,15 @@ QWOP_API void qwop_bind(qwop_sim* sim, float* observation, double* time, double*
 
 // mask: one byte a game, non-zero = act on it; nullptr = all.
 QWOP_API void qwop_reset(qwop_sim* sim, const uint8_t* mask);
-// Returns 0, or -1, and does nothing, where a key mask is none.
+// Returns 0. Or does nothing and returns -1 if a key mask is above 15.
 QWOP_API int qwop_step(qwop_sim* sim, const uint8_t* keys, int frames);
 
 // double[N * 92] in the column layout of the golden traces.
 QWOP_API void qwop_state(qwop_sim* sim, double* out);
 
-// uint8[N * qwop_snapshot_size()]: plain bytes, exact. restore returns 0; or it does nothing and
-// returns -1 where bytes are no snapshot of a build with this layout, -2 where a game has another sine and cosine;
-// convert: such a game goes on with the simulator's.
+// uint8[N * qwop_snapshot_size()]: plain bytes, exact. restore returns 0. Or it does nothing and
+// returns -1 if the bytes are not a snapshot of a build with this layout, or -2 if a game has another variant of sine
+// and cosine. convert: such a game is accepted and continues with the simulator's variant.
 QWOP_API void qwop_snapshot(qwop_sim* sim, uint8_t* out);
 QWOP_API int qwop_restore(qwop_sim* sim, const uint8_t* in, const uint8_t* mask, int convert);
 
@@ -51,7 +51,7 @@ enum { QWOP_PARTS = 12, QWOP_FIELDS = 5, QWOP_JOINTS = 11, QWOP_FEATURES = 98 };
 
 // Constants of the observations, from the Python package.
 struct qwop_encoder {
-    float centre[QWOP_PARTS * QWOP_FIELDS], deviation[QWOP_PARTS * QWOP_FIELDS];  // of the normalised observation
+    float center[QWOP_PARTS * QWOP_FIELDS], deviation[QWOP_PARTS * QWOP_FIELDS];  // of the normalised observation
     float raw_low[QWOP_FIELDS], raw_high[QWOP_FIELDS];                            // from here on, of the features
     float reference_angle[QWOP_JOINTS];
     float feet_half_width[2], feet_half_height[2], knee_end[4], knee_half_height[4];
@@ -60,7 +60,7 @@ struct qwop_encoder {
     int32_t joint_a[QWOP_JOINTS], joint_b[QWOP_JOINTS], feet[2], knee_parts[4];
 };
 
-// The episodes of N games. All arrays are the caller's, with an entry, or a row, for each game.
+// The episodes of N games. The caller owns all arrays; each has an entry or a row per game.
 struct qwop_episodes {
     uint8_t *keys, *hip_mode;            // held in the last step; 0 as created, 1 set by O, 2 by P
     int64_t* frame;                      // of the episode
@@ -69,12 +69,14 @@ struct qwop_episodes {
     uint8_t *success, *terminated, *truncated;
     float* observation;                  // as qwop_observe gives it; nullptr: none
     const qwop_encoder* encoder;
-    double too_far_back, too_far_ahead, finish;  // m
+    double too_far_back, too_far_ahead, finish;  // m; these rules and the reward's weights are rules.py's
     int64_t max_frames;                  // 0: no limit
+    float speed_weight, time_cost, success_reward, failure_cost;
     int32_t frame_skip, features;        // features: they are the observation
 };
 
-// Plays `frame_skip` frames with episodes->keys held and judges the step. qwop_bind must have been called.
+// Plays `frame_skip` frames with episodes->keys held, then computes reward, success, terminated and truncated. Call
+// qwop_bind before.
 QWOP_API void qwop_play(qwop_sim* sim, const qwop_episodes* episodes);
 
 // Observations of n games from their raw ones, float[n * 60]: float[n * 60] normalised, or features,
@@ -82,7 +84,13 @@ QWOP_API void qwop_play(qwop_sim* sim, const qwop_episodes* episodes);
 QWOP_API void qwop_observe(const qwop_encoder* encoder, int features, int n, const float* raw, const uint8_t* hip_mode,
                            const uint8_t* keys, float* observation);
 
-// ---------------------------------------------------------------------------------------------------------
+// --- For tests -------------------------------------------------------------------------------------------
 
-// For tests: moves every part of the masked runners by (dx, dy) units and adds (vx, vy) to its velocity.
+// The constants of the engine that Python has as well.
+// bodies: double[14 * 5], half width and height, x, y and angle at creation, of the bodies of `qwop_state`, in its
+// order. joints: double[QWOP_JOINTS * 9], rows of `bodies` of A and B, anchors (a.x, a.y, b.x, b.y), reference, lower
+// and upper angle. game: double[3], seconds of a frame, y of the track's surface, x of the sand (units).
+QWOP_API void qwop_constants(double* bodies, double* joints, double* game);
+
+// Moves every part of the masked runners by (dx, dy) units and adds (vx, vy) to its velocity.
 QWOP_API void qwop_teleport(qwop_sim* sim, const uint8_t* mask, double dx, double dy, double vx, double vy);

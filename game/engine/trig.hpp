@@ -115,8 +115,7 @@ __attribute__((noinline)) static void sincos_other(Trig trig, const Vectors<V, N
 // sine[i] = sin(x[i]), cosine[i] = cos(x[i]), lane by lane the bits of sincos. x may be sine or cosine.
 template <class V, unsigned N>
 QWOP_TRIG_INLINE void sincos_lanes(Trig trig, const V (&x)[N], V (&sine)[N], V (&cosine)[N]) {
-    if (__builtin_expect(trig == Trig::rounded, 1))
-        return trig::sincos_by<trig::Rounded>(trig, x, sine, cosine);
+    if (__builtin_expect(trig == Trig::rounded, 1)) return trig::sincos_by<trig::Rounded>(trig, x, sine, cosine);
     trig::Vectors<V, N> xs, sines, cosines;
     QWOP_TRIG_EACH xs.vector[i] = x[i];
     trig::sincos_other(trig, xs, sines, cosines);

@@ -12,10 +12,10 @@
 namespace qwop {
 namespace trig {
 
-constexpr double FDLIBM_SIN[6] = {-0x1.5555555555549p-3,  0x1.111111110f8a6p-7,  -0x1.a01a019c161d5p-13,
+constexpr double FDLIBM_SIN[6] = {-0x1.5555555555549p-3, 0x1.111111110f8a6p-7,   -0x1.a01a019c161d5p-13,
                                   0x1.71de357b1fe7dp-19, -0x1.ae5e68a2b9cebp-26, 0x1.5d93a5acfd57cp-33};
-constexpr double FDLIBM_COS[6] = {0x1.555555555554cp-5,  -0x1.6c16c16c15177p-10, 0x1.a01a019cb1590p-16,
-                                  -0x1.27e4f809c52adp-22, 0x1.1ee9ebdb4b1c4p-29, -0x1.8fae9be8838d4p-37};
+constexpr double FDLIBM_COS[6] = {0x1.555555555554cp-5,   -0x1.6c16c16c15177p-10, 0x1.a01a019cb1590p-16,
+                                  -0x1.27e4f809c52adp-22, 0x1.1ee9ebdb4b1c4p-29,  -0x1.8fae9be8838d4p-37};
 
 // pi/2 as three parts of 33 bits; TAILS[i] is what is left of pi/2 after parts 0 to i.
 constexpr double HALF_PI_33[3] = {0x1.921fb544p+0, 0x1.0b4611a6p-34, 0x1.3198a2ep-69};
@@ -67,7 +67,7 @@ struct Fdlibm {
             // up to 0.78125, and 0.28125 from there on.
             const V size = magnitude(a);
             const V quarter = from_bits<V>(bits(size * splat<V>(0.25)) & (Integers<V>{} - (int64_t{1} << 32)));
-            const V q = size < splat<V>(0x1.33333p-2)  ? splat<V>(0)
+            const V q = size < splat<V>(0x1.33333p-2)   ? splat<V>(0)
                         : size < splat<V>(0x1.90001p-1) ? quarter
                                                         : splat<V>(0.28125);
             const V rest = 0.5 * z - q, one = 1.0 - q;
@@ -96,7 +96,7 @@ struct Fdlibm {
         }
         int64_t n = 0;
         if constexpr (MSUN) {
-            // Up to 9 pi/4, but for the neighbourhoods of 2, 3 and 4 times pi/2 and of pi/2 itself.
+            // Up to 9 pi/4, but for the neighborhoods of 2, 3 and 4 times pi/2 and of pi/2 itself.
             if (ix <= 0x401c463b && (ix & 0xfffff) != 0x921fb && ix != 0x4012d97c)
                 n = ix <= 0x4002d97c ? 1 : ix <= 0x400f6a7a ? 2 : ix <= 0x4015fdbc ? 3 : 4;
         }

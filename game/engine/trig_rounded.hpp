@@ -150,8 +150,9 @@ struct Rounded {
     }
 };
 
-// As LLVM's libc, and with it Chromium from version 153 on: for the cosine of |x| < 1/16 it trusts a polynomial with too
-// small an error bound, and one value in 200,000 there is the other neighbor. All other values are rounded correctly.
+// As LLVM's libc, and with it Chromium from version 153 on: for the cosine of |x| < 1/16 it trusts a polynomial with
+// too small an error bound, and one value in 200,000 there is the other neighbor. All other values are rounded
+// correctly.
 struct Llvm {
     static constexpr double RANGE_END = Rounded::RANGE_END;
     static constexpr double SMALL[2] = {0x1p-27, 0x1p-4};

@@ -1,4 +1,5 @@
 // Made by make_trig_table.py; do not edit.
+// clang-format off
 #pragma once
 
 #include <cstdint>

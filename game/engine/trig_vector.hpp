@@ -157,7 +157,8 @@ QWOP_TRIG_INLINE Integers<V> sign_of_quadrant(Integers<V> n) {
 // Swaps a and b in the lanes where n is odd.
 template <class V>
 QWOP_TRIG_INLINE void swap_where_odd(Integers<V> n, V& a, V& b) {
-    if constexpr (std::is_same_v<V, double> || sizeof(V) == 64) {  // AVX-512 blends at no cost, AVX2 at three operations
+    if constexpr (std::is_same_v<V, double> ||
+                  sizeof(V) == 64) {  // AVX-512 blends at no cost, AVX2 at three operations
         const V old_a = a;
         const auto odd = (n & 1) != 0;
         a = odd ? b : a;

@@ -13,7 +13,7 @@ void World::set_trig(Trig variant) {
 }
 
 // A body appears at the origin (a hurdle part at its final place), gets its leaf there, and is moved
-// afterwards: the leaf's travels shape the tree.
+// afterwards: these moves shape the tree.
 void World::create_body(int id) {
     const BodyConstants& c = BODIES[id];
     const bool hurdle = c.category == HURDLE;
@@ -220,21 +220,21 @@ void World::step(ContactListener& listener) {
     inv_dt0 = INV_TIME_STEP;
 }
 
-// Nobody judges the hurdle.
-struct Unheard : ContactListener {
+// The rules ignore the hurdle.
+struct NoListener : ContactListener {
     void begin_contact(const Contact&, const WorldManifold&) override {}
 };
 
 static bool is_hurdle(int body) { return body == HURDLE_BASE || body == HURDLE_TOP; }
 
 unsigned World::step_hurdle(Aabb* fat_boxes) {
-    Unheard listener;
+    NoListener listener;
     for (int i = contact_count - 1; i >= 0; --i) {
         Contact& contact = contacts[contact_order[i]];
         const bool hurdle_is_a = is_hurdle(contact.body_a);
         const int hurdle = hurdle_is_a ? contact.body_a : contact.body_b,
                   floor = hurdle_is_a ? contact.body_b : contact.body_a;
-        if (!is_hurdle(hurdle) || floor >= FIRST_PART) continue;  // a part out of reach: the caller's
+        if (!is_hurdle(hurdle) || floor >= FIRST_PART) continue;  // contacts of parts are the caller's
         if (!bodies[hurdle].awake && !bodies[floor].awake) continue;
         if (overlap(fat_boxes[hurdle == HURDLE_BASE], tree.nodes[bodies[floor].leaf].box)) {
             update_contact(contact, listener);

@@ -5,7 +5,7 @@
 
 namespace qwop {
 
-// Hears of a contact that starts to touch, in the middle of a step.
+// Called for each contact that starts to touch, in the middle of a step.
 struct ContactListener {
     virtual void begin_contact(const Contact& contact, const WorldManifold& manifold) = 0;
 };
@@ -30,9 +30,9 @@ struct World {
     void set_pose(int id, Vec2 position, double angle);
     void step(ContactListener& listener);
 
-    // The hurdle's part of a step, for an engine that plays the runner's part elsewhere. fat_boxes: of the
-    // leaves of its top and base, kept there because the tree may lag behind. Returns bit 0 / 1 where the
-    // top's / base's leaf is to be put in again with its new fat box; search for its pairs then.
+    // Steps the hurdle alone, for the lane engines. fat_boxes: the boxes of the leaves of its top and base, which are
+    // newer than those in the tree. Returns bit 0 (top) and bit 1 (base) for leaves that moved: the caller has to move
+    // them in the tree and to call find_pairs.
     unsigned step_hurdle(Aabb* fat_boxes);
     void find_pairs(int id);
     int touching_count() const;

@@ -1,6 +1,7 @@
 """The runner's body as measured in the game: boxes and joints, in world units and radians.
 
-The engine has its own table; this one serves what only looks at a runner: geometry, features, pictures.
+For geometry, features and pictures. The engine has the same numbers in constants.hpp; tests/test_body.py
+compares the two.
 """
 
 from dataclasses import dataclass

@@ -1,5 +1,5 @@
 """Protocol P's disturbances, for training: the game has no chance of its own, and a policy that never met any
-learns one sequence of keys by heart. docs/evaluation.md describes the protocol.
+learns one sequence of keys by heart. docs/guides/evaluation.md describes the protocol.
 """
 
 import json

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from . import encoder, geometry, observation
-from .observation import OBSERVATION_SIZE
-from .simulator import CLOSED, FINISH, FLAG_FALLEN, Simulator, _library
+from . import encoder, geometry, observation, rules
+from .body import JOINTS
+from .observation import FIELDS, OBSERVATION_SIZE, PARTS
+from .simulator import CLOSED, Simulator, _library
 
-_PARTS, _FIELDS, _JOINTS, _FEATURES = 12, 5, 11, 98  # as qwop.h has them
+_PARTS, _FIELDS, _JOINTS = len(PARTS), len(FIELDS), len(JOINTS)
+_FEATURES = 98  # as qwop.h has it: see `agrees`
 _float, _int32, _pointer = ctypes.c_float, ctypes.c_int32, ctypes.c_void_p
 
 
@@ -22,7 +24,7 @@ class _Encoder(ctypes.Structure):
     """qwop_encoder of qwop.h."""
 
     _fields_ = [
-        ("centre", _float * (_PARTS * _FIELDS)),
+        ("center", _float * (_PARTS * _FIELDS)),
         ("deviation", _float * (_PARTS * _FIELDS)),
         ("raw_low", _float * _FIELDS),
         ("raw_high", _float * _FIELDS),
@@ -66,6 +68,10 @@ class _Episodes(ctypes.Structure):
         ("too_far_ahead", ctypes.c_double),
         ("finish", ctypes.c_double),
         ("max_frames", ctypes.c_int64),
+        ("speed_weight", _float),
+        ("time_cost", _float),
+        ("success_reward", _float),
+        ("failure_cost", _float),
         ("frame_skip", _int32),
         ("features", _int32),
     ]
@@ -75,7 +81,7 @@ class _Episodes(ctypes.Structure):
 def _encoder() -> _Encoder:
     """The constants of the Python encoder."""
     values: dict[str, Any] = {
-        "centre": observation._CENTRE,
+        "center": observation._CENTRE,
         "deviation": observation._DEVIATION,
         "raw_low": observation.RAW_LOW[:_FIELDS],
         "raw_high": observation.RAW_HIGH[:_FIELDS],
@@ -145,7 +151,6 @@ class Episodes:
     """The native side of a `Games`: plays and judges steps on its arrays.
 
     state: keys, hip_mode, frame, success, last_distance, last_tenths, each [num_envs]; changed in place.
-    bounds: metres behind and ahead beyond which a run is over.
 
     reward float32, terminated bool, truncated bool, [num_envs]: of the last step; the next overwrites them.
     """
@@ -157,7 +162,6 @@ class Episodes:
         frame_skip: int,
         max_frames: int | None,
         features: bool,
-        bounds: tuple[float, float],
     ) -> None:
         n = simulator.num_envs
         self._simulator = simulator
@@ -174,10 +178,14 @@ class Episodes:
         self._struct = _Episodes(
             observation=one.ctypes.data if n == 1 else None,
             encoder=ctypes.pointer(_encoder()),
-            too_far_back=bounds[0],
-            too_far_ahead=bounds[1],
-            finish=FINISH,
+            too_far_back=rules.TOO_FAR_BACK,
+            too_far_ahead=rules.TOO_FAR_AHEAD,
+            finish=rules.FINISH,
             max_frames=max_frames or 0,
+            speed_weight=rules.SPEED_WEIGHT,
+            time_cost=rules.TIME_COST,
+            success_reward=rules.SUCCESS_REWARD,
+            failure_cost=rules.FAILURE_COST,
             frame_skip=frame_skip,
             features=features,
             **{name: array.ctypes.data for name, array in arrays.items()},
@@ -208,7 +216,7 @@ class Episodes:
                 "time": time[0],
                 "distance": distance[0],
                 "is_success": success[0],
-                "fallen": flags[0] & FLAG_FALLEN != 0,
+                "fallen": flags[0] & rules.FLAG_FALLEN != 0,
                 "keys": mask,
                 "hip_mode": hip_mode[0],
                 "frame": frame[0],

@@ -18,19 +18,14 @@ from .encoder import FEATURE_SIZE, encode
 from .episodes import Episodes, agrees, observe
 from .keys import HIP_AS_CREATED, KEY_NAMES, action_masks, actions_by_keys, next_hip_modes
 from .observation import FRAME_SECONDS, OBSERVATION_SIZE, normalise
-from .simulator import DEFAULT_TRIG, FLAG_FALLEN, FLAG_GAME_ENDED, Simulator, exclusive, has_finished
+from .rules import FLAG_FALLEN, default_reward, has_finished, is_over
+from .simulator import DEFAULT_TRIG, Simulator, exclusive
 
 if TYPE_CHECKING:  # pygame is loaded with the first picture only
     from .real.game import RealGame
     from .render import Dials, HurdlePose
 
 OBSERVATIONS = ("qwop_gym", "features")
-
-# qwop-gym's bounds of a run, m: beyond them it is over; a run that is over is a success past the last.
-_TOO_FAR_BACK, _TOO_FAR_AHEAD = -10.0, 105.0
-# qwop-gym's reward, which it computes in float32
-_SPEED_WEIGHT, _TIME_COST = np.float32(0.01), np.float32(10)
-_SUCCESS_REWARD, _FAILURE_COST = np.float32(50), np.float32(10)
 
 
 @dataclass(frozen=True)
@@ -147,7 +142,6 @@ class Games:
             self.frame_skip,
             self.max_frames,
             self.observation == "features",
-            (_TOO_FAR_BACK, _TOO_FAR_AHEAD),
         )
 
     @property
@@ -249,8 +243,7 @@ class Games:
         self.hip_mode[:] = next_hip_modes(self.hip_mode, keys)
 
         distance = simulator.distance
-        ended = (simulator.flags & FLAG_GAME_ENDED) != 0
-        terminated = ended | (distance < _TOO_FAR_BACK) | (distance > _TOO_FAR_AHEAD)
+        terminated = is_over(simulator.flags, distance)
         self.success[:] = terminated & has_finished(simulator.flags, distance)
         if self.max_frames is None:
             truncated = np.zeros(self.num_envs, bool)
@@ -320,18 +313,9 @@ class Games:
         self._last_tenths[:] = state["last_tenths"]
 
     def _reward(self, terminated: np.ndarray) -> np.ndarray:
-        """qwop-gym 1.0.1's default reward, float32 [num_envs].
-
-        0.01 * ds / dt - 10 * dt / frame_skip, +50 on success, -10 on failure; s = x / 10, t = scoreTime / 10,
-        both float32. As there, an episode's first step counts from s = 0 and t = 0.
-        """
+        """`default_reward`, float32 [num_envs]. As in qwop-gym, an episode starts from s = t = 0."""
         distance = self.simulator.distance.astype(np.float32)
         tenths = (self.simulator.time / 10).astype(np.float32)
         ds, dt = distance - self._last_distance, tenths - self._last_tenths
         self._last_distance[:], self._last_tenths[:] = distance, tenths
-        # dt is 0 where an ended game is stepped on without a reset
-        speed = np.divide(ds, dt, out=np.zeros_like(ds), where=dt > 0)
-        reward = speed * _SPEED_WEIGHT - dt * _TIME_COST / np.float32(self.frame_skip)
-        reward[self.success] += _SUCCESS_REWARD
-        reward[terminated & ~self.success] -= _FAILURE_COST
-        return reward
+        return default_reward(ds, dt, self.frame_skip, terminated, self.success)

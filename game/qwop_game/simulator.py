@@ -13,31 +13,18 @@ from typing import Any, Literal, TypeVar, cast, get_args
 import numpy as np
 
 from .observation import OBSERVATION_SIZE, STATE_SIZE
-
-FLAG_FALLEN, FLAG_JUMPED, FLAG_JUMP_LANDED, FLAG_GAME_ENDED, FLAG_PAUSED = 1, 2, 4, 8, 16
+from .rules import FINISH as FINISH
+from .rules import FLAG_FALLEN as FLAG_FALLEN
+from .rules import FLAG_GAME_ENDED as FLAG_GAME_ENDED
+from .rules import FLAG_JUMP_LANDED as FLAG_JUMP_LANDED
+from .rules import FLAG_JUMPED as FLAG_JUMPED
+from .rules import FLAG_PAUSED as FLAG_PAUSED
+from .rules import has_finished as has_finished
+from .rules import has_landed as has_landed
 
 MAX_THREADS = 256
 
 CLOSED = "this Simulator is closed: make a new one"
-
-FINISH = 100.0
-"""Metres."""
-
-
-def has_landed(flags: np.ndarray) -> np.ndarray:
-    """Whether runs were won by a foot's landing beyond 100 m, not by a fall after the jump, bool [...]."""
-    return (flags & FLAG_JUMP_LANDED != 0) & (flags & FLAG_FALLEN == 0)
-
-
-def has_finished(flags: np.ndarray, distance: np.ndarray) -> np.ndarray:
-    """Whether runs that are over count as finished, bool [...]; flags uint8 [...], distance in metres [...].
-
-    A left foot that lands beyond 100 m wins the game, wherever the torso is; and, as in qwop-gym, a run that
-    ends with its torso past 100 m is finished. A fall after the jump, which the game takes for a landing, is
-    none by itself.
-    """
-    return has_landed(flags) | (distance > FINISH)
-
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -86,6 +73,7 @@ def _library() -> ctypes.CDLL:
         ("qwop_restore", integer, [pointer, pointer, pointer, integer]),
         ("qwop_play", None, [pointer, pointer]),
         ("qwop_observe", None, [pointer, integer, integer, *[pointer] * 4]),
+        ("qwop_constants", None, [pointer] * 3),
         ("qwop_teleport", None, [pointer, pointer, real, real, real, real]),
     ):
         function = getattr(library, name)

@@ -1,4 +1,4 @@
-"""Replay: a ring of transitions beside a permanent section of demonstrations, uniform or prioritised."""
+"""Replay buffer: a ring of transitions and permanent demonstrations, drawn uniformly or by priority."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qwop_rl_core.returns import n_step, to_the_end
+from qwop_rl_core.returns import monte_carlo_returns, n_step
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Transitions:
     def __post_init__(self) -> None:
         lengths = {name: len(getattr(self, name)) for name in self.__dataclass_fields__}
         if len(set(lengths.values())) != 1:
-            raise ValueError(f"transitions differ in length: {lengths}")
+            raise ValueError(f"the arrays differ in length: {lengths}")
         if len(self) and not (self.terminated[-1] or self.truncated[-1]):
             raise ValueError(
-                "the last transition neither terminates nor truncates its episode: mark it truncated"
+                "the last transition neither terminates nor truncates its episode: mark it as truncated"
             )
         if not (np.isfinite(self.observation).all() and np.isfinite(self.reward).all()):
             raise ValueError("observations or rewards hold NaN or infinity")
@@ -43,7 +43,7 @@ class Transitions:
 
 @dataclass(frozen=True)
 class Batch:
-    """What `ReplayBuffer.sample` gives: K transitions, n steps long.
+    """What `ReplayBuffer.sample` returns: K transitions of up to n steps each.
 
     observation, next_observation: float32 [K, D]; action: int64 [K]
     returns: float32 [K], discounted sum of up to n rewards
@@ -63,10 +63,10 @@ class Batch:
 
 
 class SumTree:
-    """Binary tree whose inner nodes hold the sum of their children: draws proportional to the leaves.
+    """Binary tree whose inner nodes hold the sum of their children, for draws proportional to the leaves.
 
-    Schaul et al. 2016, appendix B.2.1. Leaves are float64; node i has the children 2i and 2i + 1, the root
-    is node 1, leaf k is node `leaves + k`. Setting and drawing handle whole arrays, level by level.
+    See Schaul et al. 2016, appendix B.2.1. Leaves are float64. Node i has the children 2i and 2i + 1; the
+    root is node 1; leaf k is node `leaves + k`. Setting and drawing handle whole arrays, level by level.
     """
 
     def __init__(self, size: int):
@@ -81,23 +81,23 @@ class SumTree:
         return self.nodes[self.leaves + index]
 
     def set(self, index: np.ndarray, value: np.ndarray | float) -> None:
-        """Set leaves `index` (int64 [K]) and refresh every sum above them."""
+        """Set the leaves `index`, int64 [K], and update every sum above them."""
         node = index + self.leaves
         self.nodes[node] = value
-        # a parent is always the sum of its children, never adjusted by a difference: sums cannot drift,
-        # and a tree rebuilt from its leaves has the same bits
+        # A parent is always computed as the sum of its children, never adjusted by a difference: sums cannot
+        # drift, and a tree rebuilt from its leaves has the same bits.
         while node[0] > 1:
             node = np.unique(node >> 1)
             self.nodes[node] = self.nodes[2 * node] + self.nodes[2 * node + 1]
 
     def find(self, prefix: np.ndarray) -> np.ndarray:
-        """For each prefix sum in [0, total): the leaf whose share of the total covers it, int64 [K]."""
+        """Return the leaf int64 [K] whose share of the total covers each prefix sum [K] in [0, total)."""
         node = np.ones(len(prefix), np.int64)
         rest = prefix.astype(np.float64)
         for _ in range(self.leaves.bit_length() - 1):
             left = 2 * node
             left_sum = self.nodes[left]
-            # rounding may carry a prefix past the last leaf: never enter an empty subtree
+            # Rounding may move a prefix past the last leaf: never enter an empty subtree.
             right = (rest >= left_sum) & (self.nodes[left + 1] > 0)
             rest -= np.where(right, left_sum, 0.0)
             node = left + right
@@ -105,11 +105,11 @@ class SumTree:
 
 
 class ReplayBuffer:
-    """Ring of `capacity` transitions of `num_envs` environments, and demonstrations that stay for good.
+    """Ring of `capacity` transitions of `num_envs` environments, and demonstrations that are never replaced.
 
     Flat layout: demonstrations at [0, M), then rows of one transition per environment. The n-step return is
-    made when sampling, by walking to the following transitions of the same environment, so it never crosses
-    the end of an episode; the newest n - 1 rows wait until their followers are there.
+    computed when sampling, from the following transitions of the same environment, and never crosses the end
+    of an episode. The newest n - 1 rows cannot be drawn until their successors exist.
 
     Memory: 8 D + 18 bytes a transition of D features; 10^6 transitions of 125 features take 1 GB.
     """
@@ -126,13 +126,22 @@ class ReplayBuffer:
         epsilon: float = 1e-3,
         epsilon_demonstration: float = 1.0,
     ):
-        """
-        capacity: transitions kept, rounded down to whole rows of num_envs
-        n: steps of the return
-        alpha: exponent of prioritised replay, P(i) = p_i^alpha / sum_k p_k^alpha with
-            p_i = |TD error| + epsilon (Schaul et al. 2016, equation 1, proportional variant); 0: uniform
-        epsilon_demonstration: epsilon of demonstrations (Hester et al. 2018)
-        Raises ValueError: capacity below n rows, demonstrations of another feature size.
+        """Make an empty buffer.
+
+        Args:
+            capacity: transitions kept, rounded down to whole rows of `num_envs`.
+            num_envs: number of environments N.
+            feature_size: number of features D.
+            gamma: discount per step.
+            n: steps of the return.
+            demonstrations: transitions that are never replaced.
+            alpha: exponent of prioritized replay, P(i) = p_i^alpha / sum_k p_k^alpha with
+                p_i = |TD error| + epsilon (Schaul et al. 2016, equation 1, proportional variant); 0: uniform.
+            epsilon: see alpha.
+            epsilon_demonstration: epsilon of demonstrations (Hester et al. 2018).
+
+        Raises:
+            ValueError: the capacity is below n + 1 rows, or demonstrations have another feature size.
         """
         self.rows = capacity // num_envs
         if self.rows < n + 1:
@@ -182,18 +191,24 @@ class ReplayBuffer:
         terminated: np.ndarray,
         truncated: np.ndarray,
     ) -> None:
-        """Append one transition per environment: [N, D], [N], [N], [N, D], [N], [N].
+        """Append one transition per environment.
 
-        next_observation is the one that followed, at the end of an episode its own final one.
+        Args:
+            observation: float32 [N, D].
+            action: int64 [N].
+            reward: float32 [N].
+            next_observation: float32 [N, D]; at the end of an episode the episode's own final observation.
+            terminated: bool [N].
+            truncated: bool [N].
         """
         here = self._row_indices(self.row)
         self._write(
             slice(here[0], here[-1] + 1), observation, action, reward, next_observation, terminated, truncated
         )
         if self.tree is not None:
-            self.tree.set(here, 0.0)  # not to be drawn before its n-step window is complete
+            self.tree.set(here, 0.0)  # cannot be drawn before its n-step window is complete
             if self.filled + 1 >= self.n:
-                # new transitions get the highest priority so far, to be seen once at least (Schaul 2016)
+                # New transitions get the highest priority so far, so that they are seen once (Schaul 2016).
                 complete = self._row_indices((self.row - self.n + 1) % self.rows)
                 self.tree.set(complete, self.max_priority**self.alpha)
         self.row = (self.row + 1) % self.rows
@@ -205,15 +220,24 @@ class ReplayBuffer:
         rng: np.random.Generator,
         demonstration_fraction: float = 0.0,
         beta: float = 1.0,
-        whole_episodes: bool = False,
+        monte_carlo: bool = False,
     ) -> Batch:
         """Draw a batch with replacement.
 
-        demonstration_fraction: share drawn from the demonstrations when uniform; a prioritised buffer leaves
-            the share to the priorities (Hester et al. 2018)
-        beta: exponent of the importance-sampling weights w = (K P(i))^-beta / max w (Schaul et al. 2016, 3.4)
-        whole_episodes: the returns of demonstrations go on to the end of the episode, not for n steps
-        Raises ValueError when nothing can be drawn yet.
+        Args:
+            batch_size: number of transitions K.
+            rng: source of the draws.
+            demonstration_fraction: share drawn from the demonstrations; with prioritized replay the
+                priorities decide instead (Hester et al. 2018).
+            beta: exponent of the importance-sampling weights w = (K P(i))^-beta / max w (Schaul et al. 2016,
+                section 3.4).
+            monte_carlo: returns of demonstrations reach to the end of the episode, not over n steps.
+
+        Returns:
+            The batch.
+
+        Raises:
+            ValueError: nothing can be drawn yet.
         """
         if len(self) == 0:
             raise ValueError("the replay buffer is empty")
@@ -233,11 +257,12 @@ class ReplayBuffer:
             self.reward[window], self.terminated[window], self.truncated[window], self.gamma
         )
         successor = window[last, np.arange(batch_size)]
-        if whole_episodes:
-            shown = index < self.demonstrations
-            whole_return, whole_discount, end = self._whole_episodes
-            returns[shown], discount[shown] = whole_return[index[shown]], whole_discount[index[shown]]
-            successor[shown] = end[index[shown]]
+        demonstrated = index < self.demonstrations
+        if monte_carlo:
+            to_end, end_discount, end = self._monte_carlo
+            chosen = index[demonstrated]
+            returns[demonstrated], discount[demonstrated] = to_end[chosen], end_discount[chosen]
+            successor[demonstrated] = end[chosen]
         return Batch(
             observation=self.observation[index],
             action=self.action[index],
@@ -245,12 +270,12 @@ class ReplayBuffer:
             discount=discount,
             next_observation=self.next_observation[successor],
             weight=weight,
-            is_demonstration=index < self.demonstrations,
+            is_demonstration=demonstrated,
             index=index,
         )
 
     def update_priorities(self, index: np.ndarray, td_error: np.ndarray) -> None:
-        """Give the transitions of a batch the priorities of their new errors: int64 [K], float [K]."""
+        """Set the priorities of a batch's transitions, index int64 [K], from their new errors, float [K]."""
         if self.tree is None:
             return
         priority = np.abs(td_error).astype(np.float64) + self.epsilon[index]
@@ -258,7 +283,7 @@ class ReplayBuffer:
         self.tree.set(index, priority**self.alpha)
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Arrays and plain data that `restore` needs to make this buffer again, bit for bit."""
+        """Return the arrays and plain data from which `restore` makes an identical buffer."""
         used = self.demonstrations + self.filled * self.num_envs
         names = ("observation", "next_observation", "action", "reward", "terminated", "truncated")
         arrays = {name: getattr(self, name)[:used] for name in names}
@@ -267,12 +292,17 @@ class ReplayBuffer:
         return arrays, {"row": self.row, "filled": self.filled, "max_priority": self.max_priority}
 
     def restore(self, arrays: dict[str, np.ndarray], scalars: dict[str, Any]) -> None:
-        """Load a `state` into a buffer made with the same arguments; ValueError when it does not fit."""
-        row, filled, max_priority = (
-            int(scalars["row"]),
-            int(scalars["filled"]),
-            float(scalars["max_priority"]),
-        )
+        """Load what `state` returned into a buffer made with the same arguments.
+
+        Args:
+            arrays: the arrays of `state`.
+            scalars: the plain data of `state`.
+
+        Raises:
+            ValueError: the buffer has another size, or other demonstrations.
+        """
+        row, filled = int(scalars["row"]), int(scalars["filled"])
+        max_priority = float(scalars["max_priority"])
         used = self.demonstrations + filled * self.num_envs
         if not (0 <= filled <= self.rows and 0 <= row < self.rows and 0.0 < max_priority < np.inf):
             raise ValueError("the stored replay buffer has another size")
@@ -284,7 +314,9 @@ class ReplayBuffer:
         if self.tree is not None:
             priority = arrays["priority"]
             if priority.shape != (used,) or not (np.isfinite(priority) & (priority >= 0)).all():
-                raise ValueError("the stored priorities are no numbers of 0 or more, one for each transition")
+                raise ValueError(
+                    "the stored priorities are not numbers of 0 or more, one for each transition"
+                )
             self.tree.set(np.arange(used), priority)
         self.row, self.filled, self.max_priority = row, filled, max_priority
 
@@ -299,9 +331,10 @@ class ReplayBuffer:
         self.truncated[where] = truncated
 
     @cached_property
-    def _whole_episodes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        shown = slice(0, self.demonstrations)
-        return to_the_end(self.reward[shown], self.terminated[shown], self.truncated[shown], self.gamma)
+    def _monte_carlo(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        part = slice(0, self.demonstrations)
+        ended = self.terminated[part], self.truncated[part]
+        return monte_carlo_returns(self.reward[part], *ended, self.gamma)
 
     def _row_indices(self, row: int) -> np.ndarray:
         start = self.demonstrations + row * self.num_envs
@@ -312,7 +345,7 @@ class ReplayBuffer:
     ) -> np.ndarray:
         played = len(self) - self.demonstrations
         demonstrated = round(batch_size * demonstration_fraction) if self.demonstrations else 0
-        if played == 0:  # training on demonstrations before the first step
+        if played == 0:  # pretraining on demonstrations
             demonstrated = batch_size
         index = np.empty(batch_size, np.int64)
         index[:demonstrated] = rng.integers(0, max(self.demonstrations, 1), demonstrated)
@@ -324,7 +357,7 @@ class ReplayBuffer:
         return index
 
     def _window(self, index: np.ndarray) -> np.ndarray:
-        """int64 [n, K]: each transition and the n - 1 after it; past an episode's end they mean nothing."""
+        """Return int64 [n, K]: each transition and the n - 1 after it, meaningless past an episode's end."""
         ring = self.rows * self.num_envs
         k = np.arange(self.n)[:, None]
         demonstrated = np.minimum(index + k, max(self.demonstrations - 1, 0))

@@ -1,35 +1,33 @@
-"""DQN (Mnih et al. 2015) and Double DQN (van Hasselt et al. 2016), one loop read from the top.
+"""DQN (Mnih et al. 2015) and Double DQN (van Hasselt et al. 2016).
 
-Implementation details, in the order of the code; the marks [1]... stand at their lines.
- 1. Epsilon-greedy, each environment for itself; epsilon falls linearly over exploration_steps.
- 2. Next observations at the end of an episode are the episode's own final ones; only terminations cut the
-    bootstrap, time limits do not.
- 3. n-step returns are made when sampling and never cross the end of an episode (Rainbow, Hessel et al. 2018;
-    no off-policy correction, as there).
- 4. Observations are normalised when they enter a network, by running statistics of everything played and
-    demonstrated. The target network shares them: both see the same input at any time.
- 5. One flag between DQN and Double DQN: who chooses the next action (losses.q_target).
- 6. Squared error, not Huber (losses.td_loss says why); with prioritised replay weighted by importance (Schaul
-    et al. 2016), beta rising to 1.
- 7. DQfD (Hester et al. 2018): demonstrations stay in the buffer for good, the large-margin loss applies to
-    them alone, pretrain_updates gradient steps come before the first environment step. Of its four losses
-    the 1-step and the n-step TD loss are one here, with n as configured; L2 is Adam's weight decay.
- 8. Those first gradient steps do not bootstrap: they draw values to the returns of the whole demonstrations.
-    A clone's logits rank actions, but stand at no particular height, and a bootstrap makes up only
-    1 - gamma^n of what they lack with each copy to the target network; until then states are ahead of one
-    another for no reason of theirs. First of all the values are shifted as one, which changes no ranking, to
-    the demonstrations' mean return.
+`train` below is the loop; read it first. Implementation details, in the order of the code; [n] marks the
+line, here, in dqn_state.py ([4]) or in dqn_report.py ([10]):
+ 1. Epsilon-greedy, for each environment separately; epsilon falls linearly over exploration_steps.
+ 2. The next observation at the end of an episode is the episode's own final one. Only terminations cut the
+    bootstrap; time limits do not.
+ 3. n-step returns are computed when sampling and never cross the end of an episode (Rainbow, Hessel et al.
+    2018; without off-policy correction, as there).
+ 4. Observations are normalized when they enter a network, by running statistics of everything played and
+    demonstrated. The target network shares them, so both networks always see the same input.
+ 5. One flag chooses between DQN and Double DQN: which network selects the next action (losses.q_target).
+ 6. Squared error, not Huber (losses.td_loss says why). With prioritized replay it is weighted by importance
+    (Schaul et al. 2016), and beta rises to 1.
+ 7. DQfD (Hester et al. 2018): demonstrations stay in the buffer, the large-margin loss applies to them only,
+    and pretrain_updates gradient steps come before the first environment step. Of its four losses the 1-step
+    and the n-step TD loss are one here, with n as configured; L2 is Adam's weight decay.
+ 8. Pretraining does not bootstrap; it regresses to the demonstrations' Monte-Carlo returns. A clone's logits
+    have an arbitrary offset for each state, and a bootstrap would remove only 1 - gamma^n of it with every
+    copy to the target network. Before pretraining all values are shifted by one number, which changes no
+    ranking, to the demonstrations' mean return.
  9. The target network is replaced as a whole every target_interval environment steps.
-10. The learning rate falls linearly to zero: the policy that stays is one moment of a network that moves.
+10. The learning rate falls linearly to zero: otherwise the final policy is one random moment of a network
+    that keeps moving.
 """
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import math
 import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,35 +35,25 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from qwop_rl_core.buffers import ReplayBuffer, Transitions
-from qwop_rl_core.checkpoint import (
-    Checkpoint,
-    CheckpointError,
-    check_kinds,
-    explained,
-    load_network,
-    optimizer_tensors,
-    prefixed,
-    restore_optimizer,
-    save_checkpoint,
-    section,
+from qwop_rl_core.buffers import Batch
+from qwop_rl_core.config_checks import (
+    check_at_least_one,
+    check_fraction,
+    check_not_negative,
+    check_positive,
 )
+from qwop_rl_core.dqn_report import Report, epsilon_at, learning_rate_at
+from qwop_rl_core.dqn_state import DQNState, resume, save_state, start
 from qwop_rl_core.logging import Logger
 from qwop_rl_core.losses import large_margin_loss, q_target, td_loss
-from qwop_rl_core.networks import QNetwork
-from qwop_rl_core.training import (
-    EpisodeStatistics,
-    TrainingError,
-    check_spaces,
-    environment_state,
-    final_observations,
-    restore_environment,
-    restored,
-    select_device,
-)
+from qwop_rl_core.optimizer import set_learning_rate
+from qwop_rl_core.schedules import linear
+from qwop_rl_core.vector_env import final_observations
+
+__all__ = ["DQNConfig", "DQNState", "Progress", "resume", "save_state", "start", "train"]
 
 
 @dataclass(frozen=True)
@@ -75,11 +63,11 @@ class DQNConfig:
     total_steps: int = 2_000_000
     """Environment steps to train for, all environments together; rounded up to whole vector steps."""
     num_envs: int = 32
-    """Environments stepped side by side."""
+    """Environments stepped in parallel."""
     double: bool = True
-    """Double DQN: the online network chooses the next action, the target network values it."""
+    """Double DQN: the online network chooses the next action, the target network evaluates it."""
     dueling: bool = False
-    """Dueling head: state value and advantages apart (for a network made from nothing)."""
+    """Dueling head: state value and advantages separately (for a network that starts from nothing)."""
     n_step: int = 3
     """Steps of the return before the bootstrap."""
     learning_rate: float = 2.5e-4
@@ -121,9 +109,9 @@ class DQNConfig:
     margin_coef: float = 1.0
     """Weight of the large-margin loss on demonstrations; 0: none."""
     pretrain_updates: int = 0
-    """Gradient steps on the demonstrations alone, towards their whole returns, before the first step."""
+    """Gradient steps on the demonstrations alone, towards Monte-Carlo returns, before the first step."""
     update_normaliser: bool = True
-    """Let the observation statistics follow what is played; turn off to keep those of the initial network."""
+    """Update the observation statistics with every step; off: keep those of the initial network."""
     log_interval: int = 10_000
     """Steps between two reports: log lines, callback."""
     seed: int = 0
@@ -131,57 +119,17 @@ class DQNConfig:
     device: str = "auto"
     """auto (CUDA where there is some), cpu, cuda, cuda:1, ..."""
     threads: int = 0
-    """CPU threads of PyTorch; 0: as PyTorch chooses. Another number may change the last bits of results."""
+    """CPU threads of PyTorch; 0: its default. Another number may change the last bits of results."""
 
     def __post_init__(self) -> None:
-        for name in ("total_steps", "num_envs", "n_step", "batch_size", "steps_per_update", "buffer_size",
-                     "target_interval", "exploration_steps", "log_interval"):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise TrainingError(f"{name} is {getattr(self, name)}; at least 1 is needed")
-        for name in ("gamma", "exploration_start", "exploration_end", "demo_fraction", "priority_beta"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise TrainingError(f"{name} is {getattr(self, name)}; it has to lie in [0, 1]")
-        for name in ("learning_rate", "max_grad_norm", "priority_alpha"):
-            if not getattr(self, name) > 0.0:
-                raise TrainingError(f"{name} is {getattr(self, name)}; it has to be above 0")
-        for name in (
-            "weight_decay",
-            "learning_starts",
-            "margin",
-            "margin_coef",
-            "pretrain_updates",
-            "threads",
-        ):
-            if getattr(self, name) < 0:
-                raise TrainingError(f"{name} is {getattr(self, name)}; it cannot be negative")
-
-
-@dataclass
-class DQNState:
-    """Everything that changes while training. `steps` counts environment steps, `updates` gradient steps."""
-
-    network: QNetwork
-    target: QNetwork
-    optimizer: torch.optim.Adam
-    rng: np.random.Generator
-    buffer: ReplayBuffer
-    statistics: EpisodeStatistics
-    observation: np.ndarray  # [N, D], what the environments show now
-    steps: int = 0
-    updates: int = 0
-
-    def capture(self) -> Any:
-        """A copy of the networks and the optimizer, for `roll_back`."""
-        return copy.deepcopy(
-            (self.network.state_dict(), self.target.state_dict(), self.optimizer.state_dict())
+        check_at_least_one(self, "total_steps", "num_envs", "n_step", "batch_size", "steps_per_update")
+        check_at_least_one(self, "buffer_size", "target_interval", "exploration_steps", "log_interval")
+        check_fraction(
+            self, "gamma", "exploration_start", "exploration_end", "demo_fraction", "priority_beta"
         )
-
-    def roll_back(self, captured: Any) -> None:
-        """Return networks and optimizer to a capture; steps, schedules, replay and environments go on."""
-        network, target, optimizer = copy.deepcopy(captured)
-        self.network.load_state_dict(network)
-        self.target.load_state_dict(target)
-        self.optimizer.load_state_dict(optimizer)
+        check_positive(self, "learning_rate", "max_grad_norm", "priority_alpha")
+        check_not_negative(self, "weight_decay", "learning_starts", "margin", "margin_coef")
+        check_not_negative(self, "pretrain_updates", "threads")
 
 
 @dataclass(frozen=True)
@@ -195,55 +143,15 @@ class Progress:
 
     @property
     def steps(self) -> int:
+        """Environment steps done."""
         return self.state.steps
 
     def save(self, path: str | os.PathLike[str], metadata: Mapping[str, Any], replay: bool = False) -> None:
+        """Write a checkpoint; see `save_state`."""
         save_state(path, self.state, self.envs, self.config, metadata, replay)
 
 
 Callback = Callable[[Progress], bool | None]  # True stops the training
-
-
-def start(
-    config: DQNConfig, envs: VectorEnv, network: QNetwork, demonstrations: Transitions | None = None
-) -> DQNState:
-    """A training at step 0: environments reset, optimizer fresh, demonstrations in the buffer.
-
-    Raises TrainingError where things do not fit.
-    """
-    device = select_device(config.device)
-    check_spaces(envs, config.num_envs, network.feature_size, network.num_actions)
-    if config.pretrain_updates and not demonstrations:
-        raise TrainingError("pretrain_updates is set, but there are no demonstrations")
-    try:
-        buffer = ReplayBuffer(
-            capacity=config.buffer_size,
-            num_envs=config.num_envs,
-            feature_size=network.feature_size,
-            gamma=config.gamma,
-            n=config.n_step,
-            demonstrations=demonstrations,
-            alpha=config.priority_alpha if config.prioritised else 0.0,
-        )
-    except ValueError as error:
-        raise TrainingError(str(error)) from error
-    if demonstrations and config.update_normaliser:
-        network.normaliser.update(torch.as_tensor(demonstrations.observation))  # [4]
-    observation, _ = envs.reset(seed=config.seed)
-    network = network.to(device)
-    target = copy.deepcopy(network).requires_grad_(False)
-    target.normaliser = network.normaliser  # [4]
-    return DQNState(
-        network=network,
-        target=target,
-        optimizer=torch.optim.Adam(
-            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-        ),
-        rng=np.random.default_rng(config.seed),
-        buffer=buffer,
-        statistics=EpisodeStatistics(config.num_envs),
-        observation=observation,
-    )
 
 
 def train(
@@ -255,260 +163,148 @@ def train(
     callback: Callback | None = None,
     progress_bar: bool = False,
 ) -> DQNState:
-    """Train `state` (from `start` or `resume`) until config.total_steps, in place.
+    """Train `state` until config.total_steps, in place.
 
-    callback: called every log_interval steps; may log, evaluate, save, roll back; returns True to stop
-    Raises TrainingError when losses or rewards are no longer finite.
+    Args:
+        config: settings.
+        envs: environments.
+        state: what `start` or `resume` returned.
+        logger: receives the metrics every log_interval steps.
+        callback: called every log_interval steps; may log, evaluate, save or roll back; returns True to stop.
+        progress_bar: show one on stderr.
+
+    Returns:
+        `state`.
+
+    Raises:
+        TrainingError: losses or rewards are no longer finite.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    network, buffer, rng = state.network, state.buffer, state.rng
-    device = next(network.parameters()).device
-    num_envs, num_actions = config.num_envs, network.num_actions
-    sums: dict[str, float] = {}
-    counted = 0
-
-    def report(started: float, steps_before: int) -> dict[str, float]:
-        metrics = {f"dqn/{name}": total / max(counted, 1) for name, total in sums.items()}
-        metrics |= state.statistics.flush()
-        metrics |= {
-            "dqn/epsilon": epsilon_at(config, state.steps),
-            "dqn/learning_rate": learning_rate_at(config, state.steps),
-            "dqn/updates": float(state.updates),
-            "dqn/buffer": float(len(buffer)),
-            "speed/steps_per_second": (state.steps - steps_before) / (time.perf_counter() - started),
-        }
-        if not all(math.isfinite(total) for total in sums.values()):
-            raise TrainingError(
-                f"training diverged: a loss is not finite at step {state.steps}; lower the learning rate, "
-                "or look for NaN in the rewards"
-            )
-        return metrics
-
-    if config.pretrain_updates and state.updates == 0:
-        shift_values_to_returns(state)  # [8]
-    for _ in tqdm(
-        range(state.updates, config.pretrain_updates), desc="demonstrations", disable=not progress_bar
-    ):  # [7]
-        for name, figure in update(config, state, whole_episodes=True).items():
-            sums[name] = sums.get(name, 0.0) + figure
-        counted += 1
-        if (
-            state.updates % 1000 == 0 or state.updates == config.pretrain_updates
-        ):  # [9], before there are steps
-            state.target.load_state_dict(network.state_dict())
-    if counted and logger is not None:
-        logger.scalars(report(time.perf_counter(), state.steps), state.steps)
-    sums.clear()
-    counted = 0
-
+    if config.pretrain_updates > state.updates:
+        report = pretrain(config, state, progress_bar)  # [7]
+        if logger is not None:
+            logger.scalars(report.metrics(config, state), state.steps)
+    enough = min(config.learning_starts, state.buffer.rows * config.num_envs)
     bar = tqdm(
         total=config.total_steps, initial=state.steps, unit="step", unit_scale=True, disable=not progress_bar
     )
-    started, steps_before = time.perf_counter(), state.steps
-    while state.steps < config.total_steps:
-        # Act.
-        seen = np.array(state.observation, np.float32)  # a copy: environments may write over their array
-        with torch.inference_mode():
-            features = torch.as_tensor(seen, device=device)
-            action = network(features).argmax(-1).cpu().numpy()
-        explore = rng.random(num_envs) < epsilon_at(config, state.steps)  # [1]
-        action = np.where(explore, rng.integers(0, num_actions, num_envs), action)
-        observation, reward, terminated, truncated, infos = envs.step(action)
-        ended = terminated | truncated
-        followed = final_observations(infos, ended, observation)  # [2]
-        buffer.add(seen, action, reward, followed, terminated, truncated)
-        state.statistics.step(reward, ended, infos)
-        if config.update_normaliser:  # [4]
-            network.normaliser.update(features)
-        state.observation = observation
-        before, state.steps = state.steps, state.steps + num_envs
-
-        # Learn, once there is enough to draw from.
-        if len(buffer) and buffer.filled * num_envs >= min(config.learning_starts, buffer.rows * num_envs):
-            for _ in range(state.steps // config.steps_per_update - before // config.steps_per_update):
-                for name, figure in update(config, state).items():
-                    sums[name] = sums.get(name, 0.0) + figure
-                counted += 1
-        if before // config.target_interval != state.steps // config.target_interval:  # [9]
-            state.target.load_state_dict(network.state_dict())
-
-        # Report.
-        if (
-            before // config.log_interval != state.steps // config.log_interval
-            or state.steps >= config.total_steps
-        ):
-            metrics = report(started, steps_before)
-            sums.clear()
-            counted = 0
-            started, steps_before = time.perf_counter(), state.steps
-            bar.update(state.steps - bar.n)
-            bar.set_postfix({"return": f"{metrics.get('episode/return', math.nan):.2f}"}, refresh=False)
-            if logger is not None:
-                logger.scalars(metrics, state.steps)
-            if callback is not None and callback(Progress(state, config, envs, metrics)):
-                break
-    bar.close()
+    report = Report(state.steps)
+    with bar:
+        while state.steps < config.total_steps:
+            before = state.steps
+            collect_step(config, envs, state)
+            if len(state.buffer) and state.buffer.filled * config.num_envs >= enough:
+                for _ in range(state.steps // config.steps_per_update - before // config.steps_per_update):
+                    report.add(update_network(config, state))
+            if state.steps // config.target_interval > before // config.target_interval:  # [9]
+                state.target.load_state_dict(state.network.state_dict())
+            finished = state.steps >= config.total_steps
+            if finished or state.steps // config.log_interval > before // config.log_interval:
+                metrics = report.metrics(config, state)
+                report = Report(state.steps)
+                bar.update(state.steps - bar.n)
+                bar.set_postfix({"return": f"{metrics.get('episode/return', math.nan):.2f}"}, refresh=False)
+                if logger is not None:
+                    logger.scalars(metrics, state.steps)
+                if callback is not None and callback(Progress(state, config, envs, metrics)):
+                    break
     return state
 
 
-def epsilon_at(config: DQNConfig, steps: int) -> float:
-    """Share of random actions after `steps` environment steps: linear, then constant."""
-    progress = min(steps / config.exploration_steps, 1.0)
-    return config.exploration_start + progress * (config.exploration_end - config.exploration_start)
-
-
-def learning_rate_at(config: DQNConfig, steps: int) -> float:
-    """Adam's step size after `steps` environment steps."""  # [10]
-    if not config.anneal_learning_rate:
-        return config.learning_rate
-    return config.learning_rate * max(1.0 - steps / config.total_steps, 0.0)
+def pretrain(config: DQNConfig, state: DQNState, progress_bar: bool) -> Report:
+    """Take those of the pretrain_updates gradient steps on the demonstrations that are not done yet."""
+    if state.updates == 0:
+        shift_values_to_returns(state)  # [8]
+    report = Report(state.steps)
+    updates = range(state.updates, config.pretrain_updates)
+    for _ in tqdm(updates, desc="demonstrations", disable=not progress_bar):
+        report.add(update_network(config, state, monte_carlo=True))
+        if state.updates % 1000 == 0 or state.updates == config.pretrain_updates:  # [9], without steps
+            state.target.load_state_dict(state.network.state_dict())
+    return report
 
 
 @torch.no_grad()
 def shift_values_to_returns(state: DQNState, batch_size: int = 4096) -> None:
-    """Add one number to every action value, so that demonstrated ones are right on average.
+    """Add one number to every action value, so that the demonstrated ones are right on average.
 
-    Learnt instead, step by step of a small learning rate, it would have to come out of all the weights.
+    To learn this offset instead, a small learning rate would have to change all the weights.
+
+    Args:
+        state: state of the training.
+        batch_size: demonstrated transitions from which the offset is estimated.
     """
-    batch = state.buffer.sample(batch_size, state.rng, 1.0, whole_episodes=True)
-    device = next(state.network.parameters()).device
-    q = state.network(torch.from_numpy(batch.observation).to(device)).cpu()
-    shown = q.gather(-1, torch.from_numpy(batch.action).unsqueeze(-1))
+    batch = state.buffer.sample(batch_size, state.rng, 1.0, monte_carlo=True)
+    q = state.network(torch.from_numpy(batch.observation).to(state.device)).cpu()
+    demonstrated = q.gather(-1, torch.from_numpy(batch.action).unsqueeze(-1))
     head = state.network.value or state.network.advantage
-    head[-1].get_parameter("bias").add_(float(batch.returns.mean()) - float(shown.mean()))
+    head[-1].get_parameter("bias").add_(float(batch.returns.mean()) - float(demonstrated.mean()))
     state.target.load_state_dict(state.network.state_dict())
 
 
-def update(config: DQNConfig, state: DQNState, whole_episodes: bool = False) -> dict[str, float]:
-    """One gradient step on one batch of the buffer; returns its figures.
+def collect_step(config: DQNConfig, envs: VectorEnv, state: DQNState) -> None:
+    """Play one step of every environment, epsilon-greedily, and add it to the replay buffer."""
+    network = state.network
+    observation = np.array(state.observation, np.float32)  # a copy: environments may write over their array
+    with torch.inference_mode():
+        features = torch.as_tensor(observation, device=state.device)
+        action = network(features).argmax(-1).cpu().numpy()
+    explore = state.rng.random(config.num_envs) < epsilon_at(config, state.steps)  # [1]
+    action = np.where(explore, state.rng.integers(0, network.num_actions, config.num_envs), action)
+    state.observation, reward, terminated, truncated, infos = envs.step(action)
+    ended = terminated | truncated
+    next_observation = final_observations(infos, ended, state.observation)  # [2]
+    state.buffer.add(observation, action, reward, next_observation, terminated, truncated)
+    state.statistics.step(reward, ended, infos)
+    if config.update_normaliser:  # [4]
+        network.normaliser.update(features)
+    state.steps += config.num_envs
 
-    whole_episodes: draw the values of demonstrations to the returns of whole episodes, not of n steps
+
+def update_network(config: DQNConfig, state: DQNState, monte_carlo: bool = False) -> dict[str, float]:
+    """Take one gradient step on one batch of the replay buffer.
+
+    Args:
+        config: settings.
+        state: state of the training.
+        monte_carlo: regress the values of demonstrations to Monte-Carlo returns, not to n-step returns.
+
+    Returns:
+        Figures for the log.
     """
-    network, target = state.network, state.target
-    device = next(network.parameters()).device
-    progress = min(state.steps / config.total_steps, 1.0)
-    beta = config.priority_beta + (1.0 - config.priority_beta) * progress
-    batch = state.buffer.sample(
-        config.batch_size, state.rng, config.demo_fraction, beta, whole_episodes
-    )  # [3]
-    observation = torch.from_numpy(batch.observation).to(device)
-    next_observation = torch.from_numpy(batch.next_observation).to(device)
+    device = state.device
+    beta = linear(config.priority_beta, 1.0, min(state.steps / config.total_steps, 1.0))
+    fraction = config.demo_fraction
+    batch = state.buffer.sample(config.batch_size, state.rng, fraction, beta, monte_carlo)  # [3]
+    target = compute_targets(config, state, batch)
     action = torch.from_numpy(batch.action).to(device)
-
-    with torch.no_grad():
-        goal = q_target(  # [5]
-            torch.from_numpy(batch.returns).to(device),
-            torch.from_numpy(batch.discount).to(device),
-            target(next_observation),
-            network(next_observation) if config.double else None,
-            config.double,
-        )
-    q = network(observation)
-    loss, error = td_loss(q, action, goal, torch.from_numpy(batch.weight).to(device))  # [6]
-    figures = {"td_loss": loss}
+    q = state.network(torch.from_numpy(batch.observation).to(device))
+    loss, error = td_loss(q, action, target, torch.from_numpy(batch.weight).to(device))  # [6]
+    figures = {"td_loss": loss, "q": q.mean()}
     if batch.is_demonstration.any() and config.margin_coef > 0:  # [7]
         demonstrated = torch.from_numpy(batch.is_demonstration).to(device)
-        margin_loss = (large_margin_loss(q, action, config.margin) * demonstrated).mean()
-        loss = loss + config.margin_coef * margin_loss
-        agreement = (q.argmax(-1) == action)[demonstrated].float().mean()
-        figures |= {"margin_loss": margin_loss, "demo_agreement": agreement}
-    state.optimizer.param_groups[0]["lr"] = learning_rate_at(config, state.steps)
+        figures["margin_loss"] = (large_margin_loss(q, action, config.margin) * demonstrated).mean()
+        figures["demo_agreement"] = (q.argmax(-1) == action)[demonstrated].float().mean()
+        loss = loss + config.margin_coef * figures["margin_loss"]
+    set_learning_rate(state.optimizer, learning_rate_at(config, state.steps))
     state.optimizer.zero_grad()
     loss.backward()
-    nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm)
+    nn.utils.clip_grad_norm_(state.network.parameters(), config.max_grad_norm)
     state.optimizer.step()
     state.buffer.update_priorities(batch.index, error.cpu().numpy())
     state.updates += 1
-    return {name: float(figure.detach()) for name, figure in figures.items()} | {
-        "q": float(q.detach().mean())
-    }
+    return {name: float(figure.detach()) for name, figure in figures.items()}
 
 
-def save_state(
-    path: str | os.PathLike[str],
-    state: DQNState,
-    envs: VectorEnv,
-    config: DQNConfig,
-    metadata: Mapping[str, Any],
-    replay: bool = False,
-) -> None:
-    """Write a checkpoint that plays (`Policy.load`) and from which `resume` goes on.
-
-    replay: store the replay buffer too, without which the resumed training first fills a new one.
-    """
-    environment = environment_state(envs)
-    buffer_arrays, buffer_scalars = state.buffer.state() if replay else ({}, None)
-    tensors = {
-        **prefixed("network", state.network.state_dict()),
-        **prefixed("target", state.target.state_dict()),
-        **prefixed("optimizer", optimizer_tensors(state.optimizer)),
-        "observation": torch.as_tensor(state.observation),
-        "episode_return": torch.as_tensor(state.statistics.episode_return),
-        "episode_length": torch.as_tensor(state.statistics.episode_length),
-        **prefixed("environment", {name: torch.as_tensor(a) for name, a in (environment or {}).items()}),
-        **prefixed("buffer", {name: torch.as_tensor(a) for name, a in buffer_arrays.items()}),
-    }
-    training = {
-        "algorithm": "dqn",
-        "steps": state.steps,
-        "updates": state.updates,
-        "rng": state.rng.bit_generator.state,
-        "environment": environment is not None,
-        "buffer": buffer_scalars,
-        "config": dataclasses.asdict(config),
-    }
-    save_checkpoint(path, tensors, {**metadata, **state.network.architecture, "training": training})
-
-
-def resume(
-    config: DQNConfig,
-    envs: VectorEnv,
-    checkpoint: Checkpoint,
-    demonstrations: Transitions | None = None,
-    where: str = "checkpoint",
-) -> DQNState:
-    """The training that `save_state` stored, in environments made the same way, with the same demonstrations.
-
-    With the same config and a stored replay buffer it goes on bit for bit as if it had not been interrupted
-    (CPU, same number of threads) where the environments can be restored; otherwise new episodes start.
-    Raises CheckpointError where it is no checkpoint of a DQN training, TrainingError where it does not fit.
-    """
-    with explained(where):
-        training = checkpoint.metadata.get("training", {})
-        if training.get("algorithm") != "dqn":
-            raise CheckpointError(
-                f"{where}: not a checkpoint of a DQN training, it cannot be resumed (use it as --init)"
-            )
-        network = load_network(checkpoint, where)
-        if not isinstance(network, QNetwork):
-            raise CheckpointError(f"{where}: holds a policy, DQN needs a Q-network")
-        if training["config"]["num_envs"] != config.num_envs:
-            raise CheckpointError(
-                f"{where}: trained with {training['config']['num_envs']} environments, not {config.num_envs}"
-            )
-        normaliser = copy.deepcopy(network.normaliser.state_dict())
-        state = start(config, envs, network, demonstrations)
-        state.network.normaliser.load_state_dict(
-            normaliser
-        )  # `start` has counted the demonstrations once more
-        state.target.load_state_dict(section(checkpoint.tensors, "target"))
-        restore_optimizer(state.optimizer, section(checkpoint.tensors, "optimizer"))
-        check_kinds({name: training[name] for name in ("steps", "updates")}, state)
-        state.steps, state.updates = training["steps"], training["updates"]
-        state.rng.bit_generator.state = training["rng"]
-        if training["buffer"] is not None:
-            arrays = section(checkpoint.tensors, "buffer")
-            try:
-                state.buffer.restore({name: t.numpy() for name, t in arrays.items()}, training["buffer"])
-            except ValueError as error:
-                raise CheckpointError(f"{where}: {error}") from error
-            if not ((state.buffer.action >= 0) & (state.buffer.action < network.num_actions)).all():
-                raise CheckpointError(f"{where}: the replay buffer holds an action that does not exist")
-        if training["environment"]:
-            arrays = section(checkpoint.tensors, "environment")
-            restore_environment(envs, {name: t.numpy() for name, t in arrays.items()})
-            state.observation = restored(checkpoint.tensors["observation"].numpy(), state.observation)
-            state.statistics.episode_return[:] = checkpoint.tensors["episode_return"].numpy()
-            state.statistics.episode_length[:] = checkpoint.tensors["episode_length"].numpy()
-        return state
+@torch.no_grad()
+def compute_targets(config: DQNConfig, state: DQNState, batch: Batch) -> Tensor:
+    """Return the values float32 [K] to which the batch's action values are regressed."""
+    next_observation = torch.from_numpy(batch.next_observation).to(state.device)
+    return q_target(  # [5]
+        torch.from_numpy(batch.returns).to(state.device),
+        torch.from_numpy(batch.discount).to(state.device),
+        state.target(next_observation),
+        state.network(next_observation) if config.double else None,
+        config.double,
+    )

@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from qwop_rl_core.training import TrainingError
+from qwop_rl_core.errors import TrainingError
 
 EVENTS = "events.out.tfevents.*"
 

@@ -15,49 +15,62 @@ class PolicyLoss(NamedTuple):
 
 
 def log_softmax(logits: Tensor) -> Tensor:
-    """Log-probabilities of a categorical distribution: logits [..., A] -> [..., A], nats.
+    """Return the log-probabilities [..., A] of categorical distributions with logits [..., A], in nats.
 
-    Worked out with the actions first in memory, where PyTorch does whole batches at once: a tenth of the time
-    that it takes over a short last axis.
+    The actions come first in memory, where PyTorch handles whole batches at once. That takes a tenth of the
+    time that it needs for a short last axis.
     """
     return logits.movedim(-1, 0).log_softmax(0).movedim(0, -1)
 
 
 def log_prob(logits: Tensor, action: Tensor) -> Tensor:
-    """Log-probability of discrete actions: logits [..., A], action int64 [...] -> [...], nats."""
+    """Return the log-probability [...] of actions int64 [...] under logits [..., A], in nats."""
     return log_softmax(logits).gather(-1, action.unsqueeze(-1)).squeeze(-1)
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """Entropy of a categorical distribution: logits [..., A] -> [...], nats."""
+    """Return the entropy [...] of categorical distributions with logits [..., A], in nats."""
     log_p = log_softmax(logits)
     return -(log_p.exp() * log_p).sum(-1)
 
 
 def log_prob_and_entropy(logits: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-    """`log_prob` and `entropy` from one log-softmax, which is most of their work."""
+    """Return `log_prob` and `entropy` from one log-softmax, which is most of their work."""
     log_p = log_softmax(logits)
     return log_p.gather(-1, action.unsqueeze(-1)).squeeze(-1), -(log_p.exp() * log_p).sum(-1)
 
 
 def kl_between(logits: Tensor, reference_logits: Tensor) -> Tensor:
-    """KL(p || q) of two categorical distributions: both [..., A] -> [...], nats.
+    """Return KL(p || q) of two categorical distributions, in nats.
 
-    p is the policy, q the reference, so the anchor punishes putting probability where the reference has
-    none more than it punishes leaving some of the reference's actions.
+    p is the policy and q the reference. The loss is therefore large where the policy puts probability on
+    actions that the reference avoids, and small where the policy drops some of the reference's actions.
+
+    Args:
+        logits: float [..., A], of p.
+        reference_logits: float [..., A], of q.
+
+    Returns:
+        float [...].
     """
     log_p = log_softmax(logits)
     return (log_p.exp() * (log_p - log_softmax(reference_logits))).sum(-1)
 
 
 def ppo_loss(log_prob_new: Tensor, log_prob_old: Tensor, advantage: Tensor, clip: float) -> PolicyLoss:
-    """The clipped surrogate objective, negated.
+    """Compute the clipped surrogate objective, negated.
 
         L = -mean min(ratio * A, clip(ratio, 1 - clip, 1 + clip) * A)       (Schulman et al. 2017, equation 7)
 
-    log_prob_new, log_prob_old, advantage: float [N]
-    approx_kl = mean (ratio - 1 - ln ratio), Schulman 2020, "Approximating KL divergence": unbiased, never
-    negative.
+    Args:
+        log_prob_new: float [N], log-probability of each action under the policy that learns, nats.
+        log_prob_old: float [N], the same under the policy that played.
+        advantage: float [N].
+        clip: clipping range of the ratio.
+
+    Returns:
+        The loss; approx_kl = mean (ratio - 1 - ln ratio), unbiased and never negative (Schulman 2020,
+        "Approximating KL divergence"); the share of clipped samples.
     """
     log_ratio = log_prob_new - log_prob_old
     ratio = log_ratio.exp()
@@ -70,27 +83,28 @@ def ppo_loss(log_prob_new: Tensor, log_prob_old: Tensor, advantage: Tensor, clip
 
 
 def value_loss(value: Tensor, target: Tensor) -> Tensor:
-    """Half the mean squared error: both [N] -> []. (Schulman et al. 2017, equation 9; without PPO's
-    value clipping, which Andrychowicz et al. 2021, "Advantage estimation", found to hurt.)"""
+    """Return half the mean squared error [] of values [N] and targets [N].
+
+    Schulman et al. 2017, equation 9, without PPO's value clipping, which Andrychowicz et al. 2021, "Advantage
+    estimation", found harmful.
+    """
     return 0.5 * (value - target).pow(2).mean()
 
 
 def demonstration_loss(logits: Tensor, action: Tensor, weight: Tensor | float = 1.0) -> Tensor:
-    """Weighted negative log-likelihood of demonstrated actions: [N, A], int64 [N], [N] or scalar -> [].
+    """Return the weighted negative log-likelihood [] of demonstrated actions.
 
     Its gradient is the second sum of the augmented gradient of DAPG, divided by the number of
     demonstrations in the batch (Rajeswaran et al. 2018, "RL fine-tuning with augmented loss"):
         g_aug = sum_{(s,a) in rollout} grad ln pi(a|s) A(s,a) + sum_{(s,a) in demos} grad ln pi(a|s) w(s,a)
-    with their heuristic weight w = lambda_0 * lambda_1^k * max A over the rollout (see `decayed`).
+    with their heuristic weight w = lambda_0 * lambda_1^k * max A over the rollout.
+
+    Args:
+        logits: float [N, A].
+        action: int64 [N].
+        weight: float [N], or one number.
     """
     return -(weight * log_prob(logits, action)).mean()
-
-
-def decayed(coefficient: float, half_life_steps: float, steps: int) -> float:
-    """coefficient * 0.5^(steps / half_life_steps); a half-life of 0 means no decay."""
-    if half_life_steps == 0:
-        return coefficient
-    return coefficient * 0.5 ** (steps / half_life_steps)
 
 
 def q_target(
@@ -100,14 +114,21 @@ def q_target(
     q_t_selector: Tensor | None = None,
     double: bool = False,
 ) -> Tensor:
-    """The value that Q(o_tm1, a_tm1) is drawn to.
+    """Return the values float [N] to which Q(o_tm1, a_tm1) is regressed.
 
         DQN:         r + discount * max_a Q(o_t, a; target)                     (Mnih et al. 2015)
         Double DQN:  r + discount * Q(o_t, argmax_a Q(o_t, a; online); target)
                                                                     (van Hasselt et al. 2016, "Double DQN")
 
-    reward_t: float [N], of one step or n-step; discount_t: float [N], gamma^k, 0 after a termination
-    q_t: float [N, A], target network; q_t_selector: float [N, A], online network, needed when double
+    Args:
+        reward_t: float [N], reward of one step or return of n steps.
+        discount_t: float [N], gamma^k; 0 after a termination.
+        q_t: float [N, A], of the target network.
+        q_t_selector: float [N, A], of the online network; needed for Double DQN.
+        double: compute Double DQN's target.
+
+    Raises:
+        ValueError: Double DQN without `q_t_selector`.
     """
     if not double:
         return reward_t + discount_t * q_t.amax(-1)
@@ -120,15 +141,20 @@ def q_target(
 def td_loss(
     q_tm1: Tensor, action_tm1: Tensor, target: Tensor, weight: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Half the squared temporal-difference error, averaged, and the error itself.
+    """Compute half the mean squared temporal-difference error, and the error itself.
 
-    q_tm1: float [N, A]; action_tm1: int64 [N]; target: float [N], without gradient
-    weight: float [N], importance-sampling weights (Schaul et al. 2016, section 3.4), or None for ones
-    returns: loss [], error [N] = target - Q(o_tm1, a_tm1), without gradient
+    This is not the error clipping (Huber loss) of Mnih et al. 2015, which estimates the median of the targets
+    where errors exceed 1. Their rewards are clipped to 1. With returns of tens the rare target that ends in a
+    fall then hardly counts, and values grow as if there were no falls. Gradients are clipped by norm instead.
 
-    Not the error clipping (Huber loss) of Mnih et al. 2015: it leans to the median of the targets wherever
-    errors exceed 1. Their rewards are clipped to 1; where returns reach tens, the rare target that ends in a
-    fall then hardly counts, and values grow as if nobody fell. Gradients are clipped by norm instead.
+    Args:
+        q_tm1: float [N, A].
+        action_tm1: int64 [N].
+        target: float [N], without gradient.
+        weight: float [N], importance-sampling weights (Schaul et al. 2016, section 3.4); None: ones.
+
+    Returns:
+        Loss []; error [N] = target - Q(o_tm1, a_tm1), without gradient.
     """
     q = q_tm1.gather(-1, action_tm1.unsqueeze(-1)).squeeze(-1)
     error = target - q
@@ -139,11 +165,14 @@ def td_loss(
 
 
 def large_margin_loss(q: Tensor, expert_action: Tensor, margin: float) -> Tensor:
-    """Supervised loss of DQfD for demonstrated transitions, each at least zero.
+    """Return DQfD's supervised loss [N] of demonstrated transitions, each at least zero.
 
         J_E = max_a [Q(s, a) + l(a_E, a)] - Q(s, a_E),  l = margin where a != a_E, else 0
                                             (Hester et al. 2018, "large margin classification loss")
-    q: float [N, A]; expert_action: int64 [N] -> [N]
+    Args:
+        q: float [N, A].
+        expert_action: int64 [N], the demonstrated actions.
+        margin: in units of return.
     """
     index = expert_action.unsqueeze(-1)
     margins = torch.full_like(q, margin).scatter(-1, index, 0.0)

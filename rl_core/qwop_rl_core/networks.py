@@ -9,92 +9,45 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from qwop_rl_core.bfloat16 import tanh_mlp
 from qwop_rl_core.normaliser import RunningNormaliser
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
-_ONEDNN = (  # private operators: a PyTorch without them takes the other way
-    torch.backends.mkldnn.is_available()
-    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    and hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported")
-    and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-)
 HIDDEN_GAIN = math.sqrt(2.0)
-POLICY_HEAD_GAIN = (
-    0.01  # nearly uniform first policy: Andrychowicz et al. 2021, "What matters...", section 3.2
-)
-
-
-def linear_tanh(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """tanh(x W' + b) in bfloat16: [N, fan_in], [fan_out, fan_in], [fan_out] -> [N, fan_out]. No autograd.
-
-    PyTorch's tanh of bfloat16 on a CPU takes three times as long as the layer before it. Where oneDNN can, it
-    takes the tanh of the sums before they are rounded, in the same pass; elsewhere it goes by way of float32.
-    """
-    if x.device.type == "cpu" and _ONEDNN:
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "tanh", [], "")
-    y = nn.functional.linear(x, weight, bias)
-    return y.copy_(y.float().tanh_())
+# A nearly uniform first policy: Andrychowicz et al. 2021, "What matters...", section 3.2.
+POLICY_HEAD_GAIN = 0.01
 
 
 class MLP(nn.Sequential):
-    """Linear layers with an activation between them; `precision` is that of all but the last, the head.
+    """Linear layers with an activation between them.
 
-    Under torch.bfloat16 (8 bits of mantissa; the activation has to be tanh) the hidden layers multiply and
-    pass on bfloat16. Weights, their gradients, the head and its output stay float32: only what is measured
-    between them is rounded. Input may come in bfloat16 then; it would be rounded anyway.
+    `precision` is torch.float32 or torch.bfloat16. Under bfloat16 the hidden layers multiply in bfloat16 (8
+    bits of mantissa), and the activation has to be tanh. Weights, their gradients, the last layer and its
+    output stay float32. The input may be bfloat16 as well; it is rounded in any case.
     """
 
-    precision: torch.dtype = torch.float32  # not a weight: checkpoints do not carry it
+    precision: torch.dtype = torch.float32  # not in state_dict: checkpoints do not store it
 
     def forward(self, input: Tensor) -> Tensor:
         if self.precision == torch.float32:
             return super().forward(input)
         rows = input.reshape(-1, input.shape[-1]).to(self.precision)
-        output = _RoundedMLP.apply(rows, *self.parameters())
-        return output.view(*input.shape[:-1], -1)  # pyright: ignore[reportOptionalMemberAccess]
-
-
-class _RoundedMLP(torch.autograd.Function):
-    """Linear layers with tanh between them: rows [N, D] in bfloat16 -> [N, outputs] in float32.
-
-    By hand, because autograd under autocast takes half as long again: it converts more than is needed.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, *parameters: Tensor) -> Tensor:
-        """parameters: weight and bias of every layer in turn."""
-        *weights, head = parameters[::2]
-        *biases, head_bias = parameters[1::2]
-        weights = [weight.to(rows.dtype) for weight in weights]
-        passed_on = [rows]  # the input of every layer
-        for weight, bias in zip(weights, biases, strict=True):
-            passed_on.append(linear_tanh(passed_on[-1], weight, bias.to(rows.dtype)))
-        last = passed_on[-1].to(head.dtype)
-        ctx.save_for_backward(*passed_on, *weights, last, head)
-        return nn.functional.linear(last, head, head_bias)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """gradients: that of the output; returned is None for the rows and then one for each parameter."""
-        *saved, last, head = ctx.saved_tensors
-        layers = len(saved) // 2
-        passed_on, weights = saved[: layers + 1], saved[layers + 1 :]
-        (d,) = gradients  # the loss's derivative by a layer's output, from the last layer to the first
-        by_parameter = [d.T @ last, d.sum(0)]
-        d = d.to(rounded := passed_on[0].dtype) @ head.to(rounded)
-        for i in reversed(range(layers)):
-            d = torch.ops.aten.tanh_backward(d, passed_on[i + 1])  # d (1 - y^2)
-            by_parameter = [d.T @ passed_on[i], d.sum(0), *by_parameter]  # autograd converts to float32
-            if i > 0:
-                d = d @ weights[i]
-        return None, *by_parameter
+        return tanh_mlp(rows, *self.parameters()).view(*input.shape[:-1], -1)
 
 
 def mlp(sizes: Sequence[int], head_gain: float, activation: str, generator: torch.Generator | None) -> MLP:
-    """Linear layers of the given sizes with the activation between them, none after the last.
+    """Make linear layers with an activation between them and none after the last.
 
-    Weights are orthogonal (Saxe et al. 2014) with gain sqrt(2), the last layer's with `head_gain`;
-    biases are zero.
+    Weights are orthogonal (Saxe et al. 2014) with gain sqrt(2); biases are zero.
+
+    Args:
+        sizes: number of inputs, of the units of each hidden layer, and of outputs.
+        head_gain: gain of the last layer's weights.
+        activation: a name in ACTIVATIONS.
+        generator: source of the weights; None: torch's global one.
+
+    Returns:
+        The layers, in float32.
     """
     layers: list[nn.Module] = []
     for i, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
@@ -108,33 +61,15 @@ def mlp(sizes: Sequence[int], head_gain: float, activation: str, generator: torc
     return MLP(*layers)
 
 
-def flatten_parameters(module: nn.Module) -> nn.Parameter:
-    """One vector [number of weights] that holds a module's parameters, all on one device, from now on.
-
-    Each becomes a view of its part of the vector, and its gradient of the vector's gradient, so that norms,
-    clipping and optimizer steps are one operation instead of one per parameter. Gradients have to be set to
-    zero in place (`zero_grad(set_to_none=False)`), and the module has to stay on its device.
-    """
-    parameters = list(module.parameters())
-    flat = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))
-    flat.grad = torch.zeros_like(flat)
-    sizes = [parameter.numel() for parameter in parameters]
-    parts = zip(parameters, flat.detach().split(sizes), flat.grad.split(sizes), strict=True)
-    for parameter, values, gradient in parts:
-        parameter.data, parameter.grad = values.view_as(parameter), gradient.view_as(parameter)
-    return flat
-
-
 class ActorCritic(nn.Module):
-    """A policy MLP and a value MLP that share nothing but the observation normaliser.
+    """A policy MLP and a value MLP that share only the observation normaliser.
 
-    Separate networks keep the value loss from moving the policy: a critic can be trained from nothing
-    beside a cloned policy (critic warm-up) without touching it.
+    With separate networks the value loss cannot move the policy: a new critic can be trained for a cloned
+    policy (critic warm-up) without changing it.
 
     The value MLP's output is in standard deviations of the returns, v = mean + std * MLP (Pop-Art, van
-    Hasselt et al. 2016, "Learning values across many orders of magnitude"). Returns of some tens, learnt
-    as they are, first drive every tanh unit to the limit that brings the output closest, and a saturated
-    critic does not recover.
+    Hasselt et al. 2016, "Learning values across many orders of magnitude"). Without this, returns of tens
+    saturate every tanh unit, and a saturated critic does not recover.
     """
 
     value_mean: Tensor  # float32 [], of the returns
@@ -148,7 +83,7 @@ class ActorCritic(nn.Module):
         generator: torch.Generator | None = None,
     ):
         super().__init__()
-        self.feature_size = int(feature_size)  # spaces speak numpy, metadata is plain data
+        self.feature_size = int(feature_size)  # spaces give NumPy numbers, metadata needs plain ones
         self.num_actions = int(num_actions)
         self.hidden = tuple(hidden)
         self.normaliser = RunningNormaliser(feature_size)
@@ -158,13 +93,13 @@ class ActorCritic(nn.Module):
         self.register_buffer("value_std", torch.ones(()))
 
     def compute_in(self, precision: torch.dtype) -> ActorCritic:
-        """Run the hidden layers of both MLPs in torch.float32 or torch.bfloat16 from now on; see `MLP`."""
+        """Run the hidden layers of both MLPs in torch.float32 or torch.bfloat16; see `MLP`."""
         self.policy.precision = self.value.precision = precision
         return self
 
     @property
     def architecture(self) -> dict[str, Any]:
-        """Plain data from which `build_network` makes this network again (without its weights)."""
+        """Plain data from which `build_network` makes a network of this shape."""
         return {
             "kind": "policy",
             "feature_size": self.feature_size,
@@ -173,22 +108,30 @@ class ActorCritic(nn.Module):
         }
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """features [..., D] -> logits [..., A], values [...]."""
+        """Return logits [..., A] and values [...] of features [..., D]."""
         return self.logits(features), self.values(features)
 
     def logits(self, features: Tensor) -> Tensor:
-        """features [..., D] -> unnormalised log-probabilities [..., A]."""
+        """Return the unnormalised log-probabilities [..., A] of features [..., D]."""
         return self.policy(self.normaliser(features))
 
     def values(self, features: Tensor) -> Tensor:
-        """features [..., D] -> state values [...]."""
-        return self.value_mean + self.value_std * self.value(self.normaliser(features)).squeeze(-1)
+        """Return the state values [...] of features [..., D], in units of return."""
+        return self.values_of_normalised(self.normaliser(features))
+
+    def values_of_normalised(self, inputs: Tensor) -> Tensor:
+        """Return the state values [...] of normalised features [..., D], in units of return."""
+        return self.value_mean + self.value_std * self.value(inputs).squeeze(-1)
 
     @torch.no_grad()
     def rescale_values(self, mean: Tensor | float, std: Tensor | float) -> None:
         """Change the units of the value MLP's output without changing any value.
 
-        w' = w std / std',  b' = (std b + mean - mean') / std'       (Pop-Art, equations of proposition 1)
+            w' = w std / std',  b' = (std b + mean - mean') / std'       (Pop-Art, equations of proposition 1)
+
+        Args:
+            mean: new mean of the returns.
+            std: new standard deviation of the returns.
         """
         head = self.value[-1]
         assert isinstance(head, nn.Linear)
@@ -216,7 +159,7 @@ class QNetwork(nn.Module):
         super().__init__()
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation is {activation!r}: choose one of {', '.join(ACTIVATIONS)}")
-        self.feature_size = int(feature_size)  # spaces speak numpy, metadata is plain data
+        self.feature_size = int(feature_size)  # spaces give NumPy numbers, metadata needs plain ones
         self.num_actions = int(num_actions)
         self.hidden = tuple(hidden)
         self.dueling = dueling
@@ -229,11 +172,11 @@ class QNetwork(nn.Module):
 
     @classmethod
     def from_policy(cls, policy: ActorCritic, dueling: bool = False) -> QNetwork:
-        """A Q-network whose greedy action is the policy's most likely one.
+        """Make a Q-network whose greedy action is the policy's most likely one.
 
-        The policy's hidden layers and normaliser are copied and its logits become the action values
-        (with a dueling head: the advantages, and V = 0). The ranking of actions survives, the scale of
-        the values has to be learnt.
+        The policy's hidden layers and normaliser are copied, and its logits become the action values (with a
+        dueling head: the advantages, and V = 0). The ranking of the actions is kept; the scale of the values
+        has to be learned.
         """
         network = cls(policy.feature_size, policy.num_actions, policy.hidden, dueling, activation="tanh")
         network.normaliser.load_state_dict(policy.normaliser.state_dict())
@@ -247,7 +190,7 @@ class QNetwork(nn.Module):
 
     @property
     def architecture(self) -> dict[str, Any]:
-        """Plain data from which `build_network` makes this network again (without its weights)."""
+        """Plain data from which `build_network` makes a network of this shape."""
         return {
             "kind": "q_network",
             "feature_size": self.feature_size,
@@ -258,7 +201,7 @@ class QNetwork(nn.Module):
         }
 
     def forward(self, features: Tensor) -> Tensor:
-        """features [..., D] -> action values [..., A]."""
+        """Return the action values [..., A] of features [..., D]."""
         x = self.trunk(self.normaliser(features))
         advantage = self.advantage(x)
         if self.value is None:
@@ -267,9 +210,17 @@ class QNetwork(nn.Module):
 
 
 def build_network(architecture: dict[str, Any]) -> ActorCritic | QNetwork:
-    """The network that an `architecture` describes, with fresh weights; other keys are ignored.
+    """Make the network that an `architecture` describes, with new weights.
 
-    Raises ValueError for an unknown kind, KeyError for a missing size.
+    Args:
+        architecture: a network's `architecture`; other keys are ignored.
+
+    Returns:
+        The network, on the CPU.
+
+    Raises:
+        ValueError: unknown kind of network.
+        KeyError: a size is missing.
     """
     sizes = (architecture["feature_size"], architecture["num_actions"], architecture["hidden"])
     kind = architecture["kind"]

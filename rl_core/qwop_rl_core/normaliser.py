@@ -1,4 +1,4 @@
-"""Running mean and variance of the observations, saved with the policy that was trained on them."""
+"""Running mean and variance of the observations, stored with the policy."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 class RunningNormaliser(nn.Module):
     """Shift and scale features to zero mean and unit variance, then clip them to [-clip, clip].
 
-    The statistics are buffers, so a policy's `state_dict` carries them and a resumed run goes on
-    from exactly the same numbers. They are float64: a float32 sum over 10^8 steps would stop moving.
-    Before the first `update` the module only clips.
+    The statistics are buffers: a policy's `state_dict` stores them, and a resumed run continues with the same
+    numbers. They are float64, because a float32 mean over 10^8 steps would stop changing. Before the first
+    `update` the module only clips.
 
-    Merging of batches: Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for
-    computing sample variances", the formulae for two sets of any size.
+    Batches are merged by the formulas for two sets of any size of Chan, Golub & LeVeque 1979, "Updating
+    formulae and a pairwise algorithm for computing sample variances".
     """
 
     mean: Tensor  # float64 [D]
@@ -22,11 +22,13 @@ class RunningNormaliser(nn.Module):
     count: Tensor  # float64 [], number of rows seen
 
     def __init__(self, size: int, clip: float = 10.0, epsilon: float = 1e-4):
-        """
-        size: number of features D
-        clip: bound of the output, in standard deviations
-        epsilon: added to the variance; a feature that never moved in the data seen so far is not
-            blown up by more than 1 / sqrt(epsilon) once it does move
+        """Make a normalizer without statistics.
+
+        Args:
+            size: number of features D.
+            clip: bound of the output, in standard deviations.
+            epsilon: added to the variance. A feature that was constant so far is scaled by at most
+                1 / sqrt(epsilon) once it changes.
         """
         super().__init__()
         self.clip = clip
@@ -59,7 +61,7 @@ class RunningNormaliser(nn.Module):
         self.count.copy_(total)
 
     def forward(self, features: Tensor) -> Tensor:
-        """float32 [..., D] -> float32 [..., D]."""
+        """Return the normalized features float32 [..., D]."""
         shift = self.mean.to(features.dtype)
         scale = (self.var + self.epsilon).rsqrt().to(features.dtype)
         return ((features - shift) * scale).clamp(-self.clip, self.clip)

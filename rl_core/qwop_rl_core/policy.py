@@ -1,4 +1,4 @@
-"""A policy that plays: a checkpoint's network behind `act`."""
+"""A policy that plays: the network of a checkpoint, with `act`."""
 
 from __future__ import annotations
 
@@ -13,20 +13,24 @@ from qwop_rl_core.networks import ActorCritic, QNetwork
 
 
 def sample_actions(logits: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-    """Draw from the categorical distributions of logits [..., A] -> int64 [...].
+    """Draw actions int64 [...] from categorical distributions with logits [..., A].
 
-    argmax(logit - ln E) with E ~ Exp(1) is the Gumbel-max trick (Maddison et al. 2014): one pass, no
-    normalisation, no cumulative sums.
+    argmax(logit - ln E) with E ~ Exp(1) is the Gumbel-max trick (Maddison et al. 2014): one pass, without
+    normalization and cumulative sums.
+
+    Args:
+        logits: float [..., A].
+        generator: source of the draws; None: torch's global one.
     """
     noise = torch.empty_like(logits).exponential_(generator=generator)
     return (logits - noise.log_()).argmax(-1)
 
 
 class Policy:
-    """A network and what it needs to know to play.
+    """A network with the metadata that it needs to play.
 
-    metadata: everything the checkpoint says of itself: `action_set`, `frame_skip`, `observation`,
-    `feature_version`, `num_actions`, how it was made.
+    `metadata` is that of the checkpoint: `action_set`, `frame_skip`, `observation`, `feature_version`,
+    `num_actions`, how it was made.
     """
 
     def __init__(
@@ -38,14 +42,29 @@ class Policy:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Policy:
-        """Raises CheckpointError: missing, damaged or foreign file, weights that do not fit the metadata."""
+        """Load the policy of a checkpoint.
+
+        Args:
+            path: file to read.
+            device: device to play on.
+
+        Returns:
+            The policy.
+
+        Raises:
+            CheckpointError: the file is missing, damaged or foreign, or weights and metadata do not fit.
+        """
         checkpoint = load_checkpoint(path)
         return cls(load_network(checkpoint, path), checkpoint.metadata, device)
 
     def require(self, **expected: Any) -> None:
-        """Check metadata against what an environment offers: require(num_actions=9, action_set="distinct").
+        """Check the metadata against an environment, as in require(num_actions=9, action_set="distinct").
 
-        Raises CheckpointError, naming the first entry that differs.
+        Args:
+            **expected: names and values that the metadata must have.
+
+        Raises:
+            CheckpointError: an entry differs; the message names the first one.
         """
         for name, value in expected.items():
             if name not in self.metadata:
@@ -59,11 +78,19 @@ class Policy:
     def act(
         self, features: np.ndarray, sample: bool = False, generator: torch.Generator | None = None
     ) -> np.ndarray:
-        """Choose an action for each of N observations: float32 [N, D] -> int64 [N].
+        """Choose an action for each of N observations.
 
-        sample: draw from the policy's distribution with `generator` (None: torch's global one); else take
-            the most likely action. A Q-network has no distribution: it takes its best action either way.
-        Raises CheckpointError when D is not what the network was made for.
+        Args:
+            features: float32 [N, D].
+            sample: draw from the policy's distribution; otherwise take the most likely action. A Q-network
+                has no distribution and always takes its best action.
+            generator: source of the draws; None: torch's global one.
+
+        Returns:
+            int64 [N].
+
+        Raises:
+            CheckpointError: the network takes another number of features.
         """
         x = torch.as_tensor(np.asarray(features, np.float32), device=self.device)
         if x.ndim != 2 or x.shape[1] != self.network.feature_size:

@@ -1,10 +1,10 @@
 """Returns and advantages: pure functions of arrays.
 
-Shapes: T steps (time first), B environments. Suffixes as in rlax: `_tm1` belongs to the state that an
-action was taken in, `_t` to what followed from it: r_t and o_t are the answer to a_tm1 in o_tm1.
+Shapes: T steps (time first), B environments. Suffixes as in rlax: `_tm1` belongs to the state in which an
+action was taken, `_t` to what followed: r_t and o_t are the environment's answer to a_tm1 in o_tm1.
 
-`terminated` and `truncated` are never merged: after a termination there is no future, after a truncation
-(time limit) there is one, it just was not played. Where both are true, the termination counts.
+`terminated` and `truncated` are never merged. After a termination there is no future; after a truncation
+(time limit) there is one that was not played. If both are true, the termination counts.
 """
 
 from __future__ import annotations
@@ -23,18 +23,24 @@ def gae(
     gamma: float,
     lambda_: float,
 ) -> Tensor:
-    """Generalised advantage estimation with time-limit bootstrap.
+    """Generalized advantage estimation with time-limit bootstrap.
 
         delta_t = r_t + gamma * v_t * (1 - terminated_t) - v_tm1           (TD residual, Schulman et al. 2016)
         A_tm1   = delta_t + gamma * lambda * (1 - ended_t) * A_t           (their equation 16, as a recursion)
 
-    reward_t: float [T, B]
-    value_tm1: float [T, B], value of the observation acted upon
-    value_t: float [T, B], value of the observation that followed. In the step that ended an episode this
-        is the episode's own final observation, not the first one of the next episode
-        (Pardo et al. 2018, "Time limits in reinforcement learning")
-    terminated_t, truncated_t: bool [T, B]
-    returns: float [T, B]; the return target of the critic is this + value_tm1 (TD(lambda))
+    Args:
+        reward_t: float [T, B].
+        value_tm1: float [T, B], value of the observation in which the action was taken.
+        value_t: float [T, B], value of the observation that followed. In the step that ended an episode this
+            is the episode's own final observation, not the first one of the next episode
+            (Pardo et al. 2018, "Time limits in reinforcement learning").
+        terminated_t: bool [T, B].
+        truncated_t: bool [T, B].
+        gamma: discount per step.
+        lambda_: weight of longer returns.
+
+    Returns:
+        float [T, B]; the critic's target is this + value_tm1 (TD(lambda)).
     """
     delta_t = reward_t + gamma * value_t * (~terminated_t) - value_tm1
     carry_t = gamma * lambda_ * (~(terminated_t | truncated_t)).to(delta_t.dtype)
@@ -48,15 +54,21 @@ def gae(
 def n_step(
     reward_t: np.ndarray, terminated_t: np.ndarray, truncated_t: np.ndarray, gamma: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """n-step returns up to the bootstrap, from windows of n consecutive transitions.
+    """Compute n-step returns up to the bootstrap, from windows of n consecutive transitions.
 
         G = r_1 + gamma r_2 + ... + gamma^(k-1) r_k,  target = G + discount * Q(o_k)
                                                        (Sutton & Barto 2018, equation 7.1)
     where k <= n is the first step that ended the episode, or n; discount = gamma^k, or 0 after a
     termination.
 
-    reward_t: float32 [n, B]; terminated_t, truncated_t: bool [n, B]; row 0 is the transition sampled
-    returns: G float32 [B], discount float32 [B], last int64 [B] = k - 1, the row whose successor bootstraps
+    Args:
+        reward_t: float32 [n, B]; row 0 is the sampled transition.
+        terminated_t: bool [n, B].
+        truncated_t: bool [n, B].
+        gamma: discount per step.
+
+    Returns:
+        G float32 [B]; discount float32 [B]; last int64 [B] = k - 1, the row whose successor bootstraps.
     """
     n, batch = reward_t.shape
     returns = np.zeros(batch, np.float32)
@@ -72,17 +84,23 @@ def n_step(
     return returns, discount, last
 
 
-def to_the_end(
+def monte_carlo_returns(
     reward_t: np.ndarray, terminated_t: np.ndarray, truncated_t: np.ndarray, gamma: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns of whole episodes that lie one after another, the last one of them ended too.
+    """Compute Monte-Carlo returns of whole episodes, stored one after another.
 
-        G_tm1 = r_t + gamma G_t,  or r_t in the step that ended the episode         (Monte Carlo)
+        G_tm1 = r_t + gamma G_t,  or r_t in the step that ended the episode
 
-    reward_t: float32 [M]; terminated_t, truncated_t: bool [M]
-    returns: G float32 [M]; discount float32 [M], what the value of the episode's final observation counts:
+    Args:
+        reward_t: float32 [M].
+        terminated_t: bool [M].
+        truncated_t: bool [M]; the last step is terminated or truncated.
+        gamma: discount per step.
+
+    Returns:
+        G float32 [M]; discount float32 [M], the factor of the value of the episode's final observation:
         gamma^k if a truncation follows in k steps, 0 if a termination does; last int64 [M], the transition
-        that ended the episode
+        that ended the episode.
     """
     steps = len(reward_t)
     returns, discount, last = np.zeros(steps), np.zeros(steps), np.zeros(steps, np.int64)

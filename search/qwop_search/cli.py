@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from qwop_datasets import DatasetError, DatasetWriter, Episode
+from qwop_datasets import DatasetError, DatasetReader, DatasetWriter, Episode
 from qwop_datasets.episode import name_problem
 from qwop_datasets.verify import verify_episodes
 from qwop_evaluation.player import CheckpointPlayer, Player, shipped_policy_path
@@ -30,7 +30,7 @@ from qwop_game.command import (
 )
 from qwop_game.simulator import FINISH
 from qwop_rl_core import CheckpointError
-from qwop_search.beam import BeamConfig, Progress
+from qwop_search.beam import BeamConfig, Found, Progress
 from qwop_search.search import Best, SearchConfig, episode, search
 
 PROGRAM = "qwop-search"
@@ -58,6 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=SearchConfig(1).passes,
         metavar="N",
         help="passes from the start; later ones begin along the best run (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--continue",
+        dest="known",
+        metavar="FILE.h5",
+        help="go on from the fastest run that this dataset holds for --trig, without passes from the start",
     )
     parser.add_argument("--width", type=int, default=beam.width, help="runs kept (default: %(default)s)")
     parser.add_argument(
@@ -107,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = SearchConfig(
             frames=options.frames,
             seed=options.seed,
-            passes=options.passes,
+            passes=options.passes if options.known is None else 0,
             metres=options.metres,
             trig=options.trig,
             beam=BeamConfig(
@@ -122,6 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         out = Path(options.out)
         check_outputs({"--out": out}, inputs={"POLICY": Path(options.policy) if options.policy else None})
+        if options.known is not None and options.metres != FINISH:
+            raise CommandError(f"--continue goes with whole runs: omit --metres {options.metres:g}")
+        best = Best(runs=[] if options.known is None else [_fastest(options.known, options.trig)])
         player = CheckpointPlayer(options.policy or shipped_policy_path())
         if not player.samples:
             raise CommandError(f"{options.policy}: a Q-network has no distribution to draw from")
@@ -131,7 +140,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         out.parent.mkdir(parents=True, exist_ok=True)
         writer = DatasetWriter(out)  # a file that can't be written is better known before than after
         torch.set_num_threads(1)  # the search has threads of its own
-        best = Best()
         started = time.monotonic()
         interrupted = _search(player, config, best, options, started)
         passport = {
@@ -190,6 +198,15 @@ def _search(
         except KeyboardInterrupt as interrupt:
             return interrupt
     return None
+
+
+def _fastest(path: str, trig: str) -> Found:
+    """The fastest finished run of the variant in a dataset. Raises CommandError where there is none."""
+    with DatasetReader(path, f"success trig={trig}") as runs:
+        if not len(runs):
+            raise CommandError(f"{path}: holds no finished run of the variant {trig}")
+        fastest = min(runs, key=lambda run: run.time)
+    return Found(fastest.keys, fastest.time)
 
 
 def _save(writer: DatasetWriter, episodes: Sequence[Episode]) -> None:

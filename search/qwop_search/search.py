@@ -36,9 +36,10 @@ class SearchConfig:
     beam: BeamConfig = field(default_factory=BeamConfig)
 
     def __post_init__(self) -> None:
-        for name in ("frames", "passes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be 1 or more")
+        if self.frames < 1:
+            raise ValueError(f"frames is {self.frames}: it must be 1 or more")
+        if self.passes < 0:
+            raise ValueError(f"passes is {self.passes}: it can't be negative")
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}: it must be 0 or more")
         if not 1 <= self.metres <= FINISH:

@@ -43,9 +43,7 @@ struct Random {  // splitmix64
         return z ^ z >> 31;
     }
     // In [-limit, limit], rounding included.
-    double within(double limit) {
-        return limit * (static_cast<double>(static_cast<int64_t>(next())) * 0x1p-63);
-    }
+    double within(double limit) { return limit * (static_cast<double>(static_cast<int64_t>(next())) * 0x1p-63); }
     // x, or a double up to `steps` units in the last place away; either sign.
     double near(double x, int64_t steps) {
         const int64_t offset = static_cast<int64_t>(next() % (2 * steps + 1)) - steps;
@@ -84,7 +82,7 @@ double near_quarter(Random& random) {
     return random.near(n * HALF_PI[0], random.next() & 1 ? 8 : int64_t{1} << (random.next() % 24));
 }
 
-// Ends of ranges, and the ties between neighbouring table rows on either side of any n * pi/2. The ties
+// Ends of ranges, and the ties between neighboring table rows on either side of any n * pi/2. The ties
 // next to pi/2 include the 111 arguments for which glibc takes sine and cosine from different rows.
 double near_edge(Random& random) {
     static const double ends[] = {DIRECT_END,

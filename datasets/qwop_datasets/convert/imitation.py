@@ -6,6 +6,7 @@ last one also carries the episode's scalar fields.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -118,6 +119,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
     if not files:
         raise DatasetError(f"{path}: not imitation trajectories: it has no data-*.arrow")
     for file in files:
+        _check_uncompressed(file)
         with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as stream:
             columns = stream.schema.names
             if missing := [name for name in ("obs", "acts") if name not in columns]:
@@ -128,6 +130,39 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
                     yield {name: _values(batch.column(name)[i]) for name in columns}
 
 
+def _check_uncompressed(file: Path) -> None:
+    """Arrow inflates a buffer to whatever size it claims; imitation compresses none. Raises ValueError."""
+    import pyarrow as pa
+
+    with pa.memory_map(str(file)) as source:
+        for message in pa.ipc.MessageReader.open_stream(source):
+            metadata = bytes(message.metadata)  # a flatbuffer, which Arrow has verified
+            batch = _table(metadata, _table(metadata, 0), _MESSAGE_HEADER)
+            if message.type == "dictionary batch":
+                batch = _table(metadata, batch, _DICTIONARY_DATA)
+            if message.type != "schema" and _field(metadata, batch, _BATCH_COMPRESSION):
+                raise ValueError(f"{file.name} is compressed; imitation writes its trajectories as they are")
+
+
+# Numbers of fields in the tables of Arrow's Message.fbs.
+_MESSAGE_HEADER, _DICTIONARY_DATA, _BATCH_COMPRESSION = 2, 1, 3
+
+
+def _field(data: bytes, table: int, number: int) -> int:
+    """Position of a field of the flatbuffer table at `table`; 0: it is not there."""
+    (back,) = struct.unpack_from("<i", data, table)
+    (size,) = struct.unpack_from("<H", data, table - back)
+    at = 4 + 2 * number
+    (offset,) = struct.unpack_from("<H", data, table - back + at) if at < size else (0,)
+    return table + offset if offset else 0
+
+
+def _table(data: bytes, parent: int, number: int | None = None) -> int:
+    """Position of the table that a field of the table at `parent` points to; of the root without a field."""
+    at = parent if number is None else _field(data, parent, number)
+    return at + struct.unpack_from("<I", data, at)[0]
+
+
 def _values(cell: Any) -> Any:
     """A list of lists of numbers as an array [rows, columns], of numbers as [rows]; others as they are."""
     import pyarrow as pa
@@ -135,6 +170,11 @@ def _values(cell: Any) -> Any:
     values: Any = getattr(cell, "values", None)
     if values is None:
         return cell.as_py()
+    inner = values.type.value_type if pa.types.is_list(values.type) else values.type
+    if not (
+        pa.types.is_primitive(inner) or pa.types.is_string(inner)
+    ):  # others can be long without any bytes
+        raise ValueError(f"a trajectory holds lists of {str(inner)[:40]}, not of numbers or texts")
     if pa.types.is_list(values.type):
         widths = set(values.value_lengths().to_pylist())
         if len(widths) != 1 or None in widths:

@@ -71,7 +71,7 @@ def is_tape(path: Path) -> bool:
             return "torso.x" not in names and (names >= set(_KEYS) or not names.isdisjoint(_MASKS))
         if path.suffix == ".npz":
             names = set(load_npz(path))
-            return not names.isdisjoint(_MASKS) and "observations" not in names
+            return not names.isdisjoint(_MASKS) and names.isdisjoint({"observations", "episodes"})
     except (csv.Error, ValueError, DatasetError):
         pass  # whoever reads it says what is wrong
     return False

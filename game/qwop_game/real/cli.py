@@ -195,7 +195,7 @@ def _parity(options: argparse.Namespace) -> int:
 
         try:
             result = compare(game, runs(), progress)
-            passport = game.passport()
+            trig, passport = game.trig, game.passport()
         finally:
             game.close()
     seconds = time.monotonic() - begun
@@ -205,8 +205,8 @@ def _parity(options: argparse.Namespace) -> int:
         f"observations' float32; {seconds:.0f} s"
     )
     print(
-        f"{passport['browser']}, sine and cosine {passport['trig']} ({passport['trig_source']}), game's file "
-        f"SHA-256 {passport['game_sha256']}"
+        f"{passport['browser']}, sine and cosine {trig} ({passport['trig_source']}), game's file SHA-256 "
+        f"{passport['game_sha256']}"
     )
     if result.first:
         print(f"first difference: {result.first}")

@@ -1,0 +1,59 @@
+"""When a run is over, when it is a success and what a step is worth, as in qwop-gym 1.0.1.
+
+The one reference of these rules. The native code gets the numbers from here (episodes.py).
+"""
+
+import numpy as np
+
+# The engine's flags of a game (qwop.h).
+FLAG_FALLEN, FLAG_JUMPED, FLAG_JUMP_LANDED, FLAG_GAME_ENDED, FLAG_PAUSED = 1, 2, 4, 8, 16
+
+FINISH = 100.0
+"""Metres."""
+
+TOO_FAR_BACK, TOO_FAR_AHEAD = -10.0, 105.0
+"""Metres: a run is over beyond them."""
+
+SPEED_WEIGHT, TIME_COST = 0.01, 10.0
+SUCCESS_REWARD, FAILURE_COST = 50.0, 10.0
+"""Of `default_reward`."""
+
+
+def has_landed(flags: np.ndarray) -> np.ndarray:
+    """Whether runs were won by a foot's landing beyond 100 m, not by a fall after the jump, bool [...]."""
+    return (flags & FLAG_JUMP_LANDED != 0) & (flags & FLAG_FALLEN == 0)
+
+
+def has_finished(flags: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Whether runs that are over count as finished, bool [...]; flags uint8 [...], distance in metres [...].
+
+    A left foot that lands beyond 100 m wins the game, wherever the torso is. As in qwop-gym, a run that ends
+    with its torso past 100 m is finished, too. A fall after the jump sets FLAG_JUMP_LANDED, but does not
+    finish the run.
+    """
+    return has_landed(flags) | (distance > FINISH)
+
+
+def is_over(flags: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Whether runs are over, bool [...]: the game has ended or the torso is out of bounds."""
+    ended = (flags & FLAG_GAME_ENDED) != 0
+    return ended | (distance < TOO_FAR_BACK) | (distance > TOO_FAR_AHEAD)
+
+
+def default_reward(
+    ds: np.ndarray, dt: np.ndarray, frame_skip: int, terminated: np.ndarray, success: np.ndarray
+) -> np.ndarray:
+    """qwop-gym's reward of a step, float32 [N]: 0.01 * ds / dt - 10 * dt / frame_skip, +50 or -10 at the end.
+
+    Args:
+        ds: Change of the distance, m, float32 [N].
+        dt: Change of scoreTime / 10, float32 [N]. It is 0 where an ended game is stepped on without a reset.
+        frame_skip: Frames of the step.
+        terminated: Whether the run is over, bool [N].
+        success: Whether it is over and finished, bool [N].
+    """
+    speed = np.divide(ds, dt, out=np.zeros_like(ds), where=dt > 0)
+    reward = speed * np.float32(SPEED_WEIGHT) - dt * np.float32(TIME_COST) / np.float32(frame_skip)
+    reward[success] += np.float32(SUCCESS_REWARD)
+    reward[terminated & ~success] -= np.float32(FAILURE_COST)
+    return reward

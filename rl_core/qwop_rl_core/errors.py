@@ -1,0 +1,7 @@
+"""Errors that a training reports to the user."""
+
+from __future__ import annotations
+
+
+class TrainingError(Exception):
+    """Training cannot start or go on. The message is one line for the user."""

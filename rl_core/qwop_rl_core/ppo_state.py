@@ -1,0 +1,167 @@
+"""PPO's state: how it starts, how it is stored, and how a stored training goes on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from torch import Tensor
+
+from qwop_rl_core.checkpoint import (
+    Checkpoint,
+    explained,
+    optimizer_tensors,
+    prefixed,
+    restore_optimizer,
+    section,
+)
+from qwop_rl_core.devices import select_device, select_precision
+from qwop_rl_core.networks import ActorCritic
+from qwop_rl_core.optimizer import flat_adam
+from qwop_rl_core.run_state import capture_parts, load_run, restore_parts, restore_run, save_run
+from qwop_rl_core.vector_env import EpisodeStatistics, check_spaces
+
+if TYPE_CHECKING:
+    from qwop_rl_core.ppo import PPOConfig
+
+
+@dataclass
+class PPOState:
+    """Everything that changes during training."""
+
+    policy: ActorCritic
+    optimizers: dict[str, torch.optim.Adam]
+    """Of the "policy" network and of the "value" network."""
+    generator: torch.Generator
+    statistics: EpisodeStatistics
+    observation: np.ndarray
+    """[N, D], the environments' current observations."""
+    steps: int = 0
+    """Environment steps done."""
+    iteration: int = 0
+    """Rollouts done."""
+
+    def capture(self) -> dict[str, Any]:
+        """Return a copy of the networks and their optimizers, for `roll_back`."""
+        return capture_parts({"network": self.policy, **self.optimizers})
+
+    def roll_back(self, captured: Mapping[str, Any]) -> None:
+        """Return networks and optimizers to a capture; steps, schedules and environments go on."""
+        restore_parts({"network": self.policy, **self.optimizers}, captured)
+
+
+def start(config: PPOConfig, envs: VectorEnv, policy: ActorCritic) -> PPOState:
+    """Begin a training at step 0, with environments reset and new optimizers.
+
+    Args:
+        config: settings.
+        envs: environments with discrete actions and flat observations.
+        policy: networks to train, in place.
+
+    Returns:
+        The state that `train` takes.
+
+    Raises:
+        TrainingError: the parts do not fit each other, or the device is not available.
+    """
+    device = select_device(config.device)
+    policy.to(device).compute_in(select_precision(config.precision, device))
+    check_spaces(envs, config.num_envs, policy.feature_size, policy.num_actions)
+    observation, _ = envs.reset(seed=config.seed)
+    return PPOState(
+        policy=policy,
+        optimizers={
+            "policy": flat_adam(policy.policy, config.learning_rate),  # detail 3 of ppo.py
+            "value": flat_adam(policy.value, config.learning_rate),
+        },
+        generator=torch.Generator(device).manual_seed(config.seed),
+        statistics=EpisodeStatistics(config.num_envs),
+        observation=observation,
+    )
+
+
+def save_state(
+    path: str | os.PathLike[str],
+    state: PPOState,
+    envs: VectorEnv,
+    config: PPOConfig,
+    metadata: Mapping[str, Any],
+) -> None:
+    """Write a checkpoint that plays (`Policy.load`) and from which `resume` continues exactly.
+
+    Args:
+        path: file to write.
+        state: state of the training.
+        envs: environments; their state is stored if they offer it (see `vector_env.environment_state`).
+        config: settings.
+        metadata: what the policy needs to play, and how it was made.
+
+    Raises:
+        CheckpointError: the file cannot be written.
+    """
+    optimizers = {name: optimizer_tensors(optimizer) for name, optimizer in state.optimizers.items()}
+    save_run(
+        path,
+        network=state.policy,
+        state=state,
+        envs=envs,
+        config=config,
+        tensors={
+            **prefixed("optimizer.policy", optimizers["policy"]),
+            **prefixed("optimizer.value", optimizers["value"]),
+            "generator": state.generator.get_state(),
+        },
+        training={"algorithm": "ppo", "iteration": state.iteration},
+        metadata=metadata,
+    )
+
+
+def resume(config: PPOConfig, envs: VectorEnv, checkpoint: Checkpoint, where: str = "checkpoint") -> PPOState:
+    """Continue a training that `save_state` stored.
+
+    With the same settings the results equal those of an uninterrupted training bit for bit (CPU, same number
+    of threads), provided that the environments can be restored. Otherwise new episodes start.
+
+    Args:
+        config: settings.
+        envs: environments made the same way as before.
+        checkpoint: what `load_checkpoint` read.
+        where: name of the file, for messages.
+
+    Returns:
+        The state that `train` takes.
+
+    Raises:
+        CheckpointError: it is not a checkpoint of a PPO training.
+        TrainingError: the parts do not fit each other.
+    """
+    with explained(where):
+        policy, _ = load_run(checkpoint, "ppo", ActorCritic, config.num_envs, where)
+        state = start(config, envs, policy)
+        for name, optimizer in state.optimizers.items():
+            restore_optimizer(optimizer, _optimizer_moments(checkpoint, name, policy))
+        state.generator.set_state(checkpoint.tensors["generator"])
+        restore_run(checkpoint, state, envs, "iteration")
+    return state
+
+
+def _optimizer_moments(checkpoint: Checkpoint, name: str, policy: ActorCritic) -> dict[str, Tensor]:
+    """Return one network's `optimizer_tensors`, also from files that store them for each parameter."""
+    tensors = section(checkpoint.tensors, "optimizer")
+    if any(key.startswith(("policy.", "value.")) for key in tensors):
+        return section(tensors, name)
+    # Before 22 November 2026: the policy's parameters, numbered, and then the value network's.
+    count = len(list(policy.policy.parameters()))
+    numbers = range(count) if name == "policy" else range(count, 2 * count)
+    if f"{numbers[0]}.step" not in tensors:  # saved during the critic's warm-up, before its first step
+        return {}
+    moments = {
+        f"0.{moment}": torch.cat([tensors[f"{i}.{moment}"].flatten() for i in numbers])
+        for moment in ("exp_avg", "exp_avg_sq")
+    }
+    return {"0.step": tensors[f"{numbers[0]}.step"], **moments}
