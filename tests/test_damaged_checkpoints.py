@@ -196,7 +196,7 @@ def test_a_pipe_is_no_checkpoint(tmp_path):
         ("ppo", "demo_batch_size", 10**8),
         ("ppo", "threads", 10**6),
         ("dqn", "buffer_size", 10**9),
-        ("dqn", "batch_size", 10**8),
+        ("dqn", "batch_size", 10**6),
         ("dqn", "n_step", 10**8),
     ],
 )
