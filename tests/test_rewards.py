@@ -375,6 +375,9 @@ def test_a_resumed_reward_environment_goes_on_bit_for_bit():
     assert any(step[2].any() for step in expected)
     with pytest.raises(ValueError, match="this reward remembers"):
         RewardVectorEnv(QWOPVectorEnv(4), "speed").set_state(state)
+    for name in ("before.raw", "before.time"):
+        with pytest.raises(ValueError, match=name):
+            make().set_state({**state, name: state[name][:2]})
 
 
 def test_reward_environment_keeps_the_environments_face():
