@@ -37,8 +37,10 @@ def demos(tmp_path_factory) -> Path:
     return path
 
 
-def stopped(number: int, ready: Path, command: str, *arguments: object) -> tuple[int, str]:
-    """Run a command, send it a signal once a file is there. Its exit code and its standard error."""
+def stopped(
+    number: int, ready: Path, command: str, *arguments: object, later: float = 0.0
+) -> tuple[int, str]:
+    """Run a command, send it a signal `later` seconds after a file is there. Its exit code and standard error."""
     code = f"import sys; sys.path.append({str(DEMOS.parent)!r}); "
     code += f"from {COMMANDS[command]} import main; sys.exit(main())"
     words = [sys.executable, "-c", code, *map(str, arguments)]
@@ -47,6 +49,7 @@ def stopped(number: int, ready: Path, command: str, *arguments: object) -> tuple
         while not ready.exists():
             assert process.poll() is None, process.stderr and process.stderr.read()
             time.sleep(0.05)
+        time.sleep(later)
         process.send_signal(number)
         _, said = process.communicate(timeout=120)
     finally:
@@ -152,10 +155,9 @@ def test_train_policy_saves_the_stage(tmp_path):
 @posix
 def test_eval_saves_what_is_over(tmp_path):
     out = tmp_path / "runs.h5"
-    # the file is there when the play begins
-    code, said = stopped(
-        signal.SIGTERM, out, "qwop-eval", "--episodes", "5000", "--max-seconds", "1", "--save", out
-    )
+    # the file is there just before the play begins
+    flags = ["--episodes", "5000", "--max-seconds", "1", "--save", out]
+    code, said = stopped(signal.SIGTERM, out, "qwop-eval", *flags, later=1.0)
     assert code == 143
     with DatasetReader(out) as runs:
         expected = f"qwop-eval: interrupted; {out} has the {len(runs)} episodes that were over"
