@@ -40,7 +40,7 @@ def demos(tmp_path_factory) -> Path:
 def stopped(
     number: int, ready: Path, command: str, *arguments: object, later: float = 0.0
 ) -> tuple[int, str]:
-    """Run a command, send it a signal `later` seconds after a file is there. Its exit code and standard error."""
+    """Run a command, signal it `later` seconds after a file is there. Its exit code and standard error."""
     code = f"import sys; sys.path.append({str(DEMOS.parent)!r}); "
     code += f"from {COMMANDS[command]} import main; sys.exit(main())"
     words = [sys.executable, "-c", code, *map(str, arguments)]
