@@ -219,6 +219,18 @@ def test_settings_take_no_more_memory_than_the_file_warrants(
     assert getattr(run.learner, name) == value
 
 
+@pytest.mark.parametrize("steps", [1e308, 2**70, -1, "7", None])
+def test_steps_that_no_training_can_have_done(steps, checkpoints, tmp_path, capsys):
+    header, _ = parts(checkpoints["ppo"])
+    metadata = json.loads(header["__metadata__"]["metadata"])
+    metadata["training"]["steps"] = steps
+    path = tmp_path / "steps"
+    path.write_bytes(with_metadata(checkpoints["ppo"], json.dumps(metadata)))
+    assert finetune.main(["--resume", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "a damaged checkpoint, steps is" in error
+
+
 def test_a_resumed_training_reads_no_device():
     assert _sha256(Path("/dev/zero" if os.name == "posix" else "nul")) == ""
 

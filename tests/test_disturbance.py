@@ -115,6 +115,10 @@ def test_goes_on_bit_for_bit_from_a_state():
     assert np.array_equal(run(other, actions[100:]), expected)
     with pytest.raises(ValueError, match="without disturbances"):
         other.set_state(QWOPVectorEnv(8).get_state())
+    (name,) = (name for name in state if name.endswith("previous"))
+    for previous in (state[name][:, None], state[name] + 100, state[name] - 100):
+        with pytest.raises(ValueError, match="previous actions"):
+            other.set_state({**state, name: previous})
 
 
 def test_bad_options():

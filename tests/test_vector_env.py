@@ -153,6 +153,9 @@ def test_state_returns_bit_for_bit():
     for row, results in zip(actions[31:], expected, strict=True):
         for a, b in zip(other.step(row)[:4], results, strict=True):
             assert a.tobytes() == b.tobytes()
+    for name in ("keys", "hip_mode"):
+        with pytest.raises(ValueError, match="do not exist"):
+            other.set_state({**state, name: state[name] + 16})
 
 
 def test_make_vec():

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from qwop_gait import upright
 from qwop_game import QWOPVectorEnv, Simulator, StartStates
+from qwop_game.keys import check_keys_and_modes
 from qwop_game.simulator import exclusive
 from qwop_game.wrapper import QWOPVectorWrapper
 
@@ -200,6 +201,9 @@ class Drills(QWOPVectorWrapper):
                 raise ValueError(f"{_PREFIX}{name} is {list(array.shape)}")
         if (own["count"] < 0).any():
             raise ValueError(f"{_PREFIX}count is negative")
+        check_keys_and_modes(own["keys"], own["modes"])
+        for i in range(len(past) // 4):
+            check_keys_and_modes(own[f"past{i}.keys"], own[f"past{i}.hip_mode"])
         kept = np.arange(KEPT) < own["count"][:, None]
         for snapshots in (own["snapshots"][kept], *(a for n, a in past.items() if n.endswith("snapshot"))):
             if len(snapshots):

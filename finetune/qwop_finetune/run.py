@@ -77,9 +77,10 @@ def finetune(run: Run) -> Outcome:
         logs_go_on = resumed is not None and _logged_there(run)
         if not logs_go_on:
             set_aside(run.log_directory, EVENTS, "[0-9]*.safetensors")
-        resumed_at = (
-            int(resumed.metadata["training"]["steps"]) if resumed is not None and logs_go_on else None
-        )
+        resumed_at = None
+        if resumed is not None and logs_go_on:
+            check_kinds({"steps": resumed.metadata["training"]["steps"]}, Tally())
+            resumed_at = resumed.metadata["training"]["steps"]
     config_for_logs = {**to_plain(run), **to_plain(run)["learner"]}
     config_for_logs.pop("learner")
     track = run.track_project if run.track else None

@@ -90,11 +90,18 @@ class DisturbedVectorEnv(QWOPVectorWrapper):
 
     @exclusive
     def set_state(self, state: dict[str, np.ndarray]) -> None:
-        """Put games and draws where `get_state` was called. Raises ValueError for another kind of state."""
+        """Put games and draws where `get_state` was called.
+
+        Raises ValueError for another kind of state, or actions that do not exist.
+        """
         if _PREFIX + "generator" not in state:
             raise ValueError("the state is that of an environment without disturbances")
+        previous = state[_PREFIX + "previous"].astype(np.int64)
+        actions = len(self.env.action_masks)
+        if previous.shape != (self.num_envs,) or (previous < 0).any() or (previous >= actions).any():
+            raise ValueError(f"the state's previous actions are not {self.num_envs} of 0 to {actions - 1}")
         self.generator.bit_generator.state = json.loads(state[_PREFIX + "generator"].tobytes())
-        self._previous = state[_PREFIX + "previous"].astype(np.int64)
+        self._previous = previous
         self.env.set_state({name: array for name, array in state.items() if not name.startswith(_PREFIX)})
 
     def _start(self, mask: np.ndarray) -> StartStates:

@@ -16,7 +16,14 @@ from gymnasium import spaces
 
 from .encoder import FEATURE_SIZE, encode
 from .episodes import Episodes, agrees, observe
-from .keys import HIP_AS_CREATED, KEY_NAMES, action_masks, actions_by_keys, next_hip_modes
+from .keys import (
+    HIP_AS_CREATED,
+    KEY_NAMES,
+    action_masks,
+    actions_by_keys,
+    check_keys_and_modes,
+    next_hip_modes,
+)
 from .observation import FRAME_SECONDS, OBSERVATION_SIZE, normalise
 from .rules import FLAG_FALLEN, default_reward, has_finished, is_over
 from .simulator import DEFAULT_TRIG, Simulator, exclusive
@@ -303,8 +310,12 @@ class Games:
 
     @exclusive
     def set_state(self, state: dict[str, np.ndarray]) -> None:
-        """Put all games where `get_state` was called. Raises ValueError for another number of games."""
+        """Put all games where `get_state` was called.
+
+        Raises ValueError for another number of games, and for keys and modes that do not exist.
+        """
         self.simulator.restore(state["snapshot"])
+        check_keys_and_modes(state["keys"], state["hip_mode"])
         self.keys[:] = state["keys"]
         self.hip_mode[:] = state["hip_mode"]
         self.frame[:] = state["frame"]

@@ -80,6 +80,12 @@ def key_text(mask: int) -> str:
     return "".join(name for bit, name in enumerate(KEY_NAMES) if mask >> bit & 1) or "-"
 
 
+def check_keys_and_modes(keys: np.ndarray, hip_mode: np.ndarray) -> None:
+    """Raises ValueError for stored key masks or hip modes that do not exist."""
+    if (keys >= len(_MASKS)).any() or (hip_mode >= NUM_HIP_MODES).any():
+        raise ValueError("the state holds keys or hip modes that do not exist")
+
+
 def next_hip_modes(hip_mode: np.ndarray, keys: np.ndarray) -> np.ndarray:
     """Hip modes after one more frame (or more) with `keys` held. uint8, broadcast shape of the two."""
     chosen = _MODE_SET[keys]
