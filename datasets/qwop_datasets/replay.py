@@ -8,10 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qwop_game import DEFAULT_TRIG, Simulator
-from qwop_game.simulator import FLAG_GAME_ENDED, FLAG_JUMP_LANDED, has_finished
-
-# qwop-gym's bounds, m: a run is over beyond them.
-TOO_FAR_BACK, TOO_FAR_AHEAD = -10.0, 105.0
+from qwop_game.rules import FLAG_GAME_ENDED, FLAG_JUMP_LANDED, TOO_FAR_AHEAD, TOO_FAR_BACK, has_finished
 
 
 @dataclass(frozen=True)
