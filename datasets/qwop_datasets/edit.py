@@ -26,16 +26,15 @@ from qwop_datasets.format import (
     explained,
     file_version,
     index_row,
-    migrate,
     put_attribute,
     read_environment,
     read_episode,
     read_index,
     read_masks,
-    say_trig,
     stored_episode,
     write_mask,
 )
+from qwop_datasets.migration import migrate, upgrade_attributes
 from qwop_datasets.storage import H5, open_h5
 from qwop_datasets.untrusted import allocating_at_most, check_before_copying, memory_limit
 from qwop_datasets.writer import new_file, output_file, set_masks
@@ -95,7 +94,7 @@ def _copy(
         source.copy(stored_episode(source, number), target["episodes"], name)
     target.raise_failure()
     copied = target["episodes"][name]
-    say_trig(copied.attrs)
+    upgrade_attributes(copied)
     if change is None:
         return row
     new = change(read_episode(copied))

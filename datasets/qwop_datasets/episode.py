@@ -25,7 +25,6 @@ from qwop_game.gait import gait_metrics
 OBSERVATION_SIZE = 60
 SOURCES = ("human", "policy", "script", "search")
 GAMES = ("embedded", "real")
-OLD_TRIG = "glibc-fma"  # of all episodes that were stored before episodes said so
 # Who reported a key event; key_events["source"] is an index into this. "focus": the window lost the focus and
 # with it all keys. "resume": the key was already down, or had been let go, when play began or went on.
 KEY_SOURCES = ("unknown", "pynput", "window", "page", "script", "focus", "resume")
@@ -145,7 +144,7 @@ class Episode:
     """uint8 [sum(from_frame - to_frame)]: the frames that each rewind threw away, in turn."""
     rewards: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Reward function's name -> float32 [T]."""
-    passport: Mapping[str, Value] = field(default_factory=dict)
+    provenance: Mapping[str, Value] = field(default_factory=dict)
     """Where the numbers come from: engine, trig_source, game_sha256, package, browser, driver, seed, ..."""
     gait: Mapping[str, float] = field(default_factory=dict)
     """Gait figures by name, from qwop_game.gait (see with_gait)."""
@@ -179,8 +178,8 @@ class Episode:
         for name in ("terminated", "truncated", "success"):
             put(name, bool(getattr(self, name)))
         put("rewards", MappingProxyType({k: _frozen(v, np.float32) for k, v in self.rewards.items()}))
-        plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in self.passport.items()}
-        put("passport", MappingProxyType(plain))
+        plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in self.provenance.items()}
+        put("provenance", MappingProxyType(plain))
         put("gait", MappingProxyType({k: float(v) for k, v in self.gait.items()}))
         put("wall_clock_offset", float(self.wall_clock_offset))
         put("tags", tuple(self.tags))
@@ -200,7 +199,7 @@ class Episode:
         for name in ("terminated", "truncated", "success"):
             if not isinstance(getattr(self, name), bool | np.bool_ | int):
                 raise ValueError(f"an episode's {name} is {getattr(self, name)!r:.40}, not true or false")
-        for name in ("rewards", "passport", "gait"):
+        for name in ("rewards", "provenance", "gait"):
             if not isinstance(getattr(self, name), Mapping):
                 raise ValueError(f"an episode's {name} is {getattr(self, name)!r:.40}, not names and values")
         if not isinstance(self.tags, tuple | list) or not all(isinstance(tag, str) for tag in self.tags):
@@ -243,12 +242,11 @@ class Episode:
         require(len(" ".join(self.tags).encode()) <= 256, "tags are longer than 256 bytes together")
         hexadecimal = len(self.id) == 32 and all(c in "0123456789abcdef" for c in self.id)
         require(hexadecimal, "id must be 32 hexadecimal digits")
-        for name in (*self.rewards, *self.passport, *self.gait):
+        for name in (*self.rewards, *self.provenance, *self.gait):
             require(bool(name) and "/" not in name and "\0" not in name, f"bad name {name!r}")
-        for name, value in self.passport.items():
-            require(
-                isinstance(value, str | bool | int | float), f"passport {name!r} must be plain, not {value!r}"
-            )
+        for name, value in self.provenance.items():
+            plain = isinstance(value, str | bool | int | float)
+            require(plain, f"provenance {name!r} must be text, a number or a bool, not {value!r}")
         events = self.key_events
         if events is not None:
             require(events.ndim == 1, "key_events must be one-dimensional")

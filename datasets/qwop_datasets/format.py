@@ -1,8 +1,8 @@
-"""Format 2: where each field of an Episode stands in the HDF5 file, and how older files become newer ones.
+"""Format 3: where each field of an Episode stands in the HDF5 file. Older formats: migration.py.
 
 docs/design/dataset-format.md describes the same layout. Layout:
 
-    /                       attributes: format, format_version, created, frames_per_second, units_per_metre,
+    /                       attributes: format, format_version, created, frames_per_second, units_per_meter,
                             observation_fields, key_bits, environment (JSON)
     /index                  INDEX_DTYPE [N]: one row per episode, for filters; repeats the attributes below
     /masks/<name>           bool [N]: subsets, such as train and validation
@@ -19,22 +19,23 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import h5py
 import numpy as np
 
-from qwop_datasets.episode import KEY_EVENT_DTYPE, OBSERVATION_SIZE, OLD_TRIG, REWIND_DTYPE, Episode, now
+from qwop_datasets.episode import KEY_EVENT_DTYPE, OBSERVATION_SIZE, REWIND_DTYPE, Episode, now
 from qwop_datasets.errors import DatasetError
 from qwop_datasets.exact_replay import replay_keys
+from qwop_datasets.old_names import OLD_PROVENANCE, OLD_TRIG, OLD_TRIG_ATTRIBUTE
 from qwop_datasets.storage import H5, WRITE_ERRORS, describe
 from qwop_datasets.untrusted import attribute, dataset, group, memory_limit
 from qwop_game import FIELDS, FRAME_SECONDS, PARTS, UNITS_PER_METER
 
 FORMAT = "qwop-episodes"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 OLDEST_READABLE = 1  # older ones have to be migrated first
 OBSERVATION_FIELDS = tuple(f"{part}.{name}" for part in PARTS for name in FIELDS)
 FRAMES_PER_SECOND = round(1 / FRAME_SECONDS)
@@ -73,7 +74,6 @@ _ARRAYS = {  # name -> dtype of the arrays that every episode has
 }
 REPLAYED_ARRAYS = ("raw_observations", "times")  # what a compact episode leaves to the simulator
 REPLAY_DIGEST = "replay_sha256"
-_OLD_TRIG_KEY = "passport.dialect"
 _BYTES_PER_FRAME = 4 * OBSERVATION_SIZE + 8  # of those two arrays
 _OPTIONAL_ARRAYS = {
     "wall_times": np.dtype("<f8"),
@@ -178,7 +178,7 @@ def write_root(file: H5, environment: Mapping[str, Any] | None = None) -> None:
     file.attrs["format_version"] = FORMAT_VERSION
     put_attribute(file.attrs, "created", now())
     file.attrs["frames_per_second"] = FRAMES_PER_SECOND
-    file.attrs["units_per_metre"] = UNITS_PER_METER
+    file.attrs["units_per_meter"] = UNITS_PER_METER
     put_attribute(file.attrs, "observation_fields", " ".join(OBSERVATION_FIELDS))
     put_attribute(file.attrs, "key_bits", "Q=1 W=2 O=4 P=8")
     put_attribute(file.attrs, "environment", json.dumps(dict(environment or {}), sort_keys=True))
@@ -338,7 +338,7 @@ def write_episode(target: H5, episode: Episode, *, compact: bool = False) -> Non
     target.attrs["frames"] = episode.num_frames
     target.attrs["time"] = episode.time
     target.attrs["distance"] = episode.distance
-    for prefix, values in (("passport.", episode.passport), ("gait.", episode.gait)):
+    for prefix, values in (("provenance.", episode.provenance), ("gait.", episode.gait)):
         for name, value in values.items():
             put_attribute(target.attrs, prefix + name, value)
 
@@ -374,20 +374,21 @@ def read_episode(stored: H5) -> Episode:
     required = {name: dtype for name, dtype in _ARRAYS.items() if not (compact and name in REPLAYED_ARRAYS)}
     arrays = {name: get(stored, name, dtype) for name, dtype in required.items()}
     if compact:
-        arrays |= _replayed(arrays["keys"], _text(attributes, REPLAY_DIGEST), _trig(attributes))
+        arrays |= _replayed(arrays["keys"], _text(attributes, REPLAY_DIGEST), stored_trig(attributes))
     actions = arrays.pop("actions")
     for name, dtype in _OPTIONAL_ARRAYS.items():
         if name in there:
             arrays[name] = get(stored, name, dtype)
     rewards: H5 = group(stored, "rewards") if "rewards" in there else {}
     scalars: dict[str, Any] = {name: _text(attributes, name) for name in _TEXTS if name != "trig"}
-    scalars["trig"] = _trig(attributes)
+    scalars["trig"] = stored_trig(attributes)
     scalars |= {name: bool(_number(attributes, name)) for name in _FLAGS}
-    mappings: dict[str, Any] = {"passport": {}, "gait": {}}
+    mappings: dict[str, Any] = {"provenance": {}, "gait": {}}
+    prefixes = {"provenance": "provenance", OLD_PROVENANCE: "provenance", "gait": "gait"}
     for key in attributes:
         prefix, dot, name = key.partition(".")
-        if dot and prefix in mappings and key != _OLD_TRIG_KEY:
-            mappings[prefix][name] = _plain(attribute(attributes, key))
+        if dot and prefix in prefixes and key != OLD_TRIG_ATTRIBUTE:
+            mappings[prefixes[prefix]][name] = _plain(attribute(attributes, key))
     episode = Episode(
         **arrays,
         **scalars,
@@ -411,9 +412,9 @@ def replay_digest(raw_observations: np.ndarray, times: np.ndarray) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _trig(attributes: H5) -> str:
-    """Episode.trig of a group. In format 1 the passport names it, or nothing does."""
-    for name in ("trig", _OLD_TRIG_KEY):
+def stored_trig(attributes: H5) -> str:
+    """Episode.trig of a group; in files of format 1 under another name, or not at all."""
+    for name in ("trig", OLD_TRIG_ATTRIBUTE):
         if name in attributes:
             return _text(attributes, name)
     return OLD_TRIG
@@ -425,51 +426,3 @@ def _replayed(keys: np.ndarray, digest: str, trig: str) -> dict[str, np.ndarray]
     if replay_digest(run.raw_observations, run.times) != digest:
         raise ValueError("a compact episode does not replay as it was recorded")
     return {"raw_observations": run.raw_observations, "times": run.times}
-
-
-# ---- older files ---------------------------------------------------------------------------------------
-
-
-def _from_0_to_1(file: H5) -> None:
-    """Version 0, before the first release, had no /index and no /masks."""
-    groups = group(file, "episodes")
-    rows = [index_row(read_episode(group(groups, name))) for name in sorted(groups)]
-    create_index(file, np.array(rows, INDEX_DTYPE))
-    file.require_group("masks")
-
-
-def _from_1_to_2(file: H5) -> None:
-    """Version 1 had no trig: the passport named it "dialect", or nothing did."""
-    for number in range(len(file["index"])):
-        say_trig(stored_episode(file, number).attrs)
-    rows = read_index(file)
-    del file["index"]
-    create_index(file, rows)
-
-
-def say_trig(attributes: H5) -> None:
-    """Give an episode of format 1 its attribute `trig`; others have it."""
-    trig = _trig(attributes)
-    if "trig" not in attributes:
-        put_attribute(attributes, "trig", trig)
-    if _OLD_TRIG_KEY in attributes:
-        del attributes[_OLD_TRIG_KEY]
-
-
-MIGRATIONS: dict[int, Callable[[H5], None]] = {
-    0: _from_0_to_1,
-    1: _from_1_to_2,
-}  # version v -> how it becomes v + 1
-
-
-def migrate(file: H5, path: str | os.PathLike) -> int:
-    """Bring an open, writable file to FORMAT_VERSION in place; returns the version it had."""
-    try:
-        first = file_version(file)
-    except (KeyError, ValueError):
-        raise DatasetError(f"{path}: an HDF5 file, but not a QWOP dataset (see qwop-data convert)") from None
-    for version in range(first, FORMAT_VERSION):
-        MIGRATIONS[version](file)
-        file.attrs["format_version"] = version + 1
-    check_root(file, path)
-    return first

@@ -35,13 +35,13 @@ from qwop_datasets.episode import (
     KEY_EVENT_DTYPE,
     KEY_SOURCES,
     OBSERVATION_SIZE,
-    OLD_TRIG,
     REWIND_DTYPE,
     Episode,
     new_id,
     now,
 )
 from qwop_datasets.errors import DatasetError
+from qwop_datasets.old_names import with_todays_names
 from qwop_datasets.storage import describe, fcntl, made_folder, sync_directory
 from qwop_game import DEFAULT_TRIG
 
@@ -62,7 +62,7 @@ _FIELDS = {  # of Episode, that `begin_episode` takes
     "game",
     "trig",
     "action_set",
-    "passport",
+    "provenance",
     "tags",
     "wall_clock_offset",
 }
@@ -192,7 +192,7 @@ class Journal:
 
     def begin_episode(self, raw_observation: np.ndarray, time: float, **fields: Any) -> str:
         """An episode starts in this state (float32 [60], s). `fields`: those of Episode that are plain
-        (source, player, game, trig, action_set, passport, tags, wall_clock_offset). Returns its id."""
+        (source, player, game, trig, action_set, provenance, tags, wall_clock_offset). Returns its id."""
         fields = {"id": new_id(), "created": now(), "trig": DEFAULT_TRIG} | fields
         recording = Recording(fields, [_row(raw_observation)], [float(time)])
         self._live[recording.id] = self._current = recording
@@ -386,11 +386,11 @@ def _begin_payload(text: bytes, time: float, row: np.ndarray) -> bytes:
 def _read_begin(payload: bytes) -> Recording:
     length = int.from_bytes(payload[:4], "little")
     fields = json.loads(payload[4 : 4 + length])
-    if not isinstance(fields, dict) or not {"id", "created"} <= set(fields) <= _FIELDS:
+    fields = with_todays_names(fields) if isinstance(fields, dict) else {}
+    if not {"id", "created"} <= set(fields) <= _FIELDS:
         raise ValueError("other fields than an episode's")
     if not isinstance(fields["id"], str):
         raise ValueError("an id that is no text")
-    fields = {"trig": OLD_TRIG} | fields  # a journal from before format 2 does not say it
     (time,) = struct.unpack_from("<d", payload, 4 + length)
     return Recording(fields, [_row(np.frombuffer(payload[12 + length :], "<f4"))], [time])
 

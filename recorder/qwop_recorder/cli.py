@@ -132,14 +132,14 @@ def _record_embedded(config: RecordConfig, clock: Clock, best: PersonalBest) -> 
         except ImportError as error:
             raise RecorderError(str(error)) from None
         if not config.practice:
-            passport = {
+            provenance = {
                 "engine": game.engine,
                 "trig_source": "engine",
                 "package": _package(),
                 "frame_skip": 1,
             }
             offset = clock.wall() - clock.now()
-            store = EpisodeStore(config.file, config.player, offset, passport, trig=game.trig)
+            store = EpisodeStore(config.file, config.player, offset, provenance, trig=game.trig)
         session = Session(game, store, _options(config), best)
         _play(session, window, clock, config.keys)
     finally:
@@ -162,9 +162,9 @@ def _record_real(config: RecordConfig, clock: Clock, best: PersonalBest) -> Sess
     game = PlayedGame(config.headless, config.browser, config.driver, clock, trig)
     try:
         if not config.practice:
-            passport = {"package": _package(), **game.passport()}
+            provenance = {"package": _package(), **game.provenance()}
             offset = clock.wall() - clock.now()
-            store = EpisodeStore(config.file, config.player, offset, passport, "real", game.trig)
+            store = EpisodeStore(config.file, config.player, offset, provenance, "real", game.trig)
         session = Session(game, store, _options(config), best)
         with _signals_noted() as signals:
             play(session, game, clock, signals, lambda line: print(line, flush=True))

@@ -31,7 +31,7 @@ class EpisodeStore:
     path: the dataset, made with the first run that is kept.
     player: the person's name.
     clock_offset: Unix time minus the session's clock, s.
-    passport: what Episode.passport says about where the numbers come from.
+    provenance: what Episode.provenance says about where the numbers come from.
     game: "embedded" or "real".
     trig: whose sine and cosine it computes with.
 
@@ -44,7 +44,7 @@ class EpisodeStore:
         path: Path,
         player: str,
         clock_offset: float,
-        passport: Mapping[str, str | int | float | bool],
+        provenance: Mapping[str, str | int | float | bool],
         game: str = "embedded",
         trig: str = DEFAULT_TRIG,
     ) -> None:
@@ -54,7 +54,7 @@ class EpisodeStore:
             "player": player,
             "game": game,
             "trig": trig,
-            "passport": dict(passport),
+            "provenance": dict(provenance),
             "wall_clock_offset": clock_offset,
         }
         self._environment = {"game": game}

@@ -160,7 +160,7 @@ def test_a_torn_redo_log_is_dropped_at_every_length(tmp_path, monkeypatch):
 APPENDER = textwrap.dedent("""
     import sys
     sys.path.insert(0, {tests!r})
-    from test_datasets_crash import run
+    from test_crash import run
     from qwop_datasets import DatasetWriter
     writer = DatasetWriter(sys.argv[1], gait=False)
     number = len(writer)
@@ -210,7 +210,7 @@ def test_kill_9_in_the_middle_of_appends_loses_no_stored_episode(tmp_path):
 PLAYER = textwrap.dedent("""
     import sys, random
     sys.path.insert(0, {tests!r})
-    from test_datasets_crash import observation
+    from test_crash import observation
     from qwop_datasets import DatasetWriter
     from qwop_datasets.journal import Journal, journal_path
     path, seed = sys.argv[1], int(sys.argv[2])
@@ -263,7 +263,7 @@ def played(path, frames=10, ended=True):
     """A journal with one episode; returns the episode."""
     with Journal(path, sync_seconds=0) as journal:
         journal.begin_episode(
-            observation(0, 0), 0.5, source="human", player="A", tags=("x",), passport={"seed": np.int64(3)}
+            observation(0, 0), 0.5, source="human", player="A", tags=("x",), provenance={"seed": np.int64(3)}
         )
         for t in range(frames):
             journal.event(t / 30, 4, True, "window")
@@ -274,7 +274,7 @@ def played(path, frames=10, ended=True):
 def test_what_is_recovered_is_what_was_recorded(tmp_path):
     path = journal_path(tmp_path / "runs.h5")
     made = played(path)
-    assert made.passport["seed"] == 3 and made.tags == ("x",) and made.terminated
+    assert made.provenance["seed"] == 3 and made.tags == ("x",) and made.terminated
     (episode,), damaged = read_journal(path)
     assert first_difference(episode, made) is None and damaged == 0
 

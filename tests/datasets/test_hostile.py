@@ -39,7 +39,7 @@ def episode(seed=0, **changes):
         "truncated": True,
         "success": False,
         "source": "script",
-        "passport": {"seed": seed},
+        "provenance": {"seed": seed},
         "rewards": {"default": np.zeros(FRAMES)},
     }
     return Episode(**(values | changes))
@@ -544,9 +544,9 @@ HOSTILE_FIELDS = [
     {"id": 5},
     {"id": "zz"},
     {"tags": 5},
-    {"passport": [1]},
-    {"passport": {"x": [1]}},
-    {"passport": {"x/y": 1}},
+    {"provenance": [1]},
+    {"provenance": {"x": [1]}},
+    {"provenance": {"x/y": 1}},
     {"player": {"x": 1}},
     {"player": "x" * 100},
     {"source": "alien"},

@@ -56,7 +56,7 @@ def test_a_video_of_another_rate_that_begins_before_the_run(tmp_path):
     path.write_text("\n".join(["t_sec,q,w,o,p", *(f"{i / 60:.5f},{s}" for i, s in enumerate(lines))]))
     episode = converted(path, "--rate", "60", "--offset", "5")
     assert episode.keys.tolist() == MASKS.tolist()
-    assert episode.passport["tape_rate"] == 60 and episode.passport["tape_offset"] == 5
+    assert episode.provenance["tape_rate"] == 60 and episode.provenance["tape_offset"] == 5
     path.write_text("\n".join(["q,w,o,p", *lines]))  # without times, a row is a frame of the video
     assert converted(path, "--rate", "60", "--offset", "5").keys.tolist() == MASKS.tolist()
     # a run that begins before the tape has no keys until then

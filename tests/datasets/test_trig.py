@@ -201,7 +201,7 @@ def test_keys_without_observations_take_the_variant_that_is_named(tmp_path, mixe
 
 
 def to_version_1(path):
-    """What the program of format 1 would have written: no trig, or the passport's dialect."""
+    """What the program of format 1 would have written: no trig, or its name of that time."""
     with h5py.File(path, "r+", libver=("v110", "v110")) as file:
         rows = file["index"][:]
         old = np.dtype([(name, INDEX_DTYPE[name]) for name in INDEX_DTYPE.names if name != "trig"])
@@ -227,7 +227,7 @@ def test_files_of_before_are_glibc_fma_and_exact(tmp_path, mixed, capsys):
     for command in ("list", "info", "check", "verify"):
         assert main([command, str(path)]) == 0, capsys.readouterr()
     assert DatasetReader(path).index["trig"].tolist() == [b"glibc-fma"] * 2
-    assert [dict(e.passport) for e in DatasetReader(path)] == [{}, {}]
+    assert [dict(e.provenance) for e in DatasetReader(path)] == [{}, {}]
     with pytest.raises(DatasetError, match="older format version 1: run qwop-data edit --migrate"):
         DatasetWriter(path)
     merge(tmp_path / "merged.h5", [path])  # comes out in this version

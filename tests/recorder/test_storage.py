@@ -115,7 +115,7 @@ def test_kept_runs_are_in_the_file_exactly_as_they_were_played(tmp_path):
         assert episode.wall_times == pytest.approx(np.array(run.sampled) + OFFSET, abs=1e-6)
         assert episode.lateness.tolist() == [np.float32(0.0005)] * run.frames
         assert (episode.source, episode.player, episode.game) == ("human", "ada", "embedded")
-        assert episode.verified == "exact" and episode.passport["engine"] == "scalar"
+        assert episode.verified == "exact" and episode.provenance["engine"] == "scalar"
         assert episode.wall_clock_offset == OFFSET
         assert len(episode.key_events) == len(run.events) > 0
         assert "knee_near" in episode.gait
@@ -315,7 +315,7 @@ KILLED = textwrap.dedent(
     import numpy as np
     from pathlib import Path
     sys.path.insert(0, os.path.dirname(sys.argv[1]))
-    from test_recorder_storage import Table, run_until_over, some_keys
+    from test_storage import Table, run_until_over, some_keys
     from qwop_recorder.session import Command, Phase, SessionOptions
 
     folder, kills = Path(sys.argv[2]), int(sys.argv[3])
