@@ -91,7 +91,7 @@ def play(
         into: filled with the episodes, in place: it has those that are over when an exception ends the play.
 
     Returns:
-        Episodes in the order of seeds, per frame. `provenance` has the seed, idle_frames, protocol and policy.
+        Episodes in the order of seeds, per frame. Their `provenance` has seed, idle_frames, protocol.
 
     Raises:
         ValueError: a negative seed, or a time limit shorter than the idle frames.

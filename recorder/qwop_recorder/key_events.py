@@ -6,10 +6,10 @@ was pressed at any time since the frame before: a tap shorter than a frame count
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from qwop_datasets import KeyEvent
 from qwop_game import KEY_O, KEY_P, KEY_Q, KEY_W
 
 KEYS: dict[str, int] = {"q": KEY_Q, "w": KEY_W, "o": KEY_O, "p": KEY_P}
@@ -18,23 +18,6 @@ KEYS: dict[str, int] = {"q": KEY_Q, "w": KEY_W, "o": KEY_O, "p": KEY_P}
 TICK = 2e-6
 """The least time between a sample and the next event, s. Unix time in a float64 resolves a quarter of a
 microsecond, so "before" and "after" stay apart even where the file stores samples as Unix times."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyEvent:
-    """One real change of one key.
-
-    time: s on the session's monotonic clock
-    key: its bit, Q = 1, W = 2, O = 4, P = 8
-    pressed: True for a press, False for a release
-    source: who reported it: "pynput", "window", "focus" (the window lost the focus), or "resume"
-        (the key was already down, or had been let go, when play began or went on)
-    """
-
-    time: float
-    key: int
-    pressed: bool
-    source: str
 
 
 class KeyQueue:

@@ -12,10 +12,9 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import pygame
-
 from qwop_recorder.errors import RecorderError
 from qwop_recorder.key_events import KEYS, KeyQueue
+from qwop_recorder.quiet_pygame import pygame
 
 HOOK_START_SECONDS = 5.0
 """How long pynput's hook may take to start. It never does where the X server lacks the RECORD extension."""

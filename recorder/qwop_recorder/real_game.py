@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from qwop_datasets import KeyEvent
 from qwop_game import DEFAULT_TRIG, FRAME_SECONDS, STATE_SIZE
 from qwop_game.real import BrowserLost, PageError, RealGame, RealGameError
 from qwop_recorder.errors import RecorderError
-from qwop_recorder.key_events import KEYS, KeyEvent
+from qwop_recorder.key_events import KEYS
 from qwop_recorder.loop import Clock
-from qwop_recorder.session import Command, Phase, Session
+from qwop_recorder.phases import Command, Phase
+from qwop_recorder.session import Session
 from qwop_recorder.texts import counts, help_lines, title
 
 BATCH_SECONDS = 0.1

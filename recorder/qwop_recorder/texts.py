@@ -3,7 +3,8 @@
 import math
 
 from qwop_game import FRAME_SECONDS
-from qwop_recorder.session import Phase, Session
+from qwop_recorder.phases import Phase
+from qwop_recorder.session import Session
 
 
 def counts(session: Session) -> str:
@@ -25,7 +26,7 @@ def title(session: Session) -> str | None:
     if phase is Phase.ENDED:
         return f"100 m in {run.time:.2f} s" if run.success else f"Fell at {run.distance:.1f} m"
     if phase is Phase.REWOUND:
-        return f"{(run.frames - session.cursor) * FRAME_SECONDS:.1f} s back"
+        return f"{(run.num_frames - session.cursor) * FRAME_SECONDS:.1f} s back"
     return None
 
 

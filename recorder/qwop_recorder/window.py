@@ -4,15 +4,15 @@ import os
 import sys
 import textwrap
 
-import pygame
-
 from qwop_game import UNITS_PER_METER
 from qwop_game.render import INK, PAPER, STANDING_HURDLE, Color, Dials, Renderer, hurdle_pose
 from qwop_recorder.errors import RecorderError
 from qwop_recorder.key_events import KeyQueue
 from qwop_recorder.key_sources import KeySource
 from qwop_recorder.loop import SLOW_FRAMES
-from qwop_recorder.session import Command, Phase, Session
+from qwop_recorder.phases import Command, Phase
+from qwop_recorder.quiet_pygame import pygame
+from qwop_recorder.session import Session
 from qwop_recorder.texts import counts, help_lines, title
 
 WIDTH, HEIGHT = 800, 500
@@ -88,12 +88,11 @@ class Window:
 
     def draw(self, session: Session) -> None:
         """Draw the session and show it."""
-        run, cursor = session.run, session.cursor
-        state = run.states.get(cursor)
+        state, time = session.game_state, session.run.times[session.cursor]
         self._renderer.draw(
             self.surface,
             session.observation,
-            Dials(session.shown_keys, run.times[cursor], float(session.observation[0]) / UNITS_PER_METER),
+            Dials(session.shown_keys, time, float(session.observation[0]) / UNITS_PER_METER),
             STANDING_HURDLE if state is None else hurdle_pose(state),
         )
         self._status(session)

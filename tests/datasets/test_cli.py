@@ -11,6 +11,7 @@ import pytest
 from qwop_datasets import DatasetReader, DatasetWriter, Episode, first_difference, write_dataset
 from qwop_datasets.cli import main
 from qwop_datasets.journal import Journal, journal_path
+from qwop_datasets.recording import Frame, Recording
 from qwop_datasets.summary import segment_lengths, summarize
 
 
@@ -250,8 +251,9 @@ def test_migrate(path, capsys):
 def test_recover_says_what_it_did(path, capsys):
     assert call(capsys, "recover", path)[:2] == (0, [f"{path}: nothing to recover"])
     with Journal(journal_path(path)) as journal:
-        journal.begin_episode(np.zeros(60), 0.0, source="human", player="Eve")
-        journal.frame(1, np.ones(60), 1 / 30)
+        recording = Recording(np.zeros(60), 0.0, source="human", player="Eve")
+        journal.begin(recording)
+        journal.write(recording.add(Frame(1, np.ones(60), 1 / 30)))
     _, _, err = call(capsys, "info", path)
     assert f"qwop-data recover {path}" in err[0]
     code, out, _ = call(capsys, "recover", path)

@@ -20,6 +20,7 @@ from qwop_datasets.episode import action_indices
 from qwop_datasets.exact_replay import replay_keys
 from qwop_datasets.format import INDEX_DTYPE, create_index
 from qwop_datasets.journal import Journal, journal_path, read_journal
+from qwop_datasets.recording import Frame, Recording
 from qwop_datasets.verify import verify_episode, verify_episodes
 from qwop_game import DEFAULT_TRIG, normalize, raw_from_state
 from qwop_game import TRIG_VARIANTS as ALL_VARIANTS
@@ -131,9 +132,10 @@ def test_keys_alone_replay_with_it(tmp_path, mixed):
 def test_a_journal_keeps_it(tmp_path, mixed):
     made = mixed[3]
     with Journal(journal_path(tmp_path / "x.h5")) as journal:
-        journal.begin_episode(made.raw_observations[0], made.times[0], source="human", trig=made.trig)
+        recording = Recording(made.raw_observations[0], made.times[0], source="human", trig=made.trig)
+        journal.begin(recording)
         for t in range(50):
-            journal.frame(made.keys[t], made.raw_observations[t + 1], made.times[t + 1])
+            journal.write(recording.add(Frame(made.keys[t], made.raw_observations[t + 1], made.times[t + 1])))
     (episode,), damaged = read_journal(journal_path(tmp_path / "x.h5"))
     assert (episode.trig, damaged) == ("fdlibm", 0)
 
@@ -251,8 +253,9 @@ def test_a_journal_of_before_is_glibc_fma(tmp_path, monkeypatch):
 
     monkeypatch.setattr(journal_module, "_begin_payload", without_trig)
     with Journal(path) as journal:
-        journal.begin_episode(np.zeros(60), 0.0, source="human")
-        journal.frame(1, np.zeros(60), 0.1)
+        recording = Recording(np.zeros(60), 0.0, source="human")
+        journal.begin(recording)
+        journal.write(recording.add(Frame(1, np.zeros(60), 0.1)))
     assert b"trig" not in path.read_bytes()
     (episode,), damaged = read_journal(path)
     assert (episode.trig, damaged) == ("glibc-fma", 0)

@@ -40,12 +40,14 @@ from qwop_game.real.browser import Browser, BrowserLost, PageError
 from qwop_game.real.cli import main
 from qwop_game.real.parity import Parity, add, compare, drawn_keys, embedded_states
 from qwop_game.real.reaper import command_lines
+from qwop_recorder import RecordConfig
 from qwop_recorder import cli as recorder_cli
 from qwop_recorder import real_game as recorder_page
 from qwop_recorder.errors import RecorderError
 from qwop_recorder.key_events import KeyEvent, keys_from_events
 from qwop_recorder.loop import SystemClock
-from qwop_recorder.session import Phase
+from qwop_recorder.phases import Phase
+from qwop_recorder.recorder import record
 from qwop_replay.real_game import play_live
 from qwop_replay.runs import Run
 
@@ -753,12 +755,12 @@ def test_a_session_takes_what_the_page_played(stand_ins, monkeypatch, tmp_path, 
     for name, value in (("browser", program), ("driver", program), ("game", game_file)):
         monkeypatch.setattr(StandIn, name, value, raising=False)
     path = tmp_path / "runs.h5"
-    config = recorder_cli.RecordConfig(path, "ada", game="real", headless=True, countdown=0)
+    config = RecordConfig(path, "ada", game="real", headless=True, countdown=0)
     if lost:
         with pytest.raises(RecorderError, match="the browser is gone; the session is over, what was played"):
-            recorder_cli.record(config, Hasty())
+            record(config, clock=Hasty())
     else:
-        assert recorder_cli.record(config, Hasty()) == 0
+        assert record(config, clock=Hasty()).kept == 1
     (episode,) = checked(path)
     played = [*first[0], *second[0], *([] if lost else [8])]
     assert episode.keys.tolist() == played and episode.truncated
@@ -997,10 +999,10 @@ def record_typed(monkeypatch, path, script, **options) -> Typist:
         play_in_page(session, game, *rest)
 
     monkeypatch.setattr(recorder_page, "play", spied_play)
-    config = recorder_cli.RecordConfig(path, "ada", game="real", headless=True, countdown=0.1, **options)
+    config = RecordConfig(path, "ada", game="real", headless=True, countdown=0.1, **options)
     typist.result = None
     try:
-        typist.result = recorder_cli.record(config, typist)
+        typist.result = record(config, clock=typist).unsaved
     except RecorderError as error:
         typist.result = str(error)
     return typist
