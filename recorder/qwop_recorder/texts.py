@@ -42,7 +42,7 @@ def help_lines(session: Session) -> list[str]:
     lines = {
         Phase.COUNTDOWN: ["hold your first keys  |  ESC  finish"],
         Phase.PLAYING: [f"SPACE  pause  |  R  start over  |  LEFT  {seconds} back"],
-        Phase.PAUSED: [f"SPACE  go on  |  R  start over  |  LEFT  {seconds} back", "ESC  finish"],
+        Phase.PAUSED: [f"SPACE  continue  |  R  start over  |  LEFT  {seconds} back", "ESC  finish"],
         Phase.ENDED: [f"SPACE  {keep}  |  BACKSPACE  throw it away", f"LEFT  {seconds} back  |  ESC  finish"],
         Phase.REWOUND: [
             f"SPACE  take over from here  |  LEFT, RIGHT  {seconds}",

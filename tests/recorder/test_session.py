@@ -1,6 +1,7 @@
 """The session's states, with a game and a store that a test sees through."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from qwop_recorder.keeping import StoreError
 from qwop_recorder.key_events import KeyEvent, keys_from_events
 from qwop_recorder.personal_best import PersonalBest
 from qwop_recorder.phases import Command, Phase
-from qwop_recorder.session import AUTO_RESTART_SECONDS, Session, SessionOptions
+from qwop_recorder.session import AUTO_RESTART_SECONDS, TRANSITIONS, Session, SessionOptions
 
 FALL = KEY_Q | KEY_W | KEY_O | KEY_P
 FAST = SessionOptions(countdown=1 / 30)
@@ -522,3 +523,53 @@ def test_key_delay_is_measured_from_the_press_to_the_picture():
     player.session.drawn(player.now + 0.004)  # no press in it
     report = player.session.timing.report()
     assert report.presses == 1 and report.delay_median == pytest.approx(14.0)
+
+
+# ---- the table of commands -----------------------------------------------------------------------------
+
+KEYS_OF_GUIDE = {
+    "SPACE": Command.GO,
+    "BACKSPACE": Command.DISCARD,
+    "R": Command.RESTART,
+    "LEFT": Command.BACK,
+    "RIGHT": Command.FORWARD,
+    "ESC": Command.FINISH,
+}
+PHASES_OF_GUIDE = {
+    "countdown": Phase.COUNTDOWN,
+    "while you run": Phase.PLAYING,
+    "after a run": Phase.ENDED,
+    "stepped back": Phase.REWOUND,
+    "paused": Phase.PAUSED,
+}
+ACTIONS_OF_GUIDE = {
+    "pause": Session._pause,
+    "keep it, next run": Session._keep_and_play_next,
+    "take over from here": Session._take_over,
+    "continue": Session._go_on,
+    "throw the run before away": Session._throw_previous_away,
+    "throw it away": Session._throw_away,
+    "start over": Session._start_over,
+    "step back": Session._step_back,
+    "step forward": Session._step_forward,
+    "finish": Session._finish,
+}
+
+
+def test_the_guide_shows_the_transitions():
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "recording.md"
+    lines = [line for line in guide.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    start = next(i for i, line in enumerate(lines) if line.startswith("| key |"))
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[start : start + 7]]
+    phases = [PHASES_OF_GUIDE[name] for name in rows[0][1:]]
+    shown = {
+        (phase, KEYS_OF_GUIDE[row[0]]): ACTIONS_OF_GUIDE[cell]
+        for row in rows[1:]
+        for phase, cell in zip(phases, row[1:], strict=True)
+        if cell
+    }
+    by_key = {pair: action for pair, action in TRANSITIONS.items() if pair[1] in KEYS_OF_GUIDE.values()}
+    assert shown == by_key
+    assert {phase for phase, _ in TRANSITIONS} == set(phases)  # nothing leads out of DONE
+    closing = {phase: action for (phase, command), action in TRANSITIONS.items() if command is Command.CLOSE}
+    assert closing == dict.fromkeys(phases, Session._finish)

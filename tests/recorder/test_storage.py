@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from qwop_datasets import DatasetReader, DatasetWriter
+from qwop_datasets import DatasetReader, DatasetWriter, first_difference, read_journal
 from qwop_datasets.journal import journal_path
 from qwop_datasets.recovery import recover_dataset
 from qwop_game import Simulator
@@ -125,6 +127,41 @@ def test_kept_runs_are_in_the_file_exactly_as_they_were_played(tmp_path):
     assert [e.terminated for e in episodes] == [True, True, True, False]
     assert [e.truncated for e in episodes] == [False, False, False, True]
     assert len({e.id for e in episodes}) == 4
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    play=st.lists(
+        st.one_of(
+            st.integers(0, 15).map(lambda mask: [mask] * 4),
+            st.sampled_from([Command.BACK, Command.GO, Command.FORWARD, Command.RESTART, Command.DISCARD]),
+        ),
+        max_size=25,
+    )
+)
+def test_the_sessions_run_is_the_journals_after_any_play(tmp_path_factory, play):
+    """Keys, pauses, steps back and take-overs in any order; the journal is read as after a kill."""
+    path = tmp_path_factory.mktemp("session") / "runs.h5"
+    table = Table(path, SessionOptions(countdown=1 / 30, rewind=0.2))
+    table.begin()
+    for item in play:
+        if isinstance(item, Command):
+            table.do(item)
+        else:
+            table.play(item)
+    run = table.session.run
+    copy = path.with_name("copy.journal")
+    copy.write_bytes(table.store.journal_file.read_bytes())
+    table.store.close()
+    episodes, damaged = read_journal(copy)
+    assert damaged == 0
+    in_journal = {episode.id: episode for episode in episodes}
+    if run.num_frames:
+        tags = () if run.end else ("recovered",)
+        assert first_difference(run.episode(tags=tags), in_journal[run.id]) is None
+        check(in_journal[run.id])
+    else:
+        assert run.id not in in_journal
 
 
 def test_a_rewound_run_is_one_exact_run_and_says_so(tmp_path):
