@@ -16,8 +16,8 @@ from qwop_datasets.format import (
     INDEX_DTYPE,
     OLDEST_READABLE,
     check_root,
+    damage_as_errors,
     episode_name,
-    explained,
     index_row,
     read_environment,
     read_episode,
@@ -52,7 +52,7 @@ def check_file(path: str | os.PathLike, each: Callable[[int, int], None] | None 
     Raises DatasetError where the file is no dataset at all.
     """
     path = Path(path)
-    with explained(path), storage.reading(path) as file:
+    with damage_as_errors(path), storage.reading(path) as file:
         check_root(file, path, OLDEST_READABLE)
         return check_open_file(file, path, each)
 
@@ -63,7 +63,7 @@ def check_open_file(file: H5, path: Path, each: Callable[[int, int], None] | Non
 
     def attempt(number: int | None, what: Callable[[], object]) -> object:
         try:
-            with explained(path):
+            with damage_as_errors(path):
                 return what()
         except DatasetError as error:
             problems.append(Problem(number, str(error).removeprefix(f"{path}: ")))

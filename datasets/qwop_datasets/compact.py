@@ -14,7 +14,7 @@ from pathlib import Path
 
 from qwop_datasets.episode import VERIFIED_EXACT, Episode, with_gait
 from qwop_datasets.errors import DatasetError
-from qwop_datasets.format import add_episode, explained
+from qwop_datasets.format import add_episode, damage_as_errors
 from qwop_datasets.verify import verify_episodes
 from qwop_datasets.writer import new_file
 
@@ -26,7 +26,7 @@ def write_compact_dataset(path: str | os.PathLike, episodes: Iterable[Episode]) 
     nothing is left behind then.
     """
     episodes = list(episodes)
-    with explained(path), new_file(Path(path)) as file:
+    with damage_as_errors(path), new_file(Path(path)) as file:
         for episode, verification in zip(episodes, verify_episodes(episodes), strict=True):
             if episode.game != "embedded" or not verification.exact:
                 raise DatasetError(

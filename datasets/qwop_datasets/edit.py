@@ -22,8 +22,8 @@ from qwop_datasets.format import (
     OLDEST_READABLE,
     check_root,
     create_index,
+    damage_as_errors,
     episode_name,
-    explained,
     file_version,
     index_row,
     put_attribute,
@@ -72,14 +72,14 @@ class Relabel:
 
 
 @contextmanager
-def _held(path: Path) -> Iterator[H5]:
+def _locked_for_rewrite(path: Path) -> Iterator[H5]:
     """The file open for reading under an exclusive lock, so that nothing is appended meanwhile."""
-    storage.settle(path)
-    with storage.locked(path, exclusive=True) as descriptor, explained(path):
+    storage.finish_interrupted_change(path)
+    with storage.locked(path, exclusive=True) as descriptor, damage_as_errors(path):
         try:
             file = storage.open_for_reading(descriptor)
         except OSError as error:
-            raise DatasetError(f"{path}: {storage.why_not(descriptor, error)}") from None
+            raise DatasetError(f"{path}: {storage.open_failure(descriptor, error)}") from None
         with file:
             check_root(file, path, OLDEST_READABLE)
             yield file
@@ -137,7 +137,7 @@ def rewrite(
     """
     numbers = np.flatnonzero(keep)
     changed = np.ones(len(keep), bool) if changed is None else changed
-    with _held(path) as source:
+    with _locked_for_rewrite(path) as source:
         if not np.array_equal(read_index(source)["id"], ids):
             raise DatasetError(f"{path}: has changed meanwhile; try again")
         changes = [change if changed[n] else None for n in numbers]
@@ -167,7 +167,7 @@ def merge(output: Path, paths: Sequence[Path], *, any_settings: bool = False) ->
     """
     environments = []
     for path in paths:
-        with explained(path), storage.reading(path) as file:
+        with damage_as_errors(path), storage.reading(path) as file:
             check_root(file, path, OLDEST_READABLE)
             environments.append(read_environment(file))
     for path, environment in zip(paths, environments, strict=True):
@@ -184,7 +184,7 @@ def merge(output: Path, paths: Sequence[Path], *, any_settings: bool = False) ->
         rows: list[np.ndarray] = []
         masks: dict[str, list[np.ndarray]] = {}
         for path in paths:
-            with explained(path), storage.reading(path) as source:
+            with damage_as_errors(path), storage.reading(path) as source:
                 index = read_index(source)
                 fresh = [n for n, i in enumerate(index["id"].tolist()) if not (i in seen or seen.add(i))]
                 duplicates += len(index) - len(fresh)
@@ -225,7 +225,7 @@ def split_masks(index: np.ndarray, fraction: float, seed: int, names: Sequence[s
 
 def store_split(path: Path, chosen: np.ndarray, masks: Mapping[str, np.ndarray]) -> None:
     """Store masks over the episodes `chosen` (their numbers) as masks over the whole file."""
-    with explained(path), storage.reading(path) as file:
+    with damage_as_errors(path), storage.reading(path) as file:
         count = len(read_index(file))
     full = {name: np.zeros(count, bool) for name in masks}
     for name, mask in masks.items():
@@ -236,8 +236,8 @@ def store_split(path: Path, chosen: np.ndarray, masks: Mapping[str, np.ndarray])
 def migrate_file(path: str | os.PathLike, *, dry_run: bool = False) -> int:
     """Bring a file of an older format version up to date, aside and checked; returns the version it had."""
     path = Path(path)
-    storage.settle(path)
-    with storage.locked(path, exclusive=True) as descriptor, explained(path):
+    storage.finish_interrupted_change(path)
+    with storage.locked(path, exclusive=True) as descriptor, damage_as_errors(path):
         with storage.open_for_reading(descriptor) as file:
             version = _version(file, path)
         if version == FORMAT_VERSION or dry_run:

@@ -92,7 +92,7 @@ def episode_name(number: int) -> str:
 
 
 @contextmanager
-def explained(path: str | os.PathLike) -> Iterator[None]:
+def damage_as_errors(path: str | os.PathLike) -> Iterator[None]:
     """Turn whatever HDF5, NumPy or Python raise on a damaged file into one DatasetError line.
 
     A disk that is full or can't be written is no damage of `path`: that OSError goes on.
@@ -344,7 +344,7 @@ def write_episode(target: H5, episode: Episode, *, compact: bool = False) -> Non
 
 
 def read_episode(stored: H5) -> Episode:
-    """The episode of a group. Raises ValueError and friends where it is not one (see `explained`)."""
+    """The episode of a group. Raises ValueError and friends where it is not one (see `damage_as_errors`)."""
     attributes = stored.attrs
     frames = int(_number(attributes, "frames"))
     there = set(stored)  # not `in` or `get`, which take a damaged member for a missing one

@@ -19,7 +19,7 @@ from qwop_datasets.format import (
     REPLAY_DIGEST,
     REPLAYED_ARRAYS,
     check_root,
-    explained,
+    damage_as_errors,
     read_environment,
     read_episode,
     read_index,
@@ -63,7 +63,7 @@ class DatasetReader:
     def __getitem__(self, i: int) -> Episode:
         number = int(self.numbers[i])
         with self._open() as file:
-            with explained(f"{self.path}: episode {number}"):
+            with damage_as_errors(f"{self.path}: episode {number}"):
                 episode = read_episode(stored_episode(file, number))
         if episode.id.encode() != self.index["id"][i]:
             raise DatasetError(
@@ -75,7 +75,7 @@ class DatasetReader:
         """One array of episode i alone, such as "keys", without the cost of the others."""
         number = int(self.numbers[i])
         with self._open() as file:
-            with explained(f"{self.path}: episode {number}"):
+            with damage_as_errors(f"{self.path}: episode {number}"):
                 stored = stored_episode(file, number)
                 if name in REPLAYED_ARRAYS and REPLAY_DIGEST in stored.attrs:
                     return getattr(read_episode(stored), name)
@@ -119,7 +119,7 @@ class DatasetReader:
     @contextmanager
     def _open(self) -> Iterator[H5]:
         """The file under a shared lock; opened anew in another process or once it has changed."""
-        with storage.shared(self.path) as descriptor, explained(self.path):
+        with storage.shared(self.path) as descriptor, damage_as_errors(self.path):
             info = os.fstat(descriptor)
             state = (os.getpid(), info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns)
             if self._file is None or state != self._state:
@@ -127,7 +127,7 @@ class DatasetReader:
                 try:
                     file = storage.open_for_reading(descriptor)
                 except OSError as error:
-                    raise DatasetError(f"{self.path}: {storage.why_not(descriptor, error)}") from None
+                    raise DatasetError(f"{self.path}: {storage.open_failure(descriptor, error)}") from None
                 check_root(file, self.path, OLDEST_READABLE)
                 self._file, self._state = file, state
             yield self._file

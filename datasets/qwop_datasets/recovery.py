@@ -43,7 +43,7 @@ def recover_dataset(path: str | os.PathLike) -> Recovery:
     """
     path = Path(path)
     journal = journal_path(path)
-    finished = path.exists() and storage.settle(path)
+    finished = path.exists() and storage.finish_interrupted_change(path)
     if not journal.exists():
         return Recovery(finished, (), 0, 0, None)
     episodes, damaged = read_journal(journal)

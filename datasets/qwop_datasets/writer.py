@@ -17,7 +17,7 @@ from qwop_datasets.errors import DatasetError, NameTakenError
 from qwop_datasets.format import (
     add_episode,
     check_root,
-    explained,
+    damage_as_errors,
     put_attribute,
     read_environment,
     read_episode,
@@ -56,7 +56,7 @@ class DatasetWriter:
                     pass
             except NameTakenError:
                 pass  # another program has made it meanwhile: it is an existing file like any other
-        with explained(self.path), storage.reading(self.path) as file:
+        with damage_as_errors(self.path), storage.reading(self.path) as file:
             check_root(file, self.path)
             stored = read_environment(file)
             self._known = read_index(file)["id"].tolist()
@@ -94,7 +94,7 @@ class DatasetWriter:
                 if differs := first_difference(stored, episode):
                     raise DatasetError(f"{self.path}: {differs} did not read back; nothing was changed")
 
-        with explained(self.path), storage.transaction(self.path, read_back) as file:
+        with damage_as_errors(self.path), storage.transaction(self.path, read_back) as file:
             check_root(file, self.path)
             self._catch_up(file)
             for episode in episodes:
@@ -129,7 +129,7 @@ def _compare(path: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None
 
 def set_verified(path: Path, verified: Mapping[int, str]) -> None:
     """Store verification results: episode number -> Episode.verified. All of them or none."""
-    with explained(path), storage.transaction(path) as file:
+    with damage_as_errors(path), storage.transaction(path) as file:
         check_root(file, path)
         index = dataset(file, "index")
         for number, text in verified.items():
@@ -141,7 +141,7 @@ def set_verified(path: Path, verified: Mapping[int, str]) -> None:
 
 def set_masks(path: Path, masks: Mapping[str, np.ndarray]) -> None:
     """Store masks, name -> bool [N], in place of those of the same names. All of them or none."""
-    with explained(path), storage.transaction(path) as file:
+    with damage_as_errors(path), storage.transaction(path) as file:
         check_root(file, path)
         for name, mask in masks.items():
             write_mask(file, name, mask)
@@ -221,7 +221,7 @@ def write_dataset(
     Raises DatasetError if `path` exists or can't be written; nothing is left behind then.
     """
     count = 0
-    with explained(path), new_file(Path(path), environment) as file:
+    with damage_as_errors(path), new_file(Path(path), environment) as file:
         for episode in episodes:
             add_episode(file, with_gait(episode) if gait and not episode.gait else episode)
             file.raise_failure()

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qwop_datasets.convert import imitation, minari, qwop_gym, robomimic, tables, tape
-from qwop_datasets.convert.common import Imported, Importing, explained
+from qwop_datasets.convert.common import Imported, Importing, damage_as_errors
 from qwop_datasets.errors import DatasetError, NameTakenError
 from qwop_datasets.reader import DatasetReader
 
@@ -76,7 +76,7 @@ def episodes_of(path: Path, options: Importing, kind: str | None = None) -> Iter
         "csv": tables.read_csv,
         "keys": tape.read,
     }
-    with explained(path):
+    with damage_as_errors(path):
         kind = kind or detect(path)
         if kind != "keys" and (options.rate, options.offset) != (Importing.rate, Importing.offset):
             raise DatasetError(f"{path}: --rate and --offset are for tapes of bare keys; this is {kind}")

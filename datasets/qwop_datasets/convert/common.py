@@ -17,7 +17,7 @@ import numpy as np
 from qwop_datasets.episode import OBSERVATION_SIZE, SOURCES, Episode, action_indices, name_problem
 from qwop_datasets.errors import DatasetError
 from qwop_datasets.exact_replay import Replay, replay_keys
-from qwop_datasets.format import explained as explained
+from qwop_datasets.format import damage_as_errors as damage_as_errors
 from qwop_datasets.old_names import with_todays_names
 from qwop_datasets.storage import describe, made_folder
 from qwop_game import DEFAULT_TRIG, TRIG_VARIANTS, action_masks, normalize
