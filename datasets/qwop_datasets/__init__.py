@@ -1,4 +1,4 @@
-"""HDF5 episodes: written whole, read one by one, replayed to verify them, converted both ways."""
+"""Datasets of QWOP episodes in HDF5: record, write, read, verify and convert them."""
 
 from qwop_datasets.compact import write_compact_dataset
 from qwop_datasets.decisions import Decisions, load_decisions

@@ -1,6 +1,6 @@
-"""Format 3: where each field of an Episode stands in the HDF5 file. Older formats: migration.py.
+"""Format 3: where the HDF5 file stores each field of an Episode. migration.py upgrades older formats.
 
-docs/design/dataset-format.md describes the same layout. Layout:
+docs/design/dataset-format.md describes the layout in full:
 
     /                       attributes: format, format_version, created, frames_per_second, units_per_meter,
                             observation_fields, key_bits, environment (JSON)
@@ -8,8 +8,8 @@ docs/design/dataset-format.md describes the same layout. Layout:
     /masks/<name>           bool [N]: subsets, such as train and validation
     /episodes/000000/       the arrays of an Episode, rewards/<name>, and its scalars as attributes
 
-A compact episode (compact.py) lacks raw_observations and times; its attribute replay_sha256 is the SHA-256 of
-both, which reading it brings back from the keys.
+A compact episode (compact.py) has no raw_observations and no times. A reader computes them from the keys and
+compares them with the attribute replay_sha256.
 """
 
 from __future__ import annotations
@@ -87,15 +87,18 @@ _FLAGS = ("terminated", "truncated", "success")
 
 
 def episode_name(number: int) -> str:
-    """Group name of episode `number`: six digits."""
+    """Name the group of an episode: its number with six digits."""
     return f"{number:06d}"
 
 
 @contextmanager
 def damage_as_errors(path: str | os.PathLike) -> Iterator[None]:
-    """Turn whatever HDF5, NumPy or Python raise on a damaged file into one DatasetError line.
+    """Turn what HDF5, NumPy or Python raise on a damaged file into a DatasetError of one line.
 
-    A disk that is full or can't be written is no damage of `path`: that OSError goes on.
+    The OSError of a full or read-only disk is passed on: it is no damage of `path`.
+
+    Args:
+        path: The file, as the message names it.
     """
     try:
         yield
@@ -120,7 +123,7 @@ def damage_as_errors(path: str | os.PathLike) -> Iterator[None]:
 
 
 def _what(error: Exception) -> str:
-    """What is wrong with a file, from what reading it raised."""
+    """Say what is wrong with a file, from the error that reading it raised."""
     text = " ".join(str(error.args[0] if error.args else "").split())
     if isinstance(error, RecursionError):
         return "its JSON is nested too deeply"
@@ -141,7 +144,7 @@ def _what(error: Exception) -> str:
 
 
 def put_attribute(attributes: H5, name: str, value: Any) -> None:
-    """Texts go in with a fixed length: variable ones live in a part of HDF5 files that has no checksums."""
+    """Store an attribute. Texts get a fixed length: HDF5 has no checksums for those of variable length."""
     if isinstance(value, str):
         data = value.encode()
         attributes.create(name, data, dtype=h5py.string_dtype("utf-8", max(1, len(data))))
@@ -173,7 +176,12 @@ def _number(attributes: H5, name: str) -> float:
 
 
 def write_root(file: H5, environment: Mapping[str, Any] | None = None) -> None:
-    """Make an empty dataset of an empty file. `environment`: settings that all its episodes share, JSON."""
+    """Make an empty file an empty dataset.
+
+    Args:
+        file: The open file.
+        environment: Settings that all its episodes share; plain JSON values.
+    """
     put_attribute(file.attrs, "format", FORMAT)
     file.attrs["format_version"] = FORMAT_VERSION
     put_attribute(file.attrs, "created", now())
@@ -188,7 +196,7 @@ def write_root(file: H5, environment: Mapping[str, Any] | None = None) -> None:
 
 
 def create_index(file: H5, rows: np.ndarray | None = None) -> None:
-    """The /index table, empty or with `rows`."""
+    """Make the table /index, with `rows` (INDEX_DTYPE [N]) or empty."""
     rows = np.empty(0, INDEX_DTYPE) if rows is None else rows
     file.create_dataset(
         "index", data=rows, dtype=INDEX_DTYPE, maxshape=(None,), chunks=(_INDEX_CHUNK,), fletcher32=True
@@ -196,7 +204,11 @@ def create_index(file: H5, rows: np.ndarray | None = None) -> None:
 
 
 def check_root(file: H5, path: str | os.PathLike, oldest: int = FORMAT_VERSION) -> None:
-    """Raises DatasetError unless `file` is a dataset of this format version, or one from `oldest` on."""
+    """Check that a file is a dataset of a version from `oldest` to FORMAT_VERSION.
+
+    Raises:
+        DatasetError: It is not.
+    """
     try:
         version = file_version(file)
     except (KeyError, ValueError):
@@ -219,14 +231,18 @@ def check_root(file: H5, path: str | os.PathLike, oldest: int = FORMAT_VERSION) 
 
 
 def file_version(file: H5) -> int:
-    """The format version. Raises KeyError or ValueError for a file of another kind."""
+    """Read the format version.
+
+    Raises:
+        KeyError, ValueError: The file is no dataset.
+    """
     if _text(file.attrs, "format") != FORMAT:
         raise ValueError("another format")
     return int(_number(file.attrs, "format_version"))
 
 
 def read_environment(file: H5) -> dict[str, Any]:
-    """The settings that all episodes of the file share."""
+    """Read the settings that all episodes of the file share."""
     settings = json.loads(_text(file.attrs, "environment"))
     if not isinstance(settings, dict):
         raise ValueError("attribute environment is not a JSON object")
@@ -234,7 +250,7 @@ def read_environment(file: H5) -> dict[str, Any]:
 
 
 def read_index(file: H5) -> np.ndarray:
-    """/index as INDEX_DTYPE [N]."""
+    """Read /index, of any readable version, as INDEX_DTYPE [N]."""
     index = dataset(file, "index")
     if index.ndim != 1 or index.dtype not in (INDEX_DTYPE, _INDEX_1):
         raise ValueError(f"/index has other columns than format {FORMAT_VERSION}")
@@ -247,7 +263,7 @@ def read_index(file: H5) -> np.ndarray:
 
 
 def write_mask(file: H5, name: str, mask: np.ndarray) -> None:
-    """Store a mask, bool [N], in place of one of the same name."""
+    """Store a mask, bool [N]; it replaces one of the same name."""
     masks = group(file, "masks") if "masks" in set(file) else file.create_group("masks")
     if name in set(masks):
         del masks[name]
@@ -256,7 +272,7 @@ def write_mask(file: H5, name: str, mask: np.ndarray) -> None:
 
 
 def read_masks(file: H5, count: int) -> dict[str, np.ndarray]:
-    """The stored masks, bool [count]: false for episodes that were added after a mask was stored."""
+    """Read the masks, by name, as bool [count]; False for episodes that were added after the mask."""
     if "masks" not in set(file):
         return {}
     masks = {}
@@ -275,12 +291,21 @@ def read_masks(file: H5, count: int) -> dict[str, np.ndarray]:
 
 
 def stored_episode(file: H5, number: int) -> H5:
-    """The group of episode `number`."""
+    """Open the group of an episode."""
     return group(group(file, "episodes"), episode_name(number))
 
 
 def add_episode(file: H5, episode: Episode, *, compact: bool = False) -> int:
-    """Write an episode behind the last one; returns its number. compact: see compact.py."""
+    """Append an episode.
+
+    Args:
+        file: The dataset.
+        episode: The episode.
+        compact: Whether to omit what the keys give again, see compact.py.
+
+    Returns:
+        The episode's number.
+    """
     index = dataset(file, "index")
     number = len(index)
     write_episode(group(file, "episodes").create_group(episode_name(number)), episode, compact=compact)
@@ -293,7 +318,7 @@ def add_episode(file: H5, episode: Episode, *, compact: bool = False) -> int:
 
 
 def index_row(episode: Episode) -> np.ndarray:
-    """The episode's row of /index."""
+    """Make the episode's row of /index."""
     gait = episode.gait
     row = np.zeros((), INDEX_DTYPE)
     for name in ("id", "created", "source", "player", "game", "trig", "action_set"):
@@ -310,7 +335,7 @@ def index_row(episode: Episode) -> np.ndarray:
 
 
 def write_episode(target: H5, episode: Episode, *, compact: bool = False) -> None:
-    """Fill an empty group. Every array is one chunk, since episodes are read whole."""
+    """Store an episode in an empty group. Every array is one chunk, because episodes are read whole."""
 
     def put(parent: H5, name: str, array: np.ndarray) -> None:
         if array.size:
@@ -344,10 +369,10 @@ def write_episode(target: H5, episode: Episode, *, compact: bool = False) -> Non
 
 
 def read_episode(stored: H5) -> Episode:
-    """The episode of a group. Raises ValueError and friends where it is not one (see `damage_as_errors`)."""
+    """Read the episode of a group, of any readable version. For errors see `damage_as_errors`."""
     attributes = stored.attrs
     frames = int(_number(attributes, "frames"))
-    there = set(stored)  # not `in` or `get`, which take a damaged member for a missing one
+    there = set(stored)  # `in` and `get` would take a damaged member for a missing one
     compact = REPLAY_DIGEST in attributes
     limit = memory_limit(stored.file.id.get_filesize())
     bytes_read = frames * _BYTES_PER_FRAME if compact else 0
@@ -405,7 +430,7 @@ def read_episode(stored: H5) -> Episode:
 
 
 def replay_digest(raw_observations: np.ndarray, times: np.ndarray) -> str:
-    """SHA-256 of what replaying an episode has to give: float32 [T + 1, 60], float64 [T + 1]."""
+    """Compute the SHA-256 of what a replay has to give: float32 [T + 1, 60] and float64 [T + 1]."""
     data = (
         np.ascontiguousarray(raw_observations, "<f4").tobytes() + np.ascontiguousarray(times, "<f8").tobytes()
     )
@@ -413,7 +438,7 @@ def replay_digest(raw_observations: np.ndarray, times: np.ndarray) -> str:
 
 
 def stored_trig(attributes: H5) -> str:
-    """Episode.trig of a group; in files of format 1 under another name, or not at all."""
+    """Read Episode.trig of a group. Format 1 stored it under another name, or not at all."""
     for name in ("trig", OLD_TRIG_ATTRIBUTE):
         if name in attributes:
             return _text(attributes, name)
@@ -421,7 +446,7 @@ def stored_trig(attributes: H5) -> str:
 
 
 def _replayed(keys: np.ndarray, digest: str, trig: str) -> dict[str, np.ndarray]:
-    """The arrays that a compact episode leaves out, from its keys. Raises ValueError where they differ."""
+    """Replay a compact episode. Raises ValueError where the result is not what was recorded."""
     (run,) = replay_keys([keys], trig=trig)
     if replay_digest(run.raw_observations, run.times) != digest:
         raise ValueError("a compact episode does not replay as it was recorded")

@@ -1,4 +1,4 @@
-"""What a session tells the person, in words, in the recorder's window and in the real game's page."""
+"""Texts of a session, for the recorder's window and the real game's page."""
 
 import math
 
@@ -8,7 +8,7 @@ from qwop_recorder.session import Session
 
 
 def counts(session: Session) -> str:
-    """Which run this is, and how many were kept."""
+    """Say which run this is, and how many are kept."""
     text = f"run {session.attempts}"
     if not session.practice:
         wanted = f" of {session.options.episodes}" if session.options.episodes else ""
@@ -17,7 +17,7 @@ def counts(session: Session) -> str:
 
 
 def title(session: Session) -> str | None:
-    """The words for what the session is doing while nothing is played; None while a run is."""
+    """Say what the session is doing; None during play."""
     phase, run = session.phase, session.run
     if phase is Phase.COUNTDOWN:
         return str(max(1, math.ceil(session.countdown_seconds - 1e-6)))
@@ -31,7 +31,7 @@ def title(session: Session) -> str | None:
 
 
 def help_lines(session: Session) -> list[str]:
-    """The keys that mean something now."""
+    """List the keys that do something now."""
     seconds = f"{session.options.rewind:g} s"
     if session.enough:
         keep = "keep it and finish"

@@ -192,7 +192,7 @@ def test_a_reader_survives_growth_and_notices_replacement(path, tmp_path):
     assert len(reader) == 1 and first_difference(reader[0], first) is None
     write_dataset(tmp_path / "other.h5", [episode(seed=3)])
     (tmp_path / "other.h5").replace(path)
-    with pytest.raises(DatasetError, match="another one than before"):
+    with pytest.raises(DatasetError, match="has changed since the file was opened"):
         reader[0]
 
 
