@@ -111,6 +111,11 @@ def _encoder() -> _Encoder:
     return result
 
 
+def encoder_bytes() -> bytes:
+    """The constants of the features as the engine reads them: the bytes of a qwop_encoder."""
+    return bytes(_encoder())
+
+
 def observe(features: bool, raw: np.ndarray, hip_mode: np.ndarray, keys: np.ndarray) -> np.ndarray:
     """`encode(raw, hip_mode, keys)`, or `normalize(raw)`, of n games: float32 [n, D].
 
