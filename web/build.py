@@ -1,6 +1,6 @@
 """Build what the page needs of the rest of the project: the engine as WebAssembly, and constants.
 
-    python web/build.py            # write web/qwop_web/page/{engine.wasm, constants.js, manifest.json}
+    python web/build.py            # write engine.wasm, constants.js, ... to web/qwop_web/page
     python web/build.py --check    # compare with the files there; exit code 1 where they differ
 
 The files are committed, so that nobody needs a compiler to play. zig comes from PyPI (ziglang); the same
@@ -21,7 +21,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from qwop_game import FIELDS, FRAME_SECONDS, KEY_NAMES, PARTS, SAND_X, TRACK_Y, TRIG_VARIANTS, UNITS_PER_METER
+from qwop_datasets import DatasetReader
+from qwop_game import (
+    ACTION_SETS,
+    FIELDS,
+    FRAME_SECONDS,
+    KEY_NAMES,
+    PARTS,
+    SAND_X,
+    TRACK_Y,
+    TRIG_VARIANTS,
+    UNITS_PER_METER,
+    encoder,
+)
 from qwop_game.body import BOXES, HURDLE_BASE, HURDLE_TOP
 from qwop_game.episodes import encoder_bytes
 from qwop_game.figure import Limb, shapes
@@ -103,6 +115,7 @@ def build() -> dict[str, bytes]:
     }
     return {
         "engine.wasm": engine,
+        "ghosts.js": f"{note}\nexport default {_json(ghosts())};\n".encode(),
         "constants.js": constants.encode(),
         "manifest.json": (_json(manifest) + "\n").encode(),
     }
@@ -159,14 +172,31 @@ def page_constants() -> dict[str, Any]:
         "shirts": SHIRTS,
         "keyUp": KEY_UP,
         "keyDown": KEY_DOWN,
+        "hurdlePoses": [[box.x, box.y, box.angle] for box in (HURDLE_BASE, HURDLE_TOP)],
         "hurdle": [[box.half_width, box.half_height] for box in (HURDLE_BASE, HURDLE_TOP)],
         "boxes": {name: [box.half_width, box.half_height] for name, box in BOXES.items()},
+        "clearanceScale": float(encoder.CLEARANCE_SCALE),
+        "actions": {name: masks.tolist() for name, masks in ACTION_SETS.items()},
         "figure": [
             {"kind": "limb" if isinstance(shape, Limb) else "patch", **dataclasses.asdict(shape)}
             for shape in shapes()
         ],
         "encoder": base64.b64encode(encoder_bytes()).decode(),
     }
+
+
+def ghosts() -> list[dict[str, Any]]:
+    """Runs to race against: the records that come with the project, the fastest first."""
+    names = {"policy": "the policy", "search": "the search"}
+    runs = [
+        {
+            "name": f"{names[episode.source]}, {episode.time:.2f} s",
+            "trig": episode.trig,
+            "keys": base64.b64encode(episode.keys.tobytes()).decode(),
+        }
+        for episode in DatasetReader(ROOT / "demos" / "records.h5")
+    ]
+    return runs[::-1]
 
 
 def _json(value: Any) -> str:

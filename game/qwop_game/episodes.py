@@ -98,7 +98,7 @@ def _encoder() -> _Encoder:
         "units_per_meter": geometry._UNITS_PER_METER,
         "meters": encoder._METERS,
         "speed": encoder._SPEED,
-        "clearance": encoder._CLEARANCE,
+        "clearance": encoder.CLEARANCE_SCALE,
         "joint_a": encoder._JOINT_A,
         "joint_b": encoder._JOINT_B,
         "feet": geometry._FEET,
