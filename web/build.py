@@ -85,7 +85,7 @@ FLAGS = [
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Build what the page needs of the rest of the project.")
     parser.add_argument("--check", action="store_true", help="compare with the committed files")
     options = parser.parse_args()
     wrong = []

@@ -1,12 +1,9 @@
 """The page in real browsers: typed keys, kept runs, links and the policy give the numbers of Python."""
 
 import contextlib
-import functools
-import http.server
 import json
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,29 +14,14 @@ from qwop_evaluation import CheckpointPlayer, shipped_policy_path
 from qwop_game import ACTION_SETS, Simulator, encode, hip_modes, last_keys
 from qwop_game.real.browser import Browser
 from qwop_recorder.key_events import KeyEvent, keys_from_events
+from qwop_web import serve
 
 pytestmark = pytest.mark.real_game
-
-ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "web" / "qwop_web" / "page"
-
-
-class Handler(http.server.SimpleHTTPRequestHandler):
-    """The page's folder, and the shipped policy beside it."""
-
-    def translate_path(self, path):
-        if path == "/policy.safetensors":
-            return str(shipped_policy_path())
-        return super().translate_path(path)
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture(scope="module")
 def address():
-    handler = functools.partial(Handler, directory=str(PAGE))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with serve() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
