@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qwop_datasets import DatasetError, DatasetReader, DatasetWriter, Episode, first_difference, storage
+from qwop_datasets import DatasetError, DatasetReader, DatasetWriter, Episode, first_difference, portable, storage
 from qwop_datasets.cli import main
 from qwop_datasets.journal import Journal, journal_path, recover
 from qwop_datasets.recovery import needs_recovery, recover_dataset
@@ -50,9 +50,9 @@ class Crash(BaseException):
 
 
 def crash_points():
-    """Every system call of an append that changes something, as (function, how many of them before it)."""
-    calls = {"pwrite": 40, "fsync": 6, "ftruncate": 1}
-    return [(name, n) for name, count in calls.items() for n in range(count)]
+    """Every system call of an append that changes something, as (module, function, how many of them before it)."""
+    calls = {(portable, "write_at"): 40, (portable, "sync"): 6, (os, "ftruncate"): 1}
+    return [(module, name, n) for (module, name), count in calls.items() for n in range(count)]
 
 
 @pytest.mark.parametrize("torn", [False, True], ids=["before", "half done"])
@@ -61,19 +61,19 @@ def test_an_append_cut_at_any_system_call_leaves_all_or_nothing(tmp_path, monkey
     DatasetWriter(path, gait=False).append_all([run(i) for i in range(3)])
     before = path.read_bytes()
     outcomes = set()
-    for name, count in crash_points():
+    for module, name, count in crash_points():
         path.write_bytes(before)
-        real, calls = getattr(os, name), iter(range(1000))
+        real, calls = getattr(module, name), iter(range(1000))
 
         def failing(*args, name=name, count=count, real=real, calls=calls):
             if next(calls) == count:
-                if torn and name == "pwrite":
+                if torn and name == "write_at":
                     real(args[0], bytes(args[1])[: len(args[1]) // 2], args[2])
                 raise Crash
             return real(*args)
 
         with monkeypatch.context() as patch:
-            patch.setattr(os, name, failing)
+            patch.setattr(module, name, failing)
             try:
                 DatasetWriter(path, gait=False).append(run(3))
             except Crash:

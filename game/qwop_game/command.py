@@ -131,18 +131,24 @@ class Pace:
         return True
 
 
+def stop_signals() -> list[signal.Signals]:
+    """The signals that ask a program to end, of those that this system has: Ctrl-C, SIGTERM (a time limit),
+    SIGHUP (a closed terminal), SIGBREAK (Ctrl-Break or a closed console on Windows)."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
 @contextlib.contextmanager
 def interrupts(handler: Callable[[int, Any], None]) -> Iterator[None]:
-    """Let `handler` answer Ctrl-C, SIGTERM (a time limit) and SIGHUP (a closed terminal) within the block.
+    """Let `handler` answer `stop_signals` within the block.
 
     Signals that the process was started to ignore, as by nohup, stay ignored. Other threads than the main one
     get no signals: nothing changes there.
     """
     before = {}
     if threading.current_thread() is threading.main_thread():
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
+        for number in stop_signals():
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 before[number] = signal.signal(number, handler)
     try:
         yield

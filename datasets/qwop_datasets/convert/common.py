@@ -16,6 +16,7 @@ import numpy as np
 
 from qwop_game import DEFAULT_TRIG, TRIG_VARIANTS, action_masks, normalise
 
+from .. import portable
 from ..episode import OBSERVATION_SIZE, OLD_TRIG, SOURCES, Episode, action_indices, name_problem
 from ..errors import DatasetError
 from ..format import explained as explained
@@ -300,7 +301,7 @@ def output_directory(path: Path) -> Iterator[Path]:
             try:
                 aside.mkdir()
                 yield aside
-                os.rename(aside, path)
+                portable.replace(aside, path)
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
