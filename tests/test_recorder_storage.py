@@ -202,7 +202,6 @@ def test_appending_to_a_file_that_names_no_settings_is_allowed(tmp_path):
 
 
 def test_two_recorders_do_not_share_a_file(tmp_path):
-    pytest.importorskip("fcntl", reason="files are locked on POSIX systems only")
     first = Table(tmp_path / "runs.h5")
     with pytest.raises(RecorderError, match="under way"):
         Table(tmp_path / "runs.h5")

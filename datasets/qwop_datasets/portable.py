@@ -14,8 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-import portalocker
-from portalocker import LockFlags
+from portalocker import LockFlags, portalocker
 from portalocker.exceptions import AlreadyLocked, LockException
 
 _fcntl: Any
@@ -29,6 +28,8 @@ BINARY = getattr(os, "O_BINARY", 0)
 BUSY_SECONDS = 2.0
 """How long `replace` and `remove` wait for another program that has the file open."""
 
+# On Windows, LockFileEx for both kinds of lock: portalocker's default has another call for exclusive ones.
+_locker: Any = (getattr(portalocker, "Win32Locker", None) or portalocker.FlockLocker)()
 _FULL_SYNC = getattr(_fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone leaves data in the disk's own cache
 _position = threading.Lock()  # held between a seek and the read or write that it is for
 
@@ -40,7 +41,7 @@ def lock(descriptor: int, *, exclusive: bool) -> bool:
     """
     kind = LockFlags.EXCLUSIVE if exclusive else LockFlags.SHARED
     try:
-        portalocker.lock(descriptor, kind | LockFlags.NON_BLOCKING)
+        _locker.lock(descriptor, kind | LockFlags.NON_BLOCKING)
     except AlreadyLocked:
         return False
     except LockException:
@@ -51,7 +52,7 @@ def lock(descriptor: int, *, exclusive: bool) -> bool:
 def unlock(descriptor: int) -> None:
     """Let go of the lock, where there is one, also for duplicates of the descriptor."""
     with suppress(LockException):
-        portalocker.unlock(descriptor)
+        _locker.unlock(descriptor)
 
 
 def read_at(descriptor: int, count: int, offset: int) -> bytes:

@@ -106,6 +106,8 @@ def describe(error: OSError) -> str:
         errno.EISDIR: "it is a folder, not a file",
         errno.ENOTDIR: "a part of its path is a file, not a folder",
     }
+    if error.errno == errno.EACCES and error.filename and os.path.isdir(error.filename):
+        return words[errno.EISDIR]  # for Windows, too, which opens no folders
     if portable.is_busy(error):  # Windows says "access denied" for both
         return "permission denied, or a program has it open; close that and try again"
     if error.errno in words:
@@ -415,7 +417,7 @@ class _NewFile(h5py.File):
 
 
 def copy_out(descriptor: int, target: Path) -> None:
-    """Write what an open file holds to a new file. Opened by its name, Windows would not read a locked file."""
+    """Write what an open file holds to a new one. Windows reads a locked file through its descriptor only."""
     offset = 0
     with open(target, "xb") as copy:
         while data := portable.read_at(descriptor, 1 << 20, offset):
