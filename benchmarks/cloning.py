@@ -118,7 +118,7 @@ def train(folder: Path, name: str, arm: Arm, seed: int, episodes: int) -> dict[s
     stem = folder / f"{name.replace(',', '').replace(' ', '-').replace('.', '_')}-{seed}"
     figures_file, out = stem.with_suffix(".json"), stem.with_suffix(".safetensors")
     if figures_file.exists():
-        return json.loads(figures_file.read_text())
+        return json.loads(figures_file.read_text(encoding="utf-8"))
     path = dataset(folder, count, seed)
     words = [str(path), "--frame-skip", str(frame_skip), "--seed", str(seed), *more.split()]
     words = [
@@ -134,7 +134,7 @@ def train(folder: Path, name: str, arm: Arm, seed: int, episodes: int) -> dict[s
         if code := qwop_bc(words):
             raise SystemExit(code)
     seconds = time.process_time() - began
-    stem.with_suffix(".txt").write_text(printed.getvalue())
+    stem.with_suffix(".txt").write_text(printed.getvalue(), encoding="utf-8")
 
     decisions = decisions_of(path, frame_skip)
     split = split_decisions(decisions, CloneConfig().validation, seed)
@@ -158,7 +158,7 @@ def train(folder: Path, name: str, arm: Arm, seed: int, episodes: int) -> dict[s
         "f1": held_out.key_f1,
         "epoch": policy.metadata["training"]["best_epoch"],
     }
-    figures_file.write_text(json.dumps(figures))
+    figures_file.write_text(json.dumps(figures), encoding="utf-8")
     return figures
 
 

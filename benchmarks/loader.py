@@ -68,7 +68,7 @@ def peak_memory() -> float:
     """Of this process so far, MB."""
     try:
         # Not ru_maxrss, which on Linux begins with that of the parent.
-        status = Path("/proc/self/status").read_text().split("VmHWM:")[1]
+        status = Path("/proc/self/status").read_text(encoding="utf-8").split("VmHWM:")[1]
         return int(status.split()[0]) * 1024 / 1e6
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
@@ -77,7 +77,9 @@ def peak_memory() -> float:
 def in_fresh_process(what: str, path: Path) -> dict[str, float]:
     """Run `child` there."""
     command = [sys.executable, __file__, "--child", what, "--directory", str(path)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return json.loads(
+        subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8").stdout
+    )
 
 
 def child(what: str, path: Path) -> dict[str, float]:

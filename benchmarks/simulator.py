@@ -67,7 +67,9 @@ def bytes_per_game(engine: str, num_envs: int = 1024) -> int | None:
         before = pages()
         games = Simulator({num_envs}, engine="{engine}")
         print(pages() - before)"""
-    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    output = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, encoding="utf-8"
+    ).stdout
     return int(output) * os.sysconf("SC_PAGE_SIZE") // num_envs
 
 

@@ -61,7 +61,9 @@ def python_of(command: Sequence[str]) -> list[str]:
 def finished_upright(checkpoint: Path, episodes: int) -> float:
     """Share of protocol P's episodes."""
     command = ["qwop-eval", str(checkpoint), "--episodes", str(episodes), "--seed", str(FIRST_SEED), "--json"]
-    output = subprocess.run(python_of(command), check=True, stdout=subprocess.PIPE, text=True).stdout
+    output = subprocess.run(
+        python_of(command), check=True, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    ).stdout
     runs = json.loads(output)["runs"]
     good = [r["finished"] and r["knee_near"] < MAX_KNEE and r["upright"] > MIN_UPRIGHT for r in runs]
     return sum(good) / len(good)

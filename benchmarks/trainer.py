@@ -205,7 +205,9 @@ def in_fresh_process(name: str, seed: int, options: argparse.Namespace) -> list[
     command = [sys.executable, __file__, "--child", name, "--steps", str(options.steps)]
     command += ["--threads", str(options.threads), "--seed", str(seed)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
-    result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    result = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, env=environment, encoding="utf-8"
+    )
     return [tuple(row) for row in json.loads(result.stdout)]
 
 

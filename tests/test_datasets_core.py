@@ -385,7 +385,7 @@ RACE = """
 def test_two_processes_make_one_new_file(tmp_path):
     path = tmp_path / "new" / "runs.h5"
     command = [sys.executable, "-c", textwrap.dedent(RACE), str(path), str(time.time() + 4)]
-    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True, encoding="utf-8") for _ in range(2)]
     for process in both:
         _, err = process.communicate()
         assert process.returncode == 0, err

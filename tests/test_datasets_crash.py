@@ -189,7 +189,9 @@ def start(script, *arguments, stderr=None):
     script = script.format(tests=str(Path(__file__).parent))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, env=environment, text=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=stderr, env=environment, text=True, encoding="utf-8"
+    )
 
 
 def kill_after(process, lines, delay):
@@ -562,7 +564,7 @@ def test_without_permission_files_can_be_read_and_nothing_else():
 
 @pytest.mark.usefixtures("each_system")
 def test_a_directory_that_can_not_be_written(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(DatasetError, match="file: is a file, so nothing can be written into it"):
         DatasetWriter(tmp_path / "file" / "runs.h5")
     with pytest.raises(DatasetError, match="file: is a file, so nothing can be written into it"):

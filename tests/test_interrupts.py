@@ -44,7 +44,9 @@ def stopped(
     code = f"import sys; sys.path.append({str(DEMOS.parent)!r}); "
     code += f"from {COMMANDS[command]} import main; sys.exit(main())"
     words = [sys.executable, "-c", code, *map(str, arguments)]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    )
     try:
         while not ready.exists():
             assert process.poll() is None, process.stderr and process.stderr.read()

@@ -65,7 +65,7 @@ def write(
                 file.raise_failure()
         metadata = _metadata(path, observations, action_set, len(reader), steps)
         metadata["dataset_size"] = round(main.stat().st_size / 1e6, 1)
-        (aside / "data" / "metadata.json").write_text(json.dumps(metadata))
+        (aside / "data" / "metadata.json").write_text(json.dumps(metadata), encoding="utf-8")
     return len(reader), []
 
 

@@ -268,7 +268,7 @@ class Browser:
                 )
             if self._wait_for(process, log, _READY[self.browser.family]):
                 return port
-            last = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+            last = _last_line(log)
             if process.poll() is None:
                 last = f"no word from it for {self.timeout:g} s (slow machine? raise {TIMEOUT_VARIABLE})"
                 break
@@ -297,9 +297,9 @@ class Browser:
                 start_new_session=True,
             )
         if not self._wait_for(process, number, "\n"):
-            last = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+            last = _last_line(log)
             raise RealGameError(f"the display {xvfb} did not start: {last}")
-        display = f":{number.read_text().strip()}"
+        display = f":{number.read_text(encoding='utf-8').strip()}"
         environment = {**os.environ, "DISPLAY": display, "GDK_BACKEND": "x11", "MOZ_ENABLE_WAYLAND": "0"}
         environment.pop("WAYLAND_DISPLAY", None)
         return environment
@@ -308,7 +308,7 @@ class Browser:
         """Wait until a process has written `word` to `log`; False where it ends or takes too long."""
         deadline = time.monotonic() + self.timeout
         while process.poll() is None and time.monotonic() < deadline:
-            if word in log.read_text(errors="replace"):
+            if word in log.read_text(errors="replace", encoding="utf-8"):
                 return True
             time.sleep(0.01)
         return False
@@ -363,6 +363,11 @@ def _loss(line: str) -> str:
         if any(word in line for word in words):
             return meaning
     return f"the browser failed: {line}"
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
 
 
 def _first_line(error: Exception) -> str:

@@ -32,7 +32,9 @@ def command_lines() -> dict[int, str]:
         command = ["powershell", "-NoProfile", "-Command", query]
     else:
         command = ["ps", "-axww", "-o", "pid=,command="]
-    listing = subprocess.run(command, capture_output=True, text=True, errors="replace").stdout
+    listing = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", encoding="utf-8"
+    ).stdout
     for line in listing.splitlines():
         number, _, text = line.strip().partition(" ")
         if number.isdigit():
