@@ -4,6 +4,7 @@ Hatchling calls EngineBuildHook for wheels and editable installs; `python hatch_
 The library is loaded with ctypes, so one wheel serves every Python: py3-none-<platform>.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -159,8 +160,14 @@ def compile_engine(root: Path, extra_flags: Sequence[str] = ()) -> Path:
         # A process may have the old library mapped: never write into it.
         unfinished = library.with_name(f"_engine-{os.getpid()}.part")
         run([*compiler.command, *link, *map(str, wanted), "-o", str(unfinished)])
+        if library.exists() and platform.system() == "Windows":
+            # Loaded, it can't be replaced, but renamed. The next build removes what nobody has loaded.
+            os.replace(library, library.with_name(f"_engine-{os.getpid()}.old"))
         os.replace(unfinished, library)
         linked.write_text(state, encoding="utf-8")
+    for path in library.parent.glob("_engine-*.old"):
+        with contextlib.suppress(OSError):
+            path.unlink()
     for path in objects.glob("*.o"):
         if path not in wanted:
             path.unlink()

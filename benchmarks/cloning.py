@@ -38,6 +38,7 @@ from qwop_evaluation.player import CheckpointPlayer, shipped_policy_path
 from qwop_evaluation.protocol import play
 from qwop_evaluation.summary import summarise
 from qwop_game import ACTION_SETS
+from qwop_game.command import json_text
 from qwop_rl_core import ActorCritic, Policy
 
 DEMOS = Path(__file__).parents[1] / "demos" / "demos.h5"
@@ -158,7 +159,7 @@ def train(folder: Path, name: str, arm: Arm, seed: int, episodes: int) -> dict[s
         "f1": held_out.key_f1,
         "epoch": policy.metadata["training"]["best_epoch"],
     }
-    figures_file.write_text(json.dumps(figures), encoding="utf-8")
+    figures_file.write_text(json_text(figures), encoding="utf-8")
     return figures
 
 
@@ -316,7 +317,7 @@ def main() -> int:
     if unknown := set(options.tables) - set(tables):
         parser.error(f"no table {', '.join(sorted(unknown))}: choose of {', '.join(tables)}")
     if options.speed:
-        print(json.dumps(speed(*((20_000, 1, 10) if options.quick else ())), indent=1))
+        print(json_text(speed(*((20_000, 1, 10) if options.quick else ())), indent=1))
         return 0
     folder = options.folder / "quick" if options.quick else options.folder
     folder.mkdir(parents=True, exist_ok=True)

@@ -38,6 +38,7 @@ from qwop_evaluation.main_job import CLONING, MODULES
 from qwop_evaluation.player import CheckpointPlayer, Player
 from qwop_evaluation.protocol import play
 from qwop_evaluation.summary import summarise, summary_json
+from qwop_game.command import json_text
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMOS = ROOT / "demos" / "demos.h5"
@@ -230,7 +231,7 @@ def evaluate(checkpoint: Path, out: Path, seeds: Sequence[int], run: Path | None
     if run is not None:
         run.unlink(missing_ok=True)
         write_compact_dataset(run, [middle_run(episodes)])
-    out.write_text(json.dumps({name: figures[name] for name in FIGURES}), encoding="utf-8")
+    out.write_text(json_text({name: figures[name] for name in FIGURES}), encoding="utf-8")
     return json.loads(out.read_text(encoding="utf-8"))
 
 
@@ -559,7 +560,7 @@ def store(tasks: Sequence[Task]) -> None:
     lines = ",\n".join(
         f"{json.dumps(arm)}: {{\n"
         + ",\n".join(
-            f"{json.dumps(seed)}: {json.dumps(rounded(training))}" for seed, training in seeds.items()
+            f"{json.dumps(seed)}: {json_text(rounded(training))}" for seed, training in seeds.items()
         )
         + "}"
         for arm, seeds in results.items()

@@ -23,6 +23,7 @@ import numpy as np
 from qwop_datasets import DatasetReader, DatasetWriter, Episode, write_dataset
 from qwop_datasets.replay import replay
 from qwop_datasets.verify import LANES, verify_episodes
+from qwop_game.command import json_text
 
 TRIG = "glibc-fma"  # of the browser that recorded it
 RUN = Path(__file__).parents[1] / "tests" / "golden" / f"{TRIG}_runs.npz"
@@ -164,12 +165,12 @@ def main() -> int:
     parser.add_argument("--child", choices=("open", "stream"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        print(json.dumps(child(options.child, options.directory)))
+        print(json_text(child(options.child, options.directory)))
         return 0
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:
         figures = measure(Path(directory), options.episodes, options.frames)
     if options.json:
-        print(json.dumps(figures, indent=1))
+        print(json_text(figures, indent=1))
         return 0
     for name, value in figures.items():
         number = f"{value:12,.0f}" if value >= 1000 else f"{value:12.4g}"

@@ -8,7 +8,6 @@ frame's 33.3 ms that the 99th percentile takes.
 """
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -20,6 +19,7 @@ import numpy as np
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
 from qwop_game import FRAME_SECONDS, Simulator  # noqa: E402
+from qwop_game.command import json_text  # noqa: E402
 from qwop_recorder.key_events import KeyQueue  # noqa: E402
 from qwop_recorder.session import Command, Phase, Session, SessionOptions  # noqa: E402
 from qwop_recorder.storage import EpisodeStore  # noqa: E402
@@ -97,7 +97,7 @@ def main() -> None:
         row("keep a run: replay, append, sync", recorded["keep"]),
     ]
     if options.json:
-        print(json.dumps(rows, indent=1))
+        print(json_text(rows, indent=1))
         return
     for r in rows:
         print(

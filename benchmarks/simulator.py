@@ -11,7 +11,6 @@ show what threads bring, on an idle machine.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -25,6 +24,7 @@ import numpy as np
 
 import qwop_game
 from qwop_game import Simulator, action_masks, engines
+from qwop_game.command import json_text
 from qwop_game.simulator import FLAG_GAME_ENDED
 
 RUN = Path(__file__).parents[1] / "tests" / "golden" / "glibc-fma_runs.npz"
@@ -178,8 +178,7 @@ def main() -> int:
         for measured, (name, workload, n, _) in zip(rates, cases, strict=True)
     ]
     if options.json:
-        json.dump(rows, sys.stdout, indent=1)
-        print()
+        print(json_text(rows, indent=1))
         return 0
     heads = f"{'frames/s':>9} {'lowest':>9} {'highest':>9} {'ratio':>6}"
     print(f"{'engine':32} {'workload':15} {'games':>5} {heads}")

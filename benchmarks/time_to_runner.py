@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from qwop_evaluation.main_job import CLONING, DEMOS, FINETUNING, MODULES
+from qwop_game.command import json_text
 
 ENOUGH = 0.9
 MAX_KNEE, MIN_UPRIGHT = 0.02, 0.9
@@ -137,7 +138,7 @@ def main() -> int:
         parser.error(f"{unknown[0]!r} is no start: choose from {', '.join(TARGET_SECONDS)}")
     results = [train(start, seed, options) for start in starts for seed in range(options.seeds)]
     if options.json:
-        print(json.dumps(results, indent=1))
+        print(json_text(results, indent=1))
         return 0
     for start in starts:
         times = [r["seconds"] for r in results if r["start"] == start]

@@ -13,7 +13,7 @@ import pytest
 from qwop_datasets import DatasetReader, DatasetWriter
 from qwop_finetune import cli as finetune
 from qwop_finetune.environment import TrainingEnv
-from qwop_game.command import Interrupted, Pace, interrupts, run_command
+from qwop_game.command import Interrupted, Pace, interrupts, run_command, stop_signals
 from qwop_rl_core import load_checkpoint
 
 DEMOS = Path(__file__).parents[1] / "demos" / "demos.h5"
@@ -219,3 +219,9 @@ def test_eval_keeps_the_episodes_that_are_over(tmp_path, monkeypatch, capsys):
     assert said == f"qwop-eval: interrupted; {out} has the 2 episodes that were over"
     with DatasetReader(out) as runs:
         assert len(runs) == 2
+
+
+def test_the_signals_that_stop_are_those_of_the_system(monkeypatch):
+    monkeypatch.delattr(signal, "SIGHUP", raising=False)
+    monkeypatch.setattr(signal, "SIGBREAK", 21, raising=False)
+    assert stop_signals() == [signal.SIGINT, signal.SIGTERM, 21]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from qwop_datasets import DatasetError, DatasetReader
+from qwop_datasets import DatasetError, DatasetReader, portable
 from qwop_evaluation.html import page
 from qwop_evaluation.playback import play_in_window
 from qwop_evaluation.race import Race
@@ -189,7 +189,7 @@ def _write_page(path: Path, runs: Sequence[Run], title: str) -> None:
     part = path.with_name(f"{path.name}.part")
     try:
         part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
+        portable.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
         raise CommandError(f"{path}: {error.strerror or error}") from None

@@ -13,9 +13,9 @@ import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
-from qwop_datasets import DatasetError
-from qwop_datasets.storage import made_folder
-from qwop_game.command import Interrupted, interrupts
+from qwop_datasets import DatasetError, portable
+from qwop_datasets.storage import describe, made_folder
+from qwop_game.command import OWN_GROUP, Interrupted, interrupts
 
 FPS = 30
 """Frames a second of an mp4: the game's own."""
@@ -129,6 +129,7 @@ class VideoWriter:
             stdout=subprocess.DEVNULL,
             stderr=self._errors,
             start_new_session=True,  # the terminal's Ctrl-C is not for it
+            creationflags=OWN_GROUP,
         )
 
     def _finish(self, quiet: bool) -> None:
@@ -137,12 +138,18 @@ class VideoWriter:
         try:
             self._process.communicate()  # closes its input
             if self._process.returncode == 0:
-                os.replace(self._part, self.path)
+                self._put_in_place()
             elif not quiet:
                 raise VideoError(self._failure())
         finally:
             self._part.unlink(missing_ok=True)
             self._errors.close()
+
+    def _put_in_place(self) -> None:
+        try:
+            portable.replace(self._part, self.path)
+        except OSError as error:
+            raise VideoError(f"{self.path}: {describe(error)}") from None
 
     def _failure(self) -> str:
         assert self._process is not None

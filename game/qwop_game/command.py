@@ -8,6 +8,7 @@ import io
 import json
 import math
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -49,9 +50,9 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def json_text(value: Any) -> str:
+def json_text(value: Any, indent: int | None = None) -> str:
     """Plain data as JSON that every reader takes: null where a number is NaN or infinite."""
-    return json.dumps(plain(value), allow_nan=False)
+    return json.dumps(plain(value), allow_nan=False, indent=indent)
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -136,6 +137,11 @@ def stop_signals() -> list[signal.Signals]:
     SIGHUP (a closed terminal), SIGBREAK (Ctrl-Break or a closed console on Windows)."""
     names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
     return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
+OWN_GROUP: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+"""subprocess.Popen's creationflags for a program that the terminal's Ctrl-C does not reach, as
+start_new_session=True makes it outside Windows."""
 
 
 @contextlib.contextmanager

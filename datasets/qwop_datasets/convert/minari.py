@@ -17,6 +17,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from qwop_game import action_masks
+from qwop_game.command import json_text
 
 from ..episode import Episode
 from ..errors import DatasetError
@@ -65,7 +66,7 @@ def write(
                 file.raise_failure()
         metadata = _metadata(path, observations, action_set, len(reader), steps)
         metadata["dataset_size"] = round(main.stat().st_size / 1e6, 1)
-        (aside / "data" / "metadata.json").write_text(json.dumps(metadata), encoding="utf-8")
+        (aside / "data" / "metadata.json").write_text(json_text(metadata), encoding="utf-8")
     return len(reader), []
 
 

@@ -13,6 +13,7 @@ from string import Template
 from typing import Any
 from urllib.parse import urlencode
 
+from ..command import OWN_GROUP
 from ..simulator import DEFAULT_TRIG, check_trig
 from .errors import RealGameError
 from .find import find_pair
@@ -112,6 +113,7 @@ class Browser:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            creationflags=OWN_GROUP,
         )
         self._selenium: Any = None
         # Also called when the object is forgotten, and at the interpreter's exit.
@@ -264,6 +266,7 @@ class Browser:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
+                    creationflags=OWN_GROUP,
                     env=environment,
                 )
             if self._wait_for(process, log, _READY[self.browser.family]):
@@ -295,6 +298,7 @@ class Browser:
                 stdout=output,
                 stderr=errors,
                 start_new_session=True,
+                creationflags=OWN_GROUP,
             )
         if not self._wait_for(process, number, "\n"):
             last = _last_line(log)
