@@ -31,10 +31,8 @@ from typing import Any
 
 import numpy as np
 
-from qwop_game import DEFAULT_TRIG
-
-from . import portable
-from .episode import (
+from qwop_datasets import portable
+from qwop_datasets.episode import (
     KEY_EVENT_DTYPE,
     KEY_SOURCES,
     OBSERVATION_SIZE,
@@ -44,8 +42,9 @@ from .episode import (
     new_id,
     now,
 )
-from .errors import DatasetError
-from .storage import describe, made_folder
+from qwop_datasets.errors import DatasetError
+from qwop_datasets.storage import describe, made_folder
+from qwop_game import DEFAULT_TRIG
 
 HEADER = b"QWOPJNL1"
 RECOVERED_TAG = "recovered"
@@ -297,7 +296,7 @@ class Journalled:
     torn: int = 0
 
 
-def recover(path: str | os.PathLike) -> tuple[list[Episode], int]:
+def read_journal(path: str | os.PathLike) -> tuple[list[Episode], int]:
     """Episodes of a journal that are neither in a dataset nor thrown away, oldest first, and damaged bytes.
 
     An episode that was under way comes as truncated and with the tag "recovered"; a torn last record is

@@ -36,10 +36,9 @@ from typing import Any
 
 import h5py
 
-from qwop_game.command import stop_signals
-
-from . import portable
-from .errors import DatasetError
+from qwop_cli import stop_signals
+from qwop_datasets import portable
+from qwop_datasets.errors import DatasetError
 
 H5 = Any  # an open HDF5 file or group; h5py's own types make every subscript a union of all kinds
 PAGE = 4096
@@ -163,6 +162,14 @@ def _is_current(path: Path, descriptor: int, late: bool) -> bool:
     except OSError:  # the old file can be read, at least
         pass
     return True
+
+
+def replace_file(source: Path, target: Path) -> None:
+    """os.replace that waits a moment while somebody has `target` open, on Windows. Raises DatasetError."""
+    try:
+        portable.replace(source, target)
+    except OSError as error:
+        raise DatasetError(f"{target}: {describe(error)}") from None
 
 
 def put_in_place(aside: Path, path: Path) -> None:
