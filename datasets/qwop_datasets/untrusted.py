@@ -166,6 +166,8 @@ def allocating_at_most(size: int) -> Iterator[None]:
 
 def _limit_data(size: int) -> tuple[int, int] | None:
     """Limit the growth of the process's data to `size` bytes; returns the earlier limits, or None."""
+    if resource is None:
+        return None
     try:
         with open("/proc/self/statm", "rb", buffering=0) as file:
             now = int(file.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")

@@ -98,7 +98,7 @@ def _encoder() -> _Encoder:
         "units_per_meter": geometry._UNITS_PER_METER,
         "meters": encoder._METERS,
         "speed": encoder._SPEED,
-        "clearance": encoder._CLEARANCE,
+        "clearance": encoder.CLEARANCE_SCALE,
         "joint_a": encoder._JOINT_A,
         "joint_b": encoder._JOINT_B,
         "feet": geometry._FEET,
@@ -109,6 +109,11 @@ def _encoder() -> _Encoder:
         array = np.ravel(values[name]).tolist()
         setattr(result, name, kind(*array) if hasattr(kind, "_length_") else array[0])
     return result
+
+
+def encoder_bytes() -> bytes:
+    """The constants of the features as the engine reads them: the bytes of a qwop_encoder."""
+    return bytes(_encoder())
 
 
 def observe(features: bool, raw: np.ndarray, hip_mode: np.ndarray, keys: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from qwop_cli import stop_signals
 from qwop_game import Simulator
 from qwop_recorder import embedded_game
 from qwop_recorder.config import RecordConfig
@@ -185,10 +186,8 @@ def _noted_signals() -> Iterator[list[int]]:
     """Within the block, Ctrl-C and its like interrupt nothing: their numbers go into the list."""
     noted: list[int] = []
     before = {}
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
-        number = getattr(signal, name, None)
-        if number is not None:
-            before[number] = signal.signal(number, lambda number, _: noted.append(number))
+    for number in stop_signals():
+        before[number] = signal.signal(number, lambda number, _: noted.append(number))
     try:
         yield noted
     finally:
