@@ -322,7 +322,7 @@ def test_commands_without_the_game_end_with_one_line(bare, tmp_path, capsys):
             assert command([*(["x.h5"] if command is replay_cli.main else []), "--native"]) == 2
         assert re.search("--native.* with --game real", capsys.readouterr().err)
     assert recorder_cli.main(["--game", "real", "--keys", "pynput"]) == 2
-    assert "the real game's keys come from its own page" in capsys.readouterr().err
+    assert "the keys of the real game come from its page" in capsys.readouterr().err
 
 
 # -- the reaper ----------------------------------------------------------------------------------------
