@@ -47,7 +47,10 @@ def objects(checkout: Path) -> dict[str, str]:
 
 def test_only_what_changed_is_compiled_again(checkout: Path, capfd: pytest.CaptureFixture[str]) -> None:
     library = hatch_build.compile_engine(checkout)
-    assert library == checkout / "game" / "qwop_game" / f"_engine{hatch_build.LIBRARY_SUFFIX}"
+    assert (
+        library
+        == checkout / "game" / "qwop_game" / f"_engine{hatch_build.LIBRARY_SUFFIXES[platform.system()]}"
+    )
     assert ctypes.CDLL(str(library)).one() == 42
     first, linked_at = objects(checkout), library.stat().st_mtime_ns
     capfd.readouterr()
