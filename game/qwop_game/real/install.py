@@ -26,7 +26,7 @@ from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
-from .errors import RealGameError
+from qwop_game.real.errors import RealGameError
 
 GAME_URL = "https://www.foddy.net/QWOP.min.js"
 DIRECTORY_VARIABLE = "QWOP_GAME_DIR"
