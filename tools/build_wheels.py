@@ -1,8 +1,9 @@
 """Build the wheels of every platform, and the sdist, on any machine: python tools/build_wheels.py [--out DIR]
 
-zig compiles the engine for each platform; hatch_build.py says how. Each wheel is then opened and checked: tag,
-the engine's format, machine and demands on the system, packages, licenses, no pictures and no tests. It needs hatchling and ziglang, which are in the extra `dev`. The first build of a platform takes
-minutes, because zig compiles its C++ library.
+zig compiles the engine for each platform; hatch_build.py says how. Each wheel is then opened and checked: its
+tag; the engine's format, machine and demands on the system; packages and licenses; no pictures, no tests.
+It needs hatchling and ziglang, which are in the extra `dev`. The first build of a platform takes minutes,
+because zig compiles its C++ library.
 """
 
 import argparse

@@ -3,10 +3,13 @@
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import struct
 import subprocess
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 from types import ModuleType
 
@@ -140,6 +143,7 @@ def test_golden_traces_on_windows(tmp_path: Path, traces_file: tuple[Path, dict[
     if wine is None:
         pytest.skip("wine is not installed")
     player, library = cross_build("win_amd64", tmp_path)
+    assert faults(library, "win_amd64") == []
     path, rows = traces_file
     # Without a display, a prefix of its own, and no offers to install Mono or Gecko.
     environment = {
@@ -157,5 +161,115 @@ def test_golden_traces_on_arm(tmp_path: Path, traces_file: tuple[Path, dict[str,
     if qemu is None or not Path(libc).exists():
         pytest.skip("qemu-user-static or libc6-arm64-cross is not installed")
     player, library = cross_build("manylinux_2_28_aarch64", tmp_path)
+    assert faults(library, "manylinux_2_28_aarch64") == []
+    assert faults(library, "manylinux2014_x86_64") == ["the engine is ELF for aarch64, not ELF for x86_64"]
     path, rows = traces_file
     assert play([qemu, "-L", libc, str(player), str(library), str(path)], rows) == {"neon", "scalar"}
+
+
+def faults(library: Path, tag: str) -> list[str]:
+    return load("build_wheels").library_faults(load("library_format").read_library(library), tag)
+
+
+def mach_o(macos: int, loads: bytes) -> bytes:
+    """A library for macOS on arm64 that is nothing but its load commands."""
+    padded = loads + bytes(8 - len(loads) % 8)
+    commands = struct.pack("<IIIIII", 0x32, 24, 1, macos, macos, 0)
+    commands += struct.pack("<IIIIII", 0xC, 24 + len(padded), 24, 0, 0, 0) + padded
+    return struct.pack("<IIIIIIII", 0xFEEDFACF, 0x0100000C, 0, 6, 2, len(commands), 0, 0) + commands
+
+
+def test_what_a_library_asks_of_the_system_is_checked(tmp_path: Path) -> None:
+    library_format, build_wheels = load("library_format"), load("build_wheels")
+    library = tmp_path / "_engine.dylib"
+    library.write_bytes(mach_o(0x000B0000, b"/usr/lib/libSystem.B.dylib"))
+    assert faults(library, "macosx_11_0_arm64") == []
+    assert faults(library, "macosx_11_0_x86_64") == [
+        "the engine is Mach-O for aarch64, not Mach-O for x86_64"
+    ]
+    library.write_bytes(mach_o(0x000E0200, b"/opt/homebrew/lib/libc++.1.dylib"))
+    assert faults(library, "macosx_11_0_arm64") == [
+        "the engine is for macOS 14.2",
+        "the engine needs /opt/homebrew/lib/libc++.1.dylib",
+    ]
+    for content in (b"\xcf\xfa\xed\xfe", b"MZ", b"\x7fELF", b"#!/bin/sh\n"):
+        library.write_bytes(content)
+        with pytest.raises(library_format.FormatError, match="_engine.dylib: "):
+            library_format.read_library(library)
+
+    elf = library_format.Library("ELF", "x86_64", ("libc.so.6", "libstdc++.so.6"), (2, 34), ())
+    assert build_wheels.library_faults(elf, "manylinux2014_x86_64") == [
+        "the engine needs glibc 2.34",
+        "the engine needs libstdc++.so.6",
+    ]
+    dll = library_format.Library("PE", "x86_64", ("KERNEL32.dll", "libstdc++-6.dll"), (), ())
+    assert build_wheels.library_faults(dll, "win_amd64") == ["the engine needs libstdc++-6.dll"]
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="readelf is for Linux")
+def test_needs_of_an_elf_library_are_those_that_readelf_finds(tmp_path: Path) -> None:
+    if shutil.which("readelf") is None:
+        pytest.skip("readelf is not installed")
+    path = ROOT / "game" / "qwop_game" / "_engine.so"
+    text = subprocess.check_output(["readelf", "--dynamic", "--version-info", path], text=True)
+    versions = {tuple(map(int, version.split("."))) for version in re.findall(r"Name: GLIBC_([\d.]+)", text)}
+    library = load("library_format").read_library(path)
+    assert sorted(library.needs) == sorted(re.findall(r"Shared library: \[(.*)\]", text))
+    assert library.glibc == max(versions) and library.format == "ELF"
+
+
+def make_wheel(path: Path, tag: str, extra: str = "", without: str = "") -> Path:
+    """A wheel of empty modules with the engine `mach_o` makes."""
+    build_wheels = load("build_wheels")
+    info = "qwop_stride-1.0.dist-info"
+    files = {f"{package}/__init__.py": b"" for package in build_wheels.packages()}
+    files |= {f"{info}/licenses/{name}": b"" for name in build_wheels.LICENSES}
+    files[f"{info}/WHEEL"] = f"Wheel-Version: 1.0\nTag: py3-none-{tag}\n".encode()
+    files["qwop_game/_engine.dylib"] = mach_o(0x000B0000, b"/usr/lib/libSystem.B.dylib")
+    if extra:
+        files[extra] = b""
+    with zipfile.ZipFile(path, "w") as wheel:
+        for name, content in files.items():
+            if name != without:
+                wheel.writestr(name, content)
+    return path
+
+
+def test_a_wheel_with_something_too_much_or_too_little_is_refused(tmp_path: Path) -> None:
+    build_wheels, tag = load("build_wheels"), "macosx_11_0_arm64"
+    path = tmp_path / f"qwop_stride-1.0-py3-none-{tag}.whl"
+    assert build_wheels.check_wheel(make_wheel(path, tag), tag).macos == (11, 0)
+    for extra, without, message in (
+        ("qwop_game/runner.png", "", "qwop_game/runner.png should not be in it"),
+        ("tests/test_game.py", "", "tests/test_game.py should not be in it"),
+        ("qwop_game/_engine.so", "", "its engines are"),
+        ("", "qwop_game/_engine.dylib", "its engines are"),
+        ("", "qwop_recorder/__init__.py", "qwop_recorder missing"),
+        ("", "qwop_stride-1.0.dist-info/licenses/NOTICE", "NOTICE missing"),
+    ):
+        with pytest.raises(build_wheels.WheelError, match=f"{tag}.whl: {re.escape(message)}"):
+            build_wheels.check_wheel(make_wheel(path, tag, extra, without), tag)
+    with pytest.raises(build_wheels.WheelError, match="its tags are"):
+        build_wheels.check_wheel(make_wheel(path, "macosx_14_0_arm64"), tag)
+
+
+def test_the_tools_name_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    build_wheels = load("build_wheels")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert build_wheels.main(["--targets", "win_amd64"]) == 2
+    assert "no hatchling and no ziglang here" in capsys.readouterr().err
+
+
+def test_the_sdist_holds_all_that_a_wheel_is_made_of_and_no_picture(tmp_path: Path) -> None:
+    build_wheels = load("build_wheels")
+    assert build_wheels.main(["--targets", "sdist", "--out", str(tmp_path)]) == 0
+    (path,) = tmp_path.glob("*.tar.gz")
+    broken = tmp_path / "broken.tar.gz"
+    with tarfile.open(path) as whole, tarfile.open(broken, "w:gz") as archive:
+        for member in whole.getmembers():
+            if not member.name.endswith("/NOTICE"):
+                archive.addfile(member, whole.extractfile(member) if member.isfile() else None)
+    with pytest.raises(build_wheels.WheelError, match=r"missing \['NOTICE'\], pictures \[\]"):
+        build_wheels.check_sdist(broken)
