@@ -21,7 +21,7 @@ HOOK_START_SECONDS = 5.0
 """How long pynput's hook may take to start. It never does where the X server lacks the RECORD extension."""
 
 INSTALL_PYNPUT = "pip install --no-deps pynput python-xlib six"
-"""For Linux; elsewhere pynput is a dependency. Without --no-deps pip would compile evdev, which goes unused."""
+"""For Linux; elsewhere pynput is a dependency. With its own dependencies pip would compile evdev, unused."""
 
 
 class KeySource(Protocol):
