@@ -1,7 +1,7 @@
 """Run every command of an installed qwop-stride once: python tools/try_install.py
 
-It shows every --help, then does a short job with each command that needs neither display nor browser, in an empty
-folder, and prints a line for each. It tests a wheel: run it by the Python of the environment that has the wheel.
+It shows every --help, then does a short job with each command that needs neither display nor browser, in an
+empty folder, and prints a line for each. It tests a wheel: run it by the environment's own Python.
 """
 
 import subprocess
