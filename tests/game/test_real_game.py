@@ -49,6 +49,8 @@ from qwop_recorder.session import Phase
 from qwop_replay.real_game import play_live
 from qwop_replay.runs import Run
 
+pytestmark = pytest.mark.real_game
+
 GOLDEN = Path(__file__).parents[1] / "golden"
 PATIENCE = 120.0  # s, before a test gives up on a process; never a thing that is asserted
 
@@ -76,7 +78,7 @@ def random_keys(frames: int, seed: int = 0) -> np.ndarray:
 
 def program(folder: Path, name: str, prints: str) -> Path:
     path = folder / name
-    path.write_text(f"#!/bin/sh\necho '{prints}'\n")
+    path.write_text(f"#!/bin/sh\necho '{prints}'\n", encoding="utf-8")
     path.chmod(0o755)
     return path
 
@@ -198,7 +200,7 @@ def folder(monkeypatch, tmp_path):
 
 
 def test_the_folder_is_tried_before_the_game_is_fetched(folder, capsys):
-    (folder / "game").write_text("")  # in the folder's place
+    (folder / "game").write_text("", encoding="utf-8")  # in the folder's place
     assert main(["install"]) == 2
     error = capsys.readouterr().err
     assert "QWOP_GAME_DIR" in error and "not a folder" in error and error.count("\n") == 1
@@ -263,7 +265,7 @@ def test_a_changed_or_damaged_installation_is_noticed(folder):
     found.path.write_text(found.path.read_text(encoding="utf-8") + " ", encoding="utf-8")
     with pytest.raises(RealGameError, match="has changed since it was installed"):
         install.installed()
-    (found.path.parent / "installed.json").write_text(json.dumps({"sha256": 1}))
+    (found.path.parent / "installed.json").write_text(json.dumps({"sha256": 1}), encoding="utf-8")
     with pytest.raises(RealGameError, match="damaged"):
         install.installed()
 
@@ -326,7 +328,7 @@ def test_commands_without_the_game_end_with_one_line(bare, tmp_path, capsys):
 def test_the_reaper_kills_what_names_its_folder_and_nothing_else(tmp_path):
     folder = tmp_path / "session"
     folder.mkdir()
-    (folder / "file").write_text("x")
+    (folder / "file").write_text("x", encoding="utf-8")
     sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
     stays, goes = subprocess.Popen(sleeper), subprocess.Popen([*sleeper, f"--log={folder}/x"])
     script = Path(real_game.__file__).with_name("reaper.py")
@@ -926,6 +928,7 @@ def test_no_browser_survives_its_program(how):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        encoding="utf-8",
     )
     folder = program.stdout.readline().strip()
     assert [text for text in left_behind() if folder in text]
