@@ -11,8 +11,6 @@ endif
 
 INSTALL := .venv/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-C_OF_PYTHON = $$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_config_var("CC").split()[0])')
-
 CPP := $(wildcard game/engine/*.cpp game/engine/*.hpp game/engine/*.h tests/engine/*.cpp)
 
 .PHONY: run test lint format sanitize site bench engine clean
@@ -48,8 +46,7 @@ bench: engine
 engine: .venv/.complete
 	@.venv/bin/python hatch_build.py
 
-# Two packages are compiled: the engine, and evdev, which pynput needs on Linux and which comes as C source. Where
-# a compiler is missing, zig is both; it also has the kernel's headers. Only Python's own headers PyPI lacks.
+# On Linux pynput is installed without evdev: its X11 hook does not use it, and it would need a C compiler.
 .venv/.complete: pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { \
 	  echo "make: no $(PYTHON) here: install Python 3.10, 3.11 or 3.12, or name one: make PYTHON=python3.11" >&2; exit 2; }
@@ -59,15 +56,9 @@ engine: .venv/.complete
 	  echo "make: $(PYTHON) has no venv module: install it (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 2; }
 	@echo "Installing into .venv: minutes and gigabytes the first time, most of it torch"
 	@$(PYTHON) -m venv .venv
-	@$(INSTALL) hatchling setuptools wheel
-	@.venv/bin/python -c 'import hatch_build as b; raise SystemExit(not b.installed_compiler())' || $(INSTALL) ziglang
-	@if [ -z "$$CC" ] && ! command -v $(C_OF_PYTHON) >/dev/null; then \
-	  $(INSTALL) ziglang && zig="$$(.venv/bin/python -c 'import ziglang; print(ziglang.__path__[0])')" && \
-	  export CC="$(CURDIR)/.venv/bin/python -m ziglang cc" CPATH="$$zig/lib/libc/include/any-linux-any"; \
-	fi; \
-	$(INSTALL) --no-build-isolation --editable '.[dev,docs]' || { \
-	  .venv/bin/python -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null || \
-	  echo "make: Python's headers are missing: install them (Debian, Ubuntu: apt-get install python3-dev)" >&2; exit 2; }
+	@$(INSTALL) hatchling setuptools wheel ziglang
+	@$(INSTALL) --no-build-isolation --editable '.[dev,docs]'
+	@$(INSTALL) --no-deps pynput python-xlib six
 	@touch $@
 
 clean:
