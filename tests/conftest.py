@@ -5,7 +5,9 @@ import shutil
 import signal
 
 import pytest
+from gymnasium.vector import SyncVectorEnv
 
+from qwop_game import QWOPVectorEnv
 from qwop_game.real import RealGameError, find
 
 MORE_BROWSERS = "QWOP_TEST_BROWSERS"
@@ -19,6 +21,13 @@ def signals_arrive():
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+@pytest.fixture
+def sync_vector():
+    """Gymnasium's vector of environments, reset as ours are: in the step in which an episode ends."""
+    mode = {k: v for k, v in QWOPVectorEnv.metadata.items() if k == "autoreset_mode"}  # 0.29 has no other
+    return lambda makers: SyncVectorEnv(makers, **mode)
 
 
 def _browsers() -> list[tuple[find.Program, find.Program]]:
