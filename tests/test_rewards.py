@@ -63,7 +63,9 @@ def test_default_is_qwop_gyms_arithmetic(golden):
         theirs = qwop_env.QwopEnv.__new__(qwop_env.QwopEnv)
         theirs.speed_rew_mult, theirs.time_cost_mult = np.float32(0.01), np.float32(10)
         theirs.failure_cost, theirs.success_reward = np.float32(10), np.float32(50)
-        theirs.frames_per_step = np.int64(frame_skip)  # divides in double precision, as in NumPy 1 an int does
+        theirs.frames_per_step = np.int64(
+            frame_skip
+        )  # divides in double precision, as in NumPy 1 an int does
         zero = np.float32(0)
         reaction = qwop_env.Reaction(0, zero, zero, None, None)
         rows = list(range(frame_skip, 201, frame_skip))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from qwop_game import TRIG_VARIANTS
+from qwop_game.unpinned import INSTALL
 
 from ..episode import OBSERVATION_SIZE, OLD_TRIG, Episode
 from ..errors import DatasetError
@@ -41,7 +42,7 @@ def _serialize():
     try:
         from imitation.data import serialize
     except ImportError as error:
-        raise DatasetError(f"imitation trajectories need the package imitation ({error})") from None
+        raise DatasetError(f"imitation trajectories need imitation ({error}): {INSTALL}") from None
     return serialize
 
 
