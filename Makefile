@@ -1,11 +1,11 @@
-# `make run` and `make test` need Python 3.10, 3.11 or 3.12; they make .venv and compile the engine themselves.
+# `make run` and `make test` need Python 3.10 to 3.14; they make .venv and compile the engine themselves.
 # Another interpreter: make PYTHON=/path/to/python3.12 run
 
-SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
+SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))
 
 ifndef PYTHON
 # The first supported one that can make an environment; where there is none, python3, for the error to name.
-PYTHON := $(or $(shell for p in python3 python3.12 python3.11 python3.10; do \
+PYTHON := $(or $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	$$p -c 'import venv, ensurepip; $(SUPPORTED)' 2>/dev/null && echo $$p && break; done),python3)
 endif
 
@@ -52,9 +52,9 @@ engine: .venv/.complete
 # a compiler is missing, zig is both; it also has the kernel's headers. Only Python's own headers PyPI lacks.
 .venv/.complete: pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { \
-	  echo "make: no $(PYTHON) here: install Python 3.10, 3.11 or 3.12, or name one: make PYTHON=python3.11" >&2; exit 2; }
+	  echo "make: no $(PYTHON) here: install Python 3.10 to 3.14, or name one: make PYTHON=python3.11" >&2; exit 2; }
 	@$(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || { \
-	  echo "make: $(PYTHON) is not Python 3.10, 3.11 or 3.12: name one that is: make PYTHON=python3.11" >&2; exit 2; }
+	  echo "make: $(PYTHON) is not Python 3.10 to 3.14: name one that is: make PYTHON=python3.11" >&2; exit 2; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
 	  echo "make: $(PYTHON) has no venv module: install it (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 2; }
 	@echo "Installing into .venv: minutes and gigabytes the first time, most of it torch"
@@ -68,6 +68,7 @@ engine: .venv/.complete
 	$(INSTALL) --no-build-isolation --editable '.[dev,docs]' || { \
 	  .venv/bin/python -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null || \
 	  echo "make: Python's headers are missing: install them (Debian, Ubuntu: apt-get install python3-dev)" >&2; exit 2; }
+	@$(INSTALL) --no-deps imitation==1.0.1 qwop-gym==1.0.1
 	@touch $@
 
 clean:
