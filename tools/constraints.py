@@ -1,4 +1,4 @@
-"""Write constraints.txt, pip's copy of the versions in uv.lock: python tools/constraints.py, which needs uv."""
+"""Write constraints.txt, pip's copy of the versions in uv.lock: python tools/constraints.py. It needs uv."""
 
 from __future__ import annotations
 
@@ -8,18 +8,30 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 HEAD = """\
-# Written by tools/constraints.py: the versions of uv.lock, which `make run` and `make test` install with pip. The
-# ranges are in pyproject.toml. torch's own requirements decide which CUDA packages come with it.
+# Written by tools/constraints.py: the versions of uv.lock, which `make run` and `make test` install with pip.
+# The ranges are in pyproject.toml.
 """
 # PyPI's torch, as pip takes it; its name and number are those of the CPU build.
 EXPORT = ["uv", "export", "--quiet", "--frozen", "--no-hashes", "--no-annotate", "--no-header"]
-EXPORT += ["--no-emit-project", "--extra", "dev", "--extra", "docs", "--no-group", "cpu", "--group", "cuda", "--group", "make"]
+EXPORT += [
+    "--no-emit-project",
+    "--extra",
+    "dev",
+    "--extra",
+    "docs",
+    "--no-group",
+    "cpu",
+    "--group",
+    "cuda",
+    "--group",
+    "make",
+]
 
 
 def constraints(exported: str) -> str:
-    """Pins "name==version; marker" as uv exports them -> the same with Python's version as the only condition.
+    """Pins "name==version; marker" as uv exports them -> the same with no condition but Python's version.
 
-    A package that has one version everywhere needs none: whether it is installed at all is not pip's question.
+    A package of one version needs none: a constraint does not say whether it is installed.
     """
     pins: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for line in exported.splitlines():
