@@ -18,7 +18,7 @@ CPP := $(wildcard game/engine/*.cpp game/engine/*.hpp game/engine/*.h tests/engi
 .PHONY: run test lint format sanitize site bench engine clean
 
 run: engine
-	@.venv/bin/python -m qwop_evaluation.main_job
+	@.venv/bin/python -m qwop_stride.run
 
 test: lint
 	@.venv/bin/python -m pytest

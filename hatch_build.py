@@ -39,7 +39,7 @@ ISAS_OF_MACHINE = {
 }
 
 # A whole C++ compiler as a Python package, for machines without one. Left alone it would build for the
-# CPU at hand and trap on undefined behaviour; -s drops the symbols of its static libraries (1.4 MB).
+# CPU at hand and trap on undefined behavior; -s drops the symbols of its static libraries (1.4 MB).
 ZIG_REQUIREMENT = "ziglang==0.17.1"
 ZIG_FLAGS = ["-mcpu=baseline", "-fno-sanitize=undefined"]
 

@@ -24,7 +24,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from qwop_game.command import CommandError, check_outputs, plain
+from qwop_cli import CommandError, check_outputs, plain
 
 HERE = Path(__file__).resolve().parent
 # Script and arguments; the same for a try.
@@ -152,8 +152,8 @@ def lines(results: dict[str, Any]) -> list[Line]:
             table.append((f"simulator: {mine['engine']}", speed, other, ratio))
     for row in (results.get("trainer") or {}).get("rows", [])[1:]:
         mine = results["trainer"]["rows"][0]
-        speed = f"{mine['steps_per_second']:,} steps/s, {mine['metres_at_the_end']:.1f} m"
-        other = f"{row['trainer']}, {row['metres_at_the_end']:.1f} m"
+        speed = f"{mine['steps_per_second']:,} steps/s, {mine['meters_at_the_end']:.1f} m"
+        other = f"{row['trainer']}, {row['meters_at_the_end']:.1f} m"
         table.append(("trainer: PPO", speed, other, f"{row['ours_is_times']:.1f}"))
     table += [(f"cloning: {what}", value, "", "") for what, value in flat(results.get("cloning") or {})]
     for row in results.get("recorder") or ():

@@ -1,7 +1,7 @@
 """PPO in the structure and with the settings that CleanRL publishes for its ppo.py: a peer to measure beside.
 
 Written anew from their description: actor and critic apart, orthogonal layers, a forward pass of both at
-every step, advantages normalised in every minibatch, value loss clipped, `done` cutting the bootstrap.
+every step, advantages normalized in every minibatch, value loss clipped, `done` cutting the bootstrap.
 """
 
 from __future__ import annotations

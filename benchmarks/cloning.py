@@ -28,15 +28,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from qwop_bc.clone import CloneConfig, Cloning, split_decisions
-from qwop_bc.metrics import KEY_NAMES, agreement
-from qwop_datasets import DatasetReader
-from qwop_datasets.compact import write_compact_dataset
-from qwop_datasets.decisions import Decisions, load_decisions
-from qwop_evaluation.comparison import bootstrap_interval
-from qwop_evaluation.player import CheckpointPlayer, shipped_policy_path
-from qwop_evaluation.protocol import play
-from qwop_evaluation.summary import summarise
+from qwop_bc import CloneConfig, Cloning, agreement, split_decisions
+from qwop_bc.metrics import KEY_NAMES
+from qwop_datasets import DatasetReader, Decisions, load_decisions, write_compact_dataset
+from qwop_evaluation import CheckpointPlayer, bootstrap_interval, play, shipped_policy_path, summarize
 from qwop_game import ACTION_SETS
 from qwop_rl_core import ActorCritic, Policy
 
@@ -143,7 +138,7 @@ def train(folder: Path, name: str, arm: Arm, seed: int, episodes: int) -> dict[s
     held_out = agreement(policy.network, split.validation_features, split.validation_actions, "distinct")
     player, figures = CheckpointPlayer(out), {"arm": name, "seed": seed, "cpu_seconds": round(seconds, 1)}
     for sample, prefix in ((False, "argmax"), (True, "sampled")):
-        runs = summarise(play(player, range(1000, 1000 + episodes), sample))
+        runs = summarize(play(player, range(1000, 1000 + episodes), sample))
         figures[prefix] = {
             "finish_rate": runs.finish_rate,
             "median_time_s": runs.median_time if runs.finished else None,
@@ -240,7 +235,7 @@ def speed(
     from imitation.util.logger import HierarchicalLogger
     from stable_baselines3.common.logger import Logger
 
-    from qwop_bc.adapter import NetworkPolicy
+    from qwop_bc import NetworkPolicy
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -254,8 +249,8 @@ def speed(
     config = CloneConfig(frame_skip=1, batch_size=batch_size, play_every=0, device="cpu")
     ours = Cloning(config, decisions[:2])
     ours.batches.features, ours.batches.actions = torch.from_numpy(features), torch.from_numpy(actions)
-    ours.network.normaliser.count.zero_()
-    ours.network.normaliser.update(ours.batches.features[:200_000])
+    ours.network.normalizer.count.zero_()
+    ours.network.normalizer.update(ours.batches.features[:200_000])
     theirs = Cloning(config, decisions[:2])  # the same weights
     theirs.start_from(ours.network)
     policy = NetworkPolicy(theirs.network)

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from qwop_rl_core import ActorCritic
 from qwop_rl_core.bfloat16 import linear_tanh
 from qwop_rl_core.devices import keep_freed_memory
 from qwop_rl_core.losses import log_softmax
-from qwop_rl_core.networks import ActorCritic
-from qwop_rl_core.normaliser import RunningNormaliser
+from qwop_rl_core.normalizer import RunningNormalizer
 
 
 def cases() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
@@ -31,8 +31,8 @@ def cases() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
     hidden = torch.randn(2048, 256, generator=generator)
     rounded, weight = hidden.bfloat16(), torch.randn(256, 256, generator=generator) / 16
     logits, features = torch.randn(2048, 9, generator=generator), torch.randn(8192, 98, generator=generator)
-    normaliser = RunningNormaliser(98)
-    normaliser.update(features)
+    normalizer = RunningNormalizer(98)
+    normalizer.update(features)
     rounded_weight, bias = weight.bfloat16(), torch.zeros(256, dtype=torch.bfloat16)
     index = torch.randperm(8192, generator=generator)[:2048]
 
@@ -50,7 +50,7 @@ def cases() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
         ),
         "a minibatch's rows of a rollout": (lambda: features[index], lambda: features.index_select(0, index)),
         "log-softmax of 9 actions": (lambda: logits.log_softmax(-1), lambda: log_softmax(logits)),
-        "statistics of a rollout in float64": (statistics, lambda: normaliser.update(features)),
+        "statistics of a rollout in float64": (statistics, lambda: normalizer.update(features)),
     }
 
 

@@ -31,13 +31,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qwop_datasets import DatasetReader, Episode
-from qwop_datasets.compact import write_compact_dataset
-from qwop_evaluation.comparison import bootstrap_interval, interquartile_mean
-from qwop_evaluation.main_job import CLONING, MODULES
-from qwop_evaluation.player import CheckpointPlayer, Player
-from qwop_evaluation.protocol import play
-from qwop_evaluation.summary import summarise, summary_json
+from qwop_datasets import DatasetReader, Episode, write_compact_dataset
+from qwop_evaluation import (
+    CheckpointPlayer,
+    Player,
+    bootstrap_interval,
+    interquartile_mean,
+    play,
+    summarize,
+    summary_json,
+)
+from qwop_stride.run import CLONING, MODULES
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMOS = ROOT / "demos" / "demos.h5"
@@ -57,13 +61,13 @@ FIGURES = (
     "key_switches_per_s",
     "mean_speed_m_per_s",
 )
-"""What is kept of an evaluation: qwop-eval's figures and all metres over all seconds."""
+"""What is kept of an evaluation: qwop-eval's figures and all meters over all seconds."""
 
 NOTHING, CLONE, DEFAULT_AGAIN, ANCHORS = "nothing", "clone", "default again", "anchors"
 RULE = "--reward-option knee_seconds=0.25"
 MAIN_REWARD = f"--reward stride --reward-option power=1.6 --reward-option fall_cost=10 {RULE}"
 WARM_UP = "--critic-warmup-steps 150000"
-BARE = "--critic-warmup-steps 0 --reference-kl-coef 0 --update-normaliser --on-collapse ignore"
+BARE = "--critic-warmup-steps 0 --reference-kl-coef 0 --update-normalizer --on-collapse ignore"
 
 
 @dataclass(frozen=True)
@@ -115,8 +119,8 @@ ARMS: dict[str, Arm] = {
     "bare-default": from_clone("PPO on `default`, no anchors", DEFAULT_AGAIN, f"--reward default {BARE}"),
     "no-warmup": from_clone("without critic warm-up", ANCHORS, f"{MAIN_REWARD} --critic-warmup-steps 0"),
     "no-kl": from_clone("without KL to the clone", ANCHORS, f"{MAIN_REWARD} {WARM_UP} --reference-kl-coef 0"),
-    "moving-normaliser": from_clone(
-        "normaliser moving", ANCHORS, f"{MAIN_REWARD} {WARM_UP} --update-normaliser"
+    "moving-normalizer": from_clone(
+        "normalizer moving", ANCHORS, f"{MAIN_REWARD} {WARM_UP} --update-normalizer"
     ),
     "dapg": from_clone(
         "with demonstrations in the loss", ANCHORS, f"{MAIN_REWARD} {WARM_UP} --demo-coef 0.1"
@@ -224,7 +228,7 @@ def evaluate(checkpoint: Path, out: Path, seeds: Sequence[int], run: Path | None
         return json.loads(out.read_text())
     player: Player = SB3Player(checkpoint) if checkpoint.suffix == ".zip" else CheckpointPlayer(checkpoint)
     episodes = play(player, seeds)
-    figures = summary_json(summarise(episodes))
+    figures = summary_json(summarize(episodes))
     figures["mean_speed_m_per_s"] = sum(e.distance for e in episodes) / sum(e.time for e in episodes)
     out.parent.mkdir(parents=True, exist_ok=True)
     if run is not None:
@@ -266,8 +270,8 @@ def collect(tasks: Iterable[Task]) -> dict[str, Any]:
 
 def train_with_sb3(task: Task) -> None:
     """Stable-Baselines3's PPO on the learners' games, with the network size, batch, discount and entropy
-    bonus of our `PPOConfig`, and its own defaults in everything else: no observation normaliser, a constant
-    learning rate of 3e-4, advantages normalised by minibatch, policy and value gradients clipped together."""
+    bonus of our `PPOConfig`, and its own defaults in everything else: no observation normalizer, a constant
+    learning rate of 3e-4, advantages normalized by minibatch, policy and value gradients clipped together."""
     from stable_baselines3 import PPO
     from stable_baselines3.common.callbacks import CheckpointCallback
 
@@ -302,8 +306,7 @@ def sb3_games(flags: str, seed: int, num_envs: int) -> Any:
     """The learners' games in Stable-Baselines3's form."""
     from stable_baselines3.common.vec_env import VecEnv
 
-    from qwop_finetune.cli import parse
-    from qwop_finetune.environment import make_environment
+    from qwop_finetune import make_environment, parse
     from qwop_rewards import parse_options
 
     run = parse(shlex.split(flags))
@@ -449,7 +452,7 @@ def curve(seeds: Mapping[str, Any], figure: str) -> tuple[NDArray[np.float64], .
     )
 
 
-COLOURS = ("#0072b2", "#d55e00", "#e69f00", "#009e73", "#56b4e9", "#cc79a7", "#555555", "#000000")
+COLORS = ("#0072b2", "#d55e00", "#e69f00", "#009e73", "#56b4e9", "#cc79a7", "#555555", "#000000")
 PANELS = {
     "finish_rate": ("finishes, %", 100.0),
     "knee_near": ("a knee near the track, % of frames", 100.0),
@@ -469,15 +472,15 @@ def draw_curves(results: Mapping[str, Any], group: str, path: Path, origin: str 
         return
     figure, axes = plt.subplots(1, len(PANELS), figsize=(11, 3.6), constrained_layout=True)
     for axis, (name, (label, factor)) in zip(axes, PANELS.items(), strict=True):
-        for colour, arm in zip(COLOURS, arms, strict=False):
+        for color, arm in zip(COLORS, arms, strict=False):
             seeds = results[arm]
             if origin is not None and origin in results:
                 first = {s: [0, results[origin][s]["final"]] for s in seeds if s in results[origin]}
                 seeds = {s: {"curve": [first[s], *seeds[s]["curve"]]} for s in first}
             steps, mean, low, high = curve(seeds, name)
             title = ARMS[arm].title.replace("`", "")
-            axis.plot(steps / 1e6, factor * mean, color=colour, label=title, marker=".", linewidth=1.5)
-            axis.fill_between(steps / 1e6, factor * low, factor * high, color=colour, alpha=0.15, linewidth=0)
+            axis.plot(steps / 1e6, factor * mean, color=color, label=title, marker=".", linewidth=1.5)
+            axis.fill_between(steps / 1e6, factor * low, factor * high, color=color, alpha=0.15, linewidth=0)
         axis.set_title(label, fontsize=10, loc="left")
         axis.set_xlabel("environment steps, millions")
         axis.spines[["top", "right"]].set_visible(False)
@@ -502,16 +505,15 @@ def draw_run(episode: Episode, strip: Path, film: Path) -> None:
     """A filmstrip (PNG) of the middle of a run and a short film of it (GIF, real time)."""
     from PIL import Image
 
-    from qwop_evaluation.runs import Run
-    from qwop_evaluation.video import VideoWriter
-    from qwop_game import UNITS_PER_METRE
+    from qwop_game import UNITS_PER_METER
     from qwop_game.render import Dials, Renderer, Runner
+    from qwop_replay import Run, VideoWriter
 
     run = Run("", episode)
 
     def picture(renderer: Renderer, frame: int) -> NDArray[np.uint8]:
         raw = run.raw_at(frame)
-        dials = Dials(run.keys_at(frame), run.seconds_at(frame), float(raw[0]) / UNITS_PER_METRE)
+        dials = Dials(run.keys_at(frame), run.seconds_at(frame), float(raw[0]) / UNITS_PER_METER)
         return renderer.rgb_array([Runner(raw)], dials, run.hurdle_at(frame))
 
     def beginning(frames: int) -> int:

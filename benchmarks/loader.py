@@ -20,9 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from qwop_datasets import DatasetReader, DatasetWriter, Episode, write_dataset
-from qwop_datasets.replay import replay
-from qwop_datasets.verify import LANES, verify_episodes
+from qwop_datasets import DatasetReader, DatasetWriter, Episode, replay_keys, verify_episodes, write_dataset
+from qwop_datasets.verify import LANES
 
 TRIG = "glibc-fma"  # of the browser that recorded it
 RUN = Path(__file__).parents[1] / "tests" / "golden" / f"{TRIG}_runs.npz"
@@ -33,7 +32,7 @@ def whole_run() -> Episode:
     """The 100 m run: 2301 frames."""
     with np.load(RUN) as traces:
         keys = traces["actions_0"]
-    (played,) = replay([keys], trig=TRIG)
+    (played,) = replay_keys([keys], trig=TRIG)
     return Episode(
         keys=keys,
         raw_observations=played.raw_observations,

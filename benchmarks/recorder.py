@@ -20,10 +20,15 @@ import numpy as np
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
 from qwop_game import FRAME_SECONDS, Simulator  # noqa: E402
-from qwop_recorder.key_events import KeyQueue  # noqa: E402
-from qwop_recorder.session import Command, Phase, Session, SessionOptions  # noqa: E402
-from qwop_recorder.storage import EpisodeStore  # noqa: E402
-from qwop_recorder.window import Window  # noqa: E402
+from qwop_recorder import (  # noqa: E402
+    Command,
+    EpisodeStore,  # noqa: E402
+    KeyQueue,  # noqa: E402
+    Phase,
+    Session,
+    SessionOptions,
+    Window,  # noqa: E402
+)
 
 
 def timed(action: Callable[[], object]) -> float:
@@ -88,11 +93,11 @@ def main() -> None:
         store = EpisodeStore(Path(folder) / "runs.h5", "", 0.0, {})
         recorded = play(options.frames, store, window)
         store.close()
-    practised = play(options.frames, None, None)
+    practiced = play(options.frames, None, None)
     window.close()
     rows = [
         row("frame: keys, game, journal", recorded["tick"]),
-        row("frame: keys, game (practice)", practised["tick"]),
+        row("frame: keys, game (practice)", practiced["tick"]),
         row("picture", recorded["picture"]),
         row("keep a run: replay, append, sync", recorded["keep"]),
     ]

@@ -25,7 +25,7 @@ import numpy as np
 
 import qwop_game
 from qwop_game import Simulator, action_masks, engines
-from qwop_game.simulator import FLAG_GAME_ENDED
+from qwop_game.rules import FLAG_GAME_ENDED
 
 RUN = Path(__file__).parents[1] / "tests" / "golden" / "glibc-fma_runs.npz"
 CHUNK = 100  # frames that each game plays from its snapshot before it returns there

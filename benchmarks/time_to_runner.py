@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qwop_evaluation.main_job import CLONING, DEMOS, FINETUNING, MODULES
+from qwop_stride.run import CLONING, FINETUNING, MODULES, bundled_demos
 
 ENOUGH = 0.9
 MAX_KNEE, MIN_UPRIGHT = 0.02, 0.9
@@ -45,8 +45,9 @@ def commands(start: str, folder: Path, seed: int, options: argparse.Namespace) -
     if start == "nothing":
         return [finetune + FROM_NOTHING.split() + speed]
     clone = folder / "clone.safetensors"
-    cloning = ["qwop-bc", str(DEMOS), "--out", str(clone), "--epochs", str(CLONE_EPOCHS), "--seed", str(seed)]
-    finetune += ["--init", str(clone), "--demos", str(DEMOS)]
+    demos = str(bundled_demos())
+    cloning = ["qwop-bc", demos, "--out", str(clone), "--epochs", str(CLONE_EPOCHS), "--seed", str(seed)]
+    finetune += ["--init", str(clone), "--demos", demos]
     return [cloning + CLONING.split(), finetune + FROM_CLONE.split() + speed]
 
 

@@ -34,7 +34,7 @@ import numpy as np
 import torch
 
 import qwop_game
-from qwop_game.command import CommandError, check_outputs
+from qwop_cli import CommandError, check_outputs
 from qwop_rl_core import ActorCritic, ppo
 from qwop_rl_core.ppo import PPOConfig
 
@@ -243,7 +243,7 @@ def plot(curves: Result, path: Path) -> None:
             if len(seeds) > 1:
                 edges = distance.min(axis=0), distance.max(axis=0)
                 axes.fill_between(x, *edges, color=line.get_color(), alpha=0.15, linewidth=0)
-    by_steps.set(xlabel="million environment steps", ylabel="metres in at most a minute, mean")
+    by_steps.set(xlabel="million environment steps", ylabel="meters in at most a minute, mean")
     by_time.set(xlabel="seconds of training")
     by_time.legend(fontsize=8)
     for axes in (by_steps, by_time):
@@ -274,7 +274,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 "steps_per_second": round(rate),
                 "ours_is_times": round(fastest / rate, 2),
                 "steps_per_cpu_second": round(steps_per_second(seeds, clock=2)),
-                "metres_at_the_end": round(distance, 2),
+                "meters_at_the_end": round(distance, 2),
                 "return_at_the_end": round(episode_return, 2),
             }
         )
@@ -315,10 +315,10 @@ def main() -> int:
         json.dump(result, sys.stdout, indent=1)
         print()
         return 0
-    print(f"{'trainer':40} {'steps/s':>8} {'ours is':>8} {'per CPU s':>9} {'metres':>7} {'return':>7}")
+    print(f"{'trainer':40} {'steps/s':>8} {'ours is':>8} {'per CPU s':>9} {'meters':>7} {'return':>7}")
     for row in result["rows"]:
-        name, rate, ratio, by_cpu, metres, episode_return = row.values()
-        print(f"{name:40} {rate:8,} {ratio:7.1f}x {by_cpu:9,} {metres:7.1f} {episode_return:7.1f}")
+        name, rate, ratio, by_cpu, meters, episode_return = row.values()
+        print(f"{name:40} {rate:8,} {ratio:7.1f}x {by_cpu:9,} {meters:7.1f} {episode_return:7.1f}")
     return 0
 
 

@@ -15,13 +15,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from qwop_datasets import DatasetError, Episode
-from qwop_datasets.compact import write_compact_dataset
-from qwop_evaluation.player import CheckpointPlayer
-from qwop_evaluation.protocol import play
-from qwop_evaluation.summary import summarise
-from qwop_evaluation.table import results_table
-from qwop_gait import gait_metrics
+from qwop_datasets import DatasetError, Episode, write_compact_dataset
+from qwop_evaluation import CheckpointPlayer, play, results_table, summarize
+from qwop_game.gait import gait_metrics
 from qwop_rl_core import CheckpointError
 
 BATCH = 64
@@ -75,7 +71,7 @@ def main() -> int:
     except (CheckpointError, DatasetError) as error:
         print(f"make_demos: {error}", file=sys.stderr)
         return 2
-    print(results_table({options.player: summarise(runs)}))
+    print(results_table({options.player: summarize(runs)}))
     print(f"{options.out}: {len(runs)} runs, {options.out.stat().st_size / 1e3:.0f} kB")
     return 0
 

@@ -12,10 +12,9 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from qwop_cli import CommandParser, check_outputs, run_command
 from qwop_finetune.cli import main as qwop_finetune
-from qwop_game.command import CommandParser, check_outputs, run_command
-from qwop_rl_core import CheckpointError, load_checkpoint, save_checkpoint
-from qwop_rl_core.checkpoint import prefixed, section
+from qwop_rl_core import CheckpointError, load_checkpoint, prefixed, save_checkpoint, section
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Stage:
 
 
 EVERY_STAGE = "--precision bfloat16 --threads 2 --device cpu"  # two threads have the bits of one
-LATER_STAGES = "--update-normaliser --reference-kl-coef 0"
+LATER_STAGES = "--update-normalizer --reference-kl-coef 0"
 STAGES = (
     # A knee near the track ends the episode at once: what can't scrape learns to stand, then to stride.
     Stage(
@@ -37,7 +36,7 @@ STAGES = (
         "--frame-skip 4 --reward stride --reward-option knee_seconds=0 "
         "--learning-rate 3e-4 --no-anneal-learning-rate --entropy-coef 0.02",
     ),
-    # Decisions twice as fine and a horizon of 7 s; a metre is worth more the faster it is run: 72 s to 51 s.
+    # Decisions twice as fine and a horizon of 7 s; a meter is worth more the faster it is run: 72 s to 51 s.
     Stage(
         "2-speed",
         5_000_000,
@@ -80,7 +79,7 @@ STAGES = (
         "6-hurdle",
         4_000_000,
         "--frame-skip 1 --reward stride+0.15*upright --reward-option step_cost=0.05 "
-        "--reward-option fall_cost=20 --reward-option knee_seconds=0.25 --drills 0.8 --drill-metres 55 "
+        "--reward-option fall_cost=20 --reward-option knee_seconds=0.25 --drills 0.8 --drill-meters 55 "
         "--learning-rate 4e-4 --gamma 0.9985 --gae-lambda 0.98 --entropy-coef 0.0003 "
         "--rollout-length 128 --minibatch-size 8192",
     ),

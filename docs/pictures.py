@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from qwop_datasets import DatasetReader, Episode
-from qwop_game import FRAME_SECONDS, UNITS_PER_METRE
+from qwop_game import FRAME_SECONDS, UNITS_PER_METER
 from qwop_game.render import SHIRTS, Dials, Renderer, Runner
 
 DOCS = Path(__file__).parent
@@ -21,8 +21,8 @@ def panels(renderer: Renderer, episode: Episode, label: str, shirt: tuple[int, i
     pictures = []
     for frame in range(FIRST, LAST, EVERY):
         raw = episode.raw_observations[frame]
-        metres = float(raw[0]) / UNITS_PER_METRE
-        dials = Dials(int(episode.keys[frame]), float(episode.times[frame]), metres)
+        meters = float(raw[0]) / UNITS_PER_METER
+        dials = Dials(int(episode.keys[frame]), float(episode.times[frame]), meters)
         pictures.append(renderer.rgb_array([Runner(raw, label, shirt)], dials))
     return pictures
 

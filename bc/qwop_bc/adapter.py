@@ -14,15 +14,13 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from qwop_game import DisturbedVectorEnv
-from qwop_rl_core import ActorCritic
-from qwop_rl_core.losses import entropy, log_prob
-from qwop_rl_core.policy import sample_actions
+from qwop_rl_core import ActorCritic, entropy, log_prob, sample_actions
 
 
 class NetworkPolicy(ActorCriticPolicy):
     """Stable-Baselines3's interface around an `ActorCritic`; it has no weights of its own.
 
-    Algorithms of `imitation` call `evaluate_actions` and optimise `parameters()`, which are the network's.
+    Algorithms of `imitation` call `evaluate_actions` and optimize `parameters()`, which are the network's.
     """
 
     def __init__(self, network: ActorCritic):
@@ -63,7 +61,7 @@ class CloningLoss:
 
     loss = -mean log pi(a|s) - entropy_coef * mean entropy + l2_coef * sum of squared weights / 2
 
-    The probabilities are normalised once for both terms, and without l2_coef no weight is squared. Only the
+    The probabilities are normalized once for both terms, and without l2_coef no weight is squared. Only the
     policy's weights count: cloning leaves the value network alone.
     """
 

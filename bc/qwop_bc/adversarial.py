@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qwop_bc.clone import Cloning, EpochReport
+from qwop_bc.cloning import Cloning, EpochReport
 from qwop_bc.playing import MAX_SECONDS
-from qwop_datasets.decisions import Decisions
+from qwop_datasets import Decisions
 from qwop_game import FRAME_SECONDS, DisturbedVectorEnv, QWOPVectorEnv
-from qwop_rl_core.errors import TrainingError
+from qwop_rl_core import TrainingError
 
 
 @dataclass(frozen=True)

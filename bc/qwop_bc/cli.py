@@ -16,18 +16,24 @@ import tyro
 from tqdm import tqdm
 
 from qwop_bc.adversarial import AdversarialConfig, train_adversarially
-from qwop_bc.clone import CloneConfig, Cloning, EpochReport, Split
+from qwop_bc.cloning import CloneConfig, Cloning, EpochReport, Split
 from qwop_bc.dagger import DaggerConfig, train_by_dagger
 from qwop_bc.metrics import KEY_NAMES, SEGMENT_LENGTHS, Agreement, agreement
 from qwop_bc.playing import Runs, demonstrated
-from qwop_datasets import DatasetError
-from qwop_datasets.decisions import Decisions, load_decisions
+from qwop_cli import CommandError, Interrupted, Pace, check_outputs, log, parse_config, run_command
+from qwop_datasets import DatasetError, Decisions, load_decisions
 from qwop_game import ACTION_SETS, FEATURE_VERSION
-from qwop_game.command import CommandError, Interrupted, Pace, check_outputs, log, parse_config, run_command
 from qwop_game.unpinned import INSTALL
-from qwop_rl_core import ActorCritic, CheckpointError, Policy, load_checkpoint, save_checkpoint
-from qwop_rl_core.errors import TrainingError
-from qwop_rl_core.logging import Logger, default_log_directory
+from qwop_rl_core import (
+    ActorCritic,
+    CheckpointError,
+    Logger,
+    Policy,
+    TrainingError,
+    default_log_directory,
+    load_checkpoint,
+    save_checkpoint,
+)
 
 PROGRAM = "qwop-bc"
 # Settings of the training, and groups of them, that a method has no use for: giving one is a mistake.
@@ -49,7 +55,7 @@ class Options:
     out: Path = Path("clone.safetensors")
     """Checkpoint to write; it plays (qwop-eval, qwop-replay) and starts qwop-finetune --init."""
     method: Literal["bc", "dagger", "gail", "airl"] = "bc"
-    """bc: behavioural cloning. dagger: the clone plays and --expert corrects it. gail, airl: PPO against a
+    """bc: behavioral cloning. dagger: the clone plays and --expert corrects it. gail, airl: PPO against a
     discriminator. docs/experiments/cloning.md has what each came to."""
     expert: Path | None = None
     """dagger: policy checkpoint that says what to do where the clone gets to, with the clone's frame skip and
@@ -161,7 +167,7 @@ def clone(options: Options) -> None:
                 shown = {"loss": f"{epoch.agreement.loss:.3f}", "accuracy": f"{epoch.agreement.accuracy:.3f}"}
                 if epoch.runs is not None:
                     shown |= {
-                        "metres": f"{epoch.runs.distance:.1f}",
+                        "meters": f"{epoch.runs.distance:.1f}",
                         "finish": f"{epoch.runs.finish_rate:.0%}",
                     }
                 bar.set_postfix(shown)

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from qwop_bc.clone import Cloning, EpochReport
+from qwop_bc.cloning import Cloning, EpochReport
 from qwop_bc.playing import MAX_SECONDS
 from qwop_game import FRAME_SECONDS, DisturbedVectorEnv, QWOPVectorEnv
-from qwop_rl_core import ActorCritic
-from qwop_rl_core.errors import TrainingError
+from qwop_rl_core import ActorCritic, TrainingError
 
 
 @dataclass(frozen=True)
@@ -83,10 +82,10 @@ def train_by_dagger(
                     rng,
                     deterministic_policy=True,
                 )
-            labelled = rollout.flatten_trajectories(runs)
+            labeled = rollout.flatten_trajectories(runs)
             cloning.batches.extend(
-                torch.from_numpy(np.array(labelled.obs, np.float32)),
-                torch.from_numpy(np.array(labelled.acts, np.int64)),
+                torch.from_numpy(np.array(labeled.obs, np.float32)),
+                torch.from_numpy(np.array(labeled.acts, np.int64)),
             )
         cloning.train_epochs(dagger.epochs)
         on_epoch(cloning.judge(play=config.play_every > 0))

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 from qwop_game import action_masks, canonical_keys
-from qwop_rl_core import ActorCritic
-from qwop_rl_core.losses import log_prob
+from qwop_rl_core import ActorCritic, log_prob
 
 KEY_NAMES = "QWOP"
 SEGMENT_LENGTHS = ((1, 2), (3, 4), (5, 8), (9, 16), (17, None))

@@ -9,8 +9,8 @@ import torch
 
 from qwop_bc.metrics import segment_lengths, segment_shares
 from qwop_datasets import Episode
-from qwop_gait import knee_near, upright
 from qwop_game import DEFAULT_TRIG, FRAME_SECONDS, DisturbedVectorEnv, QWOPVectorEnv, canonical_keys
+from qwop_game.gait import knee_near, upright
 from qwop_rl_core import ActorCritic, Policy
 
 MAX_SECONDS = 150.0

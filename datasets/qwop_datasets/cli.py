@@ -16,19 +16,18 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from qwop_cli import CommandParser, json_text, printable, run_command
+from qwop_datasets import convert, edit, summary
+from qwop_datasets.checks import check_file
+from qwop_datasets.episode import GAMES, SOURCES, Episode
+from qwop_datasets.errors import DatasetError, NameTakenError
+from qwop_datasets.format import index_row
+from qwop_datasets.reader import DatasetReader
+from qwop_datasets.recovery import needs_recovery, recover_dataset
+from qwop_datasets.storage import describe
+from qwop_datasets.verify import LANES, verify_episodes
+from qwop_datasets.writer import set_verified, write_dataset
 from qwop_game import DEFAULT_TRIG, TRIG_VARIANTS, engines
-from qwop_game.command import CommandParser, json_text, printable, run_command
-
-from . import convert, edit, summary
-from .check import check_file
-from .episode import GAMES, SOURCES, Episode
-from .errors import DatasetError, NameTakenError
-from .format import index_row
-from .reader import DatasetReader
-from .recovery import needs_recovery, recover_dataset
-from .storage import describe
-from .verify import LANES, verify_episodes
-from .writer import set_verified, write_dataset
 
 PROGRAM = "qwop-data"
 FILTER_HELP = 'episodes to take, such as "source=human success time<60 knee_share<0.02"'
@@ -121,7 +120,7 @@ def _parser() -> CommandParser:
     sub.add_argument(
         "--from", dest="kind", choices=convert.READ_FORMATS, help="format to read, if not obvious"
     )
-    sub.add_argument("--observations", choices=("normalised", "raw"), default="normalised", help="to write")
+    sub.add_argument("--observations", choices=("normalized", "raw"), default="normalized", help="to write")
     sub.add_argument("--action-set", choices=("full", "reduced", "distinct"), help="that actions index")
     sub.add_argument("--frames-per-step", type=int, default=1, help="of the file read (default: 1)")
     sub.add_argument(
@@ -143,7 +142,7 @@ def _parser() -> CommandParser:
 
 def _info(options: Any) -> None:
     with DatasetReader(options.file, options.where) as reader:
-        result = summary.summarise(reader)
+        result = summary.summarize(reader)
     _hint_at_leftovers(options.file)
     print(json_text(result.as_json()) if options.json else summary.text(result, str(options.file)))
 

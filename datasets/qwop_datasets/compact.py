@@ -12,11 +12,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from .episode import VERIFIED_EXACT, Episode, with_gait
-from .errors import DatasetError
-from .format import add_episode, explained
-from .verify import verify_episodes
-from .writer import new_file
+from qwop_datasets.episode import VERIFIED_EXACT, Episode, with_gait
+from qwop_datasets.errors import DatasetError
+from qwop_datasets.format import add_episode, explained
+from qwop_datasets.verify import verify_episodes
+from qwop_datasets.writer import new_file
 
 
 def write_compact_dataset(path: str | os.PathLike, episodes: Iterable[Episode]) -> int:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qwop_datasets.episode import Episode, action_indices
+from qwop_datasets.errors import DatasetError
+from qwop_datasets.reader import DatasetReader
 from qwop_game import action_masks, canonical_keys, encode, hip_modes, last_keys
-
-from .episode import Episode, action_indices
-from .errors import DatasetError
-from .reader import DatasetReader
 
 
 @dataclass(frozen=True)

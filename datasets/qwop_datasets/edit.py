@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from . import storage
-from .check import check_open_file
-from .episode import SOURCES, Episode, first_difference, name_problem
-from .errors import DatasetError
-from .format import (
+from qwop_datasets import storage
+from qwop_datasets.checks import check_open_file
+from qwop_datasets.episode import SOURCES, Episode, first_difference, name_problem
+from qwop_datasets.errors import DatasetError
+from qwop_datasets.format import (
     FORMAT_VERSION,
     INDEX_DTYPE,
     OLDEST_READABLE,
@@ -36,9 +36,9 @@ from .format import (
     stored_episode,
     write_mask,
 )
-from .storage import H5, open_h5
-from .untrusted import allocating_at_most, check_before_copying, memory_limit
-from .writer import new_file, output_file, set_masks
+from qwop_datasets.storage import H5, open_h5
+from qwop_datasets.untrusted import allocating_at_most, check_before_copying, memory_limit
+from qwop_datasets.writer import new_file, output_file, set_masks
 
 _LABELS = ("player", "source")  # what `relabel` may set
 Progress = Callable[[int, int], None]

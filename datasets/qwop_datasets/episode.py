@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from qwop_gait import gait_metrics
+from qwop_cli import printable
 from qwop_game import (
     DEFAULT_TRIG,
     FRAME_SECONDS,
     TRIG_VARIANTS,
-    UNITS_PER_METRE,
+    UNITS_PER_METER,
     action_masks,
     canonical_keys,
 )
-from qwop_game.command import printable
+from qwop_game.gait import gait_metrics
 
 OBSERVATION_SIZE = 60
 SOURCES = ("human", "policy", "script", "search")
@@ -148,7 +148,7 @@ class Episode:
     passport: Mapping[str, Value] = field(default_factory=dict)
     """Where the numbers come from: engine, trig_source, game_sha256, package, browser, driver, seed, ..."""
     gait: Mapping[str, float] = field(default_factory=dict)
-    """Gait figures by name, from qwop_gait (see with_gait)."""
+    """Gait figures by name, from qwop_game.gait (see with_gait)."""
     verified: str = VERIFIED_UNKNOWN
     """"exact" (replays bit for bit), "unknown", or "differs: ..." with the first differing frame."""
     tags: tuple[str, ...] = ()
@@ -300,7 +300,7 @@ class Episode:
     @property
     def distance(self) -> float:
         """x of the torso after the last frame, m."""
-        return float(self.raw_observations[-1, 0]) / UNITS_PER_METRE
+        return float(self.raw_observations[-1, 0]) / UNITS_PER_METER
 
     @property
     def seconds(self) -> float:
@@ -335,7 +335,7 @@ def first_difference(a: Episode, b: Episode) -> str | None:
 
 
 def with_gait(episode: Episode) -> Episode:
-    """The episode with its gait figures filled in from qwop_gait.gait_metrics."""
+    """The episode with its gait figures filled in from qwop_game.gait.gait_metrics."""
     figures = asdict(gait_metrics(episode.raw_observations, episode.keys))
     return episode.replace(
         gait={name: figures[name] for name in figures if name not in ("frames", "distance")}

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .errors import DatasetError
+from qwop_datasets.errors import DatasetError
 
 _TEXTS = ("created", "source", "player", "game", "trig", "action_set")
 _NUMBERS = ("frames", "time", "distance", "knee_share", "upright_share", "strides", "number")

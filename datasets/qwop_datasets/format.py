@@ -26,13 +26,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from qwop_game import FIELDS, FRAME_SECONDS, PARTS, UNITS_PER_METRE
-
-from .episode import KEY_EVENT_DTYPE, OBSERVATION_SIZE, OLD_TRIG, REWIND_DTYPE, Episode, now
-from .errors import DatasetError
-from .replay import replay
-from .storage import H5, WRITE_ERRORS, describe
-from .untrusted import attribute, dataset, group, memory_limit
+from qwop_datasets.episode import KEY_EVENT_DTYPE, OBSERVATION_SIZE, OLD_TRIG, REWIND_DTYPE, Episode, now
+from qwop_datasets.errors import DatasetError
+from qwop_datasets.exact_replay import replay_keys
+from qwop_datasets.storage import H5, WRITE_ERRORS, describe
+from qwop_datasets.untrusted import attribute, dataset, group, memory_limit
+from qwop_game import FIELDS, FRAME_SECONDS, PARTS, UNITS_PER_METER
 
 FORMAT = "qwop-episodes"
 FORMAT_VERSION = 2
@@ -179,7 +178,7 @@ def write_root(file: H5, environment: Mapping[str, Any] | None = None) -> None:
     file.attrs["format_version"] = FORMAT_VERSION
     put_attribute(file.attrs, "created", now())
     file.attrs["frames_per_second"] = FRAMES_PER_SECOND
-    file.attrs["units_per_metre"] = UNITS_PER_METRE
+    file.attrs["units_per_metre"] = UNITS_PER_METER
     put_attribute(file.attrs, "observation_fields", " ".join(OBSERVATION_FIELDS))
     put_attribute(file.attrs, "key_bits", "Q=1 W=2 O=4 P=8")
     put_attribute(file.attrs, "environment", json.dumps(dict(environment or {}), sort_keys=True))
@@ -422,7 +421,7 @@ def _trig(attributes: H5) -> str:
 
 def _replayed(keys: np.ndarray, digest: str, trig: str) -> dict[str, np.ndarray]:
     """The arrays that a compact episode leaves out, from its keys. Raises ValueError where they differ."""
-    (run,) = replay([keys], trig=trig)
+    (run,) = replay_keys([keys], trig=trig)
     if replay_digest(run.raw_observations, run.times) != digest:
         raise ValueError("a compact episode does not replay as it was recorded")
     return {"raw_observations": run.raw_observations, "times": run.times}

@@ -31,9 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from qwop_game import DEFAULT_TRIG
-
-from .episode import (
+from qwop_datasets.episode import (
     KEY_EVENT_DTYPE,
     KEY_SOURCES,
     OBSERVATION_SIZE,
@@ -43,8 +41,9 @@ from .episode import (
     new_id,
     now,
 )
-from .errors import DatasetError
-from .storage import describe, fcntl, made_folder, sync_directory
+from qwop_datasets.errors import DatasetError
+from qwop_datasets.storage import describe, fcntl, made_folder, sync_directory
+from qwop_game import DEFAULT_TRIG
 
 HEADER = b"QWOPJNL1"
 RECOVERED_TAG = "recovered"
@@ -296,7 +295,7 @@ class Journalled:
     torn: int = 0
 
 
-def recover(path: str | os.PathLike) -> tuple[list[Episode], int]:
+def read_journal(path: str | os.PathLike) -> tuple[list[Episode], int]:
     """Episodes of a journal that are neither in a dataset nor thrown away, oldest first, and damaged bytes.
 
     An episode that was under way comes as truncated and with the tag "recovered"; a torn last record is

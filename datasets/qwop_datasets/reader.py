@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from . import storage
-from .episode import Episode
-from .errors import DatasetError
-from .filters import matching
-from .format import (
+from qwop_datasets import storage
+from qwop_datasets.episode import Episode
+from qwop_datasets.errors import DatasetError
+from qwop_datasets.filters import matching
+from qwop_datasets.format import (
     OLDEST_READABLE,
     REPLAY_DIGEST,
     REPLAYED_ARRAYS,
@@ -26,8 +26,8 @@ from .format import (
     read_masks,
     stored_episode,
 )
-from .storage import H5
-from .untrusted import dataset
+from qwop_datasets.storage import H5
+from qwop_datasets.untrusted import dataset
 
 
 class DatasetReader:

@@ -6,12 +6,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import storage
-from .episode import Episode
-from .errors import DatasetError
-from .journal import journal_path, recover
-from .verify import verify_episode
-from .writer import DatasetWriter
+from qwop_datasets import storage
+from qwop_datasets.episode import Episode
+from qwop_datasets.errors import DatasetError
+from qwop_datasets.journal import journal_path, read_journal
+from qwop_datasets.verify import verify_episode
+from qwop_datasets.writer import DatasetWriter
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def recover_dataset(path: str | os.PathLike) -> Recovery:
     finished = path.exists() and storage.settle(path)
     if not journal.exists():
         return Recovery(finished, (), 0, 0, None)
-    episodes, damaged = recover(journal)
+    episodes, damaged = read_journal(journal)
     taken: list[Episode] = []
     if episodes:
         writer = DatasetWriter(path)

@@ -32,7 +32,7 @@ from typing import Any
 
 import h5py
 
-from .errors import DatasetError
+from qwop_datasets.errors import DatasetError
 
 fcntl: Any
 try:

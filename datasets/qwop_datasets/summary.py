@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from qwop_cli import printable
+from qwop_datasets.errors import DatasetError
+from qwop_datasets.reader import DatasetReader
 from qwop_game import FRAME_SECONDS, canonical_keys, key_text
-from qwop_game.command import printable
-
-from .errors import DatasetError
-from .reader import DatasetReader
 
 QUANTILES = {"min": 0.0, "10%": 0.1, "median": 0.5, "90%": 0.9, "max": 1.0}
 FENCE = 3.0  # interquartile ranges beyond the quartiles: Tukey's "far out"
@@ -74,7 +73,7 @@ def segment_lengths(keys: np.ndarray) -> np.ndarray:
     return np.diff(np.concatenate([[0], edges, [len(keys)]]))
 
 
-def summarise(reader: DatasetReader) -> Summary:
+def summarize(reader: DatasetReader) -> Summary:
     """Reads the index and every episode's keys. Raises DatasetError for a damaged file."""
     index = reader.index
     counts = np.zeros(16, np.int64)

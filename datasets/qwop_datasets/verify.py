@@ -8,9 +8,9 @@ from itertools import islice
 
 import numpy as np
 
-from .episode import VERIFIED_EXACT, Episode
-from .format import OBSERVATION_FIELDS
-from .replay import Replay, replay
+from qwop_datasets.episode import VERIFIED_EXACT, Episode
+from qwop_datasets.exact_replay import Replay, replay_keys
+from qwop_datasets.format import OBSERVATION_FIELDS
 
 LANES = 64
 CLOCK_TOLERANCE = 1e-6  # s; the real game's clock starts at an odd value, and is rounded from there on
@@ -62,13 +62,13 @@ def verify_episodes(
         for game, trig in sorted({(episode.game, episode.trig) for episode in batch}):
             chosen = [i for i, e in enumerate(batch) if (e.game, e.trig) == (game, trig)]
             played = [batch[i].keys for i in chosen]
-            replays = replay(played, stop_at_end=game == "embedded", engine=engine, trig=trig)
-            results |= {i: compare(batch[i], r) for i, r in zip(chosen, replays, strict=True)}
+            replays = replay_keys(played, stop_at_end=game == "embedded", engine=engine, trig=trig)
+            results |= {i: compare_replay(batch[i], r) for i, r in zip(chosen, replays, strict=True)}
         for i in range(len(batch)):
             yield results[i]
 
 
-def compare(episode: Episode, replayed: Replay) -> Verification:
+def compare_replay(episode: Episode, replayed: Replay) -> Verification:
     """An episode beside the replay of its keys."""
     stored, again = episode.raw_observations, replayed.raw_observations
     rows = np.flatnonzero((stored != again).any(axis=1))

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from . import storage
-from .episode import Episode, first_difference, new_id, with_gait
-from .errors import DatasetError, NameTakenError
-from .format import (
+from qwop_datasets import storage
+from qwop_datasets.episode import Episode, first_difference, new_id, with_gait
+from qwop_datasets.errors import DatasetError, NameTakenError
+from qwop_datasets.format import (
     add_episode,
     check_root,
     explained,
@@ -26,8 +26,8 @@ from .format import (
     write_mask,
     write_root,
 )
-from .storage import H5, open_h5
-from .untrusted import dataset
+from qwop_datasets.storage import H5, open_h5
+from qwop_datasets.untrusted import dataset
 
 
 class DatasetWriter:

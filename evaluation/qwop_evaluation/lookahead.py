@@ -17,15 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwop_evaluation.player import Player
-from qwop_game import ACTION_SETS, Simulator, next_hip_modes
-from qwop_game.episodes import features
-from qwop_game.games import own_arrays
-from qwop_game.simulator import FLAG_GAME_ENDED, has_landed
+from qwop_game import ACTION_SETS, Simulator, features, next_hip_modes, own_arrays
+from qwop_game.rules import FLAG_GAME_ENDED, has_landed
 
 BLOCK = 512
 """Continuations that are played side by side, at most, if one episode has no more."""
 FINISH_WORTH, SECOND_WORTH = 1000.0, 20.0
-"""Metres that a finish is worth and that each second costs: any finish is better than none."""
+"""Meters that a finish is worth and that each second costs: any finish is better than none."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Lookahead:
     horizon: int = 40
     """Frames that a continuation is played in all, likewise."""
     value_weight: float = 0.5
-    """Metres that one unit of the critic's value is worth; 0: the distance alone decides."""
+    """Meters that one unit of the critic's value is worth; 0: the distance alone decides."""
 
     def __post_init__(self) -> None:
         for name in ("candidates", "segment", "horizon"):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qwop_datasets.episode import storable_name
+from qwop_datasets import storable_name
 from qwop_game import ACTION_SETS, FEATURE_SIZE, FEATURE_VERSION
 from qwop_rl_core import CheckpointError, Policy, QNetwork
 

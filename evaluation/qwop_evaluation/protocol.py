@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from qwop_datasets import Episode
 from qwop_evaluation.lookahead import Lookahead, Planner
 from qwop_evaluation.player import Player
-from qwop_game import DEFAULT_TRIG, FRAME_SECONDS, MAX_IDLE_FRAMES, REPEAT_PROBABILITY, Simulator
-from qwop_game.games import Games
+from qwop_game import DEFAULT_TRIG, FRAME_SECONDS, MAX_IDLE_FRAMES, REPEAT_PROBABILITY, GameBatch, Simulator
 from qwop_game.real import RealGame
 
 MAX_SECONDS = 200.0
@@ -140,7 +139,7 @@ def _play_batch(
     choices = np.stack([d.choices for d in disturbances])
 
     # One frame a step: decisions of different episodes fall on different frames.
-    games = Games(n, 1, player.action_set, "features", max_frames, "auto", game, trig=trig)
+    games = GameBatch(n, 1, player.action_set, "features", max_frames, "auto", game, trig=trig)
     simulator = games.simulator
     games.reset()
     # Plans are made in the embedded game; beside the real one, one of these plays along.

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qwop_cli import plain
 from qwop_datasets import Episode
-from qwop_gait import GaitMetrics, gait_metrics_of_runs, pooled
-from qwop_game import UNITS_PER_METRE
-from qwop_game.command import plain
+from qwop_game import UNITS_PER_METER
+from qwop_game.gait import GaitMetrics, gait_metrics_of_runs, pooled
 
-SPLIT_METRES = (10, 50, 100)
+SPLIT_METERS = (10, 50, 100)
 CONFIDENCE = 0.95
 
 
@@ -32,19 +32,19 @@ def wilson_interval(successes: int, trials: int, confidence: float = CONFIDENCE)
         raise ValueError(f"{successes} successes in {trials} trials: there is no interval")
     z = NormalDist().inv_cdf((1.0 + confidence) / 2.0)
     p, z2n = successes / trials, z * z / trials
-    centre = p + z2n / 2.0
+    center = p + z2n / 2.0
     spread = z * math.sqrt(p * (1.0 - p) / trials + z2n / (4.0 * trials))
-    low, high = (centre - spread) / (1.0 + z2n), (centre + spread) / (1.0 + z2n)
+    low, high = (center - spread) / (1.0 + z2n), (center + spread) / (1.0 + z2n)
     # The ends are exactly 0 and 1 there; rounding would leave them 1e-17 beside.
     return (0.0 if successes == 0 else low), (1.0 if successes == trials else high)
 
 
 def split_times(
-    raw: NDArray[np.float32], times: NDArray[np.float64], metres: Sequence[float] = SPLIT_METRES
+    raw: NDArray[np.float32], times: NDArray[np.float64], meters: Sequence[float] = SPLIT_METERS
 ) -> list[float]:
     """When the torso first was at each distance: raw [T + 1, 60], times [T + 1] -> s; NaN if never."""
     x = raw[:, 0]
-    reached = [np.flatnonzero(x >= UNITS_PER_METRE * at) for at in metres]
+    reached = [np.flatnonzero(x >= UNITS_PER_METER * at) for at in meters]
     return [float(times[frames[0]]) if len(frames) else math.nan for frames in reached]
 
 
@@ -66,7 +66,7 @@ class Summary:
     splits: dict[int, float]
     """Distance, m -> median time at which the runs that got there did, s."""
     gait: GaitMetrics
-    """Pooled over all frames of all runs (see `qwop_gait.pooled`)."""
+    """Pooled over all frames of all runs (see `qwop_game.gait.pooled`)."""
     gaits: tuple[GaitMetrics, ...]
     """Of each run, in their order."""
 
@@ -75,10 +75,10 @@ class Summary:
         return self.finished / self.episodes
 
 
-def summarise(runs: Sequence[Episode]) -> Summary:
+def summarize(runs: Sequence[Episode]) -> Summary:
     """Figures of runs. Raises ValueError for no runs."""
     if not runs:
-        raise ValueError("no runs to summarise")
+        raise ValueError("no runs to summarize")
     finish_times = [run.time for run in runs if run.success]
     low, high = wilson_interval(len(finish_times), len(runs))
     gaits = gait_metrics_of_runs([run.raw_observations for run in runs], [run.keys for run in runs])
@@ -92,7 +92,7 @@ def summarise(runs: Sequence[Episode]) -> Summary:
         best_time=min(finish_times, default=math.nan),
         mean_distance=float(np.mean([run.distance for run in runs])),
         splits={
-            at: _median(column[~np.isnan(column)]) for at, column in zip(SPLIT_METRES, splits.T, strict=True)
+            at: _median(column[~np.isnan(column)]) for at, column in zip(SPLIT_METERS, splits.T, strict=True)
         },
         gait=pooled(gaits),
         gaits=tuple(gaits),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from qwop_evaluation.summary import SPLIT_METRES, Summary
-from qwop_rewards.table import text_table
+from qwop_cli import text_table
+from qwop_evaluation.summary import SPLIT_METERS, Summary
 
 
 def results_table(results: Mapping[str, Summary]) -> str:
@@ -14,8 +14,8 @@ def results_table(results: Mapping[str, Summary]) -> str:
 
     Results of one source stand side by side: demonstrations, a clone, a fine-tuned runner.
     """
-    header = ["", "runs", "finish %", "95 % interval", "median s", "best s", "metres", "knee %", "upright %"]
-    header += ["stride m", *(f"{at} m s" for at in SPLIT_METRES)]
+    header = ["", "runs", "finish %", "95 % interval", "median s", "best s", "meters", "knee %", "upright %"]
+    header += ["stride m", *(f"{at} m s" for at in SPLIT_METERS)]
     rows = []
     for name, summary in results.items():
         rows.append(
@@ -30,7 +30,7 @@ def results_table(results: Mapping[str, Summary]) -> str:
                 figure(100 * summary.gait.knee_near, 1),
                 figure(100 * summary.gait.upright, 1),
                 figure(summary.gait.stride_length, 2),
-                *(figure(summary.splits[at], 2) for at in SPLIT_METRES),
+                *(figure(summary.splits[at], 2) for at in SPLIT_METERS),
             ]
         )
     return text_table(header, rows)

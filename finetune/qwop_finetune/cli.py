@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from qwop_cli import CommandError, parse_config, run_command
 from qwop_datasets import DatasetError
 from qwop_finetune.config import ALGORITHMS, Run, defaults, from_plain
 from qwop_game import FEATURE_SIZE
-from qwop_game.command import CommandError, parse_config, run_command
-from qwop_rl_core import CheckpointError, load_checkpoint
-from qwop_rl_core.errors import TrainingError
+from qwop_rl_core import CheckpointError, TrainingError, load_checkpoint
 from qwop_rl_core.ppo import PPOConfig
 
 PROGRAM = "qwop-finetune"
@@ -26,7 +25,7 @@ _FIXED = (
     "demos_where",
     "demo_starts",
     "drills",
-    "drill_metres",
+    "drill_meters",
     "drill_falls",
     "frame_skip",
     "action_set",

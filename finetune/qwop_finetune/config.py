@@ -10,10 +10,8 @@ from typing import Any, Literal, get_args
 import tyro
 
 from qwop_game import DEFAULT_TRIG, Trig
-from qwop_rl_core.checkpoint import check_kinds
+from qwop_rl_core import TrainingError, check_kinds, default_log_directory
 from qwop_rl_core.dqn import DQNConfig
-from qwop_rl_core.errors import TrainingError
-from qwop_rl_core.logging import default_log_directory
 from qwop_rl_core.ppo import PPOConfig
 
 Algorithm = Literal["ppo", "dqn", "ddqn"]
@@ -51,7 +49,7 @@ class FinetuneConfig:
     """Share of the episodes that start at a state of the demonstrations."""
     drills: float = 0.0
     """Share of the episodes that are drills: they start where the runner itself has been and are short."""
-    drill_metres: float = 20.0
+    drill_meters: float = 20.0
     """How far a drill goes."""
     drill_falls: float = 0.0
     """Share of the drills that start 1.3 to 2.7 s before a fall of the runner."""
@@ -145,7 +143,7 @@ PPO_FROM_CLONE = PPOConfig(
     entropy_coef=0.002,
     reference_kl_coef=0.1,
     reference_kl_half_life=1_500_000,
-    update_normaliser=False,
+    update_normalizer=False,
 )
 # Many games and few gradient steps, of which each costs as much as 50 steps played.
 DQN_FROM_NOTHING = DQNSettings(
@@ -171,7 +169,7 @@ def defaults(algorithm: str, from_checkpoint: bool, shown: bool) -> Run:
     if from_checkpoint or shown:
         settings = dataclasses.replace(settings, **RUNS_ALREADY)
     if from_checkpoint:
-        settings = dataclasses.replace(settings, update_normaliser=False)
+        settings = dataclasses.replace(settings, update_normalizer=False)
     if shown:
         updates = DQN_PRETRAINING_OF_CLONES if from_checkpoint else DQN_PRETRAINING_FROM_NOTHING
         settings = dataclasses.replace(settings, pretrain_updates=updates)

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qwop_datasets import DatasetError, Episode
-from qwop_datasets.decisions import Decisions, load_decisions
+from qwop_datasets import DatasetError, Decisions, Episode, load_decisions
 from qwop_game import FRAME_SECONDS, Simulator, StartStates, hip_modes, last_keys
 from qwop_rewards import run_rewards
-from qwop_rl_core.buffers import Transitions
+from qwop_rl_core import Transitions
 
 START_SECONDS = 2.0
 """Demonstrated states to start from are at least this old: every episode begins with younger ones."""
@@ -94,7 +93,7 @@ def _from(frame: int, episode: Episode) -> Episode:
 class DemonstratedStarts:
     """Starts a share of the episodes at states of the demonstrations (`QWOPVectorEnv.start_states`).
 
-    Reset curriculum: what comes late in a run, such as the hurdle at 50 m, is practised from the outset.
+    Reset curriculum: what comes late in a run, such as the hurdle at 50 m, is practiced from the outset.
 
     episodes: those that do not replay bit for bit in this simulator give no states.
     share: of the episodes that start, 0 to 1.

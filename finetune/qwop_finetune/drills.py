@@ -1,4 +1,4 @@
-"""Drills: short episodes that start where the runner itself has been, so that all of the track is practised.
+"""Drills: short episodes that start where the runner itself has been, so that all of the track is practiced.
 
 A runner that falls early sees little of what comes later, and one that runs well still spends a sixth of its
 time before the hurdle at 50 m, where most falls have their cause. Drills start at states that the runner was
@@ -14,13 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qwop_gait import upright
-from qwop_game import QWOPVectorEnv, Simulator, StartStates
-from qwop_game.keys import check_keys_and_modes
-from qwop_game.simulator import exclusive
-from qwop_game.wrapper import QWOPVectorWrapper
+from qwop_game import (
+    QWOPVectorEnv,
+    QWOPVectorWrapper,
+    Simulator,
+    StartStates,
+    check_keys_and_modes,
+    exclusive,
+)
+from qwop_game.gait import upright
 
-PLACE_METRES = 5.0
+PLACE_METERS = 5.0
 """Length of a place: drills start at places 0 to 19 of the 100 m."""
 WEIGHTS = np.array([7, 1, 1, 1, 1, 1, 1, 3, 3, 3, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2], np.float64)
 """How often drills start at each place. Place 0 is the start itself; whether the hurdle, at 50 m, is met well
@@ -42,26 +46,26 @@ class Drills(QWOPVectorWrapper):
 
     A drill starts at a place drawn by `WEIGHTS` (of those that have states), from a state kept there, or like
     any other episode (place 0); or from a state before a fall. It is truncated, not terminated, once the
-    runner is `metres` farther. infos["_final"]["drill"], bool [N], tells which episodes are drills.
+    runner is `meters` farther. infos["_final"]["drill"], bool [N], tells which episodes are drills.
 
     Kept of places are states at the end of a step in which the runner is upright and its episode goes on.
     They, and the generator that all draws come from (seeded by `reset`), are part of the state.
 
-    share: of the episodes that start, 0 to 1. metres: above 0. falls: share of the drills that start before a
+    share: of the episodes that start, 0 to 1. meters: above 0. falls: share of the drills that start before a
         fall of the runner, 0 to 1. Only falls of the game's own count.
 
     Raises ValueError for options out of range.
     """
 
-    def __init__(self, env: QWOPVectorEnv, share: float, metres: float = 20.0, falls: float = 0.0) -> None:
+    def __init__(self, env: QWOPVectorEnv, share: float, meters: float = 20.0, falls: float = 0.0) -> None:
         super().__init__(env)
         if not 0.0 <= share <= 1.0:
             raise ValueError(f"drills is {share}: a share lies between 0 and 1")
-        if not metres > 0.0:
-            raise ValueError(f"drill_metres is {metres}: it must be above 0")
+        if not meters > 0.0:
+            raise ValueError(f"drill_meters is {meters}: it must be above 0")
         if not 0.0 <= falls <= 1.0:
             raise ValueError(f"drill_falls is {falls}: a share lies between 0 and 1")
-        self._share, self._metres, self._fall_share = share, metres, falls
+        self._share, self._meters, self._fall_share = share, meters, falls
         self._generator = np.random.default_rng()
         self._steps = 0
         self._limit = np.full(env.num_envs, np.inf)  # m, where a game's drill ends
@@ -69,7 +73,7 @@ class Drills(QWOPVectorWrapper):
         self._count = np.zeros(rows, np.int64)  # states ever kept in each row
         self._snapshots = np.zeros((rows, KEPT, size), np.uint8)
         self._modes, self._keys = (np.zeros((rows, KEPT), np.uint8) for _ in range(2))
-        self._metres_at = np.zeros((rows, KEPT))
+        self._meters_at = np.zeros((rows, KEPT))
         self._rows = np.zeros((env.num_envs, size), np.uint8)
         self._look_back = max(1, LOOK_BACK_FRAMES // env.frame_skip)
         self._past: list[dict[str, NDArray[Any]]] = []  # all games, up to 80 and up to 40 frames ago
@@ -91,7 +95,7 @@ class Drills(QWOPVectorWrapper):
         weights = WEIGHTS * ((self._count[:_FALLS] > 0) | (np.arange(_FALLS) == 0))
         self._limit[mask] = np.inf
         for game in np.flatnonzero(mask & (self._generator.random(self.num_envs) < self._share)):
-            self._limit[game] = self._metres
+            self._limit[game] = self._meters
             if self._fall_share and self._count[_FALLS] and self._generator.random() < self._fall_share:
                 row = _FALLS
             else:
@@ -101,7 +105,7 @@ class Drills(QWOPVectorWrapper):
                 placed[game] = True
                 self._rows[game] = self._snapshots[slot]
                 modes[game], keys[game] = self._modes[slot], self._keys[slot]
-                self._limit[game] += self._metres_at[slot]
+                self._limit[game] += self._meters_at[slot]
         return StartStates(placed, self._rows, modes, keys)
 
     @exclusive
@@ -143,7 +147,7 @@ class Drills(QWOPVectorWrapper):
 
     def _keep(self, final: dict[str, NDArray[Any]], going_on: NDArray[np.bool_]) -> None:
         """Keep the states of some upright runners, beyond the first place and not past the last."""
-        place = np.floor(final["distance"] / PLACE_METRES).astype(np.int64)
+        place = np.floor(final["distance"] / PLACE_METERS).astype(np.int64)
         fit = going_on & upright(final["raw_observation"]) & (place > 0) & (place < _FALLS)
         games = np.flatnonzero(fit)
         if not len(games):
@@ -160,7 +164,7 @@ class Drills(QWOPVectorWrapper):
 
     def _store(self, row: int, states: dict[str, NDArray[Any]], game: int) -> None:
         slot = row, self._count[row] % KEPT
-        self._snapshots[slot], self._metres_at[slot] = states["snapshot"][game], states["distance"][game]
+        self._snapshots[slot], self._meters_at[slot] = states["snapshot"][game], states["distance"][game]
         self._modes[slot], self._keys[slot] = states["hip_mode"][game], states["keys"][game]
         self._count[row] += 1
 
@@ -177,7 +181,7 @@ class Drills(QWOPVectorWrapper):
             "snapshots": self._snapshots,
             "modes": self._modes,
             "keys": self._keys,
-            "metres_at": self._metres_at,
+            "meters_at": self._meters_at,
         }
         for i, states in enumerate(self._past):
             own |= {f"past{i}.{name}": array for name, array in states.items()}
@@ -192,7 +196,7 @@ class Drills(QWOPVectorWrapper):
         own = {k.removeprefix(_PREFIX): v.copy() for k, v in state.items() if k.startswith(_PREFIX)}
         if not own:
             raise ValueError("the state is that of an environment without drills")
-        for name in ("limit", "count", "snapshots", "modes", "keys", "metres_at"):
+        for name in ("limit", "count", "snapshots", "modes", "keys", "meters_at"):
             before = getattr(self, f"_{name}")
             if own[name].shape != before.shape or own[name].dtype != before.dtype:
                 raise ValueError(f"{_PREFIX}{name} is {own[name].dtype} {list(own[name].shape)}")
@@ -213,7 +217,7 @@ class Drills(QWOPVectorWrapper):
                     simulator.restore(snapshots)  # raises ValueError for bytes that are no states
         self._generator.bit_generator.state = json.loads(own["generator"].tobytes())
         self._steps = int(own["steps"][0])
-        self._limit, self._count, self._metres_at = own["limit"], own["count"], own["metres_at"]
+        self._limit, self._count, self._meters_at = own["limit"], own["count"], own["meters_at"]
         self._snapshots, self._modes, self._keys = own["snapshots"], own["modes"], own["keys"]
         self._past = [
             {name: own[f"past{i}.{name}"] for name in ("snapshot", "distance", "hip_mode", "keys")}

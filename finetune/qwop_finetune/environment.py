@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwop_finetune.drills import Drills
-from qwop_gait import knee_near, upright
 from qwop_game import DEFAULT_TRIG, FRAME_SECONDS, DisturbedVectorEnv, QWOPVectorEnv
+from qwop_game.gait import knee_near, upright
 from qwop_game.simulator import exclusive
 from qwop_rewards import RewardVectorEnv
 
@@ -29,7 +29,7 @@ class Tally:
     upright: int = 0
     episodes: int = 0
     """Episodes that ended, of those that started at the start and are no drills; so are the next two."""
-    metres: float = 0.0
+    meters: float = 0.0
     finish_times: list[float] = field(default_factory=list)
 
     def figures(self) -> dict[str, float]:
@@ -40,7 +40,7 @@ class Tally:
             figures["gait/upright"] = self.upright / self.steps
         if self.episodes:
             figures["finish/rate"] = len(self.finish_times) / self.episodes
-            figures["finish/distance"] = self.metres / self.episodes
+            figures["finish/distance"] = self.meters / self.episodes
         if self.finish_times:
             figures["finish/median_seconds"] = float(np.median(self.finish_times))
             figures["finish/best_seconds"] = min(self.finish_times)
@@ -76,7 +76,7 @@ class TrainingEnv(DisturbedVectorEnv):
             if "drill" in final:
                 counted &= ~final["drill"]
             tally.episodes += int(np.count_nonzero(counted))
-            tally.metres += float(final["distance"][counted].sum())
+            tally.meters += float(final["distance"][counted].sum())
             tally.finish_times += final["time"][counted & final["is_success"]].tolist()
         return result
 
@@ -90,14 +90,14 @@ def make_environment(
     max_seconds: float,
     disturbed: bool,
     drills: float = 0.0,
-    drill_metres: float = 20.0,
+    drill_meters: float = 20.0,
     drill_falls: float = 0.0,
     threads: int = 1,
     trig: str = DEFAULT_TRIG,
 ) -> TrainingEnv:
     """`num_envs` games that show features, pay `reward` and cut episodes short after `max_seconds` of play.
 
-    drills, drill_metres, drill_falls: share of the episodes that are drills, how long these are, and which
+    drills, drill_meters, drill_falls: share of the episodes that are drills, how long these are, and which
     share of them starts before a fall (see `Drills`).
     threads: how many cores share the games; the bits are the same with any number.
     trig: the games' variant of sine and cosine, see `Simulator`.
@@ -116,8 +116,8 @@ def make_environment(
         trig=trig,
     )
     # Below the reward, which then sees a drill's end as it sees any other.
-    practised = Drills(games, drills, drill_metres, drill_falls) if drills else games
-    rewarded = RewardVectorEnv(practised, reward, **reward_options)  # pyright: ignore[reportArgumentType]
+    practiced = Drills(games, drills, drill_meters, drill_falls) if drills else games
+    rewarded = RewardVectorEnv(practiced, reward, **reward_options)  # pyright: ignore[reportArgumentType]
     return (
         TrainingEnv(rewarded) if disturbed else TrainingEnv(rewarded, max_idle_frames=0, repeat_probability=0)
     )

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qwop_finetune.demonstrations import Demonstrations
-from qwop_rl_core import ActorCritic, QNetwork
-from qwop_rl_core.losses import kl_between
+from qwop_rl_core import ActorCritic, QNetwork, kl_between
 
 MEASURED_DECISIONS = 4096
 """Demonstrated decisions that the meter looks at, evenly spread over all of them."""

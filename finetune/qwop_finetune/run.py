@@ -16,17 +16,29 @@ from typing import Any, TextIO
 import torch
 from tqdm import tqdm
 
+from qwop_cli import CommandError, Interrupted, check_outputs, interrupts
 from qwop_datasets import DatasetError
 from qwop_finetune.config import DQNRun, PPORun, Run, to_plain
 from qwop_finetune.demonstrations import DemonstratedStarts, Demonstrations, load_demonstrations
 from qwop_finetune.environment import Tally, TrainingEnv, make_environment
 from qwop_finetune.forgetting import ForgettingMeter, GaitGuard
 from qwop_game import FEATURE_SIZE, FEATURE_VERSION, action_masks
-from qwop_game.command import CommandError, Interrupted, check_outputs, interrupts
 from qwop_rewards import parse_options
-from qwop_rl_core import ActorCritic, CheckpointError, QNetwork, dqn, load_checkpoint, ppo
-from qwop_rl_core.checkpoint import Checkpoint, check_kinds, explained, load_network
-from qwop_rl_core.logging import EVENTS, Logger, set_aside
+from qwop_rl_core import (
+    EVENTS,
+    ActorCritic,
+    Checkpoint,
+    CheckpointError,
+    Logger,
+    QNetwork,
+    check_kinds,
+    dqn,
+    explained,
+    load_checkpoint,
+    load_network,
+    ppo,
+    set_aside,
+)
 
 DEFAULT_FRAME_SKIP, DEFAULT_ACTION_SET = 4, "distinct"
 MAX_COLLAPSES = 3
@@ -444,7 +456,7 @@ def _make_environment(run: Run, demonstrations: Demonstrations | None) -> Traini
             run.max_seconds,
             run.disturb,
             run.drills,
-            run.drill_metres,
+            run.drill_meters,
             run.drill_falls,
             threads=min(run.learner.threads or torch.get_num_threads(), 1 + run.learner.num_envs // 64),
             trig=run.trig,

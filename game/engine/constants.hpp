@@ -1,7 +1,7 @@
 // Every measured constant of the game, with its unit. Lengths are world units: 10 units are 1 m on the score board and
 // 20 px on the screen. y points down, angles are radians, speeds are per physics second. One frame advances physics by
 // TIME_STEP and the game's clock by FRAME_SECONDS. Python has the runner's bodies and joints in body.py, which
-// tests/test_body.py compares with the tables here.
+// tests/game/test_body.py compares with the tables here.
 #pragma once
 #include <cstdint>
 #include <initializer_list>

@@ -17,9 +17,9 @@ static uint8_t next_hip_mode(uint8_t mode, uint8_t keys) { return keys & KEY_O ?
 // qwop-gym's default reward in float32: speed_weight ds / dt - time_cost dt / frame_skip, + success_reward or
 // - failure_cost at the end.
 static float reward(const qwop_episodes& e, int i, double time, double distance, bool terminated, bool success) {
-    const float metres = static_cast<float>(distance), tenths = static_cast<float>(time / 10);
-    const float ds = metres - e.last_distance[i], dt = tenths - e.last_tenths[i];
-    e.last_distance[i] = metres;
+    const float meters = static_cast<float>(distance), tenths = static_cast<float>(time / 10);
+    const float ds = meters - e.last_distance[i], dt = tenths - e.last_tenths[i];
+    e.last_distance[i] = meters;
     e.last_tenths[i] = tenths;
     const float speed = dt > 0 ? ds / dt : 0;  // dt is 0 where an ended game is stepped on
     const float value = speed * e.speed_weight - dt * e.time_cost / static_cast<float>(e.frame_skip);
@@ -41,7 +41,7 @@ void evaluate_step(const qwop_episodes& e, int i, double time_before, double tim
 
 // --- Observations: every operation and its order are those of the Python functions ---------------------------
 
-static void normalise(const qwop_encoder& c, const float* raw, float* out) {
+static void normalize(const qwop_encoder& c, const float* raw, float* out) {
     for (int i = 0; i < PARTS * QWOP_FIELDS; ++i) {
         const float value = (raw[i] - c.center[i]) / c.deviation[i];
         const float low = value < -1 ? -1 : value;
@@ -90,8 +90,8 @@ __attribute__((always_inline)) static inline void encode_game(const qwop_encoder
     sincos_floats(angle, sine, cosine, PADDED);
 
     for (int p = 1; p < PARTS; ++p) {
-        out[p - 1] = (x[p] - x[0]) * c.metres;
-        out[p - 1 + PARTS - 1] = (y[p] - y[0]) * c.metres;
+        out[p - 1] = (x[p] - x[0]) * c.meters;
+        out[p - 1 + PARTS - 1] = (y[p] - y[0]) * c.meters;
     }
     out += 2 * (PARTS - 1);
     out[0] = vx[0] * c.speed;
@@ -107,12 +107,12 @@ __attribute__((always_inline)) static inline void encode_game(const qwop_encoder
     }
     out += 2 * PARTS;
     for (int j = 0; j < JOINTS_SEEN; ++j) *out++ = angle[c.joint_b[j]] - angle[c.joint_a[j]] - c.reference_angle[j];
-    *out++ = (c.track_y - y[0]) * c.metres;
-    *out++ = (c.track_y - (y[0] + sine[0] * c.pelvis_x + cosine[0] * c.pelvis_y)) / c.units_per_metre;
+    *out++ = (c.track_y - y[0]) * c.meters;
+    *out++ = (c.track_y - (y[0] + sine[0] * c.pelvis_x + cosine[0] * c.pelvis_y)) / c.units_per_meter;
     for (int k = 0; k < 2; ++k) {
         const int p = c.feet[k];
         const float below = std::fabs(c.feet_half_width[k] * sine[p]) + std::fabs(c.feet_half_height[k] * cosine[p]);
-        *out++ = (c.track_y - (y[p] + below)) / c.units_per_metre * c.clearance;
+        *out++ = (c.track_y - (y[p] + below)) / c.units_per_meter * c.clearance;
     }
     float lowest[4];
     for (int k = 0; k < 4; ++k) {
@@ -121,7 +121,7 @@ __attribute__((always_inline)) static inline void encode_game(const qwop_encoder
     }
     for (int k = 0; k < 2; ++k) {
         const float lower = lowest[k] > lowest[k + 2] ? lowest[k] : lowest[k + 2];
-        *out++ = (c.track_y - lower) / c.units_per_metre * c.clearance;
+        *out++ = (c.track_y - lower) / c.units_per_meter * c.clearance;
     }
     for (int k = 0; k < 4; ++k) {
         const float ahead = (c.landmark[k] - x[0]) / c.landmark_reach[k], low = ahead < -1 ? -1 : ahead;
@@ -156,7 +156,7 @@ void observe(const qwop_encoder& encoder, bool features, int i, const float* raw
     if (features) {
         encode(encoder, raw, hip_mode[i], keys[i], observation + size_t(i) * QWOP_FEATURES);
     } else {
-        normalise(encoder, raw, observation + size_t(i) * OBSERVATION_SIZE);
+        normalize(encoder, raw, observation + size_t(i) * OBSERVATION_SIZE);
     }
 }
 

@@ -51,12 +51,12 @@ enum { QWOP_PARTS = 12, QWOP_FIELDS = 5, QWOP_JOINTS = 11, QWOP_FEATURES = 98 };
 
 // Constants of the observations, from the Python package.
 struct qwop_encoder {
-    float center[QWOP_PARTS * QWOP_FIELDS], deviation[QWOP_PARTS * QWOP_FIELDS];  // of the normalised observation
+    float center[QWOP_PARTS * QWOP_FIELDS], deviation[QWOP_PARTS * QWOP_FIELDS];  // of the normalized observation
     float raw_low[QWOP_FIELDS], raw_high[QWOP_FIELDS];                            // from here on, of the features
     float reference_angle[QWOP_JOINTS];
     float feet_half_width[2], feet_half_height[2], knee_end[4], knee_half_height[4];
     float landmark[4], landmark_reach[4];
-    float pelvis_x, pelvis_y, track_y, units_per_metre, metres, speed, clearance;
+    float pelvis_x, pelvis_y, track_y, units_per_meter, meters, speed, clearance;
     int32_t joint_a[QWOP_JOINTS], joint_b[QWOP_JOINTS], feet[2], knee_parts[4];
 };
 
@@ -79,7 +79,7 @@ struct qwop_episodes {
 // qwop_bind before.
 QWOP_API void qwop_play(qwop_sim* sim, const qwop_episodes* episodes);
 
-// Observations of n games from their raw ones, float[n * 60]: float[n * 60] normalised, or features,
+// Observations of n games from their raw ones, float[n * 60]: float[n * 60] normalized, or features,
 // float[n * QWOP_FEATURES], to which hip_mode and keys (of the frame before), uint8[n], belong.
 QWOP_API void qwop_observe(const qwop_encoder* encoder, int features, int n, const float* raw, const uint8_t* hip_mode,
                            const uint8_t* keys, float* observation);

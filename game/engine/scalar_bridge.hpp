@@ -4,7 +4,7 @@
 // that is not a template over its vector type, the linker could choose that copy for the whole program, and it would
 // crash on another CPU. So the lane engines read the scalar engine's data, call its out-of-line functions, and reach
 // its inline functions only through this file, which is compiled for the plainest CPU.
-// tests/test_engine.py checks the objects.
+// tests/game/test_engine.py checks the objects.
 #pragma once
 #include <cstddef>
 

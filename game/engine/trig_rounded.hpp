@@ -20,7 +20,7 @@
 //   the reduction, where |a| >= 2^-20 |x|: pi/2 is known to 2^-108, da is rounded                 0.01 2^-72
 // and the test's own sums 2 2^-72: together 2 * 8 + 6.2 = 22.2 2^-72, less than ERROR = 32 2^-72. For the cosine,
 // which is 0.7 at least, the same terms come to half of that. Without fused instructions the products that they spare
-// (counted above) are rounded, and exact products are made of halves (Dekker). tests/test_trig.py measures it.
+// (counted above) are rounded, and exact products are made of halves (Dekker). tests/game/test_trig.py measures it.
 #pragma once
 
 #include "trig_exact.hpp"

@@ -1,39 +1,60 @@
-"""The game: an exact embedded QWOP, its keys, observations, geometry and Gymnasium environments."""
+"""The game: an exact embedded QWOP, its keys, observations, geometry and Gymnasium environments.
 
-from .disturbance import MAX_IDLE_FRAMES, REPEAT_PROBABILITY, DisturbedVectorEnv
-from .encoder import FEATURE_SIZE, FEATURE_VERSION, encode
-from .env import QWOPEnv
-from .games import StartStates
-from .geometry import foot_clearance, knee_clearance, pelvis_height, torso_tilt
-from .keys import (
+Public modules beside these names: `body` (the runner's parts), `gait` (how a run was run), `rules` (when an
+episode ends), `render` and `window` (pictures, with pygame), `real` (the game in a browser).
+"""
+
+from qwop_game.disturbance import MAX_IDLE_FRAMES, REPEAT_PROBABILITY, DisturbedVectorEnv
+from qwop_game.encoder import FEATURE_SIZE, FEATURE_VERSION, encode
+from qwop_game.env import QWOPEnv
+from qwop_game.episodes import features
+from qwop_game.game_batch import GameBatch, StartStates, own_arrays
+from qwop_game.geometry import foot_clearance, knee_clearance, pelvis_height, torso_tilt
+from qwop_game.keys import (
     ACTION_SETS,
+    KEY_NAMES,
     KEY_O,
     KEY_P,
     KEY_Q,
     KEY_W,
     action_masks,
     canonical_keys,
+    check_keys_and_modes,
     distinct_action,
     hip_modes,
     key_text,
     last_keys,
     next_hip_modes,
 )
-from .observation import (
+from qwop_game.observation import (
     FIELDS,
     FRAME_SECONDS,
+    OBSERVATION_SIZE,
     PARTS,
+    SAND_X,
+    STATE_SIZE,
     TRACK_Y,
-    UNITS_PER_METRE,
-    denormalise,
-    normalise,
+    UNITS_PER_METER,
+    denormalize,
+    normalize,
     raw_from_state,
 )
-from .registration import ENV_ID, REAL_ENV_ID, register_env
-from .simulator import DEFAULT_TRIG, TRIG_VARIANTS, Simulator, Trig, check_trig, engines
-from .vector_env import QWOPVectorEnv
+from qwop_game.registration import ENV_ID, REAL_ENV_ID, register_env
+from qwop_game.simulator import DEFAULT_TRIG, TRIG_VARIANTS, Simulator, Trig, check_trig, engines, exclusive
+from qwop_game.vector_env import QWOPVectorEnv
+from qwop_game.wrapper import QWOPVectorWrapper
 
 __all__ = [
+    "QWOPVectorWrapper",
+    "exclusive",
+    "features",
+    "STATE_SIZE",
+    "SAND_X",
+    "OBSERVATION_SIZE",
+    "check_keys_and_modes",
+    "KEY_NAMES",
+    "own_arrays",
+    "GameBatch",
     "ACTION_SETS",
     "DEFAULT_TRIG",
     "ENV_ID",
@@ -51,7 +72,7 @@ __all__ = [
     "REPEAT_PROBABILITY",
     "TRACK_Y",
     "TRIG_VARIANTS",
-    "UNITS_PER_METRE",
+    "UNITS_PER_METER",
     "DisturbedVectorEnv",
     "QWOPEnv",
     "QWOPVectorEnv",
@@ -61,7 +82,7 @@ __all__ = [
     "action_masks",
     "canonical_keys",
     "check_trig",
-    "denormalise",
+    "denormalize",
     "distinct_action",
     "encode",
     "engines",
@@ -71,7 +92,7 @@ __all__ = [
     "knee_clearance",
     "last_keys",
     "next_hip_modes",
-    "normalise",
+    "normalize",
     "pelvis_height",
     "raw_from_state",
     "torso_tilt",

@@ -1,6 +1,6 @@
 """The runner's body as measured in the game: boxes and joints, in world units and radians.
 
-For geometry, features and pictures. The engine has the same numbers in constants.hpp; tests/test_body.py
+For geometry, features and pictures. The engine has the same numbers in constants.hpp; tests/game/test_body.py
 compares the two.
 """
 
@@ -10,7 +10,7 @@ from math import cos, sin
 
 @dataclass(frozen=True)
 class Box:
-    """Half extents of a part's box and its pose (centre, angle) when the runner is created."""
+    """Half extents of a part's box and its pose (center, angle) when the runner is created."""
 
     half_width: float
     half_height: float

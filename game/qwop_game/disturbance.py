@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .games import StartStates
-from .keys import HIP_AS_CREATED, actions_by_keys
-from .simulator import Simulator, exclusive
-from .vector_env import QWOPVectorEnv
-from .wrapper import QWOPVectorWrapper
+from qwop_game.game_batch import StartStates
+from qwop_game.keys import HIP_AS_CREATED, actions_by_keys
+from qwop_game.simulator import Simulator, exclusive
+from qwop_game.vector_env import QWOPVectorEnv
+from qwop_game.wrapper import QWOPVectorWrapper
 
 MAX_IDLE_FRAMES = 29
 """The most frames without keys before the first decision; uniform from 0."""

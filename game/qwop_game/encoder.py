@@ -8,10 +8,10 @@ cost more than the rest of the encoder, so it is left to the network.
 
 import numpy as np
 
-from .body import JOINTS
-from .geometry import foot_clearance_of_pose, knee_clearance_of_pose, pelvis_height_of_pose
-from .keys import NUM_HIP_MODES, canonical_keys
-from .observation import (
+from qwop_game.body import JOINTS
+from qwop_game.geometry import foot_clearance_of_pose, knee_clearance_of_pose, pelvis_height_of_pose
+from qwop_game.keys import NUM_HIP_MODES, canonical_keys
+from qwop_game.observation import (
     HURDLE_X,
     OBSERVATION_SIZE,
     PART_INDEX,
@@ -20,7 +20,7 @@ from .observation import (
     RAW_LOW,
     SAND_X,
     TRACK_Y,
-    UNITS_PER_METRE,
+    UNITS_PER_METER,
 )
 
 FEATURE_VERSION = 1
@@ -36,9 +36,9 @@ _REFERENCE_ANGLE = np.array([joint.reference_angle for joint in JOINTS.values()]
 
 _RAW_LOW, _RAW_HIGH = RAW_LOW[:, None], RAW_HIGH[:, None]
 
-_METRES = np.float32(1 / UNITS_PER_METRE)
+_METERS = np.float32(1 / UNITS_PER_METER)
 _SPEED = np.float32(1 / 10)  # a runner of 2 m/s has vx = 17; feet swing with about as much again
-_CLEARANCE = np.float32(2)  # metres to half metres: what matters is near 0
+_CLEARANCE = np.float32(2)  # meters to half meters: what matters is near 0
 
 # How far ahead (positive) or behind a landmark is, in units: coarse over 10 m, fine over 2 m, both clipped.
 _LANDMARKS = np.array([HURDLE_X, HURDLE_X, SAND_X, SAND_X], np.float32)[:, None]
@@ -53,8 +53,8 @@ FEATURE_BLOCKS: dict[str, int] = {
     "sin": len(PARTS),  # of each part's angle
     "cos": len(PARTS),
     "joint_angle": len(JOINTS),  # as the joints' limits count it, rad
-    "height": 2,  # of the torso's centre and of the pelvis above the track, m
-    "clearance": 4,  # left and right foot, left and right knee, half metres
+    "height": 2,  # of the torso's center and of the pelvis above the track, m
+    "clearance": 4,  # left and right foot, left and right knee, half meters
     "landmark": len(_LANDMARKS),  # hurdle coarse and fine, sand coarse and fine
     "hip_mode": NUM_HIP_MODES,  # one of three is 1: as created, set by O, set by P
     "last_keys": 4,  # Q, W, O, P of the frame before, as the engine obeys them
@@ -88,7 +88,7 @@ def encode(raw: np.ndarray, hip_mode: np.ndarray | int, last_keys: np.ndarray | 
     position = block["position"].reshape(2, _OTHERS, games)
     np.subtract(x[1:], x[_TORSO], out=position[0])
     np.subtract(y[1:], y[_TORSO], out=position[1])
-    position *= _METRES
+    position *= _METERS
 
     velocity = block["velocity"].reshape(2, _OTHERS + 1, games)
     velocity[:, 0] = vx[_TORSO], vy[_TORSO]
@@ -100,7 +100,7 @@ def encode(raw: np.ndarray, hip_mode: np.ndarray | int, last_keys: np.ndarray | 
     np.subtract(angle[_JOINT_B], angle[_JOINT_A], out=block["joint_angle"])
     block["joint_angle"] -= _REFERENCE_ANGLE
 
-    block["height"][0] = (np.float32(TRACK_Y) - y[_TORSO]) * _METRES
+    block["height"][0] = (np.float32(TRACK_Y) - y[_TORSO]) * _METERS
     block["height"][1] = pelvis_height_of_pose(y.T, sin.T, cos.T)
     block["clearance"][:2] = foot_clearance_of_pose(y.T, sin.T, cos.T).T
     block["clearance"][2:] = knee_clearance_of_pose(y.T, sin.T, cos.T).T

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 
-from .games import Games, seed_generators
-from .simulator import DEFAULT_TRIG, exclusive
+from qwop_game.game_batch import GameBatch, seed_generators
+from qwop_game.simulator import DEFAULT_TRIG, exclusive
 
 if TYPE_CHECKING:  # pygame is loaded with the first picture only
-    from .render import Renderer
-    from .window import Window
+    from qwop_game.render import Renderer
+    from qwop_game.window import Window
 
 
 class QWOPEnv(gymnasium.Env[np.ndarray, np.int64]):
@@ -59,10 +59,10 @@ class QWOPEnv(gymnasium.Env[np.ndarray, np.int64]):
         trig: str = DEFAULT_TRIG,
     ) -> None:
         self._set_up(
-            render_mode, Games(1, frame_skip, action_set, observation, max_frames, engine, trig=trig)
+            render_mode, GameBatch(1, frame_skip, action_set, observation, max_frames, engine, trig=trig)
         )
 
-    def _set_up(self, render_mode: str | None, games: Games) -> None:
+    def _set_up(self, render_mode: str | None, games: GameBatch) -> None:
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ValueError(f"render_mode {render_mode!r} is unknown: choose human, rgb_array or None")
         self.render_mode = render_mode
@@ -117,7 +117,7 @@ class QWOPEnv(gymnasium.Env[np.ndarray, np.int64]):
     def render(self) -> np.ndarray | None:
         """rgb_array: the picture of now, uint8 [400, 640, 3]. human: None, `step` has shown every frame."""
         if self.render_mode == "rgb_array":
-            from .render import Renderer
+            from qwop_game.render import Renderer
 
             if self._renderer is None:
                 self._renderer = Renderer()
@@ -144,7 +144,7 @@ class QWOPEnv(gymnasium.Env[np.ndarray, np.int64]):
         return copy.deepcopy(self)
 
     def _show(self) -> None:
-        from .window import Window
+        from qwop_game.window import Window
 
         if self._window is None:
             self._window = Window()

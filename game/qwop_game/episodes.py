@@ -1,7 +1,7 @@
-"""The rules and observations of `games.py` in native code: a step of many games, or of one, is one call.
+"""The rules and observations of `game_batch.py` in native code: a step of many games, or of one, is one call.
 
-What it computes is equal to the last bit to what `Games` computes in NumPy, or it is not used: NumPy's sine
-of float32 has other bits on a CPU without fused multiply-adds, and may have others in a later version.
+What it computes is equal to the last bit to what `GameBatch` computes in NumPy, or it is not used: NumPy's
+sine of float32 has other bits on a CPU without fused multiply-adds, and may have others in a later version.
 """
 
 import ctypes
@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from . import encoder, geometry, observation, rules
-from .body import JOINTS
-from .observation import FIELDS, OBSERVATION_SIZE, PARTS
-from .simulator import CLOSED, Simulator, _library
+from qwop_game import encoder, geometry, observation, rules
+from qwop_game.body import JOINTS
+from qwop_game.observation import FIELDS, OBSERVATION_SIZE, PARTS
+from qwop_game.simulator import CLOSED, Simulator, _library
 
 _PARTS, _FIELDS, _JOINTS = len(PARTS), len(FIELDS), len(JOINTS)
 _FEATURES = 98  # as qwop.h has it: see `agrees`
@@ -38,8 +38,8 @@ class _Encoder(ctypes.Structure):
         ("pelvis_x", _float),
         ("pelvis_y", _float),
         ("track_y", _float),
-        ("units_per_metre", _float),
-        ("metres", _float),
+        ("units_per_meter", _float),
+        ("meters", _float),
         ("speed", _float),
         ("clearance", _float),
         ("joint_a", _int32 * _JOINTS),
@@ -81,7 +81,7 @@ class _Episodes(ctypes.Structure):
 def _encoder() -> _Encoder:
     """The constants of the Python encoder."""
     values: dict[str, Any] = {
-        "center": observation._CENTRE,
+        "center": observation._CENTER,
         "deviation": observation._DEVIATION,
         "raw_low": observation.RAW_LOW[:_FIELDS],
         "raw_high": observation.RAW_HIGH[:_FIELDS],
@@ -95,8 +95,8 @@ def _encoder() -> _Encoder:
         "pelvis_x": geometry._PELVIS_X,
         "pelvis_y": geometry._PELVIS_Y,
         "track_y": geometry._TRACK_Y,
-        "units_per_metre": geometry._UNITS_PER_METRE,
-        "metres": encoder._METRES,
+        "units_per_meter": geometry._UNITS_PER_METER,
+        "meters": encoder._METERS,
         "speed": encoder._SPEED,
         "clearance": encoder._CLEARANCE,
         "joint_a": encoder._JOINT_A,
@@ -112,7 +112,7 @@ def _encoder() -> _Encoder:
 
 
 def observe(features: bool, raw: np.ndarray, hip_mode: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """`encode(raw, hip_mode, keys)`, or `normalise(raw)`, of n games: float32 [n, D].
+    """`encode(raw, hip_mode, keys)`, or `normalize(raw)`, of n games: float32 [n, D].
 
     raw float32 [n, 60]; hip_mode and keys uint8 [n], which only features need.
     """
@@ -138,7 +138,7 @@ def agrees() -> bool:
     features = encoder.encode(raw, hip_mode, keys)
     return (
         observe(True, raw, hip_mode, keys).tobytes() == features.tobytes()
-        and observe(False, raw, hip_mode, keys).tobytes() == observation.normalise(raw).tobytes()
+        and observe(False, raw, hip_mode, keys).tobytes() == observation.normalize(raw).tobytes()
     )
 
 
@@ -148,7 +148,7 @@ def features(raw: np.ndarray, hip_mode: np.ndarray, keys: np.ndarray) -> np.ndar
 
 
 class Episodes:
-    """The native side of a `Games`: plays and judges steps on its arrays.
+    """The native side of a `GameBatch`: plays and judges steps on its arrays.
 
     state: keys, hip_mode, frame, success, last_distance, last_tenths, each [num_envs]; changed in place.
 

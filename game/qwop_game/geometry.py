@@ -1,14 +1,14 @@
-"""What a runner's posture is, in metres and radians, from raw observations alone.
+"""What a runner's posture is, in meters and radians, from raw observations alone.
 
 All functions take raw observations [..., 60] and work over the leading axes; results are float32.
 Where a pair comes back, left is [..., 0] and right [..., 1]. Clearances and heights count from the track's
-surface and are not limited below: a solver's overlap shows as a few millimetres less than nothing.
+surface and are not limited below: a solver's overlap shows as a few millimeters less than nothing.
 """
 
 import numpy as np
 
-from .body import BOXES, JOINTS
-from .observation import PART_INDEX, TRACK_Y, UNITS_PER_METRE
+from qwop_game.body import BOXES, JOINTS
+from qwop_game.observation import PART_INDEX, TRACK_Y, UNITS_PER_METER
 
 
 def _parts(*names: str) -> np.ndarray:
@@ -21,7 +21,7 @@ def _float32(values: list[float]) -> np.ndarray:
 
 _Y, _ANGLE, _NUM_FIELDS = 1, 2, 5
 _TRACK_Y = np.float32(TRACK_Y)
-_UNITS_PER_METRE = np.float32(UNITS_PER_METRE)
+_UNITS_PER_METER = np.float32(UNITS_PER_METER)
 _TORSO = PART_INDEX["torso"]
 
 # The pelvis: midpoint of the two hip joints' anchors on the torso, in the torso's axes.
@@ -89,21 +89,21 @@ def torso_tilt(raw: np.ndarray) -> np.ndarray:
 def pelvis_height_of_pose(y: np.ndarray, sin: np.ndarray, cos: np.ndarray) -> np.ndarray:
     """`pelvis_height` from the parts' y, sine and cosine, [..., 12] each -> [...]."""
     return (_TRACK_Y - (y[..., _TORSO] + sin[..., _TORSO] * _PELVIS_X + cos[..., _TORSO] * _PELVIS_Y)) / (
-        _UNITS_PER_METRE
+        _UNITS_PER_METER
     )
 
 
 def foot_clearance_of_pose(y: np.ndarray, sin: np.ndarray, cos: np.ndarray) -> np.ndarray:
     """`foot_clearance` from the parts' y, sine and cosine, [..., 12] each -> [..., 2]."""
     below = np.abs(_FEET_HALF_WIDTH * sin[..., _FEET]) + np.abs(_FEET_HALF_HEIGHT * cos[..., _FEET])
-    return (_TRACK_Y - (y[..., _FEET] + below)) / _UNITS_PER_METRE
+    return (_TRACK_Y - (y[..., _FEET] + below)) / _UNITS_PER_METER
 
 
 def knee_clearance_of_pose(y: np.ndarray, sin: np.ndarray, cos: np.ndarray) -> np.ndarray:
     """`knee_clearance` from the parts' y, sine and cosine, [..., 12] each -> [..., 2]."""
     below = _KNEE_END * sin[..., _KNEE_PARTS] + np.abs(_KNEE_HALF_HEIGHT * cos[..., _KNEE_PARTS])
     lowest = y[..., _KNEE_PARTS] + below
-    return (_TRACK_Y - np.maximum(lowest[..., :2], lowest[..., 2:])) / _UNITS_PER_METRE
+    return (_TRACK_Y - np.maximum(lowest[..., :2], lowest[..., 2:])) / _UNITS_PER_METER
 
 
 def _pose(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

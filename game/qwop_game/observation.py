@@ -1,7 +1,7 @@
-"""The 60 numbers that qwop-gym shows of a runner, raw and normalised, and the layout of engine states.
+"""The 60 numbers that qwop-gym shows of a runner, raw and normalized, and the layout of engine states.
 
 A raw observation is float32 [..., 60]: PARTS x FIELDS, in world units, radians and units per time unit of the
-physics. The normalised one is (raw - centre) / deviation, clipped to [-1, 1], in float32 throughout: equal
+physics. The normalized one is (raw - center) / deviation, clipped to [-1, 1], in float32 throughout: equal
 bit for bit to what qwop-gym 1.0.1 computes from the same raw numbers.
 """
 
@@ -26,7 +26,7 @@ OBSERVATION_SIZE = len(PARTS) * len(FIELDS)
 PART_INDEX: dict[str, int] = {part: index for index, part in enumerate(PARTS)}
 
 FRAME_SECONDS = 1 / 30  # scoreTime per frame
-UNITS_PER_METRE = 10.0
+UNITS_PER_METER = 10.0
 TRACK_Y = 9.14275  # the track's surface; y points down
 HURDLE_X = 500.0
 SAND_X = 1000.0  # from here on a landing counts as a finished run
@@ -49,25 +49,25 @@ STATE_SIZE = len(STATE_PARTS) * len(STATE_FIELDS) + len(STATE_GLOBALS)
 # qwop-gym's limits of each field: x [-10, 1050], y [-10, 10], angle [-6, 6], vx [-20, 60], vy [-25, 60].
 RAW_LOW = np.tile(np.array([-10, -10, -6, -20, -25], np.float32), len(PARTS))
 RAW_HIGH = np.tile(np.array([1050, 10, 6, 60, 60], np.float32), len(PARTS))
-_CENTRE = (RAW_LOW + RAW_HIGH) / np.float32(2)
-_DEVIATION = RAW_HIGH - _CENTRE
+_CENTER = (RAW_LOW + RAW_HIGH) / np.float32(2)
+_DEVIATION = RAW_HIGH - _CENTER
 
 _STATE_TO_RAW = np.array(
     [6 * part + field for part in range(len(PARTS)) for field in range(len(FIELDS))], dtype=np.intp
 )
 
 
-def normalise(raw: np.ndarray) -> np.ndarray:
+def normalize(raw: np.ndarray) -> np.ndarray:
     """Raw observations [..., 60] -> qwop-gym's observations, float32 [..., 60] in [-1, 1]."""
-    observation = np.subtract(raw, _CENTRE, dtype=np.float32)
+    observation = np.subtract(raw, _CENTER, dtype=np.float32)
     observation /= _DEVIATION
     return np.clip(observation, -1, 1, out=observation)
 
 
-def denormalise(observation: np.ndarray) -> np.ndarray:
+def denormalize(observation: np.ndarray) -> np.ndarray:
     """qwop-gym's observations [..., 60] -> raw ones, float32 [..., 60], but for what the clipping cut off."""
     raw = np.multiply(observation, _DEVIATION, dtype=np.float32)
-    raw += _CENTRE
+    raw += _CENTER
     return raw
 
 

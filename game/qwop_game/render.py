@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from .body import BOXES, HURDLE_BASE, HURDLE_TOP, JOINTS, Box
-from .keys import KEY_NAMES
-from .observation import PART_INDEX, SAND_X, STATE_FIELDS, STATE_PARTS, TRACK_Y, UNITS_PER_METRE
-from .simulator import exclusive
+from qwop_game.body import BOXES, HURDLE_BASE, HURDLE_TOP, JOINTS, Box
+from qwop_game.keys import KEY_NAMES
+from qwop_game.observation import PART_INDEX, SAND_X, STATE_FIELDS, STATE_PARTS, TRACK_Y, UNITS_PER_METER
+from qwop_game.simulator import exclusive
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 with warnings.catch_warnings():
@@ -29,10 +29,10 @@ SIZE = (640, 400)  # px
 VIEW_HEIGHT = 23.0
 GROUND = 18.4  # from the picture's top to the line that feet touch
 CAMERA_AHEAD = 3.0  # the camera looks this far ahead of the runner
-_REACH = 3.0  # no part is drawn farther than this from its centre
+_REACH = 3.0  # no part is drawn farther than this from its center
 SMOOTHING = 3  # runners are drawn this many times larger and scaled down, for smooth edges
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 Point = tuple[float, float]
 # x, y, angle of the hurdle's base and top
 HurdlePose = tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -43,13 +43,13 @@ STANDING_HURDLE: HurdlePose = (
 )
 
 # Far (left) limbs are darker than near (right) ones, and each side has shoes of its own.
-OUTLINE: Colour = (38, 30, 44)
+OUTLINE: Color = (38, 30, 44)
 SKIN, SKIN_FAR = (236, 178, 134), (190, 132, 100)
-HAIR: Colour = (70, 42, 34)
+HAIR: Color = (70, 42, 34)
 SHORTS, SHORTS_FAR = (44, 62, 110), (32, 44, 82)
 SHOE_RIGHT, SHOE_LEFT = (240, 92, 52), (58, 150, 214)
 SOCK, SOCK_FAR = (250, 250, 250), (206, 210, 222)
-SHIRTS: tuple[Colour, ...] = ((226, 60, 66), (60, 140, 220), (252, 186, 50), (86, 176, 98), (160, 96, 200))
+SHIRTS: tuple[Color, ...] = ((226, 60, 66), (60, 140, 220), (252, 186, 50), (86, 176, 98), (160, 96, 200))
 
 INK, PAPER, KEY_UP, KEY_DOWN = (24, 28, 40), (250, 250, 246), (52, 60, 78), (255, 190, 60)
 
@@ -62,7 +62,7 @@ class Runner:
     """Raw observation, [60]."""
     label: str = ""
     """Shown above the head."""
-    shirt: Colour = SHIRTS[0]
+    shirt: Color = SHIRTS[0]
     opacity: int = 255
     """0 to 255; less than 255 makes a ghost."""
 
@@ -75,7 +75,7 @@ class Dials:
     """Key mask held."""
     seconds: float | None = None
     """scoreTime."""
-    metres: float | None = None
+    meters: float | None = None
     """Distance, shown with one decimal."""
 
 
@@ -87,7 +87,7 @@ def hurdle_pose(state: np.ndarray) -> HurdlePose:
 
 
 def ghost_race(raws: Sequence[np.ndarray], labels: Sequence[str], opacity: int = 120) -> list[Runner]:
-    """Runners in shirts of different colours: the first one solid, the others as ghosts behind it."""
+    """Runners in shirts of different colors: the first one solid, the others as ghosts behind it."""
     runners = [
         Runner(raw, label, SHIRTS[i % len(SHIRTS)], opacity)
         for i, (raw, label) in enumerate(zip(raws, labels, strict=True))
@@ -115,7 +115,7 @@ class Renderer:
         self._stand = _paint_stand(self.scale)
         self._boards = _paint_boards(self.scale)
         self._surface = pygame.Surface((self.width, self.height))
-        self._texts: dict[tuple[str, int, Colour], pygame.Surface] = {}
+        self._texts: dict[tuple[str, int, Color], pygame.Surface] = {}
         self._fonts: dict[int, pygame.font.Font] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -224,14 +224,14 @@ class Renderer:
                 thick = max(1, round((0.07 + 0.02 * depth) * scale))
                 pygame.draw.rect(surface, (244, 226, 214), (0, y, min(self.width, round(stop)), thick))
 
-        for metre in range(floor(first / UNITS_PER_METRE), ceil(last / UNITS_PER_METRE) + 1):
-            x = metre * UNITS_PER_METRE
-            if 0 <= metre < 100 and metre % 10:
+        for meter in range(floor(first / UNITS_PER_METER), ceil(last / UNITS_PER_METER) + 1):
+            x = meter * UNITS_PER_METER
+            if 0 <= meter < 100 and meter % 10:
                 self._stripe(surface, camera_x, x, 0.08, 0.55, 0.85, (236, 196, 178))
-            elif 0 <= metre <= 100:
+            elif 0 <= meter <= 100:
                 self._stripe(surface, camera_x, x, 0.16, far, near + 0.1, (250, 240, 232))
-                if metre < 100:
-                    self._painted_number(surface, camera_x, x, str(metre))
+                if meter < 100:
+                    self._painted_number(surface, camera_x, x, str(meter))
 
     def _stripe(
         self,
@@ -241,7 +241,7 @@ class Renderer:
         half_width: float,
         far: float,
         near: float,
-        colour: Colour,
+        color: Color,
     ) -> None:
         corners = [
             (x - half_width, far),
@@ -249,7 +249,7 @@ class Renderer:
             (x + half_width, near),
             (x - half_width, near),
         ]
-        pygame.draw.polygon(surface, colour, [self._on_track(camera_x, a, depth) for a, depth in corners])
+        pygame.draw.polygon(surface, color, [self._on_track(camera_x, a, depth) for a, depth in corners])
 
     def _painted_number(self, surface: pygame.Surface, camera_x: float, x: float, text: str) -> None:
         label = self._text(text, 1.5, (250, 240, 232))
@@ -299,11 +299,11 @@ class Renderer:
         camera_x: float,
         box: Box,
         pose: tuple[float, float, float],
-        colour: Colour,
+        color: Color,
     ) -> None:
         corners = [(x * box.half_width, y * box.half_height) for x, y in _CORNERS]
         points = [self._turned(camera_x, pose, corner) for corner in corners]
-        pygame.draw.polygon(surface, colour, points)
+        pygame.draw.polygon(surface, color, points)
         pygame.draw.aalines(surface, OUTLINE, True, points)
 
     def _shadow(self, surface: pygame.Surface, camera_x: float, x: float, half_width: float) -> None:
@@ -359,9 +359,9 @@ class Renderer:
 
     def _draw_dials(self, surface: pygame.Surface, dials: Dials) -> None:
         margin = round(0.55 * self.scale)
-        if dials.metres is not None:
-            self._plate(surface, f"{dials.metres:.1f} m", (margin, margin), "topleft")
-            self._progress(surface, dials.metres)
+        if dials.meters is not None:
+            self._plate(surface, f"{dials.meters:.1f} m", (margin, margin), "topleft")
+            self._progress(surface, dials.meters)
         if dials.seconds is not None:
             self._plate(surface, f"{dials.seconds:.1f} s", (self.width - margin, margin), "topright")
         if dials.keys is not None:
@@ -381,11 +381,11 @@ class Renderer:
         surface.blit(plate, box)
         surface.blit(label, label.get_rect(center=box.center))
 
-    def _progress(self, surface: pygame.Surface, metres: float) -> None:
+    def _progress(self, surface: pygame.Surface, meters: float) -> None:
         """The whole track as a bar between the keys, with hurdle and runner on it."""
         left, right = round(0.3 * self.width), round(0.7 * self.width)
         y, thick = self.height - round(1.55 * self.scale), max(3, round(0.28 * self.scale))
-        here = left + (right - left) * min(max(metres, 0.0), 100.0) / 100
+        here = left + (right - left) * min(max(meters, 0.0), 100.0) / 100
         bar = pygame.Rect(left, y - thick // 2, right - left, thick)
         pygame.draw.rect(surface, INK, bar.inflate(4, 4), border_radius=thick)
         pygame.draw.rect(surface, (214, 218, 226), bar, border_radius=thick)
@@ -407,16 +407,16 @@ class Renderer:
         label = self._text(name, 1.5, INK if held else PAPER)
         surface.blit(label, label.get_rect(center=face.center))
 
-    def _text(self, text: str, height: float, colour: Colour) -> pygame.Surface:
+    def _text(self, text: str, height: float, color: Color) -> pygame.Surface:
         """A text, `height` units high; the latest few hundred are kept, for most last many frames."""
         pixels = max(8, round(height * self.scale * 1.25))
-        key = (text, pixels, colour)
+        key = (text, pixels, color)
         if key not in self._texts:
             if len(self._texts) > 300:
                 self._texts.clear()
             if pixels not in self._fonts:
                 self._fonts[pixels] = pygame.font.Font(None, pixels)
-            self._texts[key] = self._fonts[pixels].render(text, True, colour)
+            self._texts[key] = self._fonts[pixels].render(text, True, color)
         return self._texts[key]
 
 
@@ -435,7 +435,7 @@ class _Figure:
             for name, row in zip(PART_INDEX, parts, strict=True)
         }
 
-    def draw(self, shirt: Colour) -> None:
+    def draw(self, shirt: Color) -> None:
         dark = _shade(shirt, 0.72)
         self._arm("left", SKIN_FAR, dark)
         self._leg("left", SKIN_FAR, SHORTS_FAR, SOCK_FAR, SHOE_LEFT)
@@ -444,7 +444,7 @@ class _Figure:
         self._head()
         self._arm("right", SKIN, shirt)
 
-    def _leg(self, side: str, skin: Colour, shorts: Colour, sock: Colour, shoe: Colour) -> None:
+    def _leg(self, side: str, skin: Color, shorts: Color, sock: Color, shoe: Color) -> None:
         thigh, calf, foot = side + "Thigh", side + "Calf", side + "Foot"
         hip, knee_on_thigh = JOINTS[side + "Hip"].local_a, JOINTS[side + "Knee"].local_b
         knee, ankle_on_calf = JOINTS[side + "Knee"].local_a, JOINTS[side + "Ankle"].local_b
@@ -463,28 +463,28 @@ class _Figure:
         half_thigh = _between(hip, knee_on_thigh, 0.62)
         half_calf = _between(knee, ankle_on_calf, 0.66)
         outline = 0.13
-        for grow, colours in ((outline, [OUTLINE] * 6), (0.0, [sock, skin, skin, shorts, shoe, PAPER])):
-            self._capsule(calf, half_calf, ankle_on_calf, 0.52 + grow, 0.46 + grow, colours[0])
-            self._capsule(calf, knee, half_calf, 0.74 + grow, 0.53 + grow, colours[1])
-            self._capsule(thigh, hip, knee_on_thigh, 1.02 + grow, 0.76 + grow, colours[2])
-            self._capsule(thigh, hip, half_thigh, 1.08 + grow, 1.0 + grow, colours[3], round_end=False)
-            self._polygon(foot, upper, colours[4], grow)
-            self._polygon(foot, sole, colours[5], grow)
+        for grow, colors in ((outline, [OUTLINE] * 6), (0.0, [sock, skin, skin, shorts, shoe, PAPER])):
+            self._capsule(calf, half_calf, ankle_on_calf, 0.52 + grow, 0.46 + grow, colors[0])
+            self._capsule(calf, knee, half_calf, 0.74 + grow, 0.53 + grow, colors[1])
+            self._capsule(thigh, hip, knee_on_thigh, 1.02 + grow, 0.76 + grow, colors[2])
+            self._capsule(thigh, hip, half_thigh, 1.08 + grow, 1.0 + grow, colors[3], round_end=False)
+            self._polygon(foot, upper, colors[4], grow)
+            self._polygon(foot, sole, colors[5], grow)
 
-    def _arm(self, side: str, skin: Colour, sleeve: Colour) -> None:
+    def _arm(self, side: str, skin: Color, sleeve: Color) -> None:
         arm, forearm = side + "Arm", side + "Forearm"
         shoulder, elbow_on_arm = JOINTS[side + "Shoulder"].local_a, JOINTS[side + "Elbow"].local_b
         elbow = JOINTS[side + "Elbow"].local_a
         hand_x = -BOXES[forearm].half_width if elbow[0] > 0 else BOXES[forearm].half_width
         hand = (hand_x * 0.8, 0.0)
         cuff = _between(shoulder, elbow_on_arm, 0.55)
-        for grow, colours in ((0.13, [OUTLINE] * 4), (0.0, [skin, skin, skin, sleeve])):
-            self._capsule(forearm, elbow, hand, 0.5 + grow, 0.36 + grow, colours[0])
-            self._capsule(forearm, hand, hand, 0.5 + grow, 0.5 + grow, colours[1])
-            self._capsule(arm, shoulder, elbow_on_arm, 0.62 + grow, 0.5 + grow, colours[2])
-            self._capsule(arm, shoulder, cuff, 0.72 + grow, 0.68 + grow, colours[3], round_end=False)
+        for grow, colors in ((0.13, [OUTLINE] * 4), (0.0, [skin, skin, skin, sleeve])):
+            self._capsule(forearm, elbow, hand, 0.5 + grow, 0.36 + grow, colors[0])
+            self._capsule(forearm, hand, hand, 0.5 + grow, 0.5 + grow, colors[1])
+            self._capsule(arm, shoulder, elbow_on_arm, 0.62 + grow, 0.5 + grow, colors[2])
+            self._capsule(arm, shoulder, cuff, 0.72 + grow, 0.68 + grow, colors[3], round_end=False)
 
-    def _trunk(self, shirt: Colour) -> None:
+    def _trunk(self, shirt: Color) -> None:
         neck_on_torso, neck_on_head = JOINTS["neck"].local_b, JOINTS["neck"].local_a
         hips = _between(JOINTS["leftHip"].local_b, JOINTS["rightHip"].local_b, 0.5)
         shoulders = _between(JOINTS["leftShoulder"].local_b, JOINTS["rightShoulder"].local_b, 0.5)
@@ -494,10 +494,10 @@ class _Figure:
             self._point("torso", neck_on_torso),
             self._point("head", (neck_on_head[0], neck_on_head[1] - 0.6)),
         )
-        for grow, colours in ((0.13, [OUTLINE] * 4), (0.0, [SKIN, SHORTS, shirt, shirt])):
-            self._tapered(a, b, 0.6 + grow, 0.55 + grow, colours[0])
-            self._capsule("torso", hips, waist, 1.2 + grow, 1.16 + grow, colours[1])
-            self._capsule("torso", waist, shoulders, 1.12 + grow, 1.36 + grow, colours[2])
+        for grow, colors in ((0.13, [OUTLINE] * 4), (0.0, [SKIN, SHORTS, shirt, shirt])):
+            self._tapered(a, b, 0.6 + grow, 0.55 + grow, colors[0])
+            self._capsule("torso", hips, waist, 1.2 + grow, 1.16 + grow, colors[1])
+            self._capsule("torso", waist, shoulders, 1.12 + grow, 1.36 + grow, colors[2])
         # a paler stripe down the shirt's side
         self._capsule("torso", _between(waist, shoulders, 0.1), shoulders, 0.22, 0.22, _shade(shirt, 1.25))
 
@@ -537,14 +537,14 @@ class _Figure:
             self._origin[1] + (y + s * local[0] + c * local[1]) * self._scale,
         )
 
-    def _polygon(self, part: str, corners: Sequence[Point], colour: Colour, grow: float) -> None:
+    def _polygon(self, part: str, corners: Sequence[Point], color: Color, grow: float) -> None:
         points = [self._point(part, corner) for corner in corners]
-        pygame.draw.polygon(self._surface, colour, points)
+        pygame.draw.polygon(self._surface, color, points)
         if grow:
             width = grow * self._scale
             for a, b in zip(points, points[1:] + points[:1], strict=True):
-                self._tapered(a, b, grow, grow, colour)
-                pygame.draw.circle(self._surface, colour, a, width)
+                self._tapered(a, b, grow, grow, color)
+                pygame.draw.circle(self._surface, color, a, width)
 
     def _capsule(
         self,
@@ -553,12 +553,12 @@ class _Figure:
         end: Point,
         start_radius: float,
         end_radius: float,
-        colour: Colour,
+        color: Color,
         round_end: bool = True,
     ) -> None:
         """A limb: two circles and what lies between them."""
         a, b = self._point(part, start), self._point(part, end)
-        self._tapered(a, b, start_radius, end_radius, colour, round_end)
+        self._tapered(a, b, start_radius, end_radius, color, round_end)
 
     def _tapered(
         self,
@@ -566,16 +566,16 @@ class _Figure:
         b: Point,
         a_radius: float,
         b_radius: float,
-        colour: Colour,
+        color: Color,
         round_end: bool = True,
     ) -> None:
         ra, rb = a_radius * self._scale, b_radius * self._scale
-        pygame.draw.circle(self._surface, colour, a, ra)
+        pygame.draw.circle(self._surface, color, a, ra)
         length = hypot(b[0] - a[0], b[1] - a[1])
         if length < 1e-6:
             return
         if round_end:
-            pygame.draw.circle(self._surface, colour, b, rb)
+            pygame.draw.circle(self._surface, color, b, rb)
         nx, ny = -(b[1] - a[1]) / length, (b[0] - a[0]) / length
         quad = [
             (a[0] + nx * ra, a[1] + ny * ra),
@@ -583,7 +583,7 @@ class _Figure:
             (b[0] - nx * rb, b[1] - ny * rb),
             (a[0] - nx * ra, a[1] - ny * ra),
         ]
-        pygame.draw.polygon(self._surface, colour, quad)
+        pygame.draw.polygon(self._surface, color, quad)
 
 
 # -- the backdrop, painted once ------------------------------------------------------------------------
@@ -652,8 +652,8 @@ def _paint_stand(scale: float) -> pygame.Surface:
         panel.midtop = (round(x), 0)
         pygame.draw.rect(tile, (116, 124, 142), panel, border_radius=3)
         for lamp in range(4):
-            centre = (panel.left + (lamp + 0.5) * panel.width / 4, panel.centery)
-            pygame.draw.circle(tile, (255, 250, 224), centre, 0.29 * scale)
+            center = (panel.left + (lamp + 0.5) * panel.width / 4, panel.centery)
+            pygame.draw.circle(tile, (255, 250, 224), center, 0.29 * scale)
     return tile
 
 
@@ -672,26 +672,26 @@ def _paint_boards(scale: float) -> pygame.Surface:
     font = pygame.font.Font(None, round(1.75 * scale))
     board = width / 7
     top, board_height = round(1.55 * scale), round(1.85 * scale)
-    texts = ["STRIDE", "Q  W", "100 METRES", "O  P", "UPRIGHT", "HURDLE 50 M", "NO KNEES"]
-    colours = [(40, 72, 140), (246, 246, 240), (196, 60, 60), (246, 246, 240), (36, 110, 104), (246, 196, 76)]
-    colours.append((246, 246, 240))
-    for i, (text, colour) in enumerate(zip(texts, colours, strict=True)):
+    texts = ["STRIDE", "Q  W", "100 METERS", "O  P", "UPRIGHT", "HURDLE 50 M", "NO KNEES"]
+    colors = [(40, 72, 140), (246, 246, 240), (196, 60, 60), (246, 246, 240), (36, 110, 104), (246, 196, 76)]
+    colors.append((246, 246, 240))
+    for i, (text, color) in enumerate(zip(texts, colors, strict=True)):
         face = pygame.Rect(round(i * board) + 1, top, round(board) - 2, board_height)
-        pygame.draw.rect(tile, colour, face)
-        pygame.draw.rect(tile, _shade(colour, 0.8), face, 1)
-        label = font.render(text, True, PAPER if sum(colour) < 420 else (40, 72, 140))
+        pygame.draw.rect(tile, color, face)
+        pygame.draw.rect(tile, _shade(color, 0.8), face, 1)
+        label = font.render(text, True, PAPER if sum(color) < 420 else (40, 72, 140))
         tile.blit(label, label.get_rect(center=face.center))
     return tile
 
 
-def _mix(a: Colour, b: Colour, share: float) -> Colour:
-    """A colour between a (share 0) and b (share 1)."""
+def _mix(a: Color, b: Color, share: float) -> Color:
+    """A color between a (share 0) and b (share 1)."""
     return tuple(round(p + (q - p) * share) for p, q in zip(a, b, strict=True))  # pyright: ignore
 
 
-def _shade(colour: Colour, factor: float) -> Colour:
-    """A darker (factor < 1) or paler colour."""
-    return tuple(min(255, round(channel * factor)) for channel in colour)  # pyright: ignore
+def _shade(color: Color, factor: float) -> Color:
+    """A darker (factor < 1) or paler color."""
+    return tuple(min(255, round(channel * factor)) for channel in color)  # pyright: ignore
 
 
 def _between(a: Point, b: Point, share: float) -> Point:

@@ -9,10 +9,10 @@ import numpy as np
 FLAG_FALLEN, FLAG_JUMPED, FLAG_JUMP_LANDED, FLAG_GAME_ENDED, FLAG_PAUSED = 1, 2, 4, 8, 16
 
 FINISH = 100.0
-"""Metres."""
+"""Meters."""
 
 TOO_FAR_BACK, TOO_FAR_AHEAD = -10.0, 105.0
-"""Metres: a run is over beyond them."""
+"""Meters: a run is over beyond them."""
 
 SPEED_WEIGHT, TIME_COST = 0.01, 10.0
 SUCCESS_REWARD, FAILURE_COST = 50.0, 10.0
@@ -25,7 +25,7 @@ def has_landed(flags: np.ndarray) -> np.ndarray:
 
 
 def has_finished(flags: np.ndarray, distance: np.ndarray) -> np.ndarray:
-    """Whether runs that are over count as finished, bool [...]; flags uint8 [...], distance in metres [...].
+    """Whether runs that are over count as finished, bool [...]; flags uint8 [...], distance in meters [...].
 
     A left foot that lands beyond 100 m wins the game, wherever the torso is. As in qwop-gym, a run that ends
     with its torso past 100 m is finished, too. A fall after the jump sets FLAG_JUMP_LANDED, but does not

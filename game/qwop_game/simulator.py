@@ -12,15 +12,15 @@ from typing import Any, Literal, TypeVar, cast, get_args
 
 import numpy as np
 
-from .observation import OBSERVATION_SIZE, STATE_SIZE
-from .rules import FINISH as FINISH
-from .rules import FLAG_FALLEN as FLAG_FALLEN
-from .rules import FLAG_GAME_ENDED as FLAG_GAME_ENDED
-from .rules import FLAG_JUMP_LANDED as FLAG_JUMP_LANDED
-from .rules import FLAG_JUMPED as FLAG_JUMPED
-from .rules import FLAG_PAUSED as FLAG_PAUSED
-from .rules import has_finished as has_finished
-from .rules import has_landed as has_landed
+from qwop_game.observation import OBSERVATION_SIZE, STATE_SIZE
+from qwop_game.rules import FINISH as FINISH
+from qwop_game.rules import FLAG_FALLEN as FLAG_FALLEN
+from qwop_game.rules import FLAG_GAME_ENDED as FLAG_GAME_ENDED
+from qwop_game.rules import FLAG_JUMP_LANDED as FLAG_JUMP_LANDED
+from qwop_game.rules import FLAG_JUMPED as FLAG_JUMPED
+from qwop_game.rules import FLAG_PAUSED as FLAG_PAUSED
+from qwop_game.rules import has_finished as has_finished
+from qwop_game.rules import has_landed as has_landed
 
 MAX_THREADS = 256
 
@@ -144,7 +144,7 @@ class Simulator:
     Attributes, read-only arrays that reset, step and restore overwrite in place (copy what you keep):
     raw_observation: float32 [num_envs, 60]
     time: float64 [num_envs], scoreTime in seconds
-    distance: float64 [num_envs], the torso's x in metres
+    distance: float64 [num_envs], the torso's x in meters
     flags: uint8 [num_envs], bits FLAG_FALLEN | FLAG_JUMPED | FLAG_JUMP_LANDED | FLAG_GAME_ENDED | FLAG_PAUSED
 
     Raises ValueError for an unknown engine or trig, num_envs or threads below 1, ImportError if the engine is

@@ -10,8 +10,8 @@ from gymnasium.utils import seeding
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from .games import Games, StartStates, own_arrays, seed_generators
-from .simulator import DEFAULT_TRIG, Simulator, exclusive
+from qwop_game.game_batch import GameBatch, StartStates, own_arrays, seed_generators
+from qwop_game.simulator import DEFAULT_TRIG, Simulator, exclusive
 
 try:
     from gymnasium.vector import AutoresetMode
@@ -21,7 +21,7 @@ else:
     _AUTORESET = {"autoreset_mode": AutoresetMode.SAME_STEP}
 
 if TYPE_CHECKING:  # pygame is loaded with the first picture only
-    from .render import Renderer
+    from qwop_game.render import Renderer
 
 
 class QWOPVectorEnv(VectorEnv):
@@ -82,7 +82,7 @@ class QWOPVectorEnv(VectorEnv):
         if max_episode_steps is not None:
             limit = max_episode_steps * frame_skip
             max_frames = limit if max_frames is None else min(limit, max_frames)
-        self.games = Games(
+        self.games = GameBatch(
             num_envs, frame_skip, action_set, observation, max_frames, engine, threads=threads, trig=trig
         )
         self.num_envs = num_envs
@@ -208,7 +208,7 @@ class QWOPVectorEnv(VectorEnv):
         """The picture of every game, uint8 [400, 640, 3] each. Raises ValueError without rgb_array."""
         if self.render_mode != "rgb_array":
             raise ValueError("render() needs render_mode='rgb_array'")
-        from .render import Renderer
+        from qwop_game.render import Renderer
 
         if self._renderer is None:
             self._renderer = Renderer()

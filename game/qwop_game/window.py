@@ -3,7 +3,7 @@
 import os
 import sys
 
-from .render import SIZE, Renderer, pygame
+from qwop_game.render import SIZE, Renderer, pygame
 
 FRAMES_PER_SECOND = 30
 

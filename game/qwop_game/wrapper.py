@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from qwop_game.games import Games, own_arrays
+from qwop_game.game_batch import GameBatch, own_arrays
 from qwop_game.simulator import exclusive
 from qwop_game.vector_env import QWOPVectorEnv
 
@@ -45,7 +45,7 @@ class QWOPVectorWrapper(VectorEnv):
         return self.env.lock
 
     @property
-    def games(self) -> Games:
+    def games(self) -> GameBatch:
         """The games themselves."""
         return self.env.games
 

@@ -17,17 +17,16 @@ import tyro
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
 
-from qwop_datasets.episode import name_problem  # noqa: E402
+from qwop_cli import parse_config, run_command  # noqa: E402
+from qwop_datasets import name_problem  # noqa: E402
 from qwop_game import DEFAULT_TRIG, Simulator, Trig  # noqa: E402
-from qwop_game.command import parse_config, run_command  # noqa: E402
-
-from .errors import RecorderError  # noqa: E402
-from .key_events import KeyQueue  # noqa: E402
-from .key_sources import WindowKeys, open_key_source  # noqa: E402
-from .loop import Clock, SystemClock, run_loop  # noqa: E402
-from .session import Command, PersonalBest, Phase, Session, SessionOptions  # noqa: E402
-from .storage import EpisodeStore, personal_best, recover, unsaved  # noqa: E402
-from .window import Window  # noqa: E402
+from qwop_recorder.errors import RecorderError  # noqa: E402
+from qwop_recorder.key_events import KeyQueue  # noqa: E402
+from qwop_recorder.key_sources import WindowKeys, open_key_source  # noqa: E402
+from qwop_recorder.loop import Clock, SystemClock, run_loop  # noqa: E402
+from qwop_recorder.session import Command, PersonalBest, Phase, Session, SessionOptions  # noqa: E402
+from qwop_recorder.storage import EpisodeStore, personal_best, recover, unsaved  # noqa: E402
+from qwop_recorder.window import Window  # noqa: E402
 
 PROGRAM = "qwop-record"
 
@@ -51,7 +50,7 @@ class RecordConfig:
     episodes: int | None = None
     """Finish once this many runs are kept."""
     min_distance: float | None = None
-    """Keep no run that is shorter, in metres."""
+    """Keep no run that is shorter, in meters."""
     max_knee_share: float | None = None
     """Keep no run with a knee within 0.12 m of the track for a larger share of its frames, 0 to 1."""
     auto_restart: bool = False
@@ -152,7 +151,11 @@ def _record_embedded(config: RecordConfig, clock: Clock, best: PersonalBest) -> 
 
 def _record_real(config: RecordConfig, clock: Clock, best: PersonalBest) -> Session:
     """A session in the real game's page."""
-    from .real_game import PlayedGame, RealGameError, play  # selenium is loaded for those who use it
+    from qwop_recorder.real_game import (  # selenium is loaded for those who use it
+        PlayedGame,
+        RealGameError,
+        play,
+    )
 
     store = None
     trig = None if config.native else config.trig

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 import pygame
 
-from .errors import RecorderError
-from .key_events import KEYS, KeyQueue
+from qwop_recorder.errors import RecorderError
+from qwop_recorder.key_events import KEYS, KeyQueue
 
 HOOK_START_SECONDS = 5.0
 """How long pynput's hook may take to start. It never does where the X server lacks the RECORD extension."""

@@ -13,16 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from qwop_game import DEFAULT_TRIG, FRAME_SECONDS
-from qwop_game.observation import STATE_SIZE
-from qwop_game.real import RealGame, RealGameError
-from qwop_game.real.browser import BrowserLost, PageError
-
-from .errors import RecorderError
-from .key_events import KEYS, KeyEvent
-from .loop import Clock
-from .session import Command, Phase, Session
-from .texts import counts, help_lines, title
+from qwop_game import DEFAULT_TRIG, FRAME_SECONDS, STATE_SIZE
+from qwop_game.real import BrowserLost, PageError, RealGame, RealGameError
+from qwop_recorder.errors import RecorderError
+from qwop_recorder.key_events import KEYS, KeyEvent
+from qwop_recorder.loop import Clock
+from qwop_recorder.session import Command, Phase, Session
+from qwop_recorder.texts import counts, help_lines, title
 
 BATCH_SECONDS = 0.1
 """How often frames are fetched during play: what a kill of this program can cost of a run."""

@@ -17,13 +17,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from qwop_datasets.replay import TOO_FAR_AHEAD, TOO_FAR_BACK
-from qwop_gait import gait_metrics
 from qwop_game import FRAME_SECONDS, Simulator
-from qwop_game.simulator import FLAG_GAME_ENDED, has_finished
-
-from .key_events import KeyEvent, apply_events, reconcile
-from .loop import FrameTiming
+from qwop_game.gait import gait_metrics
+from qwop_game.rules import FLAG_GAME_ENDED, TOO_FAR_AHEAD, TOO_FAR_BACK, has_finished
+from qwop_recorder.key_events import KeyEvent, apply_events, reconcile
+from qwop_recorder.loop import FrameTiming
 
 if TYPE_CHECKING:
     from qwop_game.real import RealGame

@@ -4,16 +4,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qwop_datasets import DatasetError, DatasetReader, DatasetWriter, Episode
-from qwop_datasets.journal import Journal, journal_path
-from qwop_datasets.journal import recover as read_journal
-from qwop_datasets.recovery import Recovery, needs_recovery, recover_dataset
-from qwop_datasets.verify import verify_episode
+from qwop_datasets import (
+    DatasetError,
+    DatasetReader,
+    DatasetWriter,
+    Episode,
+    Journal,
+    Recovery,
+    journal_path,
+    needs_recovery,
+    read_journal,
+    recover_dataset,
+    verify_episode,
+)
 from qwop_game import DEFAULT_TRIG
-
-from .errors import RecorderError
-from .key_events import KeyEvent
-from .session import PersonalBest, Run, StoreError
+from qwop_recorder.errors import RecorderError
+from qwop_recorder.key_events import KeyEvent
+from qwop_recorder.session import PersonalBest, Run, StoreError
 
 REWOUND_TAG = "rewound"
 

@@ -3,8 +3,7 @@
 import math
 
 from qwop_game import FRAME_SECONDS
-
-from .session import Phase, Session
+from qwop_recorder.session import Phase, Session
 
 
 def counts(session: Session) -> str:

@@ -6,15 +6,14 @@ import textwrap
 
 import pygame
 
-from qwop_game import UNITS_PER_METRE
-from qwop_game.render import INK, PAPER, STANDING_HURDLE, Colour, Dials, Renderer, hurdle_pose
-
-from .errors import RecorderError
-from .key_events import KeyQueue
-from .key_sources import KeySource
-from .loop import SLOW_FRAMES
-from .session import Command, Phase, Session
-from .texts import counts, help_lines, title
+from qwop_game import UNITS_PER_METER
+from qwop_game.render import INK, PAPER, STANDING_HURDLE, Color, Dials, Renderer, hurdle_pose
+from qwop_recorder.errors import RecorderError
+from qwop_recorder.key_events import KeyQueue
+from qwop_recorder.key_sources import KeySource
+from qwop_recorder.loop import SLOW_FRAMES
+from qwop_recorder.session import Command, Phase, Session
+from qwop_recorder.texts import counts, help_lines, title
 
 WIDTH, HEIGHT = 800, 500
 STRIP = 56
@@ -61,7 +60,7 @@ class Window:
         pygame.key.stop_text_input()  # no input method between the keyboard and the game
         self._focused: bool | None = None
         self._renderer = Renderer(WIDTH, HEIGHT)
-        self._texts: dict[tuple[str, int, Colour], pygame.Surface] = {}
+        self._texts: dict[tuple[str, int, Color], pygame.Surface] = {}
         self._fonts: dict[int, pygame.font.Font] = {}
 
     def close(self) -> None:
@@ -94,7 +93,7 @@ class Window:
         self._renderer.draw(
             self.surface,
             session.observation,
-            Dials(session.shown_keys, run.times[cursor], float(session.observation[0]) / UNITS_PER_METRE),
+            Dials(session.shown_keys, run.times[cursor], float(session.observation[0]) / UNITS_PER_METER),
             STANDING_HURDLE if state is None else hurdle_pose(state),
         )
         self._status(session)
@@ -115,8 +114,8 @@ class Window:
         if best.time is not None:
             self._plate([(f"best {best.time:.1f} s", SMALL, PAPER)], (WIDTH - 12, 76), "midright")
         playing = session.phase is Phase.PLAYING
-        state, colour = ("practice", AMBER) if session.practice else ("REC", RED if playing else GREY)
-        self._plate([(state, SMALL, colour), (counts(session), SMALL, PAPER)], (WIDTH // 2, 22))
+        state, color = ("practice", AMBER) if session.practice else ("REC", RED if playing else GREY)
+        self._plate([(state, SMALL, color), (counts(session), SMALL, PAPER)], (WIDTH // 2, 22))
         if playing and session.timing.slow:
             late = f"{session.timing.recent_late} of the last {SLOW_FRAMES} frames were late"
             self._plate([(f"slow: {late}; close other programs", SMALL, INK)], (WIDTH // 2, 54), paint=AMBER)
@@ -124,7 +123,7 @@ class Window:
     def _banner(self, session: Session) -> None:
         """What the session is doing, in the middle, while nothing is played; else the news."""
         phase, line = session.phase, session.message
-        at, colour = (WIDTH // 2, 170), PAPER
+        at, color = (WIDTH // 2, 170), PAPER
         heading = title(session)
         if heading is None:
             if line:
@@ -133,20 +132,20 @@ class Window:
         if phase is Phase.COUNTDOWN:
             at = (WIDTH * 7 // 10, 170)  # beside the runner
         elif phase is Phase.ENDED and session.run.success:
-            colour = GREEN
-        self._plate([(heading, LARGE, colour)], at)
+            color = GREEN
+        self._plate([(heading, LARGE, color)], at)
         for i, part in enumerate(textwrap.wrap(line, 64)):
-            colour = RED if session.problem else PAPER
-            self._plate([(part, MEDIUM, colour)], (at[0], at[1] + 52 + 32 * i))
+            color = RED if session.problem else PAPER
+            self._plate([(part, MEDIUM, color)], (at[0], at[1] + 52 + 32 * i))
 
     def _plate(
         self,
-        words: list[tuple[str, int, Colour]],
+        words: list[tuple[str, int, Color]],
         at: tuple[int, int],
         anchor: str = "center",
-        paint: Colour = INK,
+        paint: Color = INK,
     ) -> None:
-        """Words (text, size, colour) beside each other on a plate."""
+        """Words (text, size, color) beside each other on a plate."""
         labels = [self._rendered(*word) for word in words]
         gap, height = 10, max(label.get_height() for label in labels)
         width = sum(label.get_width() for label in labels) + gap * (len(labels) - 1)
@@ -158,15 +157,15 @@ class Window:
             x += label.get_width() + gap
         self.surface.blit(plate, plate.get_rect(**{anchor: at}))
 
-    def _rendered(self, text: str, size: int, colour: Colour) -> pygame.Surface:
+    def _rendered(self, text: str, size: int, color: Color) -> pygame.Surface:
         """A text as a picture; the last few hundred are kept, since most do not change between frames."""
-        key = (text, size, colour)
+        key = (text, size, color)
         if key not in self._texts:
             if len(self._texts) > 300:
                 self._texts.clear()
             if size not in self._fonts:
                 self._fonts[size] = pygame.font.Font(None, size)
-            self._texts[key] = self._fonts[size].render(text, True, colour)
+            self._texts[key] = self._fonts[size].render(text, True, color)
         return self._texts[key]
 
 

@@ -1,6 +1,6 @@
 """`qwop-rewards compare DATASET`: every reward over every stored episode, in one table.
 
-It shows before any training which gait a reward would favour: beside each return stand the episode's
+It shows before any training which gait a reward would favor: beside each return stand the episode's
 distance, time and gait, and below the table the rank correlation of the returns with them.
 """
 
@@ -11,12 +11,11 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from qwop_cli import CommandError, CommandParser, json_text, run_command, text_table
 from qwop_datasets import DatasetError, DatasetReader
-from qwop_gait import gait_metrics
-from qwop_game.command import CommandError, CommandParser, json_text, run_command
+from qwop_game.gait import gait_metrics
 from qwop_rewards.function import TERMS, make_reward, parse_name, parse_options
 from qwop_rewards.offline import batches, run_rewards
-from qwop_rewards.table import text_table
 
 PROGRAM = "qwop-rewards"
 
@@ -113,7 +112,7 @@ def compare_dataset(dataset: str, rewards: Sequence[str], frame_skip: int = 4, w
 def comparison_text(rows: Sequence[Row]) -> str:
     """The table of `compare`, and below it what each reward goes with."""
     rewards = list(rows[0].returns)
-    header = ["episode", "source", "end", "metres", "seconds", "knee %", "upright %", *rewards]
+    header = ["episode", "source", "end", "meters", "seconds", "knee %", "upright %", *rewards]
     lines = [
         [
             str(row.episode),
@@ -132,7 +131,7 @@ def comparison_text(rows: Sequence[Row]) -> str:
         text += "\n! the knee rule ended the run there"
     if len(rows) >= 3:
         figures = {
-            "metres": [row.distance_m for row in rows],
+            "meters": [row.distance_m for row in rows],
             "mean speed": [row.distance_m / row.time_s if row.time_s > 0 else 0.0 for row in rows],
             "knee %": [row.knee_near for row in rows],
             "upright %": [row.upright for row in rows],

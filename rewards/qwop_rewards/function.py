@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from qwop_gait import KNEE_NEAR_METRES
+from qwop_game.gait import KNEE_NEAR_METERS
 from qwop_rewards.terms import (
     Alternation,
     Default,
@@ -117,7 +117,7 @@ def make_reward(name: str, num_envs: int, **options: Any) -> RewardFunction:
             or a weighted sum of them: "stride+0.5*alternation".
         num_envs: N, the games that it will see.
         options: of the named terms (see their classes) and of the knee rule: a knee that stays within
-            `knee_metres` (0.12) of the track for `knee_seconds` fails the episode. knee_seconds is 1.0 if the
+            `knee_meters` (0.12) of the track for `knee_seconds` fails the episode. knee_seconds is 1.0 if the
             sum has `stride`, else None (or "none"): no rule. 0 fails at the first step that ends so.
 
     Raises:
@@ -126,12 +126,12 @@ def make_reward(name: str, num_envs: int, **options: Any) -> RewardFunction:
     weights = parse_name(name)
     default_knee_seconds = STRIDE_KNEE_SECONDS if "stride" in weights else None
     knee_seconds = options.pop("knee_seconds", default_knee_seconds)
-    knee_metres = _number("knee_metres", options.pop("knee_metres", KNEE_NEAR_METRES))
+    knee_meters = _number("knee_meters", options.pop("knee_meters", KNEE_NEAR_METERS))
     accepted = {term: _options_of(TERMS[term]) for term in weights}
     for option in options:
         if not any(option in names for names in accepted.values()):
             known = sorted(
-                {"knee_metres", "knee_seconds", *(n for names in accepted.values() for n in names)}
+                {"knee_meters", "knee_seconds", *(n for names in accepted.values() for n in names)}
             )
             raise ValueError(f"reward {name!r} has no option {option!r}: choose from {', '.join(known)}")
     numbers = {option: _number(option, value) for option, value in options.items()}
@@ -141,7 +141,7 @@ def make_reward(name: str, num_envs: int, **options: Any) -> RewardFunction:
     ]
     if knee_seconds is None or knee_seconds == "none":
         return RewardFunction(terms)
-    return RewardFunction(terms, KneeRule(num_envs, _number("knee_seconds", knee_seconds), knee_metres))
+    return RewardFunction(terms, KneeRule(num_envs, _number("knee_seconds", knee_seconds), knee_meters))
 
 
 def parse_name(name: str) -> dict[str, float]:

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qwop_gait import KNEE_NEAR_METRES, knee_near, upright
-from qwop_game import FRAME_SECONDS, PARTS, TRACK_Y, UNITS_PER_METRE, knee_clearance
+from qwop_game import FRAME_SECONDS, PARTS, TRACK_Y, UNITS_PER_METER, knee_clearance
+from qwop_game.gait import KNEE_NEAR_METERS, knee_near, upright
 from qwop_rewards.transition import Transition
 
 _TORSO = 5 * PARTS.index("torso")
 _LEFT_FOOT_X, _RIGHT_FOOT_X = 5 * PARTS.index("leftFoot"), 5 * PARTS.index("rightFoot")
 # The physics advances its own time by 0.04 a frame: a velocity of 1 is 0.04 units a frame.
-_SPEED_TO_METRES_PER_SECOND = 0.04 / FRAME_SECONDS / UNITS_PER_METRE
+_SPEED_TO_METERS_PER_SECOND = 0.04 / FRAME_SECONDS / UNITS_PER_METER
 
 
 class Memoryless:
@@ -49,15 +49,15 @@ class Default:
         self._first_step |= mask
 
     def __call__(self, transition: Transition) -> NDArray[np.floating]:
-        def metres_and_tens(
+        def meters_and_tens(
             raw: NDArray[np.float32], time: NDArray[np.float64]
         ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             x = raw[:, _TORSO].astype(np.float64)
             return (x / 10).astype(np.float32), (time / 10).astype(np.float32)
 
         zero = np.float32(0)
-        s_tm1, t_tm1 = metres_and_tens(transition.raw, transition.time)
-        s_t, t_t = metres_and_tens(transition.next_raw, transition.next_time)
+        s_tm1, t_tm1 = meters_and_tens(transition.raw, transition.time)
+        s_t, t_t = meters_and_tens(transition.next_raw, transition.next_time)
         ds = s_t - np.where(self._first_step, zero, s_tm1)
         dt = t_t - np.where(self._first_step, zero, t_tm1)
         self._first_step[:] = False
@@ -69,12 +69,12 @@ class Default:
 
 
 class Torso:
-    """`Default` minus torso_weight * max(torso_threshold - h, 0), with h the height of the torso's centre
+    """`Default` minus torso_weight * max(torso_threshold - h, 0), with h the height of the torso's center
     above the track after the step, m.
 
-    The torso's centre is at about 1.1 m in an upright runner and 0.7 m in a scraper.
+    The torso's center is at about 1.1 m in an upright runner and 0.7 m in a scraper.
 
-    torso_threshold: m. torso_weight: reward per metre below it, a step.
+    torso_threshold: m. torso_weight: reward per meter below it, a step.
     """
 
     def __init__(self, num_envs: int, torso_threshold: float = 0.9, torso_weight: float = 1.0) -> None:
@@ -87,7 +87,7 @@ class Torso:
         self._default.reset(mask)
 
     def __call__(self, transition: Transition) -> NDArray[np.floating]:
-        height = (TRACK_Y - transition.next_raw[:, _TORSO + 1].astype(np.float64)) / UNITS_PER_METRE
+        height = (TRACK_Y - transition.next_raw[:, _TORSO + 1].astype(np.float64)) / UNITS_PER_METER
         return self._default(transition) - self._weight * np.maximum(self._threshold - height, 0.0)
 
 
@@ -96,7 +96,7 @@ class Stride(Memoryless):
     ends without success (the knee rule included), +finish_bonus on success.
 
     With `power` p the forward part d (world units) becomes 0.1 * d * (v / reference_speed)^(p - 1), where v
-    is the step's mean speed: a metre run faster than the reference is worth more, a slower one less,
+    is the step's mean speed: a meter run faster than the reference is worth more, a slower one less,
     whatever the frame skip, and p = 1 gives 0.1 * d. Steps backward stay at 0.1 * d.
 
     power: 1 or more. reference_speed: m/s; 2 m/s is a run of 50 s. step_cost: per decision.
@@ -143,7 +143,7 @@ class Speed(Memoryless):
 
 
 class Alternation:
-    """1 for each change of the leading foot while the runner is upright (as `qwop_gait.upright` has it).
+    """1 for each change of the leading foot while the runner is upright (as `qwop_game.gait.upright` has it).
 
     A foot leads once it is `lead` m ahead of the other; between -lead and lead the last leader holds, so that
     feet side by side earn nothing. The first leader of an episode is no change.
@@ -161,7 +161,7 @@ class Alternation:
 
     def __call__(self, transition: Transition) -> NDArray[np.floating]:
         def leader(raw: NDArray[np.float32], before: NDArray[np.int8]) -> NDArray[np.int8]:
-            ahead = (raw[:, _LEFT_FOOT_X] - raw[:, _RIGHT_FOOT_X]) / UNITS_PER_METRE
+            ahead = (raw[:, _LEFT_FOOT_X] - raw[:, _RIGHT_FOOT_X]) / UNITS_PER_METER
             return np.where(np.abs(ahead) >= self._lead, np.sign(ahead), before).astype(np.int8)
 
         before = leader(transition.raw, self._leader)
@@ -179,7 +179,7 @@ class Knee(Memoryless):
 
 class Upright(Memoryless):
     """Minus the time that the runner was not upright, s: -frames / 30 for a step that ends so (as
-    `qwop_gait.upright` has it).
+    `qwop_game.gait.upright` has it).
     """
 
     def __call__(self, transition: Transition) -> NDArray[np.floating]:
@@ -194,25 +194,25 @@ class Energy(Memoryless):
 
     def __call__(self, transition: Transition) -> NDArray[np.floating]:
         parts = transition.next_raw.reshape(len(transition.next_raw), len(PARTS), 5)
-        velocity = parts[:, :, 3:5].astype(np.float64) * _SPEED_TO_METRES_PER_SECOND
+        velocity = parts[:, :, 3:5].astype(np.float64) * _SPEED_TO_METERS_PER_SECOND
         relative = velocity - velocity[:, PARTS.index("torso"), None]
         return -FRAME_SECONDS * transition.frames * (relative**2).sum(axis=-1).mean(axis=-1)
 
 
 class KneeRule:
-    """When knees at the track fail the episode: once one has been closer to it than `knee_metres`, at every
+    """When knees at the track fail the episode: once one has been closer to it than `knee_meters`, at every
     step's end, for `knee_seconds`.
 
     1 s within 0.12 m is what none of 38 finished human runs does; single frames of it are in all of them.
     0 s within 0.01 m fails on contact.
     """
 
-    def __init__(self, num_envs: int, knee_seconds: float, knee_metres: float = KNEE_NEAR_METRES) -> None:
+    def __init__(self, num_envs: int, knee_seconds: float, knee_meters: float = KNEE_NEAR_METERS) -> None:
         if not knee_seconds >= 0.0:
             raise ValueError(f"knee_seconds is {knee_seconds}: it must be 0 or more (or 'none' for no rule)")
-        if not knee_metres > 0.0:
-            raise ValueError(f"knee_metres is {knee_metres}: it must be above 0 (0.01 is contact)")
-        self._near_metres = knee_metres
+        if not knee_meters > 0.0:
+            raise ValueError(f"knee_meters is {knee_meters}: it must be above 0 (0.01 is contact)")
+        self._near_meters = knee_meters
         self._limit_frames = knee_seconds / FRAME_SECONDS
         self._near_frames = np.zeros(num_envs, np.int64)
         self.memory = {"near_frames": self._near_frames}
@@ -222,8 +222,8 @@ class KneeRule:
 
     def __call__(self, transition: Transition) -> NDArray[np.bool_]:
         """bool [N]: failed in this step. The step that first ends near starts the clock, the next run it."""
-        near_before = knee_clearance(transition.raw).min(axis=1) < self._near_metres
-        near = knee_clearance(transition.next_raw).min(axis=1) < self._near_metres
+        near_before = knee_clearance(transition.raw).min(axis=1) < self._near_meters
+        near = knee_clearance(transition.next_raw).min(axis=1) < self._near_meters
         self._near_frames[:] = np.where(near & near_before, self._near_frames + transition.frames, 0)
         # The tolerance keeps 1.0 s at 30 whole frames against the rounding of 1 / 30.
         return near & (self._near_frames >= self._limit_frames - 1e-6)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qwop_game import PARTS, UNITS_PER_METRE
+from qwop_game import PARTS, UNITS_PER_METER
 
 _TORSO_X = 5 * PARTS.index("torso")
 
@@ -52,5 +52,5 @@ class Transition:
     def speed(self) -> NDArray[np.float64]:
         """Mean forward speed, m/s [N]; 0 where the clock stood still."""
         seconds = self.seconds
-        metres = self.progress / UNITS_PER_METRE
-        return np.divide(metres, seconds, out=np.zeros_like(metres), where=seconds > 0)
+        meters = self.progress / UNITS_PER_METER
+        return np.divide(meters, seconds, out=np.zeros_like(meters), where=seconds > 0)

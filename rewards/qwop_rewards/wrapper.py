@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qwop_game import QWOPVectorEnv
-from qwop_game.simulator import exclusive
-from qwop_game.wrapper import QWOPVectorWrapper
+from qwop_game import QWOPVectorEnv, QWOPVectorWrapper, exclusive
 from qwop_rewards.function import make_reward
 from qwop_rewards.transition import Transition
 

@@ -22,7 +22,9 @@ from torch import Tensor
 from qwop_rl_core.networks import ActorCritic, QNetwork, build_network
 
 FORMAT = "qwop-stride checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# Version 1 had British spelling in the names of tensors and settings.
+_NAMES_OF_VERSION_1 = {"normaliser": "normalizer", "prioritised": "prioritized", "metres": "meters"}
 
 
 class CheckpointError(Exception):
@@ -97,20 +99,39 @@ def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
             header = file.metadata() or {}
             if header.get("format") != FORMAT:
                 raise CheckpointError(f"{path}: a safetensors file, but not a {FORMAT}")
-            if header.get("version") != str(FORMAT_VERSION):
+            version = header.get("version")
+            if version not in ("1", str(FORMAT_VERSION)):
                 raise CheckpointError(
-                    f"{path}: format {header.get('version')}, this release reads {FORMAT_VERSION}; "
+                    f"{path}: format {version}, this release reads 1 to {FORMAT_VERSION}; "
                     "use the release that wrote it"
                 )
             metadata = json.loads(header["metadata"])
             if not isinstance(metadata, dict):
                 raise CheckpointError(f"{path}: not a readable checkpoint (damaged or foreign)")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            if version == "1":
+                tensors, metadata = _from_1_to_2(tensors), _from_1_to_2(metadata)
     except (SafetensorError, *_DAMAGE) as error:
         raise CheckpointError(f"{path}: not a readable checkpoint (damaged or foreign)") from error
     except OSError as error:
         raise CheckpointError(f"{path}: could not be read: {error.strerror or error}") from error
     return Checkpoint(tensors, metadata)
+
+
+def _from_1_to_2(value: Any) -> Any:
+    """Rename the keys of version 1 at any depth, and in reward options, such as "knee_metres=0.2"."""
+
+    def renamed(name: str) -> str:
+        for old, new in _NAMES_OF_VERSION_1.items():
+            name = name.replace(old, new)
+        return name
+
+    if not isinstance(value, dict):
+        return value
+    found = {renamed(name): _from_1_to_2(v) for name, v in value.items()}
+    if isinstance(options := found.get("reward_option"), list):
+        found["reward_option"] = [renamed(o) if isinstance(o, str) else o for o in options]
+    return found
 
 
 def load_network(

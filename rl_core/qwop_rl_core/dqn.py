@@ -96,21 +96,21 @@ class DQNConfig:
     """Steps over which exploration falls."""
     max_grad_norm: float = 10.0
     """Bound of the gradient's norm."""
-    prioritised: bool = False
-    """Prioritised replay."""
+    prioritized: bool = False
+    """Prioritized replay."""
     priority_alpha: float = 0.6
     """Exponent of the priorities: 0 would be uniform."""
     priority_beta: float = 0.4
     """Exponent of the importance weights at the start; it rises to 1 at total_steps."""
     demo_fraction: float = 0.25
-    """Share of each batch drawn from the demonstrations; with prioritised replay the priorities decide."""
+    """Share of each batch drawn from the demonstrations; with prioritized replay the priorities decide."""
     margin: float = 0.8
     """Margin by which a demonstrated action's value has to exceed the others, in units of return."""
     margin_coef: float = 1.0
     """Weight of the large-margin loss on demonstrations; 0: none."""
     pretrain_updates: int = 0
     """Gradient steps on the demonstrations alone, towards Monte-Carlo returns, before the first step."""
-    update_normaliser: bool = True
+    update_normalizer: bool = True
     """Update the observation statistics with every step; off: keep those of the initial network."""
     log_interval: int = 10_000
     """Steps between two reports: log lines, callback."""
@@ -257,8 +257,8 @@ def collect_step(config: DQNConfig, envs: VectorEnv, state: DQNState) -> None:
     next_observation = final_observations(infos, ended, state.observation)  # [2]
     state.buffer.add(observation, action, reward, next_observation, terminated, truncated)
     state.statistics.step(reward, ended, infos)
-    if config.update_normaliser:  # [4]
-        network.normaliser.update(features)
+    if config.update_normalizer:  # [4]
+        network.normalizer.update(features)
     state.steps += config.num_envs
 
 

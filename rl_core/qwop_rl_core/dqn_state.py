@@ -96,16 +96,16 @@ def start(
             gamma=config.gamma,
             n=config.n_step,
             demonstrations=demonstrations,
-            alpha=config.priority_alpha if config.prioritised else 0.0,
+            alpha=config.priority_alpha if config.prioritized else 0.0,
         )
     except ValueError as error:
         raise TrainingError(str(error)) from error
-    if demonstrations and config.update_normaliser:
-        network.normaliser.update(torch.as_tensor(demonstrations.observation))  # detail 4 of dqn.py
+    if demonstrations and config.update_normalizer:
+        network.normalizer.update(torch.as_tensor(demonstrations.observation))  # detail 4 of dqn.py
     observation, _ = envs.reset(seed=config.seed)
     network = network.to(device)
     target = copy.deepcopy(network).requires_grad_(False)
-    target.normaliser = network.normaliser  # detail 4
+    target.normalizer = network.normalizer  # detail 4
     return DQNState(
         network=network,
         target=target,
@@ -191,9 +191,9 @@ def resume(
     """
     with explained(where):
         network, training = load_run(checkpoint, "dqn", QNetwork, config.num_envs, where)
-        normaliser = copy.deepcopy(network.normaliser.state_dict())
+        normalizer = copy.deepcopy(network.normalizer.state_dict())
         state = start(config, envs, network, demonstrations)
-        state.network.normaliser.load_state_dict(normaliser)  # `start` has counted the demonstrations again
+        state.network.normalizer.load_state_dict(normalizer)  # `start` has counted the demonstrations again
         state.target.load_state_dict(section(checkpoint.tensors, "target"))
         restore_optimizer(state.optimizer, section(checkpoint.tensors, "optimizer"))
         state.rng.bit_generator.state = training["rng"]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class PolicyLoss(NamedTuple):
-    loss: Tensor  # [] to be minimised
+    loss: Tensor  # [] to be minimized
     approx_kl: Tensor  # [] estimate of KL(old || new), nats
     clip_fraction: Tensor  # [] share of samples whose ratio left [1 - clip, 1 + clip]
 

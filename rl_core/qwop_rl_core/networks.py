@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from qwop_rl_core.bfloat16 import tanh_mlp
-from qwop_rl_core.normaliser import RunningNormaliser
+from qwop_rl_core.normalizer import RunningNormalizer
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
 HIDDEN_GAIN = math.sqrt(2.0)
@@ -62,7 +62,7 @@ def mlp(sizes: Sequence[int], head_gain: float, activation: str, generator: torc
 
 
 class ActorCritic(nn.Module):
-    """A policy MLP and a value MLP that share only the observation normaliser.
+    """A policy MLP and a value MLP that share only the observation normalizer.
 
     With separate networks the value loss cannot move the policy: a new critic can be trained for a cloned
     policy (critic warm-up) without changing it.
@@ -86,7 +86,7 @@ class ActorCritic(nn.Module):
         self.feature_size = int(feature_size)  # spaces give NumPy numbers, metadata needs plain ones
         self.num_actions = int(num_actions)
         self.hidden = tuple(hidden)
-        self.normaliser = RunningNormaliser(feature_size)
+        self.normalizer = RunningNormalizer(feature_size)
         self.policy = mlp([feature_size, *hidden, num_actions], POLICY_HEAD_GAIN, "tanh", generator)
         self.value = mlp([feature_size, *hidden, 1], 1.0, "tanh", generator)
         self.register_buffer("value_mean", torch.zeros(()))
@@ -112,15 +112,15 @@ class ActorCritic(nn.Module):
         return self.logits(features), self.values(features)
 
     def logits(self, features: Tensor) -> Tensor:
-        """Return the unnormalised log-probabilities [..., A] of features [..., D]."""
-        return self.policy(self.normaliser(features))
+        """Return the unnormalized log-probabilities [..., A] of features [..., D]."""
+        return self.policy(self.normalizer(features))
 
     def values(self, features: Tensor) -> Tensor:
         """Return the state values [...] of features [..., D], in units of return."""
-        return self.values_of_normalised(self.normaliser(features))
+        return self.values_of_normalized(self.normalizer(features))
 
-    def values_of_normalised(self, inputs: Tensor) -> Tensor:
-        """Return the state values [...] of normalised features [..., D], in units of return."""
+    def values_of_normalized(self, inputs: Tensor) -> Tensor:
+        """Return the state values [...] of normalized features [..., D], in units of return."""
         return self.value_mean + self.value_std * self.value(inputs).squeeze(-1)
 
     @torch.no_grad()
@@ -164,7 +164,7 @@ class QNetwork(nn.Module):
         self.hidden = tuple(hidden)
         self.dueling = dueling
         self.activation = activation
-        self.normaliser = RunningNormaliser(feature_size)
+        self.normalizer = RunningNormalizer(feature_size)
         trunk = mlp([feature_size, *hidden], HIDDEN_GAIN, activation, generator)
         self.trunk = nn.Sequential(*trunk, ACTIVATIONS[activation]())
         self.advantage = mlp([self.hidden[-1], num_actions], 1.0, activation, generator)
@@ -174,12 +174,12 @@ class QNetwork(nn.Module):
     def from_policy(cls, policy: ActorCritic, dueling: bool = False) -> QNetwork:
         """Make a Q-network whose greedy action is the policy's most likely one.
 
-        The policy's hidden layers and normaliser are copied, and its logits become the action values (with a
+        The policy's hidden layers and normalizer are copied, and its logits become the action values (with a
         dueling head: the advantages, and V = 0). The ranking of the actions is kept; the scale of the values
         has to be learned.
         """
         network = cls(policy.feature_size, policy.num_actions, policy.hidden, dueling, activation="tanh")
-        network.normaliser.load_state_dict(policy.normaliser.state_dict())
+        network.normalizer.load_state_dict(policy.normalizer.state_dict())
         *hidden_layers, head = policy.policy
         for copy, original in zip(network.trunk, hidden_layers, strict=True):
             copy.load_state_dict(original.state_dict())
@@ -202,7 +202,7 @@ class QNetwork(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the action values [..., A] of features [..., D]."""
-        x = self.trunk(self.normaliser(features))
+        x = self.trunk(self.normalizer(features))
         advantage = self.advantage(x)
         if self.value is None:
             return advantage

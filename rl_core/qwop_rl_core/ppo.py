@@ -97,7 +97,7 @@ class PPOConfig:
     """Bound of the gradient's norm, for the policy and the value network each."""
     target_kl: float = 0.0
     """Stop an iteration's updates once the policy moved further than 1.5 times this (nats); 0: never."""
-    update_normaliser: bool = True
+    update_normalizer: bool = True
     """Update the observation statistics with every rollout; off: keep those of the initial policy."""
     critic_warmup_steps: int = 0
     """Number of first steps in which only the value network learns."""
@@ -214,8 +214,8 @@ def train(
             rollout_seconds = time.perf_counter() - started
             targets = compute_targets(rollout, state, config.gamma, config.gae_lambda, executor)
             observed = rollout.features[:-1].flatten(0, 1)
-            next_normaliser = copy.deepcopy(policy.normaliser)
-            normaliser_done = start_call(executor, next_normaliser.update, observed)
+            next_normalizer = copy.deepcopy(policy.normalizer)
+            normalizer_done = start_call(executor, next_normalizer.update, observed)
             anchors = make_anchors(config, state.steps, observed, targets, reference, demonstrations)
 
             updates = 0
@@ -230,9 +230,9 @@ def train(
                     sums = {name: sums.get(name, 0.0) + figure for name, figure in figures.items()}
                 updates += 1
             sums["value_loss"] = torch.stack([result() for result in value_losses])[:updates].sum()
-            normaliser_done()
-            if config.update_normaliser and not warming_up:  # [2]
-                policy.normaliser.load_state_dict(next_normaliser.state_dict())
+            normalizer_done()
+            if config.update_normalizer and not warming_up:  # [2]
+                policy.normalizer.load_state_dict(next_normalizer.state_dict())
             state.steps += len(targets.actions)
             state.iteration += 1
 

@@ -35,7 +35,7 @@ class Rollout:
     features: Tensor
     """float32 [T + 1, N, D], the observations."""
     inputs: Tensor
-    """[T + 1, N, D], the normalised observations, in the precision of the hidden layers."""
+    """[T + 1, N, D], the normalized observations, in the precision of the hidden layers."""
     logits: Tensor
     """float32 [T, N, A], of the policy that played."""
     actions: Tensor
@@ -70,7 +70,7 @@ class Targets:
     """What the networks learn from a rollout of B = T N samples."""
 
     inputs: Tensor
-    """[B, D], the normalised observations."""
+    """[B, D], the normalized observations."""
     actions: Tensor
     """int64 [B]."""
     log_prob_old: Tensor
@@ -113,7 +113,7 @@ def collect_rollout(rollout: Rollout, envs: VectorEnv, state: PPOState) -> None:
     rollout.final_observations.clear()
     for t in range(length):
         rollout.features[t] = torch.as_tensor(state.observation)
-        rollout.inputs[t] = policy.normaliser(rollout.features[t])
+        rollout.inputs[t] = policy.normalizer(rollout.features[t])
         rollout.logits[t] = policy.policy(rollout.inputs[t])
         rollout.actions[t] = sample_actions(rollout.logits[t], state.generator)
         observation, reward, terminated, truncated, infos = envs.step(rollout.actions[t].cpu().numpy())
@@ -123,7 +123,7 @@ def collect_rollout(rollout: Rollout, envs: VectorEnv, state: PPOState) -> None:
         state.statistics.step(rollout.rewards[t], terminated | truncated, infos)
         state.observation = observation
     rollout.features[length] = torch.as_tensor(state.observation)
-    rollout.inputs[length] = policy.normaliser(rollout.features[length])
+    rollout.inputs[length] = policy.normalizer(rollout.features[length])
     if not np.isfinite(rollout.rewards).all():
         raise TrainingError(
             f"a reward is NaN or infinite, near step {state.steps}; look at the reward function"
@@ -201,4 +201,4 @@ def minibatches(
 
 @torch.no_grad()  # the gradient mode belongs to a thread
 def _values(policy: ActorCritic, inputs: Tensor) -> Tensor:
-    return policy.values_of_normalised(inputs)
+    return policy.values_of_normalized(inputs)

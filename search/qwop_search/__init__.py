@@ -1,16 +1,5 @@
 """Search over keys for the fastest run: a beam of runs that a policy proposes."""
 
-from qwop_search.beam import BeamConfig, BeamSearch, Found, Progress, States
-from qwop_search.search import Best, SearchConfig, episode, search
+import lazy_loader
 
-__all__ = [
-    "BeamConfig",
-    "BeamSearch",
-    "Best",
-    "Found",
-    "Progress",
-    "SearchConfig",
-    "States",
-    "episode",
-    "search",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

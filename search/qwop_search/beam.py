@@ -17,18 +17,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qwop_evaluation.player import Player
-from qwop_gait import knee_near, upright
-from qwop_game import ACTION_SETS, DEFAULT_TRIG, FRAME_SECONDS, Simulator, next_hip_modes
-from qwop_game.episodes import features
-from qwop_game.simulator import FINISH, FLAG_GAME_ENDED, has_landed
+from qwop_evaluation import Player
+from qwop_game import ACTION_SETS, DEFAULT_TRIG, FRAME_SECONDS, Simulator, features, next_hip_modes
+from qwop_game.gait import knee_near, upright
+from qwop_game.rules import FINISH, FLAG_GAME_ENDED, has_landed
 
 LANES = 512
 """Games that one thread steps at a time. Chance is drawn for each such block, so the number of threads
 changes nothing."""
 KNEE_COST, NOT_UPRIGHT_COST = 0.05, 0.02
-"""Metres that a decision with a knee near the track, or not upright, is set back by. The best runs differ by
-centimetres, so this rules such frames out wherever there is a choice."""
+"""Meters that a decision with a knee near the track, or not upright, is set back by. The best runs differ by
+centimeters, so this rules such frames out wherever there is a choice."""
 FULL_SPEED = 2.5
 """m/s: what a run that has landed is worth for every second since, as if it had run on."""
 
@@ -51,7 +50,7 @@ class BeamConfig:
     temperature: float = 1.0
     """Of the proposals: above 1 they stray further from the policy's best action."""
     value_weight: float = 0.3
-    """Metres that a unit of the critic's value at the look-ahead's end is worth; 0: distance alone counts."""
+    """Meters that a unit of the critic's value at the look-ahead's end is worth; 0: distance alone counts."""
 
     def __post_init__(self) -> None:
         for name in ("width", "children", "segment", "per_parent"):
@@ -76,7 +75,7 @@ class States:
     last_keys: NDArray[np.uint8]
     """[N]"""
     cost: NDArray[np.float64]
-    """[N], metres: what bad posture has cost so far."""
+    """[N], meters: what bad posture has cost so far."""
 
     def __len__(self) -> int:
         return len(self.last_keys)
@@ -147,7 +146,7 @@ class BeamSearch:
     """Passes over the beam, proposed by one policy.
 
     threads: blocks of games played at a time.
-    metres: where a run ends. At 100 that is the game's own finish, the landing of a left foot; before it, the
+    meters: where a run ends. At 100 that is the game's own finish, the landing of a left foot; before it, the
         torso decides, at the end of a decision.
     trig: the game's variant of sine and cosine, see `Simulator`.
     """
@@ -157,13 +156,13 @@ class BeamSearch:
         player: Player,
         config: BeamConfig,
         threads: int = 1,
-        metres: float = FINISH,
+        meters: float = FINISH,
         trig: str = DEFAULT_TRIG,
     ) -> None:
         self.player = player
         self.trig = trig
         self.config = config
-        self.metres = metres
+        self.meters = meters
         self._threads = threads
         self._masks = ACTION_SETS[player.action_set]
         self._segment = -(-config.segment // player.frame_skip)
@@ -236,7 +235,7 @@ class BeamSearch:
                     )
                     found.setdefault(run.keys.tobytes(), run)
                 runs = list(found.values())
-                on_segment(Progress(len(runs[0].keys), np.array([self.metres]), played))
+                on_segment(Progress(len(runs[0].keys), np.array([self.meters]), played))
                 return runs
 
             distance = np.concatenate([block.distance for block in blocks])
@@ -258,7 +257,7 @@ class BeamSearch:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # It keeps nothing between passes.
-        return type(self), (self.player, self.config, self._threads, self.metres, self.trig)
+        return type(self), (self.player, self.config, self._threads, self.meters, self.trig)
 
     def close(self) -> None:
         """Let the threads go."""
@@ -358,8 +357,8 @@ class BeamSearch:
         return _Block(keys, after, distance, seconds, score)
 
     def _arrived(self, simulator: Simulator) -> NDArray[np.bool_]:
-        if self.metres < FINISH:
-            return simulator.distance >= self.metres
+        if self.meters < FINISH:
+            return simulator.distance >= self.meters
         # A dive that ends with the torso past 100 m finishes, too, but it is no stride.
         return has_landed(simulator.flags)
 

@@ -14,24 +14,14 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from qwop_datasets import DatasetError, DatasetReader, DatasetWriter, Episode
-from qwop_datasets.episode import name_problem
-from qwop_datasets.verify import verify_episodes
-from qwop_evaluation.player import CheckpointPlayer, Player, shipped_policy_path
-from qwop_gait import gait_metrics
-from qwop_game.command import (
-    CommandError,
-    CommandParser,
-    Pace,
-    add_trig_argument,
-    check_outputs,
-    log,
-    run_command,
-)
-from qwop_game.simulator import FINISH
+from qwop_cli import CommandError, CommandParser, Pace, add_trig_argument, check_outputs, log, run_command
+from qwop_datasets import DatasetError, DatasetReader, DatasetWriter, Episode, name_problem, verify_episodes
+from qwop_evaluation import CheckpointPlayer, Player, shipped_policy_path
+from qwop_game.gait import gait_metrics
+from qwop_game.rules import FINISH
 from qwop_rl_core import CheckpointError
 from qwop_search.beam import BeamConfig, Found, Progress
-from qwop_search.search import Best, SearchConfig, episode, search
+from qwop_search.loop import Best, SearchConfig, episode, search
 
 PROGRAM = "qwop-search"
 FRAMES = 50_000_000
@@ -91,10 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--value-weight",
         type=float,
         default=beam.value_weight,
-        help="metres that a unit of the critic's value is worth (default: %(default)s)",
+        help="meters that a unit of the critic's value is worth (default: %(default)s)",
     )
     parser.add_argument(
-        "--metres", type=float, default=FINISH, help="length of the run (default: %(default)g)"
+        "--meters", type=float, default=FINISH, help="length of the run (default: %(default)g)"
     )
     parser.add_argument(
         "--threads", type=int, default=os.cpu_count() or 1, help="default: one a core; the result is the same"
@@ -114,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             frames=options.frames,
             seed=options.seed,
             passes=options.passes if options.known is None else 0,
-            metres=options.metres,
+            meters=options.meters,
             trig=options.trig,
             beam=BeamConfig(
                 width=options.width,
@@ -128,8 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         out = Path(options.out)
         check_outputs({"--out": out}, inputs={"POLICY": Path(options.policy) if options.policy else None})
-        if options.known is not None and options.metres != FINISH:
-            raise CommandError(f"--continue goes with whole runs: omit --metres {options.metres:g}")
+        if options.known is not None and options.meters != FINISH:
+            raise CommandError(f"--continue goes with whole runs: omit --meters {options.meters:g}")
         best = Best(runs=[] if options.known is None else [_fastest(options.known, options.trig)])
         player = CheckpointPlayer(options.policy or shipped_policy_path())
         if not player.samples:
@@ -157,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if interrupted is not None:
                 raise interrupted
             raise CommandError(
-                f"no run arrived at {options.metres:g} m within {best.frames} frames: "
+                f"no run arrived at {options.meters:g} m within {best.frames} frames: "
                 "give it more --frames, or another policy"
             )
         episodes = [

@@ -19,7 +19,7 @@ COPY = ROOT / "build" / "sanitize"
 FLAGS = ("-O1", "-g1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 # One variant of sine and cosine is enough: they share all other code. The test of memory cannot pass, because
 # the address sanitizer keeps freed memory for a while.
-TESTS = ("tests/test_engine.py", "tests/test_episodes.py")
+TESTS = ("tests/game/test_engine.py", "tests/game/test_episodes.py")
 SELECTION = "not llvm and not glibc and not fdlibm and not msun and not memory"
 
 

@@ -1,4 +1,4 @@
-// Runs one way of computing sine and cosine over families of arguments; tests/test_trig.py compiles and
+// Runs one way of computing sine and cosine over families of arguments; tests/game/test_trig.py compiles and
 // reads it. Each family draws its arguments from its own fixed seed, so its hash is the same everywhere.
 //
 //   trig_check WAY VARIANT COUNT [FAMILIES]   COUNT arguments for each of the first families, or of all. A line a
@@ -68,11 +68,11 @@ double any_bits(Random& random) {
 }
 
 double tiny(Random& random) {
-    static const double centres[] = {0x1p-1074, 0x1p-1022, 0x1p-540, 0x1p-54, 0x1p-27, 0x1p-26, 0x1p-20};
+    static const double centers[] = {0x1p-1074, 0x1p-1022, 0x1p-540, 0x1p-54, 0x1p-27, 0x1p-26, 0x1p-20};
     const uint64_t choice = random.next() % 9;
     if (choice == 7) return random.next() & 1 ? 0.0 : -0.0;
     if (choice == 8) return from_bits(random.next() % bits(0x1p-20));
-    return choice == 0 ? from_bits(random.next() % 64) : random.near(centres[choice], 64);
+    return choice == 0 ? from_bits(random.next() % 64) : random.near(centers[choice], 64);
 }
 
 // n * pi/2, where one of the two results is nearly 0, out to n = 2000, or in one of 8 to the end.

@@ -20,10 +20,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import DatasetError, NameTakenError
-from ..reader import DatasetReader
-from . import imitation, minari, qwop_gym, robomimic, tables, tape
-from .common import Imported, Importing, explained
+from qwop_datasets.convert import imitation, minari, qwop_gym, robomimic, tables, tape
+from qwop_datasets.convert.common import Imported, Importing, explained
+from qwop_datasets.errors import DatasetError, NameTakenError
+from qwop_datasets.reader import DatasetReader
 
 FORMATS = ("minari", "robomimic", "imitation", "qwop-gym", "npz", "csv")  # written and read
 READ_FORMATS = (*FORMATS, "keys")
@@ -35,12 +35,12 @@ def export(
     path: Path,
     to: str,
     *,
-    observations: str = "normalised",
+    observations: str = "normalized",
     action_set: str | None = None,
 ) -> tuple[int, list[str]]:
     """Write episodes to a new file or directory; returns how many, and a line for each one left out.
 
-    observations: "normalised" (what the environment gives: qwop-gym's, in [-1, 1]) or "raw".
+    observations: "normalized" (what the environment gives: qwop-gym's, in [-1, 1]) or "raw".
     action_set: what the actions index; None: each format's own habit ("distinct", qwop-gym "full").
 
     Raises DatasetError where `path` exists or can't be written, or the format can't hold the episodes.
@@ -55,8 +55,8 @@ def export(
     }
     if not len(reader):
         raise DatasetError(f"{reader.path}: no episode to convert")
-    if observations not in ("normalised", "raw"):
-        raise DatasetError(f"--observations {observations}: choose normalised or raw")
+    if observations not in ("normalized", "raw"):
+        raise DatasetError(f"--observations {observations}: choose normalized or raw")
     if path.exists():
         raise NameTakenError(path)
     return writers[to](reader, path, observations=observations, action_set=action_set)

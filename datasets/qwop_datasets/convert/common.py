@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from qwop_game import DEFAULT_TRIG, TRIG_VARIANTS, action_masks, normalise
-
-from ..episode import OBSERVATION_SIZE, OLD_TRIG, SOURCES, Episode, action_indices, name_problem
-from ..errors import DatasetError
-from ..format import explained as explained
-from ..replay import Replay, replay
-from ..storage import describe, made_folder
+from qwop_datasets.episode import OBSERVATION_SIZE, OLD_TRIG, SOURCES, Episode, action_indices, name_problem
+from qwop_datasets.errors import DatasetError
+from qwop_datasets.exact_replay import Replay, replay_keys
+from qwop_datasets.format import explained as explained
+from qwop_datasets.storage import describe, made_folder
+from qwop_game import DEFAULT_TRIG, TRIG_VARIANTS, action_masks, normalize
 
 ENVIRONMENT_ID = "qwop_game/QWOP-v0"
 # Fields of Episode that travel as JSON beside the arrays.
@@ -160,8 +159,8 @@ def numbered(parent: Any) -> list[str]:
 
 
 def observations_of(episode: Episode, kind: str) -> np.ndarray:
-    """float32 [T + 1, 60], "normalised" as qwop-gym gives them, or "raw"."""
-    return normalise(episode.raw_observations) if kind == "normalised" else episode.raw_observations
+    """float32 [T + 1, 60], "normalized" as qwop-gym gives them, or "raw"."""
+    return normalize(episode.raw_observations) if kind == "normalized" else episode.raw_observations
 
 
 def actions_of(episode: Episode, action_set: str) -> np.ndarray:
@@ -218,7 +217,7 @@ def foreign_episode(
 ) -> Imported:
     """An episode of another project: its keys played, and compared with its observations where it has any.
 
-    observed: one for each of its S actions, or one more: [S or S + 1, 60], normalised or raw.
+    observed: one for each of its S actions, or one more: [S or S + 1, 60], normalized or raw.
     Raises DatasetError for observations of another shape.
     """
     fields = {
@@ -253,18 +252,18 @@ def episode_from_keys(
 ) -> Imported:
     """Play keys and make an episode of what happens, up to the end of the run.
 
-    observed: the foreign file's observations, [S + 1, 60], one every `stride` frames, normalised or raw;
+    observed: the foreign file's observations, [S + 1, 60], one every `stride` frames, normalized or raw;
         the replay has to give the same.
     fields: the other fields of Episode. terminated and success are what the replay shows.
     variants: of sine and cosine; the first in which the replay gives the observations becomes Episode.trig.
     """
     farthest = 0
     for trig in variants:
-        (played,) = replay([keys], trig=trig)
+        (played,) = replay_keys([keys], trig=trig)
         same = len(observed) if observed is not None else 0
         if observed is not None:
             rows = played.raw_observations[np.minimum(np.arange(len(observed)) * stride, len(keys))]
-            same = max(_first_false((shown == observed).all(axis=1)) for shown in (normalise(rows), rows))
+            same = max(_first_false((shown == observed).all(axis=1)) for shown in (normalize(rows), rows))
         if observed is None or same == len(observed):
             return Imported(name, episode_of_replay(keys, played, {**fields, "trig": trig}))
         farthest = max(farthest, same)

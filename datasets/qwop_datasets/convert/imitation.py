@@ -1,4 +1,4 @@
-"""Trajectories of the `imitation` library, through its own serialisation (`imitation.data.serialize`).
+"""Trajectories of the `imitation` library, through its own serialization (`imitation.data.serialize`).
 
 A trajectory has observations [T + 1, 60], actions [T], and an info dictionary per step: keys and time. The
 last one also carries the episode's scalar fields.
@@ -14,13 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from qwop_game import TRIG_VARIANTS
-from qwop_game.unpinned import INSTALL
-
-from ..episode import OBSERVATION_SIZE, OLD_TRIG, Episode
-from ..errors import DatasetError
-from ..reader import DatasetReader
-from .common import (
+from qwop_datasets.convert.common import (
     Imported,
     Importing,
     actions_of,
@@ -36,6 +30,11 @@ from .common import (
     scalars,
     whole_numbers,
 )
+from qwop_datasets.episode import OBSERVATION_SIZE, OLD_TRIG, Episode
+from qwop_datasets.errors import DatasetError
+from qwop_datasets.reader import DatasetReader
+from qwop_game import TRIG_VARIANTS
+from qwop_game.unpinned import INSTALL
 
 
 def _serialize():
@@ -59,7 +58,7 @@ def _no_progress_bar():
             logging.enable_progress_bar()
 
 
-def trajectory(episode: Episode, observations: str = "normalised", action_set: str = "distinct"):
+def trajectory(episode: Episode, observations: str = "normalized", action_set: str = "distinct"):
     """An episode as an imitation TrajectoryWithRew, one frame a step."""
     from imitation.data.types import TrajectoryWithRew
 
@@ -194,7 +193,7 @@ def _own(name: str, row: dict[str, Any], last: dict[str, Any]) -> Imported:
     keys = whole_numbers("keys", [info.get("keys", -1) for info in infos], (None,), 15).astype(np.uint8)
     times = [last.get("start_time"), *(info.get("time") for info in infos)]
     raw = observed = numbers("observations", row["obs"], (len(keys) + 1, OBSERVATION_SIZE))
-    if float(np.abs(observed).max()) <= 1:  # normalised ones: rounded and clipped, so played again
+    if float(np.abs(observed).max()) <= 1:  # normalized ones: rounded and clipped, so played again
         again = episode_from_keys(name, keys, {"source": "script"}, observed=observed, variants=[trig])
         if again.episode is None or len(again.episode) != len(keys):
             return Imported(name, reason=again.reason or "its replay ends before it")

@@ -16,14 +16,7 @@ import h5py
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from qwop_game import action_masks
-
-from ..episode import Episode
-from ..errors import DatasetError
-from ..reader import DatasetReader
-from ..storage import H5, new_h5, open_h5
-from ..untrusted import attribute, dataset, group, member
-from .common import (
+from qwop_datasets.convert.common import (
     ENVIRONMENT_ID,
     Imported,
     Importing,
@@ -38,6 +31,12 @@ from .common import (
     rewards_of,
     scalars,
 )
+from qwop_datasets.episode import Episode
+from qwop_datasets.errors import DatasetError
+from qwop_datasets.reader import DatasetReader
+from qwop_datasets.storage import H5, new_h5, open_h5
+from qwop_datasets.untrusted import attribute, dataset, group, member
+from qwop_game import action_masks
 
 MINARI_VERSION = "0.5.0"  # the layout's; later versions read it
 _NAME = re.compile(r"^[-_\w]+-v\d+$")
@@ -87,7 +86,7 @@ def _write_episode(group: H5, episode: Episode, observations: str, action_set: s
 
 
 def _metadata(path: Path, observations: str, action_set: str, episodes: int, steps: int) -> dict:
-    normal = observations == "normalised"
+    normal = observations == "normalized"
     bound = 1.0 if normal else np.inf
     low, high = [[sign * bound] * 60 for sign in (-1, 1)]
     count = len(action_masks(action_set))

@@ -13,13 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from qwop_datasets.convert.common import Imported, Importing, actions_of, episode_of_replay, keys_from_actions
+from qwop_datasets.errors import DatasetError
+from qwop_datasets.exact_replay import replay_keys
+from qwop_datasets.reader import DatasetReader
+from qwop_datasets.writer import output_file
 from qwop_game import DEFAULT_TRIG
-
-from ..errors import DatasetError
-from ..reader import DatasetReader
-from ..replay import replay
-from ..writer import output_file
-from .common import Imported, Importing, actions_of, episode_of_replay, keys_from_actions
 
 _LARGEST_SEED = 2**31 - 1
 
@@ -87,7 +86,7 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
 
 
 def _replayed(name: str, keys: np.ndarray, fields: dict, frames_per_step: int) -> Imported:
-    (played,) = replay([keys], trig=fields["trig"])
+    (played,) = replay_keys([keys], trig=fields["trig"])
     frames = played.frames_until_end
     if not played.over:
         return Imported(name, reason="its replay does not end (are --frames-per-step and --trig right?)")

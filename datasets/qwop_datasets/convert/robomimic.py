@@ -12,15 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from qwop_game import KEY_O, KEY_P, KEY_Q, KEY_W
-
-from ..episode import OBSERVATION_SIZE
-from ..errors import DatasetError
-from ..reader import DatasetReader
-from ..storage import new_h5, open_h5
-from ..untrusted import attribute, dataset, group, member
-from ..writer import output_file
-from .common import (
+from qwop_datasets.convert.common import (
     ENVIRONMENT_ID,
     Imported,
     Importing,
@@ -32,6 +24,13 @@ from .common import (
     rewards_of,
     scalars,
 )
+from qwop_datasets.episode import OBSERVATION_SIZE
+from qwop_datasets.errors import DatasetError
+from qwop_datasets.reader import DatasetReader
+from qwop_datasets.storage import new_h5, open_h5
+from qwop_datasets.untrusted import attribute, dataset, group, member
+from qwop_datasets.writer import output_file
+from qwop_game import KEY_O, KEY_P, KEY_Q, KEY_W
 
 _KEYS = np.array([KEY_Q, KEY_W, KEY_O, KEY_P], np.uint8)
 _GYM_ENVIRONMENT = 2  # robomimic's EnvType.GYM_TYPE

@@ -17,15 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from qwop_game import KEY_O, KEY_P, KEY_Q, KEY_W, key_text
-
-from ..episode import OLD_TRIG, Episode
-from ..errors import DatasetError
-from ..format import OBSERVATION_FIELDS
-from ..reader import DatasetReader
-from ..untrusted import memory_limit
-from ..writer import output_file
-from .common import (
+from qwop_datasets.convert.common import (
     Imported,
     Importing,
     actions_of,
@@ -38,6 +30,13 @@ from .common import (
     scalars,
     whole_numbers,
 )
+from qwop_datasets.episode import OLD_TRIG, Episode
+from qwop_datasets.errors import DatasetError
+from qwop_datasets.format import OBSERVATION_FIELDS
+from qwop_datasets.reader import DatasetReader
+from qwop_datasets.untrusted import memory_limit
+from qwop_datasets.writer import output_file
+from qwop_game import KEY_O, KEY_P, KEY_Q, KEY_W, key_text
 
 # ---- npz -----------------------------------------------------------------------------------------------
 

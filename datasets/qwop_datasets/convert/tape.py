@@ -23,11 +23,10 @@ from pathlib import Path
 
 import numpy as np
 
+from qwop_datasets.convert.common import Imported, Importing, episode_from_keys, whole_numbers
+from qwop_datasets.convert.tables import load_npz, mask_of, read_npy
+from qwop_datasets.errors import DatasetError
 from qwop_game import DEFAULT_TRIG, FRAME_SECONDS, KEY_O, KEY_P, KEY_Q, KEY_W
-
-from ..errors import DatasetError
-from .common import Imported, Importing, episode_from_keys, whole_numbers
-from .tables import load_npz, mask_of, read_npy
 
 _KEYS = {"q": KEY_Q, "w": KEY_W, "o": KEY_O, "p": KEY_P}
 _MASKS = ("keys", "masks", "mask")

@@ -1,6 +1,7 @@
 """The real game, in Chrome, Chromium or Firefox, behind the interface of the embedded one."""
 
-from .errors import RealGameError
-from .game import RealGame
+from qwop_game.real.browser import BrowserLost, PageError
+from qwop_game.real.errors import RealGameError
+from qwop_game.real.game import RealGame
 
-__all__ = ["RealGame", "RealGameError"]
+__all__ = ["BrowserLost", "PageError", "RealGame", "RealGameError"]

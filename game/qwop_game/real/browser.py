@@ -13,10 +13,10 @@ from string import Template
 from typing import Any
 from urllib.parse import urlencode
 
-from ..simulator import DEFAULT_TRIG, check_trig
-from .errors import RealGameError
-from .find import find_pair
-from .install import Installed, installed, qwop_gym_game
+from qwop_game.real.errors import RealGameError
+from qwop_game.real.find import find_pair
+from qwop_game.real.install import Installed, installed, qwop_gym_game
+from qwop_game.simulator import DEFAULT_TRIG, check_trig
 
 TIMEOUT_VARIABLE = "QWOP_BROWSER_TIMEOUT"
 WIDTH, HEIGHT = 660, 520  # px, of a visible window

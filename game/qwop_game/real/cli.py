@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..command import CommandParser, add_trig_argument, check_outputs, run_command
-from ..simulator import DEFAULT_TRIG, TRIG_VARIANTS
-from .errors import RealGameError
-from .find import find_browser, find_driver, find_pair
-from .install import DIRECTORY_VARIABLE, game_directory, install, installed, qwop_gym_game
+from qwop_cli import CommandParser, add_trig_argument, check_outputs, run_command
+from qwop_game.real.errors import RealGameError
+from qwop_game.real.find import find_browser, find_driver, find_pair
+from qwop_game.real.install import DIRECTORY_VARIABLE, game_directory, install, installed, qwop_gym_game
+from qwop_game.simulator import DEFAULT_TRIG, TRIG_VARIANTS
 
 PROGRAM = "qwop-game"
 DOCTOR_FRAMES = 60
@@ -128,7 +128,7 @@ def _missing_programs(options: argparse.Namespace) -> list[tuple[str, str]]:
 
 def _native_trig(options: argparse.Namespace) -> tuple[str, str | None]:
     """The browser's name and version, and whose its own sine and cosine are. Needs no game."""
-    from .browser import Browser
+    from qwop_game.real.browser import Browser
 
     browser = Browser(True, options.browser, options.driver, game=False)
     try:
@@ -153,8 +153,8 @@ def _consequence(native: str | None) -> str:
 
 def _plays(options: argparse.Namespace, trig: str | None) -> str:
     """Two seconds of play in both games. Raises RealGameError where that fails."""
-    from .game import RealGame
-    from .parity import compare, drawn_keys
+    from qwop_game.real.game import RealGame
+    from qwop_game.real.parity import compare, drawn_keys
 
     begun = time.monotonic()
     game = RealGame(browser=options.browser, driver=options.driver, trig=trig)
@@ -172,8 +172,8 @@ def _plays(options: argparse.Namespace, trig: str | None) -> str:
 def _parity(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from .game import RealGame
-    from .parity import SEED, Parity, compare, drawn_keys
+    from qwop_game.real.game import RealGame
+    from qwop_game.real.parity import SEED, Parity, compare, drawn_keys
 
     if options.episodes < 0:
         raise RealGameError(f"--episodes {options.episodes}: it can't be negative")

@@ -6,11 +6,11 @@ import time
 import gymnasium
 import numpy as np
 
-from ..env import QWOPEnv
-from ..games import Games
-from ..observation import FRAME_SECONDS
-from ..simulator import DEFAULT_TRIG, exclusive
-from .game import RealGame
+from qwop_game.env import QWOPEnv
+from qwop_game.game_batch import GameBatch
+from qwop_game.observation import FRAME_SECONDS
+from qwop_game.real.game import RealGame
+from qwop_game.simulator import DEFAULT_TRIG, exclusive
 
 
 class QWOPRealEnv(QWOPEnv):
@@ -42,7 +42,7 @@ class QWOPRealEnv(QWOPEnv):
         trig: str | None = DEFAULT_TRIG,
     ) -> None:
         game = RealGame(render_mode != "human", browser, driver, trig=trig)
-        self._set_up(render_mode, Games(1, frame_skip, action_set, observation, max_frames, "auto", game))
+        self._set_up(render_mode, GameBatch(1, frame_skip, action_set, observation, max_frames, "auto", game))
         self._due = 0.0
 
     @property

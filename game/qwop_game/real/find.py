@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import RealGameError
+from qwop_game.real.errors import RealGameError
 
 BROWSER_VARIABLE, DRIVER_VARIABLE = "QWOP_BROWSER", "QWOP_DRIVER"
 

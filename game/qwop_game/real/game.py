@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ..observation import STATE_GLOBALS, STATE_SIZE, UNITS_PER_METRE, raw_from_state
-from ..simulator import (
+from qwop_game.observation import STATE_GLOBALS, STATE_SIZE, UNITS_PER_METER, raw_from_state
+from qwop_game.real.browser import Browser, BrowserLost, PageError
+from qwop_game.real.errors import RealGameError
+from qwop_game.simulator import (
     DEFAULT_TRIG,
     FLAG_FALLEN,
     FLAG_GAME_ENDED,
@@ -24,8 +26,6 @@ from ..simulator import (
     check_trig,
     exclusive,
 )
-from .browser import Browser, BrowserLost, PageError
-from .errors import RealGameError
 
 logger = logging.getLogger("qwop_game.real")
 
@@ -131,7 +131,7 @@ class RealGame:
     @property
     def distance(self) -> np.ndarray:
         """The torso's x, m, float64 [1], new."""
-        return self._row[:1] / UNITS_PER_METRE
+        return self._row[:1] / UNITS_PER_METER
 
     @property
     def flags(self) -> np.ndarray:

@@ -26,8 +26,8 @@ from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
-from ..unpinned import INSTALL
-from .errors import RealGameError
+from qwop_game.real.errors import RealGameError
+from qwop_game.unpinned import INSTALL
 
 GAME_URL = "https://www.foddy.net/QWOP.min.js"
 DIRECTORY_VARIABLE = "QWOP_GAME_DIR"

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..observation import STATE_FIELDS, STATE_GLOBALS, STATE_PARTS, STATE_SIZE, raw_from_state
-from ..simulator import DEFAULT_TRIG, Simulator
-from .game import RealGame
+from qwop_game.observation import STATE_FIELDS, STATE_GLOBALS, STATE_PARTS, STATE_SIZE, raw_from_state
+from qwop_game.real.game import RealGame
+from qwop_game.simulator import DEFAULT_TRIG, Simulator
 
 SEED = 20240229
 LONGEST = 3000  # frames of a drawn episode
@@ -31,7 +31,7 @@ class Parity:
     first: str | None = None
     """The first difference: episode, frame, what, both values."""
     ends: list[tuple[int, float, float]] = field(default_factory=list)
-    """Frames, metres and seconds of each episode."""
+    """Frames, meters and seconds of each episode."""
 
 
 def drawn_keys(episode: int, seed: int = SEED, frames: int = LONGEST) -> np.ndarray:

@@ -116,8 +116,8 @@ class Person {
     row.set(state);
     row.set([keys, instant, now - overdue, this.events.length, performance.now()], state.length);
     this.frames.push(row);
-    const metres = Math.fround(state[0]) / 10;
-    if (CORE.game.gameEnded || metres < -10 || metres > 105) this.playing = false;
+    const meters = Math.fround(state[0]) / 10;
+    if (CORE.game.gameEnded || meters < -10 || meters > 105) this.playing = false;
     this.due += Person.PERIOD;
     if (this.playing) this.wait();
   }

@@ -1,0 +1,101 @@
+"""Is a dataset what the format says? Structure, values, and that the index repeats the episodes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from qwop_datasets import storage
+from qwop_datasets.episode import Episode
+from qwop_datasets.errors import DatasetError
+from qwop_datasets.format import (
+    INDEX_DTYPE,
+    OLDEST_READABLE,
+    check_root,
+    episode_name,
+    explained,
+    index_row,
+    read_environment,
+    read_episode,
+    read_index,
+    read_masks,
+    stored_episode,
+)
+from qwop_datasets.storage import H5
+from qwop_datasets.untrusted import group
+from qwop_game import FRAME_SECONDS
+
+# Far outside anything that the game does: 1e4 units are a kilometer.
+_LARGEST = 1e4
+_CLOCK_SLACK = 1e-6  # s
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in the file that the format does not allow."""
+
+    number: int | None
+    """The episode's; None for the whole file."""
+    text: str
+
+    def __str__(self) -> str:
+        return self.text if self.number is None else f"episode {self.number}: {self.text}"
+
+
+def check_file(path: str | os.PathLike, each: Callable[[int, int], None] | None = None) -> list[Problem]:
+    """All problems of a dataset, reading every byte of it. `each(done, total)` is told of the progress.
+
+    Raises DatasetError where the file is no dataset at all.
+    """
+    path = Path(path)
+    with explained(path), storage.reading(path) as file:
+        check_root(file, path, OLDEST_READABLE)
+        return check_open_file(file, path, each)
+
+
+def check_open_file(file: H5, path: Path, each: Callable[[int, int], None] | None = None) -> list[Problem]:
+    """`check_file` on an open file."""
+    problems: list[Problem] = []
+
+    def attempt(number: int | None, what: Callable[[], object]) -> object:
+        try:
+            with explained(path):
+                return what()
+        except DatasetError as error:
+            problems.append(Problem(number, str(error).removeprefix(f"{path}: ")))
+            return None
+
+    attempt(None, lambda: read_environment(file))
+    index = attempt(None, lambda: read_index(file))
+    names = attempt(None, lambda: sorted(group(file, "episodes")))
+    if not isinstance(index, np.ndarray) or not isinstance(names, list):
+        return problems
+    if names != [episode_name(i) for i in range(len(index))]:
+        problems.append(Problem(None, f"{len(names)} episode groups, but {len(index)} rows in /index"))
+    if len(set(index["id"].tolist())) != len(index):
+        problems.append(Problem(None, "two episodes have the same id"))
+    attempt(None, lambda: read_masks(file, len(index)))
+    for number in range(len(index)):
+        episode = attempt(number, lambda n=number: read_episode(stored_episode(file, n)))
+        if isinstance(episode, Episode):
+            problems += [Problem(number, text) for text in _check_episode(episode, index[number])]
+        if each:
+            each(number + 1, len(index))
+    return problems
+
+
+def _check_episode(episode: Episode, row: np.void) -> list[str]:
+    problems = []
+    expected = index_row(episode)[()]
+    columns = [c for c in INDEX_DTYPE.names or () if row[c].tobytes() != expected[c].tobytes()]
+    if columns:
+        problems.append(f"its row of /index differs in {', '.join(columns)}")
+    if float(np.abs(episode.raw_observations).max()) > _LARGEST:
+        problems.append(f"a raw observation is beyond {_LARGEST:g}")
+    if float(np.diff(episode.times).max()) > FRAME_SECONDS + _CLOCK_SLACK:
+        problems.append("the clock goes faster than the frames")
+    return problems

@@ -1,0 +1,24 @@
+from .comparison import bootstrap_interval, interquartile_mean
+from .lookahead import Lookahead
+from .player import CheckpointPlayer, Player, shipped_policy_path
+from .protocol import play
+from .summary import SPLIT_METERS, Summary, split_times, summarize, summary_json, wilson_interval
+from .table import figure, results_table
+
+__all__ = [
+    "SPLIT_METERS",
+    "CheckpointPlayer",
+    "Lookahead",
+    "Player",
+    "Summary",
+    "bootstrap_interval",
+    "figure",
+    "interquartile_mean",
+    "play",
+    "results_table",
+    "shipped_policy_path",
+    "split_times",
+    "summarize",
+    "summary_json",
+    "wilson_interval",
+]

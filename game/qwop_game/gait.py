@@ -1,0 +1,237 @@
+"""Gait metrics of QWOP runs, computed from raw observations.
+
+All inputs are raw observations (float [..., 60], world units, unclipped). The thresholds of `knee_near`
+and `upright` are the ones that separate human record runs (pelvis at 0.82 m, a knee near the track in
+0.3-0.6 % of the frames, upright in 94-98 %) from knee scrapers (0.41 m, 98.9 %, 0.2 %).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwop_game import FRAME_SECONDS, PARTS, UNITS_PER_METER, geometry
+
+KNEE_NEAR_METERS = 0.12
+"""A knee closer to the track than this is "near": scraping, or about to."""
+UPRIGHT_PELVIS_METERS = 0.65
+"""An upright runner's pelvis is at least this high; a scraper's is at 0.41 m."""
+UPRIGHT_TILT_RADIANS = math.radians(45.0)
+"""An upright runner's torso leans at most this far from the vertical, either way."""
+
+TOUCH_METERS = 0.01
+"""A foot whose clearance falls to this touches the track. A standing foot rests within 0.002 m."""
+LIFT_METERS = 0.03
+"""A foot has left the track once its clearance reaches this; between the two, the last verdict holds,
+so that a foot jittering on the track is one contact, not ten."""
+
+_FOOT_X = np.array([5 * PARTS.index("leftFoot"), 5 * PARTS.index("rightFoot")])
+_TORSO_X = 5 * PARTS.index("torso")
+
+
+@dataclass(frozen=True)
+class GaitMetrics:
+    """Gait of one run. Shares are of its T + 1 stored frames, in [0, 1]; a figure that the run does not
+    define (no stride, no keys) is NaN."""
+
+    frames: int
+    """Stored frames, T + 1."""
+    distance: float
+    """Torso x in the last frame, m."""
+    knee_near: float
+    """Share of frames with a knee's clearance below 0.12 m."""
+    knee_longest: float
+    """Longest time that the knees stayed near without a break, s (frames / 30)."""
+    upright: float
+    """Share of frames with pelvis >= 0.65 m, both knees' clearance >= 0.12 m and |tilt| <= 45 degrees."""
+    pelvis_height: float
+    """Mean height of the pelvis above the track, m."""
+    steps: int
+    """Touchdowns that follow a touchdown of the other foot. Repeated touchdowns of one foot (a scuff,
+    then the landing) are one, placed at the last of them."""
+    strides: int
+    """Whole cycles: a foot's touchdown to the same foot's next, the other foot's between. steps // 2."""
+    stride_length: float
+    """Mean advance of a foot from one of its touchdowns to its next, m."""
+    cadence: float
+    """Steps per minute of play, from the first touchdown to the last; NaN if they share a frame."""
+    flight: float
+    """Share of frames in which no foot touches the track and no knee is near it."""
+    symmetry: float
+    """Smaller over larger of the two mean step lengths (how far a foot lands ahead of the other, m): 1 is
+    even, 0 means that one foot only draws level, below 0 (to -1) that it stays behind. QWOP's runner is
+    built unevenly, and its fast runs are near 0."""
+    torso_pitch: float
+    """Mean lean of the torso from the vertical, degrees, forward positive."""
+    torso_pitch_std: float
+    """Standard deviation of that lean, degrees."""
+    key_switches: float
+    """Changes of the held keys per second of play."""
+
+
+def knee_near(raw: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Whether a knee is within 0.12 m of the track: raw [..., 60] -> bool [...]."""
+    return geometry.knee_clearance(raw).min(axis=-1) < KNEE_NEAR_METERS
+
+
+def upright(raw: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Whether the runner is upright (see `GaitMetrics.upright`): raw [..., 60] -> bool [...]."""
+    return (
+        (geometry.pelvis_height(raw) >= UPRIGHT_PELVIS_METERS)
+        & ~knee_near(raw)
+        & (np.abs(geometry.torso_tilt(raw)) <= UPRIGHT_TILT_RADIANS)
+    )
+
+
+def longest_run(flags: NDArray[np.bool_]) -> int:
+    """Length of the longest unbroken run of True: bool [T] -> frames."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], flags.astype(np.int8), [0]))))
+    return int((edges[1::2] - edges[::2]).max(initial=0))
+
+
+def foot_contacts(clearance: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Whether a foot is down: clearance [T + 1] in m -> bool [T + 1].
+
+    Down from 0.01 m, up from 0.03 m, and as before in between. A run that starts in between starts down:
+    the canonical start has both feet 0.017 m above the track, and settling is no step.
+    """
+    verdict = np.where(clearance <= TOUCH_METERS, 1, np.where(clearance >= LIFT_METERS, 0, -1))
+    if verdict.size and verdict[0] < 0:
+        verdict[0] = 1
+    latest = np.maximum.accumulate(np.where(verdict >= 0, np.arange(verdict.size), 0))
+    return verdict[latest] == 1
+
+
+def touchdowns(raw: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Frames at which feet land, alternating: raw [T + 1, 60] -> (frames [K], feet [K], 0 left, 1 right).
+
+    Of repeated touchdowns of one foot, the last stands for all.
+    """
+    clearance = geometry.foot_clearance(raw)
+    landings = [
+        np.flatnonzero(np.diff(foot_contacts(clearance[:, foot]).astype(np.int8)) == 1) + 1 for foot in (0, 1)
+    ]
+    frames = np.concatenate(landings)
+    feet = np.repeat([0, 1], [len(landing) for landing in landings])
+    order = np.argsort(frames, kind="stable")
+    frames, feet = frames[order], feet[order]
+    last_of_its_foot = np.append(feet[1:] != feet[:-1], True)[: len(feet)]
+    return frames[last_of_its_foot], feet[last_of_its_foot]
+
+
+def gait_metrics(raw: NDArray[np.floating], keys: NDArray[np.uint8] | None = None) -> GaitMetrics:
+    """Gait of one run.
+
+    Args:
+        raw: raw observations [T + 1, 60], one a frame (not one a decision), world units.
+        keys: uint8 [T], the masks held; without them `key_switches` is NaN.
+
+    Raises:
+        ValueError: another shape, an empty run, or a value that is not finite.
+    """
+    raw = np.asarray(raw)
+    if raw.ndim != 2 or raw.shape[1] != 60 or len(raw) == 0:
+        raise ValueError(f"raw observations of one run must be [T + 1, 60], got {list(raw.shape)}")
+    if not np.isfinite(raw).all():
+        raise ValueError(
+            f"raw observations hold a value that is not finite, first in frame {_first_bad(raw)}"
+        )
+    if keys is not None and len(keys) != len(raw) - 1:
+        raise ValueError(f"{len(raw)} observations need {len(raw) - 1} keys, got {len(keys)}")
+
+    near = knee_near(raw)
+    pitch = np.degrees(geometry.torso_tilt(raw).astype(np.float64))
+    clearance = geometry.foot_clearance(raw)
+    in_flight = ~(foot_contacts(clearance[:, 0]) | foot_contacts(clearance[:, 1]) | near)
+
+    frames, feet = touchdowns(raw)
+    foot_x = raw[:, _FOOT_X].astype(np.float64) / UNITS_PER_METER
+    landing_x = foot_x[frames, feet]
+    steps = max(len(frames) - 1, 0)
+    step_lengths = landing_x - foot_x[frames, 1 - feet]
+    mean_steps = [float(step_lengths[feet == foot].mean()) for foot in (0, 1)] if steps else [math.nan]
+    step_seconds = float(frames[-1] - frames[0]) * FRAME_SECONDS if steps else 0.0
+
+    return GaitMetrics(
+        frames=len(raw),
+        distance=float(raw[-1, _TORSO_X]) / UNITS_PER_METER,
+        knee_near=float(near.mean()),
+        knee_longest=longest_run(near) * FRAME_SECONDS,
+        upright=float(upright(raw).mean()),
+        pelvis_height=float(geometry.pelvis_height(raw).mean(dtype=np.float64)),
+        steps=steps,
+        strides=steps // 2,
+        stride_length=float((landing_x[2:] - landing_x[:-2]).mean()) if steps >= 2 else math.nan,
+        cadence=60.0 * steps / step_seconds if step_seconds else math.nan,
+        flight=float(in_flight.mean()),
+        symmetry=min(mean_steps) / max(mean_steps) if max(mean_steps) > 0 else math.nan,
+        torso_pitch=float(pitch.mean()),
+        torso_pitch_std=float(pitch.std()),
+        key_switches=math.nan if keys is None or len(keys) == 0 else _key_switches(np.asarray(keys)),
+    )
+
+
+def gait_metrics_of_runs(
+    runs: Sequence[NDArray[np.floating]], keys: Sequence[NDArray[np.uint8]] | None = None
+) -> list[GaitMetrics]:
+    """Gait of N runs of different lengths: N x raw [T_i + 1, 60] (and N x keys [T_i]) -> N metrics."""
+    if keys is None:
+        return [gait_metrics(raw) for raw in runs]
+    return [gait_metrics(raw, held) for raw, held in zip(runs, keys, strict=True)]
+
+
+def pooled(metrics: Sequence[GaitMetrics]) -> GaitMetrics:
+    """The gait of many runs as one: shares, heights and pitch weighted by frames; steps and strides summed;
+    stride length, cadence, symmetry and key switches averaged over the runs that define them; distance
+    averaged; the longest knee time is the longest of all.
+
+    Raises:
+        ValueError: no metrics.
+    """
+    if not metrics:
+        raise ValueError("no runs to pool")
+    column = {
+        field.name: np.array([getattr(m, field.name) for m in metrics], float)
+        for field in fields(GaitMetrics)
+    }
+    weight = column["frames"] / column["frames"].sum()
+
+    def over_frames(name: str) -> float:
+        return float((weight * column[name]).sum())
+
+    def over_runs(name: str) -> float:
+        defined = column[name][~np.isnan(column[name])]
+        return float(defined.mean()) if len(defined) else math.nan
+
+    pitch = over_frames("torso_pitch")
+    # Law of total variance: spread within runs plus spread of their means.
+    pitch_variance = (weight * (column["torso_pitch_std"] ** 2 + (column["torso_pitch"] - pitch) ** 2)).sum()
+    return GaitMetrics(
+        frames=int(column["frames"].sum()),
+        distance=over_runs("distance"),
+        knee_near=over_frames("knee_near"),
+        knee_longest=float(column["knee_longest"].max()),
+        upright=over_frames("upright"),
+        pelvis_height=over_frames("pelvis_height"),
+        steps=int(column["steps"].sum()),
+        strides=int(column["strides"].sum()),
+        stride_length=over_runs("stride_length"),
+        cadence=over_runs("cadence"),
+        flight=over_frames("flight"),
+        symmetry=over_runs("symmetry"),
+        torso_pitch=pitch,
+        torso_pitch_std=float(math.sqrt(pitch_variance)),
+        key_switches=over_runs("key_switches"),
+    )
+
+
+def _key_switches(keys: NDArray[np.uint8]) -> float:
+    return float(np.count_nonzero(np.diff(keys))) / (len(keys) * FRAME_SECONDS)
+
+
+def _first_bad(raw: NDArray[np.floating]) -> int:
+    return int(np.flatnonzero(~np.isfinite(raw).all(axis=1))[0])

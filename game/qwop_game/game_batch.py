@@ -1,0 +1,339 @@
+"""N games played by decisions: what QWOPEnv (one game) and QWOPVectorEnv (many) have in common.
+
+Over the simulator it adds the action set, the frame skip, the keys' memory (hip mode, last keys), the length
+of each episode, and qwop-gym's rules: when a run is over, when it is a success, what a step is worth.
+"""
+
+import copy
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import index
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from gymnasium import spaces
+
+from qwop_game.encoder import FEATURE_SIZE, encode
+from qwop_game.episodes import Episodes, agrees, observe
+from qwop_game.keys import (
+    HIP_AS_CREATED,
+    KEY_NAMES,
+    action_masks,
+    actions_by_keys,
+    check_keys_and_modes,
+    next_hip_modes,
+)
+from qwop_game.observation import FRAME_SECONDS, OBSERVATION_SIZE, normalize
+from qwop_game.rules import FLAG_FALLEN, default_reward, has_finished, is_over
+from qwop_game.simulator import DEFAULT_TRIG, Simulator, exclusive
+
+if TYPE_CHECKING:  # pygame is loaded with the first picture only
+    from qwop_game.real.game import RealGame
+    from qwop_game.render import Dials, HurdlePose
+
+OBSERVATIONS = ("qwop_gym", "features")
+
+
+@dataclass(frozen=True)
+class StartStates:
+    """States to start episodes from instead of the canonical start, for example frames of demonstrations.
+
+    Rows where `mask` is false are not read.
+    """
+
+    mask: np.ndarray
+    """bool [N]: the games that start from their row; the others start as always."""
+    snapshots: np.ndarray
+    """uint8 [N, S]: `Simulator.snapshot()` rows, of any trigonometry variant."""
+    hip_mode: np.ndarray
+    """uint8 [N]: the hip mode there, see `hip_modes`."""
+    last_keys: np.ndarray
+    """uint8 [N]: key mask of the frame before, see `last_keys`."""
+
+
+def seed_generators(*owners: Any) -> None:
+    """Seed the owners' `np_random` now, not at the first draw, so that a copy draws the same numbers."""
+    for owner in owners:
+        _ = owner.np_random
+
+
+def own_arrays(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Attributes with copies of their arrays, for objects that are copied or come out of a pickle.
+
+    Arrays from a pickle may be read-only, or another's memory: Ray's are views of an object store.
+    """
+    return {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in attributes.items()}
+
+
+class GameBatch:
+    """The games, their clocks and their rules. Arrays are [num_envs], or [num_envs, ...].
+
+    num_envs: how many.
+    frame_skip: frames that one action is held.
+    action_set: "distinct" (9), "full" (16, qwop-gym's) or "reduced" (9, qwop-gym's).
+    observation: "qwop_gym" (60 normalized numbers) or "features" (what `encode` gives).
+    max_frames: an episode that is this many frames old is truncated after the step; None: never.
+    engine, threads, trig: see `Simulator`.
+    simulator: games in place of the embedded ones, with the same interface.
+
+    Threads may share them, as they may share a `Simulator`; `lock` is the simulator's. Copies and pickles go
+    on bit for bit in games of their own.
+
+    Raises ValueError for options out of range.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        frame_skip: int,
+        action_set: str,
+        observation: str,
+        max_frames: int | None,
+        engine: str,
+        simulator: "Simulator | RealGame | None" = None,
+        threads: int = 1,
+        trig: str = DEFAULT_TRIG,
+    ) -> None:
+        if not isinstance(frame_skip, int | np.integer) or frame_skip < 1:
+            raise ValueError(f"frame_skip is {frame_skip!r}: it must be a whole number of frames, 1 or more")
+        if observation not in OBSERVATIONS:
+            raise ValueError(
+                f"observation {observation!r} is unknown: choose one of {', '.join(OBSERVATIONS)}"
+            )
+        if max_frames is not None and max_frames < 1:
+            raise ValueError(f"max_frames is {max_frames}: it must be 1 or more, or None for no limit")
+        self.action_masks = action_masks(action_set)
+        self._mask_list: list[int] = self.action_masks.tolist()
+        self.frame_skip = int(frame_skip)
+        self.observation = observation
+        self.max_frames = max_frames
+        self.num_envs = num_envs
+        self.action_space = spaces.Discrete(len(self.action_masks))
+        if observation == "features":
+            self.observation_space = spaces.Box(-np.inf, np.inf, (FEATURE_SIZE,), np.float32)
+        else:
+            self.observation_space = spaces.Box(-1, 1, (OBSERVATION_SIZE,), np.float32)
+
+        self.keys = np.zeros(num_envs, np.uint8)  # held in the step before, 0 at an episode's start
+        self.hip_mode = np.zeros(num_envs, np.uint8)
+        self.frame = np.zeros(num_envs, np.int64)  # of the episode
+        self.success = np.zeros(num_envs, bool)
+        # What qwop-gym's reward compares with: m and tens of seconds, 0 until an episode's first step.
+        self._last_distance = np.zeros(num_envs, np.float32)
+        self._last_tenths = np.zeros(num_envs, np.float32)
+
+        self.simulator: Simulator | RealGame
+        self._native: Episodes | None = None
+        if simulator is not None:
+            self.simulator = simulator
+        else:
+            self.simulator = Simulator(num_envs, engine=engine, threads=threads, trig=trig)
+            self._native = self._episodes()
+
+    def _episodes(self) -> Episodes | None:
+        """The native side, which plays on this object's arrays; None where there is none."""
+        if not (isinstance(self.simulator, Simulator) and agrees()):
+            return None
+        state = {
+            "keys": self.keys,
+            "hip_mode": self.hip_mode,
+            "frame": self.frame,
+            "success": self.success,
+            "last_distance": self._last_distance,
+            "last_tenths": self._last_tenths,
+        }
+        return Episodes(
+            self.simulator,
+            state,
+            self.frame_skip,
+            self.max_frames,
+            self.observation == "features",
+        )
+
+    @property
+    def lock(self) -> threading.RLock:  # pyright: ignore[reportInvalidTypeForm]
+        """The simulator's: see `Simulator`."""
+        return self.simulator.lock
+
+    @property
+    def frames_per_second(self) -> float:
+        """Steps in a second of play: what a video of one picture a step has to run at.
+
+        An int where it is whole: Gymnasium 1's `play` accepts no float.
+        """
+        rate = 1 / FRAME_SECONDS / self.frame_skip
+        return int(rate) if rate.is_integer() else rate
+
+    @exclusive
+    def __getstate__(self) -> dict[str, Any]:
+        # The native side has no more than addresses of the arrays. `simulator` is copied here, at one moment
+        # with the arrays.
+        native = None if self._native is None else True
+        return {**own_arrays(self.__dict__), "simulator": copy.copy(self.simulator), "_native": native}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(own_arrays(state))
+        if state["_native"]:
+            self._native = self._episodes()
+
+    def __copy__(self) -> "GameBatch":
+        return copy.deepcopy(self)
+
+    @exclusive
+    def reset(self, mask: np.ndarray | None = None, start: StartStates | None = None) -> None:
+        """Start new episodes where `mask` (bool; None: everywhere) is true, from `start` where it says so."""
+        where = np.ones(self.num_envs, bool) if mask is None else mask
+        self.simulator.reset(mask)
+        self.keys[where] = 0
+        self.hip_mode[where] = HIP_AS_CREATED
+        self.frame[where] = 0
+        self.success[where] = False
+        self._last_distance[where] = 0
+        self._last_tenths[where] = 0
+        if start is not None:
+            given = where & start.mask
+            self.simulator.restore(start.snapshots, given, convert=True)
+            self.keys[given] = start.last_keys[given]
+            self.hip_mode[given] = start.hip_mode[given]
+
+    def keys_of(self, actions: np.ndarray | np.integer | int) -> np.ndarray:
+        """Actions -> key masks, uint8 [num_envs]. Raises ValueError for actions out of range."""
+        actions = np.asarray(actions).reshape(self.num_envs)
+        if actions.dtype.kind not in "iu" or actions.min() < 0 or actions.max() >= len(self.action_masks):
+            last = len(self.action_masks) - 1
+            raise ValueError(f"actions must be whole numbers from 0 to {last}, got {actions.tolist()}")
+        return self.action_masks[actions]
+
+    def mask_of(self, action: np.integer | int) -> int:
+        """Action -> key mask, of a single game. Raises ValueError for an action out of range."""
+        try:
+            number = index(action)  # type: ignore[arg-type]
+            if number >= 0:
+                return self._mask_list[number]
+        except (TypeError, IndexError):
+            pass
+        return int(self.keys_of(action)[0])
+
+    def keys_to_action(self) -> dict[tuple[str, ...], int]:
+        """Each combination of the keys q, w, o, p -> the action that does in the game what they do.
+
+        No keys are action 0, and not in it: Gymnasium 1's `play` accepts no empty combination.
+        """
+        actions = actions_by_keys(self.action_masks)
+        held = [tuple(key.lower() for i, key in enumerate(KEY_NAMES) if mask >> i & 1) for mask in range(16)]
+        return {keys: int(action) for keys, action in zip(held, actions, strict=True) if keys}
+
+    def step_one(self, mask: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]] | None:
+        """A step of a single game as `QWOPEnv.step` returns it; None where the native code can't play it."""
+        return None if self._native is None else self._native.play_one(mask)
+
+    @exclusive
+    def step(
+        self, keys: np.ndarray, after_frame: Callable[[], None] | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Hold `keys`, uint8 [num_envs], for frame_skip frames.
+
+        after_frame: called after every single frame, for a window that shows them all.
+
+        returns: qwop-gym's reward float32, terminated bool, truncated bool. A game that ends stands still for
+            the rest of its step, so its last step may be shorter.
+        """
+        self.keys[:] = keys
+        native = self._native
+        if native is not None and after_frame is None:
+            native.play()
+            return native.reward.copy(), native.terminated.copy(), native.truncated.copy()
+        simulator = self.simulator
+        before = simulator.time.copy()
+        if after_frame is None:
+            simulator.step(keys, self.frame_skip)
+        else:
+            for _ in range(self.frame_skip):
+                simulator.step(keys, 1)
+                after_frame()
+        # The clock stops with the run, in the frame that ends it.
+        self.frame += np.rint((simulator.time - before) / FRAME_SECONDS).astype(np.int64)
+        self.hip_mode[:] = next_hip_modes(self.hip_mode, keys)
+
+        distance = simulator.distance
+        terminated = is_over(simulator.flags, distance)
+        self.success[:] = terminated & has_finished(simulator.flags, distance)
+        if self.max_frames is None:
+            truncated = np.zeros(self.num_envs, bool)
+        else:
+            truncated = (self.frame >= self.max_frames) & ~terminated
+        return self._reward(terminated), terminated, truncated
+
+    @exclusive
+    def observations(self, where: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Observations of the games `where` (an index of axis 0), new float32 [n, D]."""
+        raw = self.simulator.raw_observation[where]
+        if self._native is not None:
+            return observe(self.observation == "features", raw, self.hip_mode[where], self.keys[where])
+        if self.observation == "features":
+            return encode(raw, self.hip_mode[where], self.keys[where])
+        return normalize(raw)
+
+    @exclusive
+    def facts(self) -> dict[str, np.ndarray]:
+        """What an info dict tells, new arrays [num_envs]: see `QWOPEnv`."""
+        simulator = self.simulator
+        return {
+            "time": simulator.time.copy(),
+            "distance": simulator.distance.copy(),
+            "is_success": self.success.copy(),
+            "fallen": (simulator.flags & FLAG_FALLEN) != 0,
+            "keys": self.keys.copy(),
+            "hip_mode": self.hip_mode.copy(),
+            "frame": self.frame.copy(),
+            "raw_observation": simulator.raw_observation.copy(),
+        }
+
+    @exclusive
+    def scene(self, game: int) -> "tuple[np.ndarray, Dials, HurdlePose]":
+        """What `Renderer.draw` needs for the picture of one game."""
+        from qwop_game.render import Dials, hurdle_pose
+
+        simulator = self.simulator
+        dials = Dials(
+            keys=int(self.keys[game]),
+            seconds=float(simulator.time[game]),
+            meters=float(simulator.distance[game]),
+        )
+        return simulator.raw_observation[game].copy(), dials, hurdle_pose(simulator.state[game])
+
+    @exclusive
+    def get_state(self) -> dict[str, np.ndarray]:
+        """All that `set_state` needs to go on bit for bit from here, as arrays [num_envs, ...]."""
+        return {
+            "snapshot": self.simulator.snapshot(),
+            "keys": self.keys.copy(),
+            "hip_mode": self.hip_mode.copy(),
+            "frame": self.frame.copy(),
+            "last_distance": self._last_distance.copy(),
+            "last_tenths": self._last_tenths.copy(),
+        }
+
+    @exclusive
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Put all games where `get_state` was called.
+
+        Raises ValueError for another number of games, and for keys and modes that do not exist.
+        """
+        self.simulator.restore(state["snapshot"])
+        check_keys_and_modes(state["keys"], state["hip_mode"])
+        self.keys[:] = state["keys"]
+        self.hip_mode[:] = state["hip_mode"]
+        self.frame[:] = state["frame"]
+        self.success[:] = False
+        self._last_distance[:] = state["last_distance"]
+        self._last_tenths[:] = state["last_tenths"]
+
+    def _reward(self, terminated: np.ndarray) -> np.ndarray:
+        """`default_reward`, float32 [num_envs]. As in qwop-gym, an episode starts from s = t = 0."""
+        distance = self.simulator.distance.astype(np.float32)
+        tenths = (self.simulator.time / 10).astype(np.float32)
+        ds, dt = distance - self._last_distance, tenths - self._last_tenths
+        self._last_distance[:], self._last_tenths[:] = distance, tenths
+        return default_reward(ds, dt, self.frame_skip, terminated, self.success)

@@ -1,0 +1,128 @@
+"""One self-contained page that shows recorded runs: no server, no network, no library.
+
+The page draws the recorded states; it simulates nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwop_cli import json_text
+from qwop_evaluation import SPLIT_METERS, figure
+from qwop_game import (
+    FRAME_SECONDS,
+    PARTS,
+    SAND_X,
+    TRACK_Y,
+    UNITS_PER_METER,
+    foot_clearance,
+    knee_clearance,
+    torso_tilt,
+)
+from qwop_game.body import BOXES, HURDLE_BASE, HURDLE_TOP
+from qwop_game.gait import KNEE_NEAR_METERS, foot_contacts, gait_metrics, knee_near
+from qwop_game.render import SHIRTS
+from qwop_replay.runs import Run
+
+SPEED_WINDOW_SECONDS = 1.0
+_PLACEHOLDER = "/*DATA*/null"
+
+
+def speed_curve(raw: NDArray[np.float32], window: float = SPEED_WINDOW_SECONDS) -> NDArray[np.float32]:
+    """Forward speed of the torso over `window` seconds around each frame: raw [T + 1, 60] -> m/s [T + 1].
+
+    Near the ends the window is cut, not shifted. One frame alone has speed 0.
+    """
+    meters = raw[:, 0].astype(np.float64) / UNITS_PER_METER
+    frame = np.arange(len(raw))
+    half = max(1, round(window / FRAME_SECONDS / 2))
+    first, last = np.maximum(frame - half, 0), np.minimum(frame + half, len(raw) - 1)
+    seconds = np.maximum(last - first, 1) * FRAME_SECONDS
+    return ((meters[last] - meters[first]) / seconds).astype(np.float32)
+
+
+def page(runs: Sequence[Run], title: str, subtitle: str = "") -> str:
+    """The page as text; the first run is followed, the others run beside it as ghosts.
+
+    Raises ValueError for no runs.
+    """
+    if not runs:
+        raise ValueError("no runs to show")
+    data = {
+        "title": title,
+        "subtitle": subtitle,
+        "parts": [
+            {"name": part, "half_width": BOXES[part].half_width, "half_height": BOXES[part].half_height}
+            for part in PARTS
+        ],
+        "hurdle": [
+            {"half_width": box.half_width, "half_height": box.half_height}
+            for box in (HURDLE_BASE, HURDLE_TOP)
+        ],
+        "shirts": [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in SHIRTS],
+        "track_y": TRACK_Y,
+        "sand_x": SAND_X,
+        "knee_near": KNEE_NEAR_METERS,
+        "columns": [
+            "end",
+            "meters",
+            "seconds",
+            *(f"{at} m" for at in SPLIT_METERS),
+            "knee %",
+            "upright %",
+            "strides",
+        ],
+        "runs": [_run(run) for run in runs],
+    }
+    template = files("qwop_replay").joinpath("page.html").read_text(encoding="utf-8")
+    # "</" would end the script element, whatever string it stands in.
+    return template.replace(_PLACEHOLDER, json_text(data).replace("</", "<\\/"), 1)
+
+
+def _run(run: Run) -> dict[str, Any]:
+    episode = run.episode
+    raw = episode.raw_observations
+    gait = gait_metrics(raw, episode.keys)
+    clearance = foot_clearance(raw)
+    contacts = (
+        foot_contacts(clearance[:, 0]).astype(np.uint8)
+        | foot_contacts(clearance[:, 1]).astype(np.uint8) << 1
+        | knee_near(raw).astype(np.uint8) << 2
+    )
+    # Until a runner meets it, the hurdle stands still: only the rest is stored, and one row before it.
+    moved = (run.hurdle != run.hurdle[0]).any(axis=(1, 2))
+    hurdle_from = max(int(moved.argmax()) - 1, 0) if moved.any() else run.last_frame
+    poses = raw.reshape(len(raw), len(PARTS), 5)[:, :, :3]
+    return {
+        "name": run.name,
+        "figures": [
+            run.ending,
+            figure(episode.distance, 1),
+            figure(episode.time, 2),
+            *(figure(time, 2) for time in run.splits.values()),
+            figure(100 * gait.knee_near, 1),
+            figure(100 * gait.upright, 1),
+            str(gait.strides),
+        ],
+        "hurdle": _base64(run.hurdle[hurdle_from:], np.float32),
+        "hurdle_from": hurdle_from,
+        "poses": _base64(poses, np.float32),
+        "times": _base64(episode.times, np.float32),
+        "knee_clearance": _base64(knee_clearance(raw), np.float32),
+        "torso_pitch": _base64(np.degrees(torso_tilt(raw)), np.float32),
+        "speed": _base64(speed_curve(raw), np.float32),
+        "contacts": _base64(contacts, np.uint8),
+        "keys": _base64(episode.keys, np.uint8),
+    }
+
+
+def _base64(values: NDArray[Any], dtype: type) -> str:
+    """Little-endian bytes of an array, rows last, as text."""
+    little = np.ascontiguousarray(values, np.dtype(dtype).newbyteorder("<"))
+    return base64.b64encode(little.tobytes()).decode("ascii")

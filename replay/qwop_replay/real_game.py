@@ -1,0 +1,82 @@
+"""Recorded runs, played again in the real game: live in its window, or as a video of its own pictures."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+import numpy as np
+from tqdm import tqdm
+
+from qwop_datasets import Replay, Verification, compare_replay
+from qwop_game import FRAME_SECONDS
+from qwop_game.real import RealGame
+from qwop_replay.runs import Run
+from qwop_replay.video import FPS, VideoWriter
+
+PICTURE_SIZE = (640, 400)
+END_SECONDS = 1.0
+"""How long the last frame stays."""
+
+
+def play_live(run: Run, game: RealGame, speed: float = 1.0) -> Verification:
+    """Play a run's keys in the real game at its own pace times `speed`, and compare every frame.
+
+    Raises RealGameError where the game is lost, or its window was closed.
+    """
+    start = 0.0
+
+    def keep_pace(frame: int) -> None:
+        wait = start + frame * FRAME_SECONDS / speed - time.monotonic()
+        if wait > 0:
+            time.sleep(wait)
+
+    game.reset()
+    start = time.monotonic()
+    verification = _replay(run, game, keep_pace)
+    time.sleep(END_SECONDS)
+    return verification
+
+
+def write_real_video(
+    path: str | os.PathLike[str], run: Run, game: RealGame, speed: float = 1.0, force: bool = False
+) -> Verification:
+    """The same as a .mp4 or .gif of the game's own pictures, at `speed`; finished whatever happens.
+
+    Raises VideoError, see `VideoWriter`, and RealGameError.
+    """
+    with VideoWriter(path, PICTURE_SIZE, force) as video:
+        game.reset()
+        picture = game.picture()
+        video.write(picture)
+        written = 1
+        bar = tqdm(total=run.last_frame, desc=str(path), unit="frame", disable=None, leave=False)
+
+        def film(frame: int) -> None:
+            nonlocal picture, written
+            bar.update()
+            due = round(frame / speed) + 1
+            if due > written:
+                picture = game.picture()
+            while written < due:
+                video.write(picture)
+                written += 1
+
+        with bar:
+            verification = _replay(run, game, film)
+        for _ in range(round(END_SECONDS * FPS)):
+            video.write(picture)
+    return verification
+
+
+def _replay(run: Run, game: RealGame, after_frame: Callable[[int], None]) -> Verification:
+    """Play a run's keys from a fresh reset; `after_frame` is told how many were played."""
+    rows, times, flags = [game.raw_observation[0]], [game.time[0]], [game.flags[0]]
+    for frame, keys in enumerate(run.episode.keys):
+        game.step(np.array([keys], np.uint8))
+        rows.append(game.raw_observation[0])
+        times.append(game.time[0])
+        flags.append(game.flags[0])
+        after_frame(frame + 1)
+    return compare_replay(run.episode, Replay(np.array(rows), np.array(times), np.array(flags)))

@@ -1,0 +1,57 @@
+from . import dqn, ppo
+from .buffers import ReplayBuffer, Transitions
+from .checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    check_kinds,
+    explained,
+    load_checkpoint,
+    load_network,
+    optimizer_tensors,
+    prefixed,
+    restore_optimizer,
+    save_checkpoint,
+    section,
+)
+from .devices import select_device
+from .dqn import DQNConfig
+from .errors import TrainingError
+from .logging import EVENTS, Logger, default_log_directory, set_aside
+from .losses import entropy, kl_between, log_prob
+from .networks import ActorCritic, QNetwork
+from .policy import Policy, sample_actions
+from .ppo import Demonstrations, PPOConfig
+
+__all__ = [
+    "EVENTS",
+    "ActorCritic",
+    "Checkpoint",
+    "CheckpointError",
+    "DQNConfig",
+    "Demonstrations",
+    "Logger",
+    "PPOConfig",
+    "Policy",
+    "QNetwork",
+    "ReplayBuffer",
+    "TrainingError",
+    "Transitions",
+    "check_kinds",
+    "default_log_directory",
+    "dqn",
+    "entropy",
+    "explained",
+    "kl_between",
+    "load_checkpoint",
+    "load_network",
+    "log_prob",
+    "optimizer_tensors",
+    "ppo",
+    "prefixed",
+    "restore_optimizer",
+    "sample_actions",
+    "save_checkpoint",
+    "section",
+    "select_device",
+    "set_aside",
+]

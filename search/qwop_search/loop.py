@@ -1,0 +1,152 @@
+"""The whole search: passes from the start, then passes from ever other moments of the best run so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwop_datasets import Episode, replay_keys
+from qwop_evaluation import Player
+from qwop_game import DEFAULT_TRIG
+from qwop_game.rules import FINISH
+from qwop_search.beam import BeamConfig, BeamSearch, Found, Progress
+
+MAX_SECONDS = 120.0
+"""The policy's own run is given up after this much of the game's time."""
+HOPELESS_METERS, HOPELESS_AFTER = 0.5, 120
+"""A pass from a moment of the best run is given up once it is so far behind that run, so many frames on."""
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """What is searched, and for how long."""
+
+    frames: int
+    """Budget: frames played in all. The pass in which it is used up is the last one, and is cut short."""
+    seed: int = 0
+    passes: int = 2
+    """Passes from the start; those after them begin somewhere along the best run."""
+    meters: float = FINISH
+    trig: str = DEFAULT_TRIG
+    """The game's variant of sine and cosine, see `Simulator`."""
+    beam: BeamConfig = field(default_factory=BeamConfig)
+
+    def __post_init__(self) -> None:
+        if self.frames < 1:
+            raise ValueError(f"frames is {self.frames}: it must be 1 or more")
+        if self.passes < 0:
+            raise ValueError(f"passes is {self.passes}: it can't be negative")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}: it must be 0 or more")
+        if not 1 <= self.meters <= FINISH:
+            raise ValueError(f"meters is {self.meters:g}: a run is 1 to {FINISH:g} m")
+
+
+@dataclass
+class Best:
+    """What the search has come to; it holds at every moment, so that an interruption loses nothing."""
+
+    runs: list[Found] = field(default_factory=list)
+    """The fastest first, no two alike."""
+    policys_run: Found | None = None
+    frames: int = 0
+    """Played so far."""
+    passes: int = 0
+    """Begun so far."""
+
+    def add(self, found: list[Found], keep: int) -> bool:
+        """Take runs in, of which the fastest `keep` stay. Whether there is a new fastest one."""
+        before = self.runs[0].seconds if self.runs else np.inf
+        runs = {run.keys.tobytes(): run for run in [*self.runs, *found]}
+        self.runs = sorted(runs.values(), key=lambda run: run.seconds)[:keep]
+        return bool(self.runs) and self.runs[0].seconds < before
+
+
+def search(
+    player: Player,
+    config: SearchConfig,
+    best: Best,
+    threads: int = 1,
+    keep: int = 1,
+    on_segment: Callable[[Progress], bool] = lambda progress: False,
+) -> None:
+    """Fill `best`, in place, until the budget is used up.
+
+    The policy's own run comes first, so the result is never slower than it. Each pass draws from
+    default_rng([seed, pass, segment, block]): one seed and one budget give the same runs, whatever the number
+    of threads.
+
+    on_segment: told after each segment; True ends the search.
+    """
+    beam = BeamSearch(player, config.beam, threads, config.meters, config.trig)
+    try:
+        best.policys_run, best.frames = beam.policys_run(MAX_SECONDS)
+        if best.policys_run is not None:
+            best.add([best.policys_run], keep)
+        moments = np.random.default_rng([config.seed, 0])
+        while best.frames < config.frames:
+            best.passes += 1
+            known: NDArray[np.uint8] | None = None
+            distances: NDArray[np.float64] | None = None
+            if best.passes > config.passes and best.runs:
+                fastest = best.runs[0].keys
+                decisions = len(fastest) // player.frame_skip
+                known = fastest[: int(moments.integers(0, decisions)) * player.frame_skip]
+                distances = replay_keys([fastest], trig=config.trig)[0].raw_observations[:, 0] / 10
+            before, stopped = best.frames, False
+
+            def watch(progress: Progress, before: int = before, start=known, along=distances) -> bool:
+                nonlocal stopped
+                best.frames = before + progress.frames
+                stopped = on_segment(progress)
+                return (
+                    stopped
+                    or best.frames >= config.frames
+                    or (along is not None and start is not None and _hopeless(progress, len(start), along))
+                )
+
+            best.add(beam.run([config.seed, best.passes], known, watch), keep)
+            if stopped:
+                break
+    finally:
+        beam.close()
+
+
+def _hopeless(progress: Progress, start: int, along: NDArray[np.floating]) -> bool:
+    """Whether a pass that began after `start` frames is far behind the run it wants to better, whose torso
+    was at along[t], m, after t frames."""
+    frame = min(progress.frame, len(along) - 1)
+    late = progress.frame - start >= HOPELESS_AFTER
+    return late and float(progress.distances.max()) < float(along[frame]) - HOPELESS_METERS
+
+
+def episode(
+    run: Found,
+    player: Player,
+    name: str,
+    passport: dict[str, str | int | float],
+    by_policy: bool,
+    trig: str = DEFAULT_TRIG,
+) -> Episode:
+    """A found run as an episode, its states from playing it again.
+
+    trig: the variant that it was found in.
+    by_policy: it is the policy's own run: its source is "policy", not "search".
+    """
+    played = replay_keys([run.keys], trig=trig)[0]
+    return Episode(
+        keys=run.keys,
+        raw_observations=played.raw_observations,
+        times=played.times,
+        terminated=played.over,
+        truncated=not played.over,
+        success=played.finished,
+        source="policy" if by_policy else "search",
+        player=name,
+        action_set=player.action_set,
+        trig=trig,
+        passport={"trig_source": "engine", "frame_skip": player.frame_skip, **passport},
+    )

@@ -1,0 +1,1 @@
+"""The whole pipeline behind one import: `import qwop_stride as qs`."""

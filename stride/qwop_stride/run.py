@@ -1,0 +1,196 @@
+"""`qwop-run`: demonstrations -> clone -> runner -> evaluation -> video, by the commands a user would type."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from qwop_cli import CommandError, CommandParser, Interrupted, interrupts, run_command
+from qwop_datasets import DatasetError, DatasetReader, Episode
+from qwop_evaluation import Summary, results_table, summarize
+
+PROGRAM = "qwop-run"
+
+# The commands run as processes of their own, as from a shell: this package does not import what trains.
+MODULES = {
+    "qwop-bc": "qwop_bc.cli",
+    "qwop-finetune": "qwop_finetune.cli",
+    "qwop-eval": "qwop_evaluation.cli",
+    "qwop-replay": "qwop_replay.cli",
+}
+# One thread: cloning's gradient steps gain little from a second one and wait for it where that core is busy.
+CLONING = "--frame-skip 2 --batch-size 512 --learning-rate 1e-3 --threads 1"
+# Speed is worth more than steady progress, a fall costs ten meters, two fifths of the episodes start where
+# demonstrations were: nearly all that fall do so at the hurdle or soon after it. Demonstrations in the loss
+# bring the most finishes of all anchors (docs/experiments/knee-scraping.md). Policy and critic learn side by
+# side on two threads, in bfloat16 where the processor multiplies it natively.
+FINETUNING = (
+    "--reward stride --reward-option power=1.6 --reward-option fall_cost=10 "
+    "--reward-option knee_seconds=0.25 --demo-starts 0.4 --demo-coef 0.1 --threads 2 --precision auto"
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = CommandParser(prog=PROGRAM, description="From demonstrations to a runner, in a few minutes.")
+    parser.add_argument("--demos", type=Path, metavar="FILE", help="default: the bundled ones")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/main"), help="emptied and filled (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--epochs", type=int, default=20, metavar="N", help="of the cloning (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=4_000_000,
+        metavar="N",
+        help="of the fine-tuning, in decisions (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=6.5, help="that the fine-tuning takes at most (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--episodes", type=int, default=100, metavar="N", help="of each evaluation (default: %(default)s)"
+    )
+    options = parser.parse_args(arguments)
+    return run_command(PROGRAM, lambda: job(options), DatasetError)
+
+
+def job(options: argparse.Namespace) -> int:
+    """All stages in turn; the exit code of the first command that fails, else 0."""
+    began = time.monotonic()
+    demos, folder = _shown(options.demos or bundled_demos()), _emptied(options.folder)
+    clone, runner = folder / "clone.safetensors", folder / "runner.safetensors"
+    clone_runs, runner_runs, video = folder / "clone.h5", folder / "runner.h5", folder / "runner.mp4"
+
+    print(f"Demonstrations: {demos}")
+    with DatasetReader(demos) as reader:
+        results = {"demonstrations": _summary_of(demos, list(reader))}
+    finetuning = f"--total-steps {options.steps} --minutes {options.minutes:g} {FINETUNING}"
+    evaluation = f"--episodes {options.episodes}"
+    stages = [
+        ("Clone", ["qwop-bc", demos, "--out", clone, "--epochs", options.epochs, *CLONING.split()]),
+        (
+            "Fine-tune",
+            ["qwop-finetune", "--init", clone, "--demos", demos, "--out", runner, *finetuning.split()],
+        ),
+        ("Evaluate the clone", ["qwop-eval", clone, *evaluation.split(), "--save", clone_runs]),
+        ("Evaluate the runner", ["qwop-eval", runner, *evaluation.split(), "--save", runner_runs]),
+    ]
+    for title, command in stages:
+        if code := _run(title, command):
+            return code
+    for name, path in (("clone", clone_runs), ("fine-tuned", runner_runs)):
+        with DatasetReader(path) as reader:
+            episodes = list(reader)
+        results[name] = _summary_of(path, episodes)
+    command = ["qwop-replay", runner_runs, "--episode", best(episodes), "--video", video]
+    if code := _run("Film its best run", command):
+        return code
+
+    print(f"\n{results_table(results)}\n")
+    actions = "sampled" if episodes[0].passport["sampled"] else "argmax"
+    print(f"Clone and runner: protocol P (docs/guides/evaluation.md), {actions} actions, the same seeds.")
+    minutes = (time.monotonic() - began) / 60
+    print(f"{runner} plays, {video} shows it; {minutes:.1f} minutes. Curves: tensorboard --logdir {folder}")
+    return 0
+
+
+def bundled_demos() -> Path:
+    """The demonstrations that come with the project: beside this package, or in the repository's demos/.
+
+    Raises CommandError where they are in neither place.
+    """
+    repository = Path(__file__).resolve().parents[2] / "demos" / "demos.h5"
+    for path in (Path(__file__).with_name("demos") / "demos.h5", repository):
+        if path.is_file():
+            return path
+    raise CommandError(f"the bundled demonstrations are missing ({repository}): give --demos FILE")
+
+
+def best(episodes: Sequence[Episode]) -> int:
+    """Number of the fastest finished episode; of the one that got farthest if none finished."""
+    return min(
+        range(len(episodes)),
+        key=lambda i: (
+            not episodes[i].success,
+            episodes[i].time if episodes[i].success else -episodes[i].distance,
+        ),
+    )
+
+
+def _run(title: str, command: Sequence[object]) -> int:
+    """Print a command as a user would type it, and run it. Returns its exit code."""
+    words = [str(word) for word in command]
+    print(f"\n{title}\n$ {shlex.join(words)}", flush=True)
+    code = f"import sys; from {MODULES[words[0]]} import main; sys.argv[0] = {words[0]!r}; sys.exit(main())"
+    # Of its own session: a terminal's Ctrl-C or a closed one then reaches it once, through us.
+    process = subprocess.Popen([sys.executable, "-c", code, *words[1:]], start_new_session=True)
+    stopped: list[int] = []
+
+    def pass_on(number: int, _frame: object) -> None:
+        stopped.append(number)
+        if os.name == "posix":  # elsewhere the command has got it too
+            process.send_signal(number)
+
+    with interrupts(pass_on):
+        exit_code = process.wait()
+    if stopped and exit_code in (0, -stopped[0]):  # it was over already, or had not begun
+        raise Interrupted(stopped[0])
+    if exit_code:
+        print(f"{PROGRAM}: {words[0]} ended with exit code {exit_code}", file=sys.stderr)
+    return exit_code
+
+
+def _summary_of(path: Path, episodes: Sequence[Episode]) -> Summary:
+    if not episodes:
+        raise CommandError(f"{path}: no episodes")
+    return summarize(episodes)
+
+
+def _shown(path: Path) -> Path:
+    """Relative to the working folder where it lies in it: as a user would type it."""
+    try:
+        return path.resolve().relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+
+def _emptied(folder: Path) -> Path:
+    """A new folder in place of what an earlier job left there.
+
+    Raises CommandError where it holds anything else, which is not ours to remove.
+    """
+    ours = {
+        "clone",
+        "runner",
+        "clone.safetensors",
+        "runner.safetensors",
+        "clone.h5",
+        "runner.h5",
+        "runner.mp4",
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        others = sorted(set(os.listdir(folder)) - ours)
+        if others:
+            raise CommandError(
+                f"{folder}: holds {others[0]}, which no earlier run made; choose another --folder"
+            )
+        for name in ours & set(os.listdir(folder)):
+            path = folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    except OSError as error:
+        raise CommandError(f"{folder}: {error.strerror or error}") from None
+    return folder
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,66 @@
+"""A config dataclass as a command line."""
+
+from dataclasses import dataclass
+
+import pytest
+import tyro
+
+from qwop_cli.command import CommandError, parse_config, run_command
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command does."""
+
+    name: tyro.conf.Positional[str]
+    """Its name."""
+    learning_rate: float = 0.5
+    """Its step size."""
+
+    def __post_init__(self):
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate is\n{self.learning_rate}")
+
+
+def run(*arguments, command=lambda settings: None):
+    return run_command("prog", lambda: command(parse_config("prog", Settings, arguments)), ValueError)
+
+
+def test_settings_reach_the_command():
+    seen = []
+    assert run("x", "--learning-rate", "0.25", command=seen.append) == 0
+    assert seen == [Settings("x", 0.25)]
+    assert run("x", command=lambda settings: 7) == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("x", "--learning-rte", "3"), "Unrecognized options: --learning-rte, 3; perhaps --learning-rate"),
+        (("x", "--learning-rate", "abc"), "Error parsing --learning-rate: could not convert"),
+        (("x", "--learning-rate"), "Missing value for argument '--learning-rate'"),
+        ((), "Missing from prog: STR Its name."),
+        (("x", "y"), "Unrecognized options: y"),
+        (("x", "--learning-rate", "-1"), "Error parsing Settings: learning_rate is -1.0"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, expected, capsys):
+    assert run(*arguments) == 2
+    output = capsys.readouterr()
+    assert output.out == "" and output.err.startswith(f"prog: {expected}")
+    assert output.err.count("\n") == 1 and "│" not in output.err
+
+
+def test_errors_and_interrupts_of_the_command(capsys):
+    def broken(settings):
+        raise CommandError("the file is gone; make another")
+
+    def interrupted(settings):
+        raise KeyboardInterrupt
+
+    assert run("x", command=broken) == 2
+    assert capsys.readouterr().err == "prog: the file is gone; make another\n"
+    assert run("x", command=interrupted) == 130
+    with pytest.raises(SystemExit) as stop:
+        run("--help")
+    assert stop.value.code == 0 and "Its step size." in capsys.readouterr().out

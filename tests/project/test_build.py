@@ -1,0 +1,116 @@
+"""Compiling the engine: what is compiled again when, for which machine, and what is said where it can't."""
+
+import ctypes
+import importlib.util
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+HATCH_BUILD = Path(__file__).parents[2] / "hatch_build.py"
+
+
+def load_hatch_build() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("hatch_build", HATCH_BUILD)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+hatch_build = load_hatch_build()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A repository whose engine is two sources and a header."""
+    engine = tmp_path / "game" / "engine"
+    engine.mkdir(parents=True)
+    (tmp_path / "game" / "qwop_game").mkdir()
+    (engine / "answer.h").write_text("inline int answer() { return 42; }\n")
+    exported = 'extern "C" __attribute__((visibility("default")))'
+    (engine / "one.cpp").write_text(f'#include "answer.h"\n{exported} int one() {{ return answer(); }}\n')
+    (engine / "lanes_avx2.cpp").write_text(
+        f"{exported} double multiply_subtract(double a, double b) {{ return a * a - b; }}\n"
+    )
+    return tmp_path
+
+
+def objects(checkout: Path) -> dict[str, str]:
+    """Source's stem -> file name of its object."""
+    paths = (checkout / "build" / "engine").glob("*.o")
+    return {path.name.rpartition("-")[0]: path.name for path in paths}
+
+
+def test_only_what_changed_is_compiled_again(checkout: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    library = hatch_build.compile_engine(checkout)
+    assert library == checkout / "game" / "qwop_game" / f"_engine{hatch_build.LIBRARY_SUFFIX}"
+    assert ctypes.CDLL(str(library)).one() == 42
+    first, linked_at = objects(checkout), library.stat().st_mtime_ns
+    capfd.readouterr()
+
+    hatch_build.compile_engine(checkout)
+    assert capfd.readouterr().out == ""
+    assert (objects(checkout), library.stat().st_mtime_ns) == (first, linked_at)
+
+    source = checkout / "game" / "engine" / "one.cpp"
+    source.write_text(source.read_text() + "// a comment\n")
+    hatch_build.compile_engine(checkout)
+    second = objects(checkout)
+    assert {stem for stem in first if first[stem] != second[stem]} == {"one"}
+
+    (checkout / "game" / "engine" / "answer.h").write_text("inline int answer() { return 43; }\n")
+    hatch_build.compile_engine(checkout)
+    third = objects(checkout)
+    assert set(third) == set(second) and not set(third.values()) & set(second.values())
+    read = "import ctypes, sys; print(ctypes.CDLL(sys.argv[1]).one())"
+    assert subprocess.check_output([sys.executable, "-c", read, str(library)], text=True) == "43\n"
+
+
+@pytest.mark.skipif(platform.machine() not in {"x86_64", "AMD64"}, reason="lanes_avx2.cpp is for x86-64")
+def test_products_are_rounded_even_where_fused_multiply_adds_are_allowed(checkout: Path) -> None:
+    function = ctypes.CDLL(str(hatch_build.compile_engine(checkout))).multiply_subtract
+    function.restype, function.argtypes = ctypes.c_double, [ctypes.c_double, ctypes.c_double]
+    assert function(1.1, 1.1 * 1.1) == 0.0  # fused: the rounding error of 1.1 * 1.1, 8.9e-18
+
+
+@pytest.mark.parametrize(
+    ("machine", "chosen"),
+    [
+        ("x86_64", ["lanes_avx2", "lanes_avx512", "lanes_sse2", "world"]),
+        ("AMD64", ["lanes_avx2", "lanes_avx512", "lanes_sse2", "world"]),
+        ("arm64", ["lanes_neon", "world"]),
+        ("riscv64", ["world"]),
+    ],
+)
+def test_each_machine_gets_its_own_lanes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str, chosen: list[str]
+) -> None:
+    for stem in ("lanes_avx2", "lanes_avx512", "lanes_neon", "lanes_sse2", "world"):
+        (tmp_path / f"{stem}.cpp").touch()
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    flags = {path.stem: options for path, options in hatch_build.sources(tmp_path)}
+    assert sorted(flags) == chosen
+    assert flags["world"] == []
+    assert all("-march=native" not in options for options in flags.values())
+
+
+def test_a_machine_without_a_compiler_gets_one_from_pypi_or_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(hatch_build.shutil, "which", lambda name: None)
+    hook = hatch_build.EngineBuildHook.__new__(hatch_build.EngineBuildHook)
+    assert hook.dependencies() == [hatch_build.ZIG_REQUIREMENT]
+    monkeypatch.setattr(hatch_build.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match=r"^engine: no C\+\+17 compiler found .* `pip install ziglang==.*`$"):
+        hatch_build.find_compiler()
+
+
+def test_a_wrong_cxx_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler -O1")
+    with pytest.raises(SystemExit, match="^engine: CXX=no-such-compiler -O1 does not run: "):
+        hatch_build.find_compiler()
