@@ -26,7 +26,7 @@ THREADS = (1, 3)  # golden_player.cpp's
 X86_ENGINES = {"avx512", "avx2", "sse2", "scalar"}
 
 EVERY_TRACE = "QWOP_EVERY_TRACE"
-"""Set: wine and qemu play every golden trace. Else every fifth one of each variant, the long ones left out."""
+"""Set: wine and qemu play every golden trace. Else every fifth one of each variant, without the long ones."""
 
 
 def load(name: str) -> ModuleType:
@@ -41,7 +41,9 @@ def load(name: str) -> ModuleType:
 
 
 def traces(variant: str, every: int, longest: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Golden traces of a variant, one in `every`, to `longest` frames: keys uint8 [T], frames int32 [R], states float64 [R, 92].
+    """Golden traces of a variant, one in `every`, those of at most `longest` frames.
+
+    Each is its keys, uint8 [T], frame numbers, int32 [R], and states, float64 [R, 92].
 
     The states are this machine's. They equal the recorded ones, in which the clock started with the page and
     zeros have no sign.
