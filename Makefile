@@ -1,11 +1,11 @@
-# `make run` and `make test` need Python 3.10, 3.11 or 3.12; they make .venv and compile the engine themselves.
+# `make run` and `make test` need Python 3.10 to 3.14; they make .venv and compile the engine themselves.
 # Another interpreter: make PYTHON=/path/to/python3.12 run
 
-SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
+SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))
 
 ifndef PYTHON
 # The first supported one that can make an environment; where there is none, python3, for the error to name.
-PYTHON := $(or $(shell for p in python3 python3.12 python3.11 python3.10; do \
+PYTHON := $(or $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	$$p -c 'import venv, ensurepip; $(SUPPORTED)' 2>/dev/null && echo $$p && break; done),python3)
 endif
 
@@ -49,16 +49,16 @@ engine: .venv/.complete
 # On Linux pynput is installed without evdev: its X11 hook does not use it, and it would need a C compiler.
 .venv/.complete: pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { \
-	  echo "make: no $(PYTHON) here: install Python 3.10, 3.11 or 3.12, or name one: make PYTHON=python3.11" >&2; exit 2; }
+	  echo "make: no $(PYTHON) here: install Python 3.10 to 3.14, or name one: make PYTHON=python3.11" >&2; exit 2; }
 	@$(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || { \
-	  echo "make: $(PYTHON) is not Python 3.10, 3.11 or 3.12: name one that is: make PYTHON=python3.11" >&2; exit 2; }
+	  echo "make: $(PYTHON) is not Python 3.10 to 3.14: name one that is: make PYTHON=python3.11" >&2; exit 2; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
 	  echo "make: $(PYTHON) has no venv module: install it (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 2; }
 	@echo "Installing into .venv: minutes and gigabytes the first time, most of it torch"
 	@$(PYTHON) -m venv .venv
 	@$(INSTALL) hatchling setuptools wheel ziglang
 	@$(INSTALL) --no-build-isolation --editable '.[dev,docs]'
-	@$(INSTALL) --no-deps pynput python-xlib six
+	@$(INSTALL) --no-deps imitation==1.0.1 qwop-gym==1.0.1 pynput python-xlib six
 	@touch $@
 
 clean:

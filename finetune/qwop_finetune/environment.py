@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from qwop_finetune.drills import Drills
 from qwop_game import DEFAULT_TRIG, FRAME_SECONDS, DisturbedVectorEnv, QWOPVectorEnv
 from qwop_game.gait import knee_near, upright
+from qwop_game.simulator import exclusive
 from qwop_rewards import RewardVectorEnv
 
 _LATEST_IDLE_START = 1.5
@@ -57,11 +58,12 @@ class TrainingEnv(DisturbedVectorEnv):
         super().__init__(env, **disturbance)
         self.tally = Tally()
 
-    def step_wait(
-        self, **kwargs: Any
+    @exclusive
+    def step(
+        self, actions: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Play the step and count it."""
-        result = super().step_wait(**kwargs)
+        result = super().step(actions)
         _, _, terminated, truncated, infos = result
         final, tally = infos["_final"], self.tally
         tally.steps += self.num_envs

@@ -28,7 +28,7 @@ import pytest
 import qwop_game
 from qwop_datasets import KEY_SOURCES, DatasetReader, DatasetWriter
 from qwop_datasets.verify import verify_episode
-from qwop_evaluation import cli
+from qwop_evaluation import cli as evaluation_cli
 from qwop_evaluation.lookahead import Lookahead
 from qwop_evaluation.player import CheckpointPlayer, shipped_policy_path
 from qwop_evaluation.protocol import play
@@ -46,6 +46,7 @@ from qwop_recorder.errors import RecorderError
 from qwop_recorder.key_events import KeyEvent, keys_from_events
 from qwop_recorder.loop import SystemClock
 from qwop_recorder.session import Phase
+from qwop_replay import cli as replay_cli
 from qwop_replay.real_game import play_live
 from qwop_replay.runs import Run
 
@@ -256,6 +257,16 @@ def test_what_is_not_the_game_is_refused(folder, capsys, data, message):
     assert not (folder / "game").exists()
 
 
+def test_without_qwop_gym_the_command_says_how_to_install_it(folder, capsys, monkeypatch):
+    source = folder / "x.js"
+    source.write_text(stand_in(), encoding="utf-8")
+    monkeypatch.setitem(sys.modules, "qwop_gym", None)
+    assert main(["install", str(source)]) == 2
+    assert capsys.readouterr().err == (
+        "qwop-game: qwop-gym is not installed: pip install --no-deps imitation==1.0.1 qwop-gym==1.0.1\n"
+    )
+
+
 def test_a_changed_or_damaged_installation_is_noticed(folder):
     with pytest.raises(RealGameError, match=r"not installed .*: run qwop-game install"):
         install.installed()
@@ -314,9 +325,9 @@ def test_commands_without_the_game_end_with_one_line(bare, tmp_path, capsys):
     assert recorder_cli.main([str(tmp_path / "runs.h5"), "--game", "real", "--headless"]) == 2
     error = capsys.readouterr().err
     assert "qwop-record: the game's file is not installed" in error and "Traceback" not in error
-    for command in (cli.main, recorder_cli.main, cli.main):
+    for command in (evaluation_cli.main, recorder_cli.main, replay_cli.main):
         with contextlib.suppress(SystemExit):
-            assert command([*(["x.h5"] if command is cli.main else []), "--native"]) == 2
+            assert command([*(["x.h5"] if command is replay_cli.main else []), "--native"]) == 2
         assert re.search("--native.* with --game real", capsys.readouterr().err)
     assert recorder_cli.main(["--game", "real", "--keys", "pynput"]) == 2
     assert "the real game's keys come from its own page" in capsys.readouterr().err
@@ -642,7 +653,7 @@ def test_a_native_replay_in_another_variant_says_so_and_compares(
     DatasetWriter(path).append(episode)
     replay = [str(path), "--game", "real", "--speed", "100"]
     monkeypatch.setattr(StandIn, "native_trig", native)
-    assert cli.main([*replay, "--native"]) == (0 if exact else 2)
+    assert replay_cli.main([*replay, "--native"]) == (0 if exact else 2)
     out, err = capsys.readouterr()
     assert f"runs 0 was recorded with rounded, and this browser's own sine and cosine are {native}" in err
     assert "omit --native to play it with rounded" in err
@@ -650,7 +661,7 @@ def test_a_native_replay_in_another_variant_says_so_and_compares(
     assert (equal in out) == exact
     assert (f"in the real game ({native}, native) it differs: frame " in err) != exact
     monkeypatch.setattr(StandIn, "native_trig", "rounded")
-    assert cli.main([*replay, "--native"]) == cli.main(replay) == 0
+    assert replay_cli.main([*replay, "--native"]) == replay_cli.main(replay) == 0
     assert capsys.readouterr().err == ""
 
 
