@@ -137,7 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
             if target == "sdist":
                 path = build("sdist", chosen.out)
                 check_sdist(path)
-                facts = "no pictures, builds a wheel"
+                facts = "no pictures, and all that a wheel is made of"
             else:
                 path = build("wheel", chosen.out, target)
                 library = check_wheel(path, target)

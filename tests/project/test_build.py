@@ -3,6 +3,7 @@
 import ctypes
 import importlib.util
 import platform
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -51,24 +52,24 @@ def objects(checkout: Path) -> dict[str, str]:
 
 def test_a_loaded_library_is_renamed_on_windows(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There it can be neither replaced nor removed while a program has it."""
+    monkeypatch.setenv("CXX", shlex.join(hatch_build.find_compiler().command))  # else Windows takes zig
+    monkeypatch.setattr(hatch_build.platform, "system", lambda: "Windows")
     library = hatch_build.compile_engine(checkout)
     first = library.read_bytes()
     (checkout / "game" / "engine" / "answer.h").write_text("int answer();\n", encoding="utf-8")
     (checkout / "game" / "engine" / "one.cpp").write_text("int unused;\n", encoding="utf-8")
-    real, unlink = hatch_build.platform.system, Path.unlink
+    unlink = Path.unlink
 
     def refusing(path: Path, missing_ok: bool = False) -> None:
         if path.suffix == ".old":
             raise PermissionError(13, "Access is denied")
         unlink(path, missing_ok)
 
-    monkeypatch.setattr(hatch_build.platform, "system", lambda: "Windows")
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", refusing)
         hatch_build.compile_engine(checkout)
     (old,) = library.parent.glob("_engine-*.old")
     assert old.read_bytes() == first and library.read_bytes() != first
-    monkeypatch.setattr(hatch_build.platform, "system", real)
     hatch_build.compile_engine(checkout)
     assert list(library.parent.iterdir()) == [library]
 
