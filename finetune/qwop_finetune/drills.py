@@ -20,7 +20,6 @@ from qwop_game import (
     Simulator,
     StartStates,
     check_keys_and_modes,
-    exclusive,
 )
 from qwop_game.gait import upright
 
@@ -57,7 +56,11 @@ class Drills(QWOPVectorWrapper):
     Raises ValueError for options out of range.
     """
 
-    def __init__(self, env: QWOPVectorEnv, share: float, meters: float = 20.0, falls: float = 0.0) -> None:
+    state_prefixes = (_PREFIX,)
+
+    def __init__(
+        self, env: QWOPVectorEnv | QWOPVectorWrapper, share: float, meters: float = 20.0, falls: float = 0.0
+    ) -> None:
         super().__init__(env)
         if not 0.0 <= share <= 1.0:
             raise ValueError(f"drills is {share}: a share lies between 0 and 1")
@@ -78,15 +81,6 @@ class Drills(QWOPVectorWrapper):
         self._look_back = max(1, LOOK_BACK_FRAMES // env.frame_skip)
         self._past: list[dict[str, NDArray[Any]]] = []  # all games, up to 80 and up to 40 frames ago
         env.start_states = self.starts
-
-    @property
-    def start_states(self) -> Any:
-        """See `QWOPVectorEnv`: `starts`, or what a wrapper that asks it has put in its place."""
-        return self.env.start_states
-
-    @start_states.setter
-    def start_states(self, value: Any) -> None:
-        self.env.start_states = value
 
     def starts(self, mask: NDArray[np.bool_]) -> StartStates:
         """Which games of `mask`, bool [N], that start an episode start it elsewhere, and where."""
@@ -166,10 +160,8 @@ class Drills(QWOPVectorWrapper):
         self._modes[slot], self._keys[slot] = states["hip_mode"][game], states["keys"][game]
         self._count[row] += 1
 
-    @exclusive
-    def get_state(self) -> dict[str, NDArray[Any]]:
-        """All that `set_state` needs to go on bit for bit from here: up to 9 MB of kept states among it, and
-        14 KB a game where drills start before falls."""
+    def own_state(self) -> dict[str, NDArray[Any]]:
+        """Return draws and kept states: up to 9 MB, and 14 KB per game where drills start before falls."""
         generator = json.dumps(self._generator.bit_generator.state).encode()
         own = {
             "generator": np.frombuffer(generator, np.uint8),
@@ -183,15 +175,14 @@ class Drills(QWOPVectorWrapper):
         }
         for i, states in enumerate(self._past):
             own |= {f"past{i}.{name}": array for name, array in states.items()}
-        return {**self.env.get_state(), **{_PREFIX + name: array.copy() for name, array in own.items()}}
+        return {_PREFIX + name: array for name, array in own.items()}
 
-    @exclusive
-    def set_state(self, state: dict[str, NDArray[Any]]) -> None:
-        """Put games, draws and kept states where `get_state` was called.
+    def set_own_state(self, state: dict[str, NDArray[Any]]) -> None:
+        """Restore what `own_state` returned.
 
-        Raises ValueError without drills and for what can't be states of them.
+        Raises ValueError for the state of an environment without drills, and for damaged states.
         """
-        own = {k.removeprefix(_PREFIX): v.copy() for k, v in state.items() if k.startswith(_PREFIX)}
+        own = {name.removeprefix(_PREFIX): array for name, array in state.items()}
         if not own:
             raise ValueError("the state is that of an environment without drills")
         for name in ("limit", "count", "snapshots", "modes", "keys", "meters_at"):
@@ -222,4 +213,3 @@ class Drills(QWOPVectorWrapper):
             for i in range(2)
             if f"past{i}.keys" in own
         ]
-        self.env.set_state({name: a for name, a in state.items() if not name.startswith(_PREFIX)})

@@ -115,7 +115,7 @@ def make_environment(
     )
     # Below the reward, which then sees a drill's end as it sees any other.
     practiced = Drills(games, drills, drill_meters, drill_falls) if drills else games
-    rewarded = RewardVectorEnv(practiced, reward, **reward_options)  # pyright: ignore[reportArgumentType]
+    rewarded = RewardVectorEnv(practiced, reward, **reward_options)
     return (
         TrainingEnv(rewarded) if disturbed else TrainingEnv(rewarded, max_idle_frames=0, repeat_probability=0)
     )

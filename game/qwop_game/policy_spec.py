@@ -1,4 +1,4 @@
-"""What a policy and the game agree on: what the policy observes, what its actions mean, how often it decides."""
+"""What a policy and the game agree on: the observation, the action set and the frames of one decision."""
 
 from __future__ import annotations
 

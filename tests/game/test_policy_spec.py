@@ -1,4 +1,4 @@
-"""`PolicySpec`: what a checkpoint says of how its policy plays, and which checkpoints this release can play."""
+"""`PolicySpec`: how a checkpoint says that its policy plays, and which checkpoints this release can play."""
 
 import pytest
 
