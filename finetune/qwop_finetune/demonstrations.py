@@ -110,7 +110,7 @@ class DemonstratedStarts:
         snapshots, modes, keys = _states(episodes)
         if not len(snapshots):
             raise DatasetError(
-                f"no demonstration of more than {START_SECONDS:g} s replays here: leave --demo-starts away"
+                f"no demonstration of more than {START_SECONDS:g} s replays in this game: omit --demo-starts"
             )
         self._snapshots, self._modes, self._keys = snapshots, modes, keys
         self._rows = np.zeros((num_envs, snapshots.shape[1]), np.uint8)

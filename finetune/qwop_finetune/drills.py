@@ -63,11 +63,11 @@ class Drills(QWOPVectorWrapper):
     ) -> None:
         super().__init__(env)
         if not 0.0 <= share <= 1.0:
-            raise ValueError(f"drills is {share}: a share lies between 0 and 1")
+            raise ValueError(f"drills is {share}, expected a share between 0 and 1")
         if not meters > 0.0:
-            raise ValueError(f"drill_meters is {meters}: it must be above 0")
+            raise ValueError(f"drill_meters is {meters}, expected a number above 0")
         if not 0.0 <= falls <= 1.0:
-            raise ValueError(f"drill_falls is {falls}: a share lies between 0 and 1")
+            raise ValueError(f"drill_falls is {falls}, expected a share between 0 and 1")
         self._share, self._meters, self._fall_share = share, meters, falls
         self._generator = np.random.default_rng()
         self._steps = 0
