@@ -5,8 +5,13 @@ import shutil
 import signal
 
 import pytest
+from hypothesis import settings
 
 from qwop_game.real import RealGameError, find
+
+# The same examples in every run: a failure is reproducible, and time limits belong to the whole suite.
+settings.register_profile("project", derandomize=True, deadline=None)
+settings.load_profile("project")
 
 MORE_BROWSERS = "QWOP_TEST_BROWSERS"
 """Further browsers to test: "BROWSER,DRIVER;BROWSER,DRIVER", paths."""

@@ -37,8 +37,8 @@ class Default:
 
     0.01 * ds / dt - 10 * dt / frames, +50 on success, -10 where the game ends otherwise, with s = x / 10 (m)
     and t = scoreTime / 10. As in qwop-gym, the first step of an episode counts from s = 0, t = 0, not from
-    the first observation. s is computed from the stored float32 x, so it is rounded twice; qwop-gym rounds x / 10
-    once. The difference is at most one unit in the last place of s.
+    the first observation. s is computed from the stored float32 x, so it is rounded twice; qwop-gym rounds
+    x / 10 once. The difference is at most one unit in the last place of s.
     """
 
     def __init__(self, num_envs: int) -> None:

@@ -18,6 +18,8 @@ from qwop_datasets.cli import main
 from qwop_datasets.journal import Journal, journal_path, read_journal
 from qwop_datasets.recovery import needs_recovery, recover_dataset
 
+pytestmark = pytest.mark.slow
+
 LINUX = sys.platform.startswith("linux")
 KILLS = int(os.environ.get("QWOP_TEST_KILLS", "5"))  # SIGKILLs at random moments, per test
 

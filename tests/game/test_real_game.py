@@ -49,6 +49,8 @@ from qwop_recorder.session import Phase
 from qwop_replay.real_game import play_live
 from qwop_replay.runs import Run
 
+pytestmark = pytest.mark.real_game
+
 GOLDEN = Path(__file__).parents[1] / "golden"
 PATIENCE = 120.0  # s, before a test gives up on a process; never a thing that is asserted
 

@@ -10,13 +10,12 @@ from gymnasium.utils.env_checker import check_env
 
 from qwop_game import PARTS, TRACK_Y, QWOPEnv, QWOPVectorEnv, raw_from_state
 from qwop_game.body import BOXES
+from qwop_game.figure import SHOE_LEFT, SHOE_RIGHT
 from qwop_game.render import (
     GROUND,
     KEY_DOWN,
     KEY_UP,
     SHIRTS,
-    SHOE_LEFT,
-    SHOE_RIGHT,
     STANDING_HURDLE,
     VIEW_HEIGHT,
     Dials,

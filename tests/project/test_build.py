@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HATCH_BUILD = Path(__file__).parents[2] / "hatch_build.py"
 
 

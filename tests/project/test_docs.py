@@ -418,6 +418,7 @@ QUICK = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_tutorial_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run it with smaller settings: those of the cell that is tagged `settings`."""
@@ -445,6 +446,7 @@ def test_the_tutorial_opens_in_colab(path: Path) -> None:
     assert f"git clone --quiet --depth 1 https://github.com/{repository}\n" in cells[1].source
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     built = subprocess.run(
         [

@@ -16,6 +16,8 @@ from qwop_evaluation.player import CheckpointPlayer
 from qwop_rl_core import load_checkpoint
 from qwop_stride import run as qwop_run
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parents[1] / "golden" / "glibc-fma_runs.npz"
 
 
