@@ -13,7 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from qwop_cli import CommandError, CommandParser, check_outputs, printable, run_command
-from qwop_datasets import DatasetError, DatasetReader
+from qwop_datasets import DatasetError, DatasetReader, replace_file
 from qwop_game.gait import gait_metrics
 from qwop_game.real import RealGame, RealGameError
 from qwop_game.render import SIZE, Renderer, pygame
@@ -189,10 +189,13 @@ def _write_page(path: Path, runs: Sequence[Run], title: str) -> None:
     part = path.with_name(f"{path.name}.part")
     try:
         part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
+        replace_file(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
         raise CommandError(f"{path}: {error.strerror or error}") from None
+    except DatasetError as error:
+        part.unlink(missing_ok=True)
+        raise CommandError(str(error)) from None
 
 
 def _replay_in_real_game(runs: Sequence[Run], options: argparse.Namespace) -> None:

@@ -229,6 +229,11 @@ def run_python(code: str, changes: dict[str, str | None]) -> None:
         if value is not None:
             environ[name] = value
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr

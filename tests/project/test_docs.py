@@ -404,7 +404,9 @@ def test_the_python_examples_run(page: str, tmp_path: Path) -> None:
     assert blocks
     (tmp_path / "demos").symlink_to(ROOT / "demos")
     for block in blocks:
-        run = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True)
+        run = subprocess.run(
+            [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8"
+        )
         assert run.returncode == 0, run.stderr
 
 
@@ -463,6 +465,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        encoding="utf-8",
     )
     assert built.returncode == 0, built.stderr
     pages = [page.read_text(encoding="utf-8") for page in (tmp_path / "site").rglob("*.html")]

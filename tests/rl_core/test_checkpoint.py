@@ -64,6 +64,24 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["a.safetensors"]
 
 
+def test_a_file_that_is_being_read_is_replaced_a_moment_later(tmp_path, monkeypatch):
+    """Windows replaces no open file."""
+    path = tmp_path / "a.safetensors"
+    replace, calls = os.replace, []
+
+    def refusing(source, target):
+        calls.append(target)
+        if len(calls) < 3:
+            error = PermissionError(13, "Access is denied")
+            error.winerror = 5
+            raise error
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refusing)
+    save_checkpoint(path, {"x": torch.ones(3)}, {})
+    assert calls == [path] * 3 and os.listdir(tmp_path) == ["a.safetensors"]
+
+
 def test_metadata_must_be_plain_data(tmp_path):
     with pytest.raises(TypeError):
         save_checkpoint(tmp_path / "a", {}, {"array": np.zeros(2)})

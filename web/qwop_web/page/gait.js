@@ -53,7 +53,7 @@ export function drawDiagram(canvas, { postures: all, meters }, keys) {
   const c = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   c.scale(ratio, ratio);
   const style = getComputedStyle(canvas), ink = style.getPropertyValue("--soft") || "#666";
-  const accent = style.getPropertyValue("--accent") || "#c2461f", left = 66, right = 8;
+  const accent = style.getPropertyValue("--accent") || "#c2461f", left = 74, right = 8;
   const x = (/** @type {number} */ f) => left + f / Math.max(all.length - 1, 1) * (width - left - right);
   c.font = "12px system-ui, sans-serif";
   c.textBaseline = "middle";
