@@ -322,10 +322,10 @@ def sb3_games(flags: str, seed: int, num_envs: int) -> Any:
             return games.reset(seed=seed)[0].copy()
 
         def step_async(self, actions: NDArray[Any]) -> None:
-            games.step_async(actions)
+            self.actions = actions
 
         def step_wait(self) -> Any:
-            observations, rewards, terminated, truncated, infos = games.step_wait()
+            observations, rewards, terminated, truncated, infos = games.step(self.actions)
             ended = terminated | truncated
             ends: list[dict[str, Any]] = [{} for _ in range(num_envs)]
             for i in np.flatnonzero(ended):

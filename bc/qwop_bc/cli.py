@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.util
 import json
 import math
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from qwop_bc.playing import Runs, demonstrated
 from qwop_cli import CommandError, Interrupted, Pace, check_outputs, log, parse_config, run_command
 from qwop_datasets import DatasetError, Decisions, load_decisions
 from qwop_game import ACTION_SETS, PolicySpec
+from qwop_game.unpinned import INSTALL
 from qwop_rl_core import (
     ActorCritic,
     CheckpointError,
@@ -89,6 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def clone(options: Options) -> None:
     """The command. Raises CommandError, CheckpointError, DatasetError or TrainingError, each one line."""
+    if importlib.util.find_spec("imitation") is None:
+        raise CommandError(f"imitation is not installed: {INSTALL}")
     config, method = options.training, options.method
     _check_method(options)
     if config.action_set not in ACTION_SETS:

@@ -20,6 +20,7 @@ from qwop_game import (
     Simulator,
     StartStates,
     check_keys_and_modes,
+    exclusive,
 )
 from qwop_game.gait import upright
 
@@ -108,8 +109,9 @@ class Drills(QWOPVectorWrapper):
                 self._limit[game] += self._meters_at[slot]
         return StartStates(placed, self._rows, modes, keys)
 
-    def reset_wait(
-        self, seed: int | list[int] | None = None, **kwargs: Any
+    @exclusive
+    def reset(
+        self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[Any], dict[str, Any]]:
         """Start new episodes in all games. A seed also seeds the draws and forgets all kept states."""
         if seed is not None:
@@ -117,15 +119,16 @@ class Drills(QWOPVectorWrapper):
             self._steps = 0
             self._count[:] = 0
         self._past = []
-        return self.env.reset_wait(seed=seed, **kwargs)
+        return self.env.reset(seed=seed, options=options)
 
-    def step_wait(
-        self, **kwargs: Any
+    @exclusive
+    def step(
+        self, actions: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
-        """Play the step: returns what `QWOPVectorEnv.step_wait` does."""
+        """Play the step: returns what `QWOPVectorEnv.step` does."""
         drill = np.isfinite(self._limit)
         limit = self._limit.copy()  # of the episodes that this step belongs to; resets draw new ones
-        observations, rewards, terminated, truncated, infos = self.env.step_wait(**kwargs)
+        observations, rewards, terminated, truncated, infos = self.env.step(actions)
         final = infos["_final"]
         final["drill"] = drill
         if self._fall_share:

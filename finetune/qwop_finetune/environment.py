@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qwop_finetune.config import EnvironmentConfig
 from qwop_finetune.demonstrations import DemonstratedStarts, Demonstrations
 from qwop_finetune.drills import Drills
-from qwop_game import FRAME_SECONDS, DisturbedVectorEnv, QWOPVectorEnv
+from qwop_game import FRAME_SECONDS, DisturbedVectorEnv, QWOPVectorEnv, exclusive
 from qwop_game.gait import knee_near, upright
 from qwop_rewards import RewardVectorEnv, parse_options
 
@@ -57,11 +57,12 @@ class TrainingEnv(DisturbedVectorEnv):
         super().__init__(env, **disturbance)
         self.tally = Tally()
 
-    def step_wait(
-        self, **kwargs: Any
+    @exclusive
+    def step(
+        self, actions: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
-        """Play the step and count it: returns what `QWOPVectorEnv.step_wait` does."""
-        result = super().step_wait(**kwargs)
+        """Play the step and count it: returns what `QWOPVectorEnv.step` does."""
+        result = super().step(actions)
         _, _, terminated, truncated, infos = result
         final, tally = infos["_final"], self.tally
         tally.steps += self.num_envs

@@ -10,7 +10,7 @@ import numpy as np
 
 from qwop_game.game_batch import StartStates
 from qwop_game.keys import HIP_AS_CREATED, actions_by_keys
-from qwop_game.simulator import Simulator
+from qwop_game.simulator import Simulator, exclusive
 from qwop_game.vector_env import QWOPVectorEnv
 from qwop_game.wrapper import QWOPVectorWrapper
 
@@ -45,7 +45,7 @@ class DisturbedVectorEnv(QWOPVectorWrapper):
         repeat_probability: float = REPEAT_PROBABILITY,
         seed: int | None = None,
     ) -> None:
-        super().__init__(env)  # first: a wrapper without `env` can't even be thrown away
+        super().__init__(env)
         if max_idle_frames < 0:
             raise ValueError(f"max_idle_frames is {max_idle_frames}: it must be 0 or more")
         if not 0.0 <= repeat_probability <= 1.0:
@@ -68,27 +68,25 @@ class DisturbedVectorEnv(QWOPVectorWrapper):
     def start_states(self, value: Callable[[np.ndarray], StartStates | None] | None) -> None:
         self._start_states = value
 
-    def reset_wait(
-        self, seed: int | list[int] | None = None, **kwargs: Any
+    @exclusive
+    def reset(
+        self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start new episodes in all games; a seed starts the disturbances' draws anew."""
         if seed is not None:
             self.generator.bit_generator.state = np.random.default_rng(seed).bit_generator.state
-        observations, infos = self.env.reset_wait(seed=seed, **kwargs)
+        observations, infos = self.env.reset(seed=seed, options=options)
         self._previous = self._action_of[infos["keys"]]
         return observations, infos
 
-    def step_async(self, actions: np.ndarray) -> None:
-        """Take note of the actions, whole numbers [N], and draw which of them are not obeyed."""
+    @exclusive
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Draw which of the actions, whole numbers [N], are not obeyed, and play the step."""
         repeated = self.generator.random(self.num_envs) < self._repeat_probability
         actions = np.asarray(actions).reshape(self.num_envs)
-        self.env.step_async(np.where(repeated, self._previous, actions))
-
-    def step_wait(
-        self, **kwargs: Any
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Play the step: as the wrapped environment's."""
-        result = self.env.step_wait(**kwargs)
+        result = self.env.step(np.where(repeated, self._previous, actions))
         self._previous = self._action_of[result[4]["keys"]]  # after the resets: 0 where an episode starts
         return result
 

@@ -20,6 +20,9 @@ from qwop_recorder.key_events import KEYS, KeyQueue
 HOOK_START_SECONDS = 5.0
 """How long pynput's hook may take to start. It never does where the X server lacks the RECORD extension."""
 
+INSTALL_PYNPUT = "pip install --no-deps pynput python-xlib six"
+"""For Linux; elsewhere pynput is a dependency. With its own dependencies pip would compile evdev, unused."""
+
 
 class KeySource(Protocol):
     """A thing that watches the keyboard.
@@ -81,6 +84,8 @@ class PynputKeys:
         try:
             # Imported here because the import itself fails without a display.
             from pynput import keyboard
+        except ModuleNotFoundError as error:
+            raise RecorderError(f"{error.name} is not installed: `{INSTALL_PYNPUT}`") from None
         except Exception as error:  # pynput passes on whatever its platform's backend raises
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise RecorderError(f"pynput does not work here ({reason[0]})") from None

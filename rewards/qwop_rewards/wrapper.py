@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qwop_game import QWOPVectorEnv, QWOPVectorWrapper
+from qwop_game import QWOPVectorEnv, QWOPVectorWrapper, exclusive
 from qwop_rewards.function import make_reward
 from qwop_rewards.transition import Transition
 
@@ -38,18 +38,22 @@ class RewardVectorEnv(QWOPVectorWrapper):
         self._raw = np.empty((env.num_envs, 60), np.float32)
         self._time = np.empty(env.num_envs, np.float64)
 
-    def reset_wait(self, **kwargs: Any) -> tuple[NDArray[Any], dict[str, Any]]:
+    @exclusive
+    def reset(
+        self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
         """Start new episodes in all games."""
-        observations, infos = self.env.reset_wait(**kwargs)
+        observations, infos = self.env.reset(seed=seed, options=options)
         self._reward.reset(np.ones(self.num_envs, bool))
         self._raw, self._time = infos["raw_observation"], infos["time"]
         return observations, infos
 
-    def step_wait(
-        self, **kwargs: Any
+    @exclusive
+    def step(
+        self, actions: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
-        """Play the step: as `QWOPVectorEnv.step_wait`, with rewards float32 [N]."""
-        observations, _, terminated, truncated, infos = self.env.step_wait(**kwargs)
+        """Play the step: as `QWOPVectorEnv.step`, with rewards float32 [N]."""
+        observations, _, terminated, truncated, infos = self.env.step(actions)
         final = infos["_final"]
         rewards, failed = self._reward(
             Transition(

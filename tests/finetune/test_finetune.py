@@ -547,15 +547,15 @@ def test_the_clones_policy_stands_still_while_the_critic_warms_up(tmp_path, demo
 
 def interrupt_after(monkeypatch, steps: int) -> None:
     """Ctrl-C, once, in the middle of the training: after so many steps of the environment."""
-    step_wait, count = TrainingEnv.step_wait, [0]
+    step, count = TrainingEnv.step, [0]
 
-    def interrupting(self, **kwargs):
+    def interrupting(self, actions):
         count[0] += 1
         if count[0] == steps:
             os.kill(os.getpid(), signal.SIGINT)
-        return step_wait(self, **kwargs)
+        return step(self, actions)
 
-    monkeypatch.setattr(TrainingEnv, "step_wait", interrupting)
+    monkeypatch.setattr(TrainingEnv, "step", interrupting)
 
 
 @pytest.mark.parametrize(

@@ -257,6 +257,16 @@ def test_what_is_not_the_game_is_refused(folder, capsys, data, message):
     assert not (folder / "game").exists()
 
 
+def test_without_qwop_gym_the_command_says_how_to_install_it(folder, capsys, monkeypatch):
+    source = folder / "x.js"
+    source.write_text(stand_in(), encoding="utf-8")
+    monkeypatch.setitem(sys.modules, "qwop_gym", None)
+    assert main(["install", str(source)]) == 2
+    assert capsys.readouterr().err == (
+        "qwop-game: qwop-gym is not installed: pip install --no-deps imitation==1.0.1 qwop-gym==1.0.1\n"
+    )
+
+
 def test_a_changed_or_damaged_installation_is_noticed(folder):
     with pytest.raises(RealGameError, match=r"not installed .*: run qwop-game install"):
         install.installed()

@@ -168,7 +168,8 @@ def test_a_vector_environment(way, name):
 
 
 def test_gymnasiums_vector_wrappers(deep_way):
-    envs = gymnasium.wrappers.RecordEpisodeStatistics(vector())
+    wrappers = gymnasium.wrappers  # those of vectors have a module of their own in Gymnasium 1
+    envs = getattr(wrappers, "vector", wrappers).RecordEpisodeStatistics(vector())
     envs.reset()
     actions = drawn(40, 5)
     play(envs, actions[:50])
