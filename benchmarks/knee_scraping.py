@@ -23,7 +23,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -310,11 +310,9 @@ def sb3_games(flags: str, seed: int, num_envs: int) -> Any:
     from stable_baselines3.common.vec_env import VecEnv
 
     from qwop_finetune import make_environment, parse
-    from qwop_rewards import parse_options
 
-    run = parse(shlex.split(flags))
-    options = parse_options(run.reward_option)
-    games = make_environment(num_envs, 4, "distinct", run.reward, options, 200.0, True)
+    environment = replace(parse(shlex.split(flags)).environment, max_seconds=200.0)
+    games = make_environment(environment, num_envs)
 
     class SB3Games(VecEnv):
         def __init__(self) -> None:

@@ -22,7 +22,7 @@ from qwop_bc.metrics import KEY_NAMES, SEGMENT_LENGTHS, Agreement, agreement
 from qwop_bc.playing import Runs, demonstrated
 from qwop_cli import CommandError, Interrupted, Pace, check_outputs, log, parse_config, run_command
 from qwop_datasets import DatasetError, Decisions, load_decisions
-from qwop_game import ACTION_SETS, FEATURE_VERSION
+from qwop_game import ACTION_SETS, PolicySpec
 from qwop_game.unpinned import INSTALL
 from qwop_rl_core import (
     ActorCritic,
@@ -122,10 +122,7 @@ def clone(options: Options) -> None:
     total = sum(len(d) for d in decisions)
     metadata = {
         **cloning.network.architecture,
-        "action_set": config.action_set,
-        "frame_skip": config.frame_skip,
-        "observation": "features",
-        "feature_version": FEATURE_VERSION,
+        **PolicySpec(config.action_set, config.frame_skip).metadata(),
         "made": {
             "command": PROGRAM,
             "method": method,
@@ -279,16 +276,9 @@ def _policy(path: Path, cloning: Cloning, **expected: Any) -> ActorCritic:
     """The network of a policy that decides as the clone does. Raises CheckpointError, one line."""
     policy, config = Policy.load(path), cloning.config
     try:
-        policy.require(
-            kind="policy",
-            observation="features",
-            feature_version=FEATURE_VERSION,
-            feature_size=cloning.network.feature_size,
-            action_set=config.action_set,
-            frame_skip=config.frame_skip,
-            **expected,
-        )
-    except CheckpointError as error:
+        policy.require(kind="policy", **expected)
+        PolicySpec.from_metadata(policy.metadata).require(config.action_set, config.frame_skip)
+    except (CheckpointError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from None
     assert isinstance(policy.network, ActorCritic)
     return policy.network

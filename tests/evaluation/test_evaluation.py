@@ -321,10 +321,10 @@ def test_mistakes_are_one_line_and_exit_code_2(checkpoint, tmp_path, capsys, mon
         ([str(foreign)], "not a readable checkpoint"),
         (
             [checkpoint("a.safetensors", feature_version=99)],
-            "a.safetensors: the checkpoint has feature_version 99",
+            "a.safetensors: feature_version is 99, expected 1",
         ),
-        ([checkpoint("b.safetensors", action_set="mine")], "action_set is 'mine', not one of full"),
-        ([checkpoint("c.safetensors", action_set="full")], "num_actions 9; 16 is needed"),
+        ([checkpoint("b.safetensors", action_set="mine")], "action_set is 'mine', expected one of full"),
+        ([checkpoint("c.safetensors", action_set="full")], "num_actions is 9, expected 16"),
         ([checkpoint("d.safetensors", frame_skip=0)], "frame_skip is 0"),
         ([checkpoint(), "--episodes", "0"], "--episodes 0"),
         ([checkpoint(), "--seed", "-1"], "seed -1 is negative"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from qwop_finetune.environment import make_environment
+from qwop_finetune import EnvironmentConfig, make_environment
 from qwop_game import (
     ACTION_SETS,
     DisturbedVectorEnv,
@@ -31,7 +31,7 @@ VECTORS = {
     "plain": lambda **options: QWOPVectorEnv(4, max_frames=40, **options),
     "disturbed": lambda **options: DisturbedVectorEnv(QWOPVectorEnv(4, max_frames=40, **options)),
     "rewarded": lambda **options: RewardVectorEnv(QWOPVectorEnv(4, max_frames=40, **options)),
-    "training": lambda: make_environment(4, 4, "distinct", "stride", {}, 40 / 30, True, 0.5),
+    "training": lambda: make_environment(EnvironmentConfig(max_seconds=40 / 30, drills=0.5), 4),
 }
 
 
