@@ -550,7 +550,7 @@ def report() -> None:
     draw_curves(results, ANCHORS, PICTURES / "anchors.png", origin="clone")
     with DatasetReader(PICTURES / "runs.h5") as runs:
         for episode in runs:
-            arm = episode.passport["arm"]
+            arm = episode.provenance["arm"]
             if arm in FILMED:
                 draw_run(episode, PICTURES / f"{arm}.png", PICTURES / f"{arm}.gif")
 
@@ -573,7 +573,7 @@ def store(tasks: Sequence[Task]) -> None:
         if task.seed == 0 and task.arm in FILMED and (task.folder / "run.h5").exists():
             with DatasetReader(task.folder / "run.h5") as reader:
                 episode = reader[0]
-            films.append(episode.replace(passport={**episode.passport, "arm": task.arm}, player=task.arm))
+            films.append(episode.replace(provenance={**episode.provenance, "arm": task.arm}, player=task.arm))
     (PICTURES / "runs.h5").unlink(missing_ok=True)
     write_compact_dataset(PICTURES / "runs.h5", films)
 

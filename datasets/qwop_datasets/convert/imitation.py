@@ -30,8 +30,9 @@ from qwop_datasets.convert.common import (
     scalars,
     whole_numbers,
 )
-from qwop_datasets.episode import OBSERVATION_SIZE, OLD_TRIG, Episode
+from qwop_datasets.episode import OBSERVATION_SIZE, Episode
 from qwop_datasets.errors import DatasetError
+from qwop_datasets.old_names import OLD_TRIG
 from qwop_datasets.reader import DatasetReader
 from qwop_game import TRIG_VARIANTS
 from qwop_game.unpinned import INSTALL

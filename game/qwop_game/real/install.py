@@ -3,7 +3,7 @@
 qwop-gym's patcher takes the check of the web address out of the file and lets a program drive the game. It
 knows the file byte for byte as its author ships it. A copy in another layout (spaces, line breaks) gets the
 same replacements with white space ignored; a copy that was patched before is taken as it is. In each case
-the result has to hold the hooks that the page needs, and the file's hashes are kept for passports of runs.
+the result has to hold the hooks that the page needs, and the file's hashes are kept for runs' provenance.
 """
 
 import ast
