@@ -11,7 +11,6 @@ import { Session } from "./session.js";
 import { Stage } from "./stage.js";
 
 const PERIOD = 1000 / 30;
-const TRIG = constants.trigVariants[0];
 
 /** @template {HTMLElement} T @param {string} id @returns {T} */
 const $ = (id) => /** @type {T} */ (document.getElementById(id));
@@ -25,6 +24,7 @@ class Page {
   constructor(engine, store) {
     this.engine = engine;
     this.store = store;
+    this.trig = recorder?.trig ?? constants.trigVariants[0];
     this.stage = new Stage($("stage"));
     this.queue = new KeyQueue();
     this.session = new Session(engine, { keep: (run) => this.keep(run), changed: () => this.changed() });
@@ -198,8 +198,8 @@ class Page {
     const { run, phase } = this.session;
     if (phase !== "ended") return;
     $("review").hidden = false;
-    drawDiagram($("diagram"), postures(this.engine, run.keys, TRIG), run.keys);
-    $("link").href = toFragment(run.keys, TRIG);
+    drawDiagram($("diagram"), postures(this.engine, run.keys, this.trig), run.keys);
+    $("link").href = toFragment(run.keys, this.trig);
   }
 
   // -- ghosts, links, the policy
@@ -270,7 +270,7 @@ class Page {
 
   /** @param {import("./session.js").Run} run */
   async keep(run) {
-    const record = await toRecord(run, { player: $("player").value.trim(), consent: $("consent").checked, trig: TRIG });
+    const record = await toRecord(run, { player: $("player").value.trim(), consent: $("consent").checked, trig: this.trig });
     this.records.push(record);
     this.list();
     try {

@@ -50,7 +50,7 @@ export class Session {
   /** @param {import("./engine.js").Engine} engine
    *  @param {{ keep: (run: Run) => void, changed: () => void, countdown?: number, rewind?: number }} options */
   constructor(engine, options) {
-    this.game = engine.game();
+    this.game = engine.game(options.trig);
     this.options = { countdown: 3, rewind: 2, ...options };
     this.phase = "ready";
     this.cursor = 0; // the frame on show
