@@ -59,18 +59,21 @@ class CommandParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def add_trig_argument(parser: argparse.ArgumentParser, native: bool = False) -> None:
+def add_trig_argument(
+    parser: argparse.ArgumentParser, variants: Sequence[str], default: str, native: bool = False
+) -> None:
     """--trig, for commands that play a game.
 
-    native: with --native too, for commands that also play the real game; `options.trig` is None with it.
+    Args:
+        variants: the values that it takes.
+        default: one of them.
+        native: with --native too, for commands that also play the real game; `options.trig` is None with it.
     """
-    from qwop_game import DEFAULT_TRIG, TRIG_VARIANTS
-
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
         "--trig",
-        choices=TRIG_VARIANTS,
-        default=DEFAULT_TRIG,
+        choices=variants,
+        default=default,
         help="sine and cosine of the game: those of the browser whose game it equals bit for bit "
         "(default: %(default)s, the canonical game)",
     )

@@ -26,7 +26,7 @@ from qwop_evaluation.player import CheckpointPlayer, shipped_policy_path
 from qwop_evaluation.protocol import MAX_SECONDS, play
 from qwop_evaluation.summary import summarize, summary_json
 from qwop_evaluation.table import figure, results_table
-from qwop_game import DEFAULT_TRIG, FRAME_SECONDS
+from qwop_game import DEFAULT_TRIG, FRAME_SECONDS, TRIG_VARIANTS
 from qwop_game.gait import GaitMetrics
 from qwop_game.real import RealGame, RealGameError
 from qwop_rl_core import CheckpointError
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="embedded",
         help="real: play in the real game, in Chrome, Chromium or Firefox (see qwop-game doctor)",
     )
-    add_trig_argument(parser, native=True)
+    add_trig_argument(parser, TRIG_VARIANTS, DEFAULT_TRIG, native=True)
     parser.add_argument("--watch", action="store_true", help="show the real game in its window")
     parser.add_argument("--browser", metavar="PATH", help="for --game real, where it is not found")
     parser.add_argument("--driver", metavar="PATH", help="for --game real, where it is not found")

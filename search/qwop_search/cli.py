@@ -17,6 +17,7 @@ from tqdm import tqdm
 from qwop_cli import CommandError, CommandParser, Pace, add_trig_argument, check_outputs, log, run_command
 from qwop_datasets import DatasetError, DatasetReader, DatasetWriter, Episode, name_problem, verify_episodes
 from qwop_evaluation import CheckpointPlayer, Player, shipped_policy_path
+from qwop_game import DEFAULT_TRIG, TRIG_VARIANTS
 from qwop_game.gait import gait_metrics
 from qwop_game.rules import FINISH
 from qwop_rl_core import CheckpointError
@@ -89,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--threads", type=int, default=os.cpu_count() or 1, help="default: one a core; the result is the same"
     )
-    add_trig_argument(parser)
+    add_trig_argument(parser, TRIG_VARIANTS, DEFAULT_TRIG)
     parser.add_argument("--player", default="", metavar="NAME", help="stored with the runs (default: policy)")
     options = parser.parse_args(arguments)
     command_line = shlex.join([PROGRAM, *(sys.argv[1:] if arguments is None else arguments)])

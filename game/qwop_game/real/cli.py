@@ -51,7 +51,7 @@ def _parser() -> CommandParser:
         help="play recorded keys too: an .npz file with uint8 arrays of key masks, one an episode",
     )
     parity.add_argument("--seed", type=int, default=None, metavar="N", help="of the drawn keys")
-    add_trig_argument(parity, native=True)
+    add_trig_argument(parity, TRIG_VARIANTS, DEFAULT_TRIG, native=True)
     parity.set_defaults(run=_parity)
     for command in (doctor, parity):
         command.add_argument("--browser", metavar="PATH", help="Chrome, Chromium or Firefox")
