@@ -1,35 +1,31 @@
-"""What every command shares: arguments, one-line errors, interrupts, progress, tables. Imports no sibling."""
+"""Helpers that all commands share: arguments, one-line errors, interrupts, progress, tables."""
 
 from qwop_cli.command import (
     CommandError,
-    CommandParser,
     Interrupted,
-    Pace,
-    add_trig_argument,
+    ProgressTimer,
     check_outputs,
+    escape_unprintable,
     interrupts,
     json_text,
-    log,
+    log_progress,
+    nan_to_none,
     parse_config,
-    plain,
-    printable,
     run_command,
 )
 from qwop_cli.table import text_table
 
 __all__ = [
     "CommandError",
-    "CommandParser",
     "Interrupted",
-    "Pace",
-    "add_trig_argument",
+    "ProgressTimer",
     "check_outputs",
+    "escape_unprintable",
     "interrupts",
     "json_text",
-    "log",
+    "log_progress",
+    "nan_to_none",
     "parse_config",
-    "plain",
-    "printable",
     "run_command",
     "text_table",
 ]

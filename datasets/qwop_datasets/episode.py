@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from qwop_cli import printable
+from qwop_cli import escape_unprintable
 from qwop_game import (
     DEFAULT_TRIG,
     FRAME_SECONDS,
@@ -65,7 +65,7 @@ def name_problem(name: str, longest: int = 64) -> str | None:
 
 def storable_name(text: str) -> str:
     """A text, such as a file's name, made fit for Episode.player: printable, at most 64 bytes."""
-    return printable(text).encode()[:64].decode(errors="ignore")
+    return escape_unprintable(text).encode()[:64].decode(errors="ignore")
 
 
 def action_indices(keys: np.ndarray, action_set: str) -> np.ndarray:

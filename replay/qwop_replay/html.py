@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwop_cli import json_text
-from qwop_evaluation import SPLIT_METERS, figure
+from qwop_evaluation import SPLIT_METERS, format_number
 from qwop_game import (
     FRAME_SECONDS,
     PARTS,
@@ -103,11 +103,11 @@ def _run(run: Run) -> dict[str, Any]:
         "name": run.name,
         "figures": [
             run.ending,
-            figure(episode.distance, 1),
-            figure(episode.time, 2),
-            *(figure(time, 2) for time in run.splits.values()),
-            figure(100 * gait.knee_near, 1),
-            figure(100 * gait.upright, 1),
+            format_number(episode.distance, 1),
+            format_number(episode.time, 2),
+            *(format_number(time, 2) for time in run.splits.values()),
+            format_number(100 * gait.knee_near, 1),
+            format_number(100 * gait.upright, 1),
             str(gait.strides),
         ],
         "hurdle": _base64(run.hurdle[hurdle_from:], np.float32),

@@ -41,7 +41,7 @@ def test_settings_reach_the_command():
         (("x", "--learning-rate"), "Missing value for argument '--learning-rate'"),
         ((), "Missing from prog: STR Its name."),
         (("x", "y"), "Unrecognized options: y"),
-        (("x", "--learning-rate", "-1"), "Error parsing Settings: learning_rate is -1.0"),
+        (("x", "--learning-rate", "-1"), "learning_rate is -1.0"),
     ],
 )
 def test_mistakes_are_one_line(arguments, expected, capsys):
