@@ -47,7 +47,7 @@ from qwop_recorder.key_events import KeyEvent, keys_from_events
 from qwop_recorder.loop import SystemClock
 from qwop_recorder.session import Phase
 from qwop_replay.real_game import play_live
-from qwop_replay.runs import Run
+from qwop_replay.runs import ReplayedRun
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PATIENCE = 120.0  # s, before a test gives up on a process; never a thing that is asserted
@@ -688,9 +688,9 @@ def test_protocol_p_gives_the_same_episodes_in_both_games(stand_ins, with_passpo
         assert (real.game, real.passport["game_sha256"], real.passport["frame_skip"]) == ("real", "bb", 3)
         assert verify_episode(real).exact
         # and its keys, pressed again there, give it once more; other keys are told apart
-        assert play_live(Run("run", real), RealGame(stop_at_end=False), speed=100).exact
+        assert play_live(ReplayedRun("run", real), RealGame(stop_at_end=False), speed=100).exact
         other = real.replace(keys=np.where(np.arange(real.num_frames) == 9, 4, real.keys).astype(np.uint8))
-        verification = play_live(Run("run", other), RealGame(stop_at_end=False), speed=100)
+        verification = play_live(ReplayedRun("run", other), RealGame(stop_at_end=False), speed=100)
         assert (verification.exact, verification.frame) == (False, 10)
 
 
