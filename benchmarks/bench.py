@@ -24,7 +24,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from qwop_cli import CommandError, check_outputs, plain
+from qwop_cli import CommandError, check_outputs, nan_to_none
 
 HERE = Path(__file__).resolve().parent
 # Script and arguments; the same for a try.
@@ -212,7 +212,7 @@ def main() -> int:
 
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(plain(report), indent=1, allow_nan=False) + "\n")
+        out.write_text(json.dumps(nan_to_none(report), indent=1, allow_nan=False) + "\n")
     about = report["machine"]
     print(f"{today}, {about['cpu']}, {about['cores']} cores, Python {about['python']}, {about['commit']}")
     print(", ".join(f"{name} {number}" for name, number in about["versions"].items()))

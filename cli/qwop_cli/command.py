@@ -14,7 +14,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import UnionType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from tyro.constructors import PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -192,7 +193,7 @@ def _try_to_write(flag: str, path: Path, folder: Path, prefix: str) -> None:
 
 def parse_config(
     program: str,
-    config_type: type[Config],
+    config_type: type[Config] | UnionType,
     arguments: Sequence[str] | None,
     default: Config | None = None,
     description: str | None = None,
@@ -220,23 +221,14 @@ def parse_config(
     message = io.StringIO()
     try:
         with contextlib.redirect_stderr(message):
-            # The flags of an optional setting take no None, except to undo what `default` says.
-            if default is None:
-                no_none = (tyro.conf.DisallowNone,)
-                return tyro.cli(
-                    config_type,
-                    prog=program,
-                    args=arguments,
-                    description=description,
-                    config=no_none,
-                    registry=registry,
-                )
             return tyro.cli(
-                config_type,
+                cast("type[Config]", config_type),
                 prog=program,
                 args=arguments,
                 description=description,
-                default=default,
+                default=tyro.MISSING_NONPROP if default is None else default,
+                # None can be given only where it may undo something that `default` sets.
+                config=(tyro.conf.DisallowNone,) if default is None else (),
                 registry=registry,
             )
     except SystemExit as stop:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -23,8 +23,12 @@ from qwop_game import (
 from qwop_game.gait import gait_metrics
 
 OBSERVATION_SIZE = 60
-SOURCES = ("human", "policy", "script", "search")
-GAMES = ("embedded", "real")
+Source = Literal["human", "policy", "script", "search"]
+"""Who played an episode."""
+Game = Literal["embedded", "real"]
+"""Where an episode was played."""
+SOURCES: tuple[str, ...] = get_args(Source)
+GAMES: tuple[str, ...] = get_args(Game)
 OLD_TRIG = "glibc-fma"  # of all episodes that were stored before episodes said so
 # Who reported a key event; key_events["source"] is an index into this. "focus": the window lost the focus and
 # with it all keys. "resume": the key was already down, or had been let go, when play began or went on.
