@@ -98,10 +98,7 @@ class List:
         if self.json:
             print(json_text(rows))
             return
-        title = (
-            "number  id        source  player      frames    time     dist  end       verified  knee  trig"
-        )
-        print(f"{title}       tags")
+        print(_TITLE)
         for row in rows:
             print(_line(row))
 
@@ -165,6 +162,11 @@ def _row(row: Any, number: int) -> dict[str, Any]:
     plain = {k: v.decode(errors="backslashreplace") if isinstance(v, bytes) else v for k, v in values.items()}
     plain = {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in plain.items()}
     return {"number": number} | plain
+
+
+_TITLE = (
+    "number  id        source  player      frames    time     dist  end       verified  knee  trig       tags"
+)
 
 
 def _line(row: dict[str, Any]) -> str:
