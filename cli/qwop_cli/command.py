@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import json
@@ -220,7 +221,7 @@ def parse_config(
     registry.primitive_rule(_whole_numbers)
     message = io.StringIO()
     try:
-        with contextlib.redirect_stderr(message):
+        with contextlib.redirect_stderr(message), _printable_help():
             return tyro.cli(
                 cast("type[Config]", config_type),
                 prog=program,
@@ -235,6 +236,21 @@ def parse_config(
         if stop.code in (None, 0):  # --help
             raise
         raise CommandError(f"{_first_part(message.getvalue())} (see {program} --help)") from None
+
+
+@contextlib.contextmanager
+def _printable_help() -> Iterator[None]:
+    """Print "*" for characters that the encoding of standard output lacks, such as the bullets of tyro's help."""
+    if not isinstance(sys.stdout, io.TextIOWrapper):
+        yield
+        return
+    before = sys.stdout.errors
+    codecs.register_error("star", lambda error: ("*" * (error.end - error.start), error.end))  # type: ignore
+    sys.stdout.reconfigure(errors="star")
+    try:
+        yield
+    finally:
+        sys.stdout.reconfigure(errors=before)
 
 
 def _whole_numbers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:

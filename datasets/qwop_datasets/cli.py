@@ -357,7 +357,7 @@ class Recover:
 
 @dataclass(frozen=True)
 class Convert:
-    """Convert to and from minari, robomimic, imitation, qwop-gym, npz and csv, and from a tape of keys."""
+    """Convert to and from the formats of other projects, or from a tape of keys."""
 
     source_path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """Dataset, or a file or directory of another project."""

@@ -97,7 +97,7 @@ def flags_of(command: str, words: list[str]) -> set[str]:
 
 def subcommands_of(command: str) -> set[str]:
     """The subcommands that the help lists; none for most commands."""
-    return set(re.findall(r"^│\s+• ([a-z]+) ", help_of(command), re.MULTILINE))
+    return set(re.findall(r"^\W*• ([a-z]+) ", help_of(command), re.MULTILINE))
 
 
 def choosing(command: str, words: list[str]) -> list[str]:
