@@ -23,7 +23,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qwop_cli import json_text
 from qwop_datasets import DatasetReader, Episode, write_compact_dataset
 from qwop_evaluation import (
     CheckpointPlayer,
@@ -192,11 +193,11 @@ def run_once(command: Sequence[str], out: Path) -> None:
     if out.exists() and command[0] == "qwop-bc":
         words = [*command, "--resume"]
     code = f"import sys; from {MODULES[words[0]]} import main; sys.argv[0] = {words[0]!r}; sys.exit(main())"
-    with out.with_suffix(".log").open("a") as log:
+    with out.with_suffix(".log").open("a", encoding="utf-8") as log:
         status = subprocess.run([sys.executable, "-c", code, *words[1:]], stdout=log, stderr=log).returncode
     if status:
         raise SystemExit(f"{shlex.join(words)}\nended with exit code {status}: see {out.with_suffix('.log')}")
-    done.write_text(shlex.join(command) + "\n")
+    done.write_text(shlex.join(command) + "\n", encoding="utf-8")
 
 
 def carry_out(task: Task, clone: Path | None, precision: str) -> str:
@@ -225,7 +226,7 @@ def evaluate(checkpoint: Path, out: Path, seeds: Sequence[int], run: Path | None
     run: where to store the run that is in the middle by outcome.
     """
     if out.exists():
-        return json.loads(out.read_text())
+        return json.loads(out.read_text(encoding="utf-8"))
     player: Player = SB3Player(checkpoint) if checkpoint.suffix == ".zip" else CheckpointPlayer(checkpoint)
     episodes = play(player, seeds)
     figures = summary_json(summarize(episodes))
@@ -234,8 +235,8 @@ def evaluate(checkpoint: Path, out: Path, seeds: Sequence[int], run: Path | None
     if run is not None:
         run.unlink(missing_ok=True)
         write_compact_dataset(run, [middle_run(episodes)])
-    out.write_text(json.dumps({name: figures[name] for name in FIGURES}))
-    return json.loads(out.read_text())
+    out.write_text(json_text({name: figures[name] for name in FIGURES}), encoding="utf-8")
+    return json.loads(out.read_text(encoding="utf-8"))
 
 
 def middle_run(episodes: Sequence[Episode]) -> Episode:
@@ -254,10 +255,12 @@ def collect(tasks: Iterable[Task]) -> dict[str, Any]:
         final = task.folder / "final.json"
         if not final.exists():
             continue
-        curve = [(int(f.stem), json.loads(f.read_text())) for f in task.folder.glob("[0-9]*.json")]
+        curve = [
+            (int(f.stem), json.loads(f.read_text(encoding="utf-8"))) for f in task.folder.glob("[0-9]*.json")
+        ]
         # The final evaluation stands for the last checkpoint, a rollout more or less beside the budget.
         curve = [(steps, figures) for steps, figures in curve if steps < 0.99 * task.steps]
-        curve.append((task.steps, json.loads(final.read_text())))
+        curve.append((task.steps, json.loads(final.read_text(encoding="utf-8"))))
         results.setdefault(task.arm, {})[str(task.seed)] = {
             "final": curve[-1][1],
             "curve": [[steps, figures] for steps, figures in sorted(curve, key=lambda point: point[0])],
@@ -307,11 +310,9 @@ def sb3_games(flags: str, seed: int, num_envs: int) -> Any:
     from stable_baselines3.common.vec_env import VecEnv
 
     from qwop_finetune import make_environment, parse
-    from qwop_rewards import parse_options
 
-    run = parse(shlex.split(flags))
-    options = parse_options(run.reward_option)
-    games = make_environment(num_envs, 4, "distinct", run.reward, options, 200.0, True)
+    environment = replace(parse(shlex.split(flags)).environment, max_seconds=200.0)
+    games = make_environment(environment, num_envs)
 
     class SB3Games(VecEnv):
         def __init__(self) -> None:
@@ -321,10 +322,10 @@ def sb3_games(flags: str, seed: int, num_envs: int) -> Any:
             return games.reset(seed=seed)[0].copy()
 
         def step_async(self, actions: NDArray[Any]) -> None:
-            games.step_async(actions)
+            self.actions = actions
 
         def step_wait(self) -> Any:
-            observations, rewards, terminated, truncated, infos = games.step_wait()
+            observations, rewards, terminated, truncated, infos = games.step(self.actions)
             ended = terminated | truncated
             ends: list[dict[str, Any]] = [{} for _ in range(num_envs)]
             for i in np.flatnonzero(ended):
@@ -507,9 +508,9 @@ def draw_run(episode: Episode, strip: Path, film: Path) -> None:
 
     from qwop_game import UNITS_PER_METER
     from qwop_game.render import Dials, Renderer, Runner
-    from qwop_replay import Run, VideoWriter
+    from qwop_replay import ReplayedRun, VideoWriter
 
-    run = Run("", episode)
+    run = ReplayedRun("", episode)
 
     def picture(renderer: Renderer, frame: int) -> NDArray[np.uint8]:
         raw = run.raw_at(frame)
@@ -538,16 +539,16 @@ FILMED = ("default", "torso-1.1", "stride", "anchored")
 
 def report() -> None:
     """Tables and pictures from what docs/experiments/knee-scraping/ holds."""
-    results = json.loads((PICTURES / "results.json").read_text())["arms"]
+    results = json.loads((PICTURES / "results.json").read_text(encoding="utf-8"))["arms"]
     if DOCUMENT.exists():
-        DOCUMENT.write_text(with_tables(DOCUMENT.read_text(), results))
+        DOCUMENT.write_text(with_tables(DOCUMENT.read_text(encoding="utf-8"), results), encoding="utf-8")
     draw_curves(results, NOTHING, PICTURES / "from-nothing.png")
     draw_curves(results, CLONE, PICTURES / "from-clone.png", origin="clone")
     draw_curves(results, DEFAULT_AGAIN, PICTURES / "default-again.png", origin="clone")
     draw_curves(results, ANCHORS, PICTURES / "anchors.png", origin="clone")
     with DatasetReader(PICTURES / "runs.h5") as runs:
         for episode in runs:
-            arm = episode.passport["arm"]
+            arm = episode.provenance["arm"]
             if arm in FILMED:
                 draw_run(episode, PICTURES / f"{arm}.png", PICTURES / f"{arm}.gif")
 
@@ -559,18 +560,18 @@ def store(tasks: Sequence[Task]) -> None:
     lines = ",\n".join(
         f"{json.dumps(arm)}: {{\n"
         + ",\n".join(
-            f"{json.dumps(seed)}: {json.dumps(rounded(training))}" for seed, training in seeds.items()
+            f"{json.dumps(seed)}: {json_text(rounded(training))}" for seed, training in seeds.items()
         )
         + "}"
         for arm, seeds in results.items()
     )
-    (PICTURES / "results.json").write_text(f'{{"arms": {{\n{lines}\n}}}}\n')
+    (PICTURES / "results.json").write_text(f'{{"arms": {{\n{lines}\n}}}}\n', encoding="utf-8")
     films = []
     for task in tasks:
         if task.seed == 0 and task.arm in FILMED and (task.folder / "run.h5").exists():
             with DatasetReader(task.folder / "run.h5") as reader:
                 episode = reader[0]
-            films.append(episode.replace(passport={**episode.passport, "arm": task.arm}, player=task.arm))
+            films.append(episode.replace(provenance={**episode.provenance, "arm": task.arm}, player=task.arm))
     (PICTURES / "runs.h5").unlink(missing_ok=True)
     write_compact_dataset(PICTURES / "runs.h5", films)
 

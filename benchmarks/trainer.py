@@ -25,7 +25,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ import numpy as np
 import torch
 
 import qwop_game
-from qwop_cli import CommandError, check_outputs
+from qwop_cli import CommandError, check_outputs, json_text
 from qwop_rl_core import ActorCritic, ppo
 from qwop_rl_core.ppo import PPOConfig
 
@@ -164,13 +164,20 @@ def stable_baselines3(config: PPOConfig) -> list[Row]:
     return note.curve.rows
 
 
+def last_distance(infos: Mapping[str, Any], i: int) -> float:
+    """How far the episode of game i that ended got, m."""
+    final = infos["final_info"]  # Gymnasium 1: a dict of arrays; 0.29: an array of dicts
+    return float(final["distance"][i] if isinstance(final, dict) else final[i]["distance"])
+
+
 def cleanrl(config: PPOConfig, our_games: bool) -> list[Row]:
     import cleanrl_style
 
     if our_games:
         envs = vector_environment(config)
     else:
-        envs = gymnasium.vector.SyncVectorEnv([single_environment] * config.num_envs)
+        mode = {k: v for k, v in qwop_game.QWOPVectorEnv.metadata.items() if k == "autoreset_mode"}
+        envs = gymnasium.vector.SyncVectorEnv([single_environment] * config.num_envs, **mode)
     curve = Curve(config.num_envs)
     cleanrl_style.train(
         envs,
@@ -186,9 +193,7 @@ def cleanrl(config: PPOConfig, our_games: bool) -> list[Row]:
         config.entropy_coef,
         config.max_grad_norm,
         config.seed,
-        lambda rewards, ended, infos: curve.step(
-            rewards, ended, lambda i: infos["final_info"][i]["distance"]
-        ),
+        lambda rewards, ended, infos: curve.step(rewards, ended, lambda i: last_distance(infos, i)),
         curve.iteration,
     )
     return curve.rows
@@ -205,7 +210,9 @@ def in_fresh_process(name: str, seed: int, options: argparse.Namespace) -> list[
     command = [sys.executable, __file__, "--child", name, "--steps", str(options.steps)]
     command += ["--threads", str(options.threads), "--seed", str(seed)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
-    result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    result = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, env=environment, encoding="utf-8"
+    )
     return [tuple(row) for row in json.loads(result.stdout)]
 
 
@@ -302,7 +309,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.child:
         rows = child(options.child, settings(options.steps, options.threads, options.seed))
-        print(json.dumps(rows))
+        print(json_text(rows))
         return 0
     try:
         check_outputs({"--plot": options.plot})
@@ -312,8 +319,7 @@ def main() -> int:
     if options.plot:
         plot(result["curves"], options.plot)
     if options.json:
-        json.dump(result, sys.stdout, indent=1)
-        print()
+        print(json_text(result, indent=1))
         return 0
     print(f"{'trainer':40} {'steps/s':>8} {'ours is':>8} {'per CPU s':>9} {'meters':>7} {'return':>7}")
     for row in result["rows"]:

@@ -76,8 +76,8 @@ def make_demos(config: DemosConfig) -> None:
                 if len(runs) < config.episodes and chosen(
                     episode, config.least_upright, config.most_knee_near
                 ):
-                    passport = {**episode.passport, "policy_sha256": player.sha256}
-                    runs.append(replace(episode, player=config.player, passport=passport))
+                    provenance = {**episode.provenance, "policy_sha256": player.sha256}
+                    runs.append(replace(episode, player=config.player, provenance=provenance))
             bar.update(len(runs) - bar.n)
             first += BATCH
     if len(runs) < config.episodes:

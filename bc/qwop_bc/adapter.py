@@ -102,11 +102,11 @@ class GameVecEnv(VecEnv):
         return self.env.reset()[0]
 
     def step_async(self, actions: np.ndarray) -> None:
-        self.env.step_async(actions)
+        self._actions = actions
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Observations [N, D], rewards [N], dones [N], and for each game a dict: how it ended."""
-        observations, rewards, terminated, truncated, infos = self.env.step_wait()
+        observations, rewards, terminated, truncated, infos = self.env.step(self._actions)
         each: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for i in np.flatnonzero(terminated | truncated):
             each[i]["terminal_observation"] = infos["_final"]["observation"][i]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.util
 import json
 import math
 from collections.abc import Sequence
@@ -29,7 +30,8 @@ from qwop_cli import (
     run_command,
 )
 from qwop_datasets import DatasetError, Decisions, load_decisions
-from qwop_game import ACTION_SETS, FEATURE_VERSION
+from qwop_game import ACTION_SETS, PolicySpec
+from qwop_game.unpinned import INSTALL
 from qwop_rl_core import (
     ActorCritic,
     CheckpointError,
@@ -97,6 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def clone(options: Options) -> None:
     """The command. Raises CommandError, CheckpointError, DatasetError or TrainingError, each one line."""
+    if importlib.util.find_spec("imitation") is None:
+        raise CommandError(f"imitation is not installed: {INSTALL}")
     config, method = options.training, options.method
     _check_method(options)
     if config.action_set not in ACTION_SETS:
@@ -126,10 +130,7 @@ def clone(options: Options) -> None:
     total = sum(len(d) for d in decisions)
     metadata = {
         **cloning.network.architecture,
-        "action_set": config.action_set,
-        "frame_skip": config.frame_skip,
-        "observation": "features",
-        "feature_version": FEATURE_VERSION,
+        **PolicySpec(config.action_set, config.frame_skip).metadata(),
         "made": {
             "command": PROGRAM,
             "method": method,
@@ -283,16 +284,9 @@ def _policy(path: Path, cloning: Cloning, **expected: Any) -> ActorCritic:
     """The network of a policy that decides as the clone does. Raises CheckpointError, one line."""
     policy, config = Policy.load(path), cloning.config
     try:
-        policy.require(
-            kind="policy",
-            observation="features",
-            feature_version=FEATURE_VERSION,
-            feature_size=cloning.network.feature_size,
-            action_set=config.action_set,
-            frame_skip=config.frame_skip,
-            **expected,
-        )
-    except CheckpointError as error:
+        policy.require(kind="policy", **expected)
+        PolicySpec.from_metadata(policy.metadata).require(config.action_set, config.frame_skip)
+    except (CheckpointError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from None
     assert isinstance(policy.network, ActorCritic)
     return policy.network

@@ -1,6 +1,7 @@
 """Helpers that all commands share: arguments, one-line errors, interrupts, progress, tables."""
 
 from qwop_cli.command import (
+    OWN_GROUP,
     CommandError,
     Interrupted,
     ProgressTimer,
@@ -12,10 +13,12 @@ from qwop_cli.command import (
     nan_to_none,
     parse_config,
     run_command,
+    stop_signals,
 )
 from qwop_cli.table import text_table
 
 __all__ = [
+    "OWN_GROUP",
     "CommandError",
     "Interrupted",
     "ProgressTimer",
@@ -27,5 +30,6 @@ __all__ = [
     "nan_to_none",
     "parse_config",
     "run_command",
+    "stop_signals",
     "text_table",
 ]

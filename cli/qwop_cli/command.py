@@ -9,6 +9,7 @@ import json
 import math
 import re
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -52,9 +53,9 @@ def nan_to_none(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def json_text(value: Any) -> str:
+def json_text(value: Any, indent: int | None = None) -> str:
     """Encode nested mappings and lists as standard JSON: NaN and infinity become null."""
-    return json.dumps(nan_to_none(value), allow_nan=False)
+    return json.dumps(nan_to_none(value), allow_nan=False, indent=indent)
 
 
 def run_command(program: str, command: Callable[[], int | None], *expected_errors: type[Exception]) -> int:
@@ -109,9 +110,24 @@ class ProgressTimer:
         return True
 
 
+def stop_signals() -> list[signal.Signals]:
+    """Return the signals that ask a program to end, of those that this system has.
+
+    They are Ctrl-C, SIGTERM (a time limit), SIGHUP (a closed terminal) and SIGBREAK (Ctrl-Break or a closed
+    console on Windows).
+    """
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
+OWN_GROUP: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+"""Flags for subprocess.Popen that keep the terminal's Ctrl-C from a program on Windows, as
+start_new_session=True does elsewhere."""
+
+
 @contextlib.contextmanager
 def interrupts(handler: Callable[[int, Any], None]) -> Iterator[None]:
-    """Call `handler` for Ctrl-C, SIGTERM (a time limit) and SIGHUP (a closed terminal) within the block.
+    """Call `handler` for each of `stop_signals` within the block.
 
     Signals that the process ignores from its start, as under nohup, stay ignored. Outside the main thread
     this does nothing, since other threads receive no signals.
@@ -121,9 +137,8 @@ def interrupts(handler: Callable[[int, Any], None]) -> Iterator[None]:
     """
     before = {}
     if threading.current_thread() is threading.main_thread():
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
+        for number in stop_signals():
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 before[number] = signal.signal(number, handler)
     try:
         yield
@@ -240,7 +255,7 @@ def parse_config(
 
 @contextlib.contextmanager
 def _printable_help() -> Iterator[None]:
-    """Print "*" for characters that the encoding of standard output lacks, such as the bullets of tyro's help."""
+    """Print "*" for characters that standard output can't encode, such as the bullets of tyro's help."""
     if not isinstance(sys.stdout, io.TextIOWrapper):
         yield
         return

@@ -251,6 +251,7 @@ class Edit:
         if self.dry_run or (keep.all() and not changed.any() and self.output is None):
             return
         ids = reader.index["id"]
+        reader.close()  # Windows replaces no file that is open
         change_some = change if relabels else None
         edit.rewrite(path, ids, keep, change=change_some, changed=changed, output=self.output)
 

@@ -120,7 +120,7 @@ def _evaluate(config: EvaluationConfig) -> None:
     if config.game == "real":
         trig = None if config.native else config.trig
         game = RealGame(not config.watch, config.browser, config.driver, trig=trig)
-    due = time.monotonic()
+    due = time.perf_counter()
     timer = ProgressTimer()
     episodes: list[Episode] = []
     stopped: BaseException | None = None
@@ -135,7 +135,7 @@ def _evaluate(config: EvaluationConfig) -> None:
             if bar.disable and timer.due():
                 log_progress(f"{over} of {config.episodes} episodes over")
             if config.watch:
-                now = time.monotonic()
+                now = time.perf_counter()
                 due = max(due + FRAME_SECONDS, now)
                 time.sleep(due - now)
 
@@ -172,8 +172,8 @@ def report(player: CheckpointPlayer, episodes: Sequence[Episode], seed: int) -> 
     summary = summarize(episodes)
     return summary_json(summary) | {
         "seed": seed,
-        "seeds": [int(episode.passport["seed"]) for episode in episodes],
-        "protocol": episodes[0].passport["protocol"],
+        "seeds": [int(episode.provenance["seed"]) for episode in episodes],
+        "protocol": episodes[0].provenance["protocol"],
         "actions": _how(episodes[0]),
         "policy": player.name,
         "policy_sha256": player.sha256,
@@ -187,8 +187,8 @@ def report_text(player: CheckpointPlayer, episodes: Sequence[Episode], seed: int
     """The figures as text: a table, the gait, how they were made."""
     summary = summarize(episodes)
     gait, number = summary.gait, format_number
-    passport = episodes[0].passport
-    protocol = "protocol P" if passport["protocol"] == "P" else "unperturbed"
+    provenance = episodes[0].provenance
+    protocol = "protocol P" if provenance["protocol"] == "P" else "unperturbed"
     cut = sum(episode.truncated for episode in episodes)
     return "\n".join(
         [
@@ -205,15 +205,15 @@ def report_text(player: CheckpointPlayer, episodes: Sequence[Episode], seed: int
 
 
 def _how(episode: Episode) -> str:
-    if candidates := episode.passport.get("lookahead_candidates"):
+    if candidates := episode.provenance.get("lookahead_candidates"):
         return f"lookahead {candidates}"
-    return "sampled" if episode.passport["sampled"] else "argmax"
+    return "sampled" if episode.provenance["sampled"] else "argmax"
 
 
 def _run(episode: Episode, gait: GaitMetrics) -> dict[str, Any]:
     return {
-        "seed": episode.passport["seed"],
-        "idle_frames": episode.passport["idle_frames"],
+        "seed": episode.provenance["seed"],
+        "idle_frames": episode.provenance["idle_frames"],
         "finished": episode.success,
         "truncated": episode.truncated,
         "time_s": episode.time,
@@ -229,7 +229,7 @@ def _save(writer: DatasetWriter, episodes: Sequence[Episode], sha256: str) -> No
     writer.append_all(
         [
             episode.replace(
-                passport={**episode.passport, "policy_sha256": sha256}, verified=verification.text
+                provenance={**episode.provenance, "policy_sha256": sha256}, verified=verification.text
             )
             for episode, verification in zip(episodes, verify_episodes(episodes), strict=True)
         ]

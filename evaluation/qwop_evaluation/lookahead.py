@@ -71,8 +71,8 @@ class Planner:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(own_arrays(state))
 
-    def passport(self, episode: int) -> dict[str, int | float]:
-        """How was planned, and at what cost, for an episode's passport."""
+    def provenance(self, episode: int) -> dict[str, int | float]:
+        """How an episode was planned and what that cost, for its provenance."""
         config = {f"lookahead_{name}": value for name, value in asdict(self._config).items()}
         plan = self._config.candidates * self._horizon * self._player.frame_skip
         return {**config, "frames_played": int(self._made[episode]) * plan}

@@ -6,14 +6,14 @@ import hashlib
 import os
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from qwop_datasets import storable_name
-from qwop_game import ACTION_SETS, FEATURE_SIZE, FEATURE_VERSION
+from qwop_game import PolicySpec
 from qwop_rl_core import CheckpointError, Policy, QNetwork
 
 
@@ -43,12 +43,11 @@ class CheckpointPlayer:
         """Raises CheckpointError, in one line: a missing, damaged or foreign file, or one made for other
         features, actions or frames than this version plays with."""
         self._policy = Policy.load(path)
-        metadata = self._policy.metadata
-        with _naming(path):
-            self._policy.require(observation="features", feature_version=FEATURE_VERSION)
-            self.action_set = _known_action_set(metadata)
-            self._policy.require(num_actions=len(ACTION_SETS[self.action_set]), feature_size=FEATURE_SIZE)
-            self.frame_skip = _positive(metadata, "frame_skip")
+        try:
+            spec = PolicySpec.from_metadata(self._policy.metadata)
+        except ValueError as error:
+            raise CheckpointError(f"{path}: {error}") from None
+        self.action_set, self.frame_skip = spec.action_set, spec.frame_skip
         self.samples = not isinstance(self._policy.network, QNetwork)
         self.name = storable_name(Path(path).stem)
         self.sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
@@ -80,31 +79,3 @@ def shipped_policy_path() -> Path:
         if path.is_file():
             return path
     raise CheckpointError(f"the shipped policy is missing ({repository}): name a checkpoint")
-
-
-class _naming:
-    """Puts the file's name before the message of a CheckpointError."""
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, CheckpointError):
-            raise CheckpointError(f"{self._path}: {error}") from None
-
-
-def _known_action_set(metadata: dict[str, Any]) -> str:
-    name = metadata.get("action_set")
-    if not isinstance(name, str) or name not in ACTION_SETS:
-        raise CheckpointError(f"the checkpoint's action_set is {name!r}, not one of {', '.join(ACTION_SETS)}")
-    return name
-
-
-def _positive(metadata: dict[str, Any], name: str) -> int:
-    value = metadata.get(name)
-    if not isinstance(value, int) or value < 1:
-        raise CheckpointError(f"the checkpoint's {name} is {value!r}, not a whole number of 1 or more")
-    return value

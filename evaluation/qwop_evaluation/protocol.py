@@ -91,7 +91,7 @@ def play(
         into: filled with the episodes, in place: it has those that are over when an exception ends the play.
 
     Returns:
-        Episodes in the order of seeds, per frame, with seed, idle_frames, protocol and policy in `passport`.
+        Episodes in the order of seeds, per frame. Their `provenance` has seed, idle_frames, protocol.
 
     Raises:
         ValueError: a negative seed, or a time limit shorter than the idle frames.
@@ -143,7 +143,7 @@ def _play_batch(
     simulator = games.simulator
     games.reset()
     # Plans are made in the embedded game; beside the real one, one of these plays along.
-    passport = {"trig_source": "engine"} if game is None else game.passport()
+    provenance = {"trig_source": "engine"} if game is None else game.provenance()
     world = games.simulator if isinstance(games.simulator, Simulator) else Simulator(1, trig=trig)
     held = np.zeros(n, np.uint8)  # keys of the current decision; none while idle
     length = np.zeros(n, np.int64)
@@ -199,14 +199,14 @@ def _play_batch(
                     action_set=player.action_set,
                     game="embedded" if game is None else "real",
                     trig=world.trig,
-                    passport={
-                        **passport,
+                    provenance={
+                        **provenance,
                         "protocol": "P" if perturbed else "unperturbed",
                         "seed": int(seeds[i]),
                         "idle_frames": int(idle_frames[i]),
                         "frame_skip": player.frame_skip,
                         "sampled": sample,
-                        **({} if planner is None else planner.passport(i)),
+                        **({} if planner is None else planner.provenance(i)),
                         "engine": simulator.engine,
                     },
                 )

@@ -15,7 +15,7 @@ import tyro
 from tqdm import tqdm
 
 from qwop_cli import CommandError, check_outputs, escape_unprintable, parse_config, run_command
-from qwop_datasets import DatasetError, DatasetReader
+from qwop_datasets import DatasetError, DatasetReader, replace_file
 from qwop_game.gait import gait_metrics
 from qwop_game.real import RealGame, RealGameError
 from qwop_game.render import SIZE, Renderer, pygame
@@ -227,10 +227,13 @@ def _write_page(path: Path, runs: Sequence[ReplayedRun], title: str) -> None:
     part = path.with_name(f"{path.name}.part")
     try:
         part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
+        replace_file(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
         raise CommandError(f"{path}: {error.strerror or error}") from None
+    except DatasetError as error:
+        part.unlink(missing_ok=True)
+        raise CommandError(str(error)) from None
 
 
 def _replay_in_real_game(runs: Sequence[ReplayedRun], config: ReplayConfig) -> None:

@@ -1,7 +1,7 @@
-"""`qwop-rewards compare DATASET`: every reward over every stored episode, in one table.
+"""The command `qwop-rewards compare DATASET`: the return of every stored episode under every reward.
 
-It shows before any training which gait a reward would favor: beside each return stand the episode's
-distance, time and gait, and below the table the rank correlation of the returns with them.
+It shows before training which gait a reward favors. The table has each episode's returns, distance, time and
+gait; below it are the rank correlations of the returns with these figures.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class Row:
     knee_near: float
     upright: float
     returns: dict[str, float]
-    """Reward as given on the command line -> undiscounted return."""
+    """Reward, as given on the command line, to undiscounted return."""
     failed_frames: dict[str, int]
-    """Reward -> frame at which its knee rule ended the run; absent where it did not."""
+    """Reward to the frame at which its knee rule ended the run; missing if it did not."""
 
 
 @dataclass(frozen=True)
 class RewardsCommand:
-    """Compute every reward for every stored episode."""
+    """Compute the return of every stored episode under every reward."""
 
     command: Annotated[Literal["compare"], tyro.conf.Positional]
     """What to do."""
@@ -99,7 +99,7 @@ def compare_dataset(dataset: str, rewards: Sequence[str], frame_skip: int = 4, w
         DatasetError: the file can't be read.
     """
     if len(set(rewards)) != len(rewards):
-        raise ValueError("a reward is given twice: name each once")
+        raise ValueError("a reward is given twice: give each one once")
     parsed = {reward: _parse(reward) for reward in rewards}
     rows: list[Row] = []
     with DatasetReader(dataset, where) as reader:
@@ -136,7 +136,7 @@ def compare_dataset(dataset: str, rewards: Sequence[str], frame_skip: int = 4, w
 
 
 def comparison_text(rows: Sequence[Row]) -> str:
-    """The table of `compare`, and below it what each reward goes with."""
+    """Return the table of `compare`, with the rank correlations below it."""
     rewards = list(rows[0].returns)
     header = ["episode", "source", "end", "meters", "seconds", "knee %", "upright %", *rewards]
     lines = [
@@ -172,7 +172,7 @@ def comparison_text(rows: Sequence[Row]) -> str:
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
-    """Spearman's rho, ties at their mean rank, in [-1, 1]; NaN where either is constant."""
+    """Return Spearman's rho in [-1, 1], with ties at their mean rank; NaN if either input is constant."""
     ranks = []
     for values in (np.asarray(x, float), np.asarray(y, float)):
         _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)

@@ -90,7 +90,7 @@ def _command(options: SearchCommand, command_line: str) -> None:
     torch.set_num_threads(1)  # the search has threads of its own
     started = time.monotonic()
     interrupted = _search(player, config, best, options, started)
-    passport = {
+    provenance = {
         "command": command_line,
         "seed": config.seed,
         "policy": player.name,
@@ -110,7 +110,7 @@ def _command(options: SearchCommand, command_line: str) -> None:
         )
     name = options.player or player.name
     episodes = [
-        episode(run, player, name, passport, run is best.policys_run, config.trig) for run in best.runs
+        episode(run, player, name, provenance, run is best.policys_run, config.trig) for run in best.runs
     ]
     _save(writer, episodes)
     print(_report(best, episodes, out))

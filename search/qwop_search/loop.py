@@ -130,7 +130,7 @@ def episode(
     run: Found,
     player: Player,
     name: str,
-    passport: dict[str, str | int | float],
+    provenance: dict[str, str | int | float],
     by_policy: bool,
     trig: str = DEFAULT_TRIG,
 ) -> Episode:
@@ -151,5 +151,5 @@ def episode(
         player=name,
         action_set=player.action_set,
         trig=trig,
-        passport={"trig_source": "engine", "frame_skip": player.frame_skip, **passport},
+        provenance={"trig_source": "engine", "frame_skip": player.frame_skip, **provenance},
     )

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -371,11 +372,20 @@ def test_play_and_demonstrated_agree_on_the_same_run():
 )
 def test_mistakes_are_one_line(arguments, expected, dataset, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "existing").write_text("precious")
+    (tmp_path / "existing").write_text("precious", encoding="utf-8")
     assert main([str(dataset) if a == "DATASET" else a for a in arguments]) == 2
     error = capsys.readouterr().err
     assert expected in error and error.startswith("qwop-bc: ") and error.count("\n") == 1
-    assert (tmp_path / "existing").read_text() == "precious"
+    assert (tmp_path / "existing").read_text(encoding="utf-8") == "precious"
+
+
+def test_without_imitation_the_command_says_how_to_install_it(dataset, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "imitation", None)
+    assert main([str(dataset), "--out", str(tmp_path / "clone.safetensors")]) == 2
+    assert capsys.readouterr().err == (
+        "qwop-bc: imitation is not installed: pip install --no-deps imitation==1.0.1 qwop-gym==1.0.1\n"
+    )
+    assert not list(tmp_path.iterdir())
 
 
 def test_resuming_with_other_settings_says_which(dataset, tmp_path, capsys):

@@ -19,8 +19,10 @@ from qwop_game import Simulator, key_text
 from qwop_recorder.cli import main
 from qwop_recorder.key_events import KEYS, KeyEvent, KeyQueue, keys_from_events
 from qwop_recorder.key_sources import WindowKeys
-from qwop_recorder.session import Command, Phase, Session, SessionOptions
-from qwop_recorder.window import Window, help_lines
+from qwop_recorder.phases import Command, Phase
+from qwop_recorder.session import Session, SessionOptions
+from qwop_recorder.texts import help_lines
+from qwop_recorder.window import Window
 
 MISSING = [program for program in ("Xvfb", "xdotool") if shutil.which(program) is None]
 needs_display = pytest.mark.skipif(bool(MISSING), reason=f"{' and '.join(MISSING)} not installed")
@@ -49,7 +51,7 @@ def display():
         stderr=subprocess.DEVNULL,
     )
     os.close(writer)
-    with os.fdopen(reader) as pipe:
+    with os.fdopen(reader, encoding="utf-8") as pipe:
         number = pipe.readline().strip()
     assert number, "Xvfb did not start"
     yield f":{number}"
@@ -76,6 +78,7 @@ class Recorder:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            encoding="utf-8",
         )
 
     def wait_for_frames(self, count: int) -> None:
@@ -183,7 +186,12 @@ def test_another_windows_typing_is_not_recorded(tmp_path, display):
     recorder = Recorder(path, display, "--keys", "pynput")
     recorder.wait_for_frames(2)
     window = subprocess.run(
-        ["xdotool", "getwindowfocus"], env=environment(display), capture_output=True, text=True, check=True
+        ["xdotool", "getwindowfocus"],
+        env=environment(display),
+        capture_output=True,
+        text=True,
+        check=True,
+        encoding="utf-8",
     ).stdout.strip()
     recorder.type("keydown q sleep 0.1 keyup q sleep 0.1")
     with another_window(display) as other:
@@ -321,7 +329,9 @@ def test_practice_writes_nothing(tmp_path, display):
 def refused(*arguments: str, display: str | None = None) -> str:
     """What the command prints when it refuses: one line, exit code 2."""
     command = [sys.executable, "-m", "qwop_recorder.cli", *arguments]
-    done = subprocess.run(command, env=environment(display), capture_output=True, text=True, timeout=PATIENCE)
+    done = subprocess.run(
+        command, env=environment(display), capture_output=True, text=True, timeout=PATIENCE, encoding="utf-8"
+    )
     assert done.returncode == 2 and done.stdout == "", done
     assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr, done.stderr
     return done.stderr

@@ -34,7 +34,8 @@ class Identity(VectorEnv):
 
     def __init__(self, num_envs=8, size=4):
         box = gymnasium.spaces.Box(0, 1, (size,), np.float32)
-        super().__init__(num_envs, box, gymnasium.spaces.Discrete(size))
+        self.num_envs, self.single_observation_space = num_envs, box
+        self.single_action_space = gymnasium.spaces.Discrete(size)
         self.size = size
 
     def reset(self, *, seed=None, options=None):
@@ -77,7 +78,8 @@ class TimeLimit(VectorEnv):
     1 / (1 - gamma), without it at most 1 + gamma."""
 
     def __init__(self, num_envs=16):
-        super().__init__(num_envs, gymnasium.spaces.Box(0, 1, (1,), np.float32), gymnasium.spaces.Discrete(2))
+        self.num_envs, self.single_action_space = num_envs, gymnasium.spaces.Discrete(2)
+        self.single_observation_space = gymnasium.spaces.Box(0, 1, (1,), np.float32)
 
     def reset(self, *, seed=None, options=None):
         self.age = 0
@@ -157,6 +159,7 @@ def cartpole_return(network, episodes=20, seed=10_000):
     return total.mean()
 
 
+@pytest.mark.learning
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_ppo_learns_identity(precision):
     returns = []
@@ -169,6 +172,7 @@ def test_ppo_learns_identity(precision):
     assert np.mean(early) < 4.0 < 6.5 < np.mean(late) and max(early) < min(late)
 
 
+@pytest.mark.learning
 @pytest.mark.parametrize(
     "options",
     [
@@ -190,6 +194,7 @@ def test_dqn_learns_identity(options):
     assert (right.mean() - wrong).item() == pytest.approx(1.0, abs=0.35)
 
 
+@pytest.mark.learning
 @pytest.mark.parametrize("gamma", [0.5, 0.8])
 def test_time_limits_are_not_the_end(gamma):
     """The value of an endless reward of 1 is 1 / (1 - gamma), though every episode is cut after two steps."""
@@ -201,7 +206,8 @@ def test_time_limits_are_not_the_end(gamma):
     assert state.network(torch.ones(1, 1)).max().item() == pytest.approx(1 / (1 - gamma), rel=0.1)
 
 
-def test_ppo_balances_cartpole():
+@pytest.mark.learning
+def test_ppo_balances_cartpole(sync_vector):
     """60,000 steps, seed 1: mean return of 20 greedy episodes at least 400 of 500."""
     config = ppo.PPOConfig(
         total_steps=60_000,
@@ -215,12 +221,13 @@ def test_ppo_balances_cartpole():
         seed=1,
         device="cpu",
     )
-    envs = SyncVectorEnv([lambda: gymnasium.make("CartPole-v1")] * 8)
+    envs = sync_vector([lambda: gymnasium.make("CartPole-v1")] * 8)
     assert cartpole_return(train_ppo(config, envs, (64, 64)).policy) >= 400
 
 
+@pytest.mark.learning
 @pytest.mark.parametrize("double", [False, True], ids=["dqn", "ddqn"])
-def test_dqn_balances_cartpole(double):
+def test_dqn_balances_cartpole(double, sync_vector):
     """20,000 steps, seed 1: mean return of 20 greedy episodes at least 200 of 500."""
     config = dqn.DQNConfig(
         total_steps=20_000,
@@ -237,7 +244,7 @@ def test_dqn_balances_cartpole(double):
         seed=1,
         device="cpu",
     )
-    envs = SyncVectorEnv([lambda: gymnasium.make("CartPole-v1")] * 8)
+    envs = sync_vector([lambda: gymnasium.make("CartPole-v1")] * 8)
     assert cartpole_return(train_dqn(config, envs, (128, 128)).network) >= 200
 
 
@@ -516,6 +523,7 @@ def test_dqn_imitates_demonstrations_before_the_first_step():
         train_dqn(config)
 
 
+@pytest.mark.learning
 @pytest.mark.parametrize("dueling", [False, True])
 def test_a_clones_values_start_at_the_height_of_the_returns(dueling):
     """gamma 0.5, reward 1, 40 steps: k steps before the end G = 1 + 0.5 + ... = 2 - 2 * 0.5^k; the mean is

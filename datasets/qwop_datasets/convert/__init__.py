@@ -9,6 +9,7 @@
 | npz       | Gymnasium-style arrays of all steps               | .npz                |
 | csv       | one row per frame                                 | .csv                |
 | keys      | a tape of bare keys (tape.py)                     | read only           |
+| web       | runs kept in the web page (.qwop.json)            | read only           |
 
 A step is always one frame. What another format has no place for (key events, rewinds, wall-clock times) stays
 behind; what comes back is exact: from raw observations where the file has them, else from its keys, replayed
@@ -21,14 +22,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
-from qwop_datasets.convert import imitation, minari, qwop_gym, robomimic, tables, tape
-from qwop_datasets.convert.common import Imported, Importing, explained
+from qwop_datasets.convert import imitation, minari, qwop_gym, robomimic, tables, tape, web
+from qwop_datasets.convert.common import Imported, Importing, damage_as_errors
 from qwop_datasets.errors import DatasetError, NameTakenError
 from qwop_datasets.reader import DatasetReader
 
 Format = Literal["minari", "robomimic", "imitation", "qwop-gym", "npz", "csv"]
 """Formats that are written and read."""
-ReadFormat = Literal[Format, "keys"]
+ReadFormat = Literal[Format, "keys", "web"]
 """Formats that are read."""
 FORMATS: tuple[str, ...] = get_args(Format)
 READ_FORMATS: tuple[str, ...] = get_args(ReadFormat)
@@ -80,8 +81,9 @@ def episodes_of(path: Path, options: Importing, kind: str | None = None) -> Iter
         "npz": tables.read_npz,
         "csv": tables.read_csv,
         "keys": tape.read,
+        "web": web.read,
     }
-    with explained(path):
+    with damage_as_errors(path):
         kind = kind or detect(path)
         if kind != "keys" and (options.rate, options.offset) != (Importing.rate, Importing.offset):
             raise DatasetError(f"{path}: --rate and --offset are for tapes of bare keys; this is {kind}")
@@ -102,6 +104,8 @@ def detect(path: Path) -> str:
             return "qwop-gym"
         if start.startswith(b"\x89HDF"):
             return "robomimic"
+        if web.is_web(path):
+            return "web"
         if tape.is_tape(path):
             return "keys"
         if path.suffix in _SUFFIXES:
