@@ -20,7 +20,15 @@ from qwop_bc.cloning import CloneConfig, Cloning, EpochReport, Split
 from qwop_bc.dagger import DaggerConfig, train_by_dagger
 from qwop_bc.metrics import KEY_NAMES, SEGMENT_LENGTHS, Agreement, agreement
 from qwop_bc.playing import Runs, demonstrated
-from qwop_cli import CommandError, Interrupted, Pace, check_outputs, log, parse_config, run_command
+from qwop_cli import (
+    CommandError,
+    Interrupted,
+    ProgressTimer,
+    check_outputs,
+    log_progress,
+    parse_config,
+    run_command,
+)
 from qwop_datasets import DatasetError, Decisions, load_decisions
 from qwop_game import ACTION_SETS, PolicySpec
 from qwop_game.unpinned import INSTALL
@@ -138,7 +146,7 @@ def clone(options: Options) -> None:
         },
     }
 
-    saved, pace = cloning.epoch, Pace()
+    saved, pace = cloning.epoch, ProgressTimer()
 
     def save() -> None:
         nonlocal saved
@@ -170,7 +178,7 @@ def clone(options: Options) -> None:
                 bar.set_postfix(shown)
                 if bar.disable and pace.due():
                     figures = ", ".join(f"{name} {value}" for name, value in shown.items())
-                    log(f"{UNITS.get(method, 'report')} {epoch.epoch} of {total_epochs}: {figures}")
+                    log_progress(f"{UNITS.get(method, 'report')} {epoch.epoch} of {total_epochs}: {figures}")
 
             if expert is not None:
                 train_by_dagger(cloning, options.dagger, expert, report)

@@ -2,12 +2,12 @@ from .cli import load_runs, write_video
 from .html import page
 from .playback import play_in_window
 from .race import Race
-from .runs import Run
+from .runs import ReplayedRun
 from .video import VideoError, VideoWriter
 
 __all__ = [
     "Race",
-    "Run",
+    "ReplayedRun",
     "VideoError",
     "VideoWriter",
     "load_runs",

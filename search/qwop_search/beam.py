@@ -34,23 +34,25 @@ FULL_SPEED = 2.5
 
 @dataclass(frozen=True)
 class BeamConfig:
-    """The search's shape. A pass over 100 m plays about width * children * 1300 * (1 + lookahead / segment)
-    frames."""
+    """Size and selection of the beam.
+
+    A pass over 100 m plays about width * children * 1300 * (1 + lookahead / segment) frames.
+    """
 
     width: int = 256
-    """Runs that go on after each segment."""
+    """Runs that are kept after each segment."""
     children: int = 16
-    """Continuations of each."""
+    """Continuations of each run."""
     segment: int = 16
-    """Frames between two choices, rounded up to whole decisions."""
+    """Frames between two selections, rounded up to whole decisions."""
     lookahead: int = 28
-    """Frames that a continuation is played on before it is judged, likewise."""
+    """Frames that a continuation is played further before it is judged, rounded up to whole decisions."""
     per_parent: int = 2
-    """Continuations of one run that may go on: without a limit, all would soon be cousins."""
+    """Continuations of one run that may be kept. Without a limit, all runs soon share one start."""
     temperature: float = 1.0
-    """Of the proposals: above 1 they stray further from the policy's best action."""
+    """Temperature of the proposals: above 1 they stray further from the policy's best action."""
     value_weight: float = 0.3
-    """Meters that a unit of the critic's value at the look-ahead's end is worth; 0: distance alone counts."""
+    """Meters that a unit of the critic's value at the end of the look-ahead counts; 0 ignores the critic."""
 
     def __post_init__(self) -> None:
         for name in ("width", "children", "segment", "per_parent"):
@@ -105,7 +107,7 @@ class States:
 
 
 @dataclass(frozen=True)
-class Progress:
+class SearchProgress:
     """The beam after a segment."""
 
     frame: int
@@ -195,7 +197,7 @@ class BeamSearch:
         self,
         seed: Sequence[int],
         known: NDArray[np.uint8] | None = None,
-        on_segment: Callable[[Progress], bool] = lambda progress: False,
+        on_segment: Callable[[SearchProgress], bool] = lambda progress: False,
     ) -> list[Found]:
         """One pass: from the canonical start, or from the end of `known` (uint8 [T] keys), to the finish.
 
@@ -235,7 +237,7 @@ class BeamSearch:
                     )
                     found.setdefault(run.keys.tobytes(), run)
                 runs = list(found.values())
-                on_segment(Progress(len(runs[0].keys), np.array([self.meters]), played))
+                on_segment(SearchProgress(len(runs[0].keys), np.array([self.meters]), played))
                 return runs
 
             distance = np.concatenate([block.distance for block in blocks])
@@ -252,7 +254,7 @@ class BeamSearch:
             )
             history.append((parents[chosen], keys[chosen]))
             now = len(start) + len(history) * self._segment * self.player.frame_skip
-            if on_segment(Progress(now, distance[best], played)):
+            if on_segment(SearchProgress(now, distance[best], played)):
                 return []
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""The whole search: passes from the start, then passes from ever other moments of the best run so far."""
+"""The whole search: passes from the start, then passes from random moments of the best run so far."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+import tyro
 from numpy.typing import NDArray
 
 from qwop_datasets import Episode, replay_keys
 from qwop_evaluation import Player
-from qwop_game import DEFAULT_TRIG
+from qwop_game import DEFAULT_TRIG, Trig
 from qwop_game.rules import FINISH
-from qwop_search.beam import BeamConfig, BeamSearch, Found, Progress
+from qwop_search.beam import BeamConfig, BeamSearch, Found, SearchProgress
 
 MAX_SECONDS = 120.0
 """The policy's own run is given up after this much of the game's time."""
@@ -22,17 +23,19 @@ HOPELESS_METERS, HOPELESS_AFTER = 0.5, 120
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """What is searched, and for how long."""
+    """Settings of a search."""
 
-    frames: int
-    """Budget: frames played in all. The pass in which it is used up is the last one, and is cut short."""
+    frames: int = 50_000_000
+    """Frames to play in all. The pass that uses them up is the last one and is cut short."""
     seed: int = 0
+    """Seed of the random draws."""
     passes: int = 2
-    """Passes from the start; those after them begin somewhere along the best run."""
+    """Passes from the start; later ones begin along the best run."""
     meters: float = FINISH
-    trig: str = DEFAULT_TRIG
-    """The game's variant of sine and cosine, see `Simulator`."""
-    beam: BeamConfig = field(default_factory=BeamConfig)
+    """Length of the run in meters."""
+    trig: Trig = DEFAULT_TRIG
+    """Sine and cosine of the game: those of the browser whose game it equals bit for bit."""
+    beam: tyro.conf.OmitArgPrefixes[BeamConfig] = field(default_factory=BeamConfig)
 
     def __post_init__(self) -> None:
         if self.frames < 1:
@@ -47,7 +50,7 @@ class SearchConfig:
 
 @dataclass
 class Best:
-    """What the search has come to; it holds at every moment, so that an interruption loses nothing."""
+    """Results of a search so far. They are complete at any moment, so an interruption loses nothing."""
 
     runs: list[Found] = field(default_factory=list)
     """The fastest first, no two alike."""
@@ -71,7 +74,7 @@ def search(
     best: Best,
     threads: int = 1,
     keep: int = 1,
-    on_segment: Callable[[Progress], bool] = lambda progress: False,
+    on_segment: Callable[[SearchProgress], bool] = lambda progress: False,
 ) -> None:
     """Fill `best`, in place, until the budget is used up.
 
@@ -98,7 +101,7 @@ def search(
                 distances = replay_keys([fastest], trig=config.trig)[0].raw_observations[:, 0] / 10
             before, stopped = best.frames, False
 
-            def watch(progress: Progress, before: int = before, start=known, along=distances) -> bool:
+            def watch(progress: SearchProgress, before: int = before, start=known, along=distances) -> bool:
                 nonlocal stopped
                 best.frames = before + progress.frames
                 stopped = on_segment(progress)
@@ -115,7 +118,7 @@ def search(
         beam.close()
 
 
-def _hopeless(progress: Progress, start: int, along: NDArray[np.floating]) -> bool:
+def _hopeless(progress: SearchProgress, start: int, along: NDArray[np.floating]) -> bool:
     """Whether a pass that began after `start` frames is far behind the run it wants to better, whose torso
     was at along[t], m, after t frames."""
     frame = min(progress.frame, len(along) - 1)
