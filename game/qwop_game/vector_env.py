@@ -14,7 +14,7 @@ from qwop_game.game_batch import GameBatch, StartStates, own_arrays, seed_genera
 from qwop_game.simulator import DEFAULT_TRIG, Simulator, exclusive
 
 try:
-    from gymnasium.vector import AutoresetMode
+    from gymnasium.vector import AutoresetMode  # pyright: ignore[reportAttributeAccessIssue]
 except ImportError:  # Gymnasium 0.29, where every vector environment resets in the same step
     _AUTORESET: dict[str, Any] = {}
 else:
