@@ -30,8 +30,7 @@ from qwop_cli import (
     run_command,
 )
 from qwop_datasets import DatasetError, Decisions, load_decisions
-from qwop_game import ACTION_SETS, PolicySpec
-from qwop_game.unpinned import INSTALL
+from qwop_game import ACTION_SETS, INSTALL_UNPINNED, PolicySpec
 from qwop_rl_core import (
     ActorCritic,
     CheckpointError,
@@ -100,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def clone(options: Options) -> None:
     """The command. Raises CommandError, CheckpointError, DatasetError or TrainingError, each one line."""
     if importlib.util.find_spec("imitation") is None:
-        raise CommandError(f"imitation is not installed: {INSTALL}")
+        raise CommandError(f"imitation is not installed: {INSTALL_UNPINNED}")
     config, method = options.training, options.method
     _check_method(options)
     if config.action_set not in ACTION_SETS:
