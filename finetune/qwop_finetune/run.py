@@ -20,9 +20,9 @@ from qwop_cli import CommandError, Interrupted, check_outputs, interrupts
 from qwop_datasets import DatasetError
 from qwop_finetune.config import DQNRun, PPORun, Run, to_plain
 from qwop_finetune.demonstrations import DemonstratedStarts, Demonstrations, load_demonstrations
-from qwop_finetune.environment import Tally, TrainingEnv, make_environment
+from qwop_finetune.environment import TrainingEnv, make_environment, training_figures
 from qwop_finetune.forgetting import ForgettingMeter, GaitGuard
-from qwop_game import FEATURE_SIZE, FEATURE_VERSION, action_masks
+from qwop_game import FEATURE_SIZE, FEATURE_VERSION, RolloutMetrics, action_masks
 from qwop_rewards import parse_options
 from qwop_rl_core import (
     EVENTS,
@@ -91,7 +91,7 @@ def finetune(run: Run) -> Outcome:
             set_aside(run.log_directory, EVENTS, "[0-9]*.safetensors")
         resumed_at = None
         if resumed is not None and logs_go_on:
-            check_kinds({"steps": resumed.metadata["training"]["steps"]}, Tally())
+            check_kinds({"steps": resumed.metadata["training"]["steps"]}, RolloutMetrics())
             resumed_at = resumed.metadata["training"]["steps"]
     config_for_logs = {**to_plain(run), **to_plain(run)["learner"]}
     config_for_logs.pop("learner")
@@ -126,7 +126,7 @@ def _train_ppo(
     config = run.learner
     if resumed is not None:
         state = ppo.resume(config, envs, resumed, str(run.resume))
-        envs.tally = _tally(run, resumed)
+        envs.metrics = _resumed_metrics(run, resumed)
     else:
         generator = torch.Generator().manual_seed(config.seed)
         fresh = ActorCritic(FEATURE_SIZE, len(envs.action_masks), run.hidden, generator)
@@ -170,7 +170,7 @@ def _train_dqn(
         shown = demonstrations.transitions(run.reward, parse_options(run.reward_option))
     if resumed is not None:
         state = dqn.resume(config, envs, resumed, shown, str(run.resume))
-        envs.tally = _tally(run, resumed)
+        envs.metrics = _resumed_metrics(run, resumed)
     else:
         if clone is None:
             generator = torch.Generator().manual_seed(config.seed)
@@ -252,8 +252,8 @@ class _Watch:
         envs, state = progress.envs, progress.state
         assert isinstance(envs, TrainingEnv)
         network = state.policy if isinstance(state, ppo.PPOState) else state.network
-        self.figures = envs.tally.figures() | self._meter.measure(network, state.observation)
-        envs.tally = Tally()
+        self.figures = training_figures(envs.metrics) | self._meter.measure(network, state.observation)
+        envs.metrics = RolloutMetrics()
         self._logger.scalars(self.figures, self.steps)
 
     def _collapsed(self, progress: ppo.Progress | dqn.Progress) -> bool:
@@ -271,7 +271,7 @@ class _Watch:
     def _save(self, progress: ppo.Progress | dqn.Progress) -> None:
         envs = progress.envs
         assert isinstance(envs, TrainingEnv)
-        state = {"guard": self._guard.state(), "tally": envs.tally.state(), "figures": self.figures}
+        state = {"guard": self._guard.state(), "tally": envs.metrics.state(), "figures": self.figures}
         metadata = {**self._metadata, "finetune": {**self._metadata["finetune"], **state}}
 
         def write(path: Path) -> None:
@@ -485,13 +485,13 @@ def _metadata(run: Run, clone_sha256: str, demonstrations: Demonstrations | None
     }
 
 
-def _tally(run: Run, resumed: Checkpoint) -> Tally:
+def _resumed_metrics(run: Run, resumed: Checkpoint) -> RolloutMetrics:
     with explained(str(run.resume)):
         state = resumed.metadata["finetune"]["tally"]
-        check_kinds(state, Tally())
-        tally = Tally(**state)
-        tally.figures()
-    return tally
+        check_kinds(state, RolloutMetrics())
+        metrics = RolloutMetrics(**state)
+        training_figures(metrics)
+    return metrics
 
 
 def _logged_there(run: Run) -> bool:

@@ -40,6 +40,7 @@ from qwop_game.observation import (
     raw_from_state,
 )
 from qwop_game.registration import ENV_ID, REAL_ENV_ID, register_env
+from qwop_game.rollout_metrics import RolloutMetrics
 from qwop_game.simulator import DEFAULT_TRIG, TRIG_VARIANTS, Simulator, Trig, check_trig, engines, exclusive
 from qwop_game.vector_env import QWOPVectorEnv
 from qwop_game.wrapper import QWOPVectorWrapper
@@ -76,6 +77,7 @@ __all__ = [
     "DisturbedVectorEnv",
     "QWOPEnv",
     "QWOPVectorEnv",
+    "RolloutMetrics",
     "Simulator",
     "StartStates",
     "Trig",
