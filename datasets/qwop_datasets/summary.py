@@ -68,7 +68,14 @@ class Summary:
 
 
 def segment_lengths(keys: np.ndarray) -> np.ndarray:
-    """uint8 [T] -> int [S]: lengths of the stretches of frames in which the keys do not change."""
+    """Compute the lengths of the stretches of frames in which the keys do not change.
+
+    Args:
+        keys: key masks, one a frame, uint8 [T], T >= 1.
+
+    Returns:
+        Lengths in frames, in order, int64 [S].
+    """
     edges = np.flatnonzero(np.diff(keys)) + 1
     return np.diff(np.concatenate([[0], edges, [len(keys)]]))
 

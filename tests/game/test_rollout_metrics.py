@@ -44,9 +44,8 @@ def test_what_nothing_was_counted_for_is_nan():
 
 
 def test_counting_goes_on_from_what_earlier_releases_stored():
-    stored = (
-        '{"steps": 9, "knee_near": 3, "upright": 5, "episodes": 2, "meters": 61.5, "finish_times": [58.25]}'
-    )
+    counts = '"steps": 9, "knee_near": 3, "upright": 5, "episodes": 2, "meters": 61.5'
+    stored = f'{{{counts}, "finish_times": [58.25]}}'
     metrics = RolloutMetrics(**json.loads(stored))
     assert json.dumps(metrics.state()) == stored
     metrics.add_episodes(np.array([100.0]), np.array([48.25]), np.array([True]))
