@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -20,14 +19,12 @@ from qwop_cli import (
     log,
     run_command,
 )
-from qwop_datasets import DatasetError, DatasetWriter, Episode, verify_episodes
+from qwop_datasets import DatasetError, DatasetWriter, Episode
+from qwop_evaluation.evaluation import Evaluation, append_verified, evaluate
 from qwop_evaluation.lookahead import Lookahead
 from qwop_evaluation.player import CheckpointPlayer, shipped_policy_path
-from qwop_evaluation.protocol import MAX_SECONDS, play
-from qwop_evaluation.summary import summarize, summary_json
-from qwop_evaluation.table import figure, results_table
+from qwop_evaluation.protocol import MAX_SECONDS
 from qwop_game import DEFAULT_TRIG, FRAME_SECONDS
-from qwop_game.gait import GaitMetrics
 from qwop_game.real import RealGame, RealGameError
 from qwop_rl_core import CheckpointError
 
@@ -91,17 +88,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_outputs({"--save": save}, inputs={"CHECKPOINT": read})
         player = CheckpointPlayer(options.checkpoint or shipped_policy_path())
         if options.sample and not player.samples:
-            raise CommandError("--sample: a Q-network has no distribution to draw from; leave the flag away")
+            raise CommandError("--sample: a Q-network has no distribution to draw from; omit it")
         if options.candidates is not None and not options.lookahead:
             raise CommandError("--candidates goes with --lookahead")
         if options.lookahead and not player.samples:
-            raise CommandError("--lookahead: a Q-network has no distribution to draw from; leave it away")
+            raise CommandError("--lookahead: a Q-network has no distribution to draw from; omit it")
         candidates = plan.candidates if options.candidates is None else options.candidates
         lookahead = Lookahead(candidates) if options.lookahead else None
         if save is not None:
             save.parent.mkdir(parents=True, exist_ok=True)
         writer = DatasetWriter(save) if save is not None else None
-        seeds = range(options.seed, options.seed + options.episodes)
         game = None
         if options.game == "real":
             game = RealGame(not options.watch, options.browser, options.driver, trig=options.trig)
@@ -125,9 +121,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     time.sleep(due - now)
 
             try:
-                play(
+                evaluate(
                     player,
-                    seeds,
+                    episodes=options.episodes,
+                    seed=options.seed,
                     sample=options.sample,
                     perturbed=not options.unperturbed,
                     max_seconds=options.max_seconds,
@@ -141,86 +138,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 stopped = error
         kept = [e for e in episodes if e.success or not options.only_finished]
         if writer is not None:
-            _save(writer, kept, player.sha256)
+            append_verified(writer, kept, player)
         if stopped is not None:
             if isinstance(stopped, KeyboardInterrupt) and writer is not None:
                 stopped.args = (f"{save} has the {len(kept)} episodes that were over",)
             raise stopped
-        if options.json:
-            print(json_text(report(player, episodes, options.seed)))
-        else:
-            print(report_text(player, episodes, options.seed))
+        evaluation = Evaluation(player, tuple(episodes))
+        print(json_text(evaluation.as_json()) if options.json else evaluation)
 
     return run_command(PROGRAM, command, CheckpointError, DatasetError, RealGameError, ValueError)
-
-
-def report(player: CheckpointPlayer, episodes: Sequence[Episode], seed: int) -> dict[str, Any]:
-    """What `--json` prints: the summary's figures, how they were made, and every episode with its seed."""
-    summary = summarize(episodes)
-    return summary_json(summary) | {
-        "seed": seed,
-        "seeds": [int(episode.passport["seed"]) for episode in episodes],
-        "protocol": episodes[0].passport["protocol"],
-        "actions": _how(episodes[0]),
-        "policy": player.name,
-        "policy_sha256": player.sha256,
-        "frame_skip": player.frame_skip,
-        "action_set": player.action_set,
-        "runs": [_run(episode, gait) for episode, gait in zip(episodes, summary.gaits, strict=True)],
-    }
-
-
-def report_text(player: CheckpointPlayer, episodes: Sequence[Episode], seed: int) -> str:
-    """The figures as text: a table, the gait, how they were made."""
-    summary = summarize(episodes)
-    gait = summary.gait
-    passport = episodes[0].passport
-    protocol = "protocol P" if passport["protocol"] == "P" else "unperturbed"
-    cut = sum(episode.truncated for episode in episodes)
-    return "\n".join(
-        [
-            results_table({player.name: summary}),
-            "",
-            f"gait: pelvis at {figure(gait.pelvis_height, 2)} m, {figure(gait.cadence, 0)} steps a minute, "
-            f"flight {figure(100 * gait.flight, 0)} %, symmetry {figure(gait.symmetry, 2)}, "
-            f"torso {figure(gait.torso_pitch, 0)} +- {figure(gait.torso_pitch_std, 0)} degrees forward, "
-            f"{figure(gait.key_switches, 1)} key switches a second",
-            f"{protocol}, {_how(episodes[0])} actions, seeds {seed} to {seed + len(episodes) - 1}, "
-            f"frame skip {player.frame_skip}" + (f"; {cut} cut short" if cut else ""),
-        ]
-    )
-
-
-def _how(episode: Episode) -> str:
-    if candidates := episode.passport.get("lookahead_candidates"):
-        return f"lookahead {candidates}"
-    return "sampled" if episode.passport["sampled"] else "argmax"
-
-
-def _run(episode: Episode, gait: GaitMetrics) -> dict[str, Any]:
-    return {
-        "seed": episode.passport["seed"],
-        "idle_frames": episode.passport["idle_frames"],
-        "finished": episode.success,
-        "truncated": episode.truncated,
-        "time_s": episode.time,
-        "distance_m": episode.distance,
-        "knee_near": gait.knee_near,
-        "upright": gait.upright,
-        "strides": gait.strides,
-        "symmetry": gait.symmetry,
-    }
-
-
-def _save(writer: DatasetWriter, episodes: Sequence[Episode], sha256: str) -> None:
-    writer.append_all(
-        [
-            episode.replace(
-                passport={**episode.passport, "policy_sha256": sha256}, verified=verification.text
-            )
-            for episode, verification in zip(episodes, verify_episodes(episodes), strict=True)
-        ]
-    )
 
 
 if __name__ == "__main__":
