@@ -4,6 +4,7 @@ Hatchling calls EngineBuildHook for wheels and editable installs; `python hatch_
 The library is loaded with ctypes, so one wheel serves every Python: py3-none-<platform>.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -57,7 +58,7 @@ class Compiler(NamedTuple):
 def compiler_version(command: list[str]) -> str | None:
     """First line of `command --version`; None where it fails: macOS has a c++ that only asks for Xcode."""
     try:
-        result = subprocess.run([*command, "--version"], capture_output=True, text=True)
+        result = subprocess.run([*command, "--version"], capture_output=True, text=True, encoding="utf-8")
     except OSError:
         return None
     return result.stdout.partition("\n")[0] if result.returncode == 0 else None
@@ -116,7 +117,7 @@ def digest(*parts: object) -> str:
 
 
 def run(command: list[str]) -> None:
-    result = subprocess.run(command, capture_output=True, text=True)
+    result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
     if result.returncode != 0:
         raise SystemExit(f"{result.stdout}{result.stderr}engine: this command failed: {shlex.join(command)}")
 
@@ -155,12 +156,18 @@ def compile_engine(root: Path, extra_flags: Sequence[str] = ()) -> Path:
     link = ["-shared", *compiler.link_flags, *UNIX_FLAGS, *extra_flags]
     linked = objects / "linked"
     state = digest(link, sorted(path.name for path in wanted))
-    if not library.exists() or not linked.exists() or linked.read_text() != state:
+    if not library.exists() or not linked.exists() or linked.read_text(encoding="utf-8") != state:
         # A process may have the old library mapped: never write into it.
         unfinished = library.with_name(f"_engine-{os.getpid()}.part")
         run([*compiler.command, *link, *map(str, wanted), "-o", str(unfinished)])
+        if library.exists() and platform.system() == "Windows":
+            # Loaded, it can't be replaced, but renamed. The next build removes what nobody has loaded.
+            os.replace(library, library.with_name(f"_engine-{os.getpid()}.old"))
         os.replace(unfinished, library)
-        linked.write_text(state)
+        linked.write_text(state, encoding="utf-8")
+    for path in library.parent.glob("_engine-*.old"):
+        with contextlib.suppress(OSError):
+            path.unlink()
     for path in objects.glob("*.o"):
         if path not in wanted:
             path.unlink()

@@ -24,7 +24,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from qwop_cli import CommandError, check_outputs, plain
+from qwop_cli import CommandError, check_outputs, json_text
 
 HERE = Path(__file__).resolve().parent
 # Script and arguments; the same for a try.
@@ -65,7 +65,7 @@ def machine() -> dict[str, Any]:
     try:
         cpu = next(
             line.split(":", 1)[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
             if line.startswith("model name")
         )
     except (OSError, StopIteration):
@@ -85,7 +85,9 @@ def commit() -> str:
     """The repository's, with a + where files differ from it; empty outside of one."""
     command = ["git", "-C", str(HERE), "describe", "--always", "--dirty=+", "--exclude=*"]
     try:
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(
+            command, check=True, capture_output=True, text=True, encoding="utf-8"
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
 
@@ -98,7 +100,10 @@ def run(name: str, arguments: list[str]) -> Any:
         return None
     began = time.monotonic()
     result = subprocess.run(
-        [sys.executable, str(HERE / arguments[0]), *arguments[1:]], capture_output=True, text=True
+        [sys.executable, str(HERE / arguments[0]), *arguments[1:]],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
     )
     if result.returncode:
         last = (result.stderr.strip().splitlines() or ["no message"])[-1]
@@ -121,7 +126,7 @@ def qwop_python(folder: Path | None) -> dict[str, float] | None:
             subprocess.run([str(python), "-m", "pip", "install", "--quiet", str(folder)], check=True)
         print("qwop-python: random actions", file=sys.stderr, flush=True)
         result = subprocess.run(
-            [str(python), "-c", QWOP_PYTHON], check=True, stdout=subprocess.PIPE, text=True
+            [str(python), "-c", QWOP_PYTHON], check=True, stdout=subprocess.PIPE, text=True, encoding="utf-8"
         )
     except subprocess.CalledProcessError as error:
         print(f"qwop-python: skipped, exit code {error.returncode}", file=sys.stderr)
@@ -212,7 +217,7 @@ def main() -> int:
 
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(plain(report), indent=1, allow_nan=False) + "\n")
+        out.write_text(json_text(report, indent=1) + "\n", encoding="utf-8")
     about = report["machine"]
     print(f"{today}, {about['cpu']}, {about['cores']} cores, Python {about['python']}, {about['commit']}")
     print(", ".join(f"{name} {number}" for name, number in about["versions"].items()))

@@ -29,6 +29,7 @@ import numpy as np
 import torch
 
 from qwop_bc import CloneConfig, Cloning, agreement, split_decisions
+from qwop_cli import json_text
 from qwop_datasets import DatasetReader, Decisions, load_decisions, write_compact_dataset
 from qwop_evaluation import CheckpointPlayer, bootstrap_interval, play, shipped_policy_path, summarize
 from qwop_game import ACTION_SETS, KEY_NAMES
@@ -112,7 +113,7 @@ def train(folder: Path, name: str, arm: Arm, seed: int, episodes: int) -> dict[s
     stem = folder / f"{name.replace(',', '').replace(' ', '-').replace('.', '_')}-{seed}"
     figures_file, out = stem.with_suffix(".json"), stem.with_suffix(".safetensors")
     if figures_file.exists():
-        return json.loads(figures_file.read_text())
+        return json.loads(figures_file.read_text(encoding="utf-8"))
     path = dataset(folder, count, seed)
     words = [str(path), "--frame-skip", str(frame_skip), "--seed", str(seed), *more.split()]
     words = [
@@ -128,7 +129,7 @@ def train(folder: Path, name: str, arm: Arm, seed: int, episodes: int) -> dict[s
         if code := qwop_bc(words):
             raise SystemExit(code)
     seconds = time.process_time() - began
-    stem.with_suffix(".txt").write_text(printed.getvalue())
+    stem.with_suffix(".txt").write_text(printed.getvalue(), encoding="utf-8")
 
     decisions = decisions_of(path, frame_skip)
     split = split_decisions(decisions, CloneConfig().validation, seed)
@@ -152,7 +153,7 @@ def train(folder: Path, name: str, arm: Arm, seed: int, episodes: int) -> dict[s
         "f1": held_out.key_f1,
         "epoch": policy.metadata["training"]["best_epoch"],
     }
-    figures_file.write_text(json.dumps(figures))
+    figures_file.write_text(json_text(figures), encoding="utf-8")
     return figures
 
 
@@ -310,7 +311,7 @@ def main() -> int:
     if unknown := set(options.tables) - set(tables):
         parser.error(f"no table {', '.join(sorted(unknown))}: choose of {', '.join(tables)}")
     if options.speed:
-        print(json.dumps(speed(*((20_000, 1, 10) if options.quick else ())), indent=1))
+        print(json_text(speed(*((20_000, 1, 10) if options.quick else ())), indent=1))
         return 0
     folder = options.folder / "quick" if options.quick else options.folder
     folder.mkdir(parents=True, exist_ok=True)

@@ -31,6 +31,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qwop_cli import json_text
 from qwop_datasets import DatasetReader, Episode, write_compact_dataset
 from qwop_evaluation import (
     CheckpointPlayer,
@@ -192,11 +193,11 @@ def run_once(command: Sequence[str], out: Path) -> None:
     if out.exists() and command[0] == "qwop-bc":
         words = [*command, "--resume"]
     code = f"import sys; from {MODULES[words[0]]} import main; sys.argv[0] = {words[0]!r}; sys.exit(main())"
-    with out.with_suffix(".log").open("a") as log:
+    with out.with_suffix(".log").open("a", encoding="utf-8") as log:
         status = subprocess.run([sys.executable, "-c", code, *words[1:]], stdout=log, stderr=log).returncode
     if status:
         raise SystemExit(f"{shlex.join(words)}\nended with exit code {status}: see {out.with_suffix('.log')}")
-    done.write_text(shlex.join(command) + "\n")
+    done.write_text(shlex.join(command) + "\n", encoding="utf-8")
 
 
 def carry_out(task: Task, clone: Path | None, precision: str) -> str:
@@ -225,7 +226,7 @@ def evaluate(checkpoint: Path, out: Path, seeds: Sequence[int], run: Path | None
     run: where to store the run that is in the middle by outcome.
     """
     if out.exists():
-        return json.loads(out.read_text())
+        return json.loads(out.read_text(encoding="utf-8"))
     player: Player = SB3Player(checkpoint) if checkpoint.suffix == ".zip" else CheckpointPlayer(checkpoint)
     episodes = play(player, seeds)
     figures = summary_json(summarize(episodes))
@@ -234,8 +235,8 @@ def evaluate(checkpoint: Path, out: Path, seeds: Sequence[int], run: Path | None
     if run is not None:
         run.unlink(missing_ok=True)
         write_compact_dataset(run, [middle_run(episodes)])
-    out.write_text(json.dumps({name: figures[name] for name in FIGURES}))
-    return json.loads(out.read_text())
+    out.write_text(json_text({name: figures[name] for name in FIGURES}), encoding="utf-8")
+    return json.loads(out.read_text(encoding="utf-8"))
 
 
 def middle_run(episodes: Sequence[Episode]) -> Episode:
@@ -254,10 +255,12 @@ def collect(tasks: Iterable[Task]) -> dict[str, Any]:
         final = task.folder / "final.json"
         if not final.exists():
             continue
-        curve = [(int(f.stem), json.loads(f.read_text())) for f in task.folder.glob("[0-9]*.json")]
+        curve = [
+            (int(f.stem), json.loads(f.read_text(encoding="utf-8"))) for f in task.folder.glob("[0-9]*.json")
+        ]
         # The final evaluation stands for the last checkpoint, a rollout more or less beside the budget.
         curve = [(steps, figures) for steps, figures in curve if steps < 0.99 * task.steps]
-        curve.append((task.steps, json.loads(final.read_text())))
+        curve.append((task.steps, json.loads(final.read_text(encoding="utf-8"))))
         results.setdefault(task.arm, {})[str(task.seed)] = {
             "final": curve[-1][1],
             "curve": [[steps, figures] for steps, figures in sorted(curve, key=lambda point: point[0])],
@@ -538,9 +541,9 @@ FILMED = ("default", "torso-1.1", "stride", "anchored")
 
 def report() -> None:
     """Tables and pictures from what docs/experiments/knee-scraping/ holds."""
-    results = json.loads((PICTURES / "results.json").read_text())["arms"]
+    results = json.loads((PICTURES / "results.json").read_text(encoding="utf-8"))["arms"]
     if DOCUMENT.exists():
-        DOCUMENT.write_text(with_tables(DOCUMENT.read_text(), results))
+        DOCUMENT.write_text(with_tables(DOCUMENT.read_text(encoding="utf-8"), results), encoding="utf-8")
     draw_curves(results, NOTHING, PICTURES / "from-nothing.png")
     draw_curves(results, CLONE, PICTURES / "from-clone.png", origin="clone")
     draw_curves(results, DEFAULT_AGAIN, PICTURES / "default-again.png", origin="clone")
@@ -559,12 +562,12 @@ def store(tasks: Sequence[Task]) -> None:
     lines = ",\n".join(
         f"{json.dumps(arm)}: {{\n"
         + ",\n".join(
-            f"{json.dumps(seed)}: {json.dumps(rounded(training))}" for seed, training in seeds.items()
+            f"{json.dumps(seed)}: {json_text(rounded(training))}" for seed, training in seeds.items()
         )
         + "}"
         for arm, seeds in results.items()
     )
-    (PICTURES / "results.json").write_text(f'{{"arms": {{\n{lines}\n}}}}\n')
+    (PICTURES / "results.json").write_text(f'{{"arms": {{\n{lines}\n}}}}\n', encoding="utf-8")
     films = []
     for task in tasks:
         if task.seed == 0 and task.arm in FILMED and (task.folder / "run.h5").exists():

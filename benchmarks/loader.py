@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qwop_cli import json_text
 from qwop_datasets import DatasetReader, DatasetWriter, Episode, replay_keys, verify_episodes, write_dataset
 from qwop_datasets.verify import LANES
 
@@ -67,7 +68,7 @@ def peak_memory() -> float:
     """Of this process so far, MB."""
     try:
         # Not ru_maxrss, which on Linux begins with that of the parent.
-        status = Path("/proc/self/status").read_text().split("VmHWM:")[1]
+        status = Path("/proc/self/status").read_text(encoding="utf-8").split("VmHWM:")[1]
         return int(status.split()[0]) * 1024 / 1e6
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
@@ -76,7 +77,9 @@ def peak_memory() -> float:
 def in_fresh_process(what: str, path: Path) -> dict[str, float]:
     """Run `child` there."""
     command = [sys.executable, __file__, "--child", what, "--directory", str(path)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return json.loads(
+        subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8").stdout
+    )
 
 
 def child(what: str, path: Path) -> dict[str, float]:
@@ -161,12 +164,12 @@ def main() -> int:
     parser.add_argument("--child", choices=("open", "stream"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        print(json.dumps(child(options.child, options.directory)))
+        print(json_text(child(options.child, options.directory)))
         return 0
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:
         figures = measure(Path(directory), options.episodes, options.frames)
     if options.json:
-        print(json.dumps(figures, indent=1))
+        print(json_text(figures, indent=1))
         return 0
     for name, value in figures.items():
         number = f"{value:12,.0f}" if value >= 1000 else f"{value:12.4g}"

@@ -8,7 +8,6 @@ frame's 33.3 ms that the 99th percentile takes.
 """
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -19,6 +18,7 @@ import numpy as np
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
+from qwop_cli import json_text  # noqa: E402
 from qwop_game import FRAME_SECONDS, Simulator  # noqa: E402
 from qwop_recorder import (  # noqa: E402
     Command,
@@ -102,7 +102,7 @@ def main() -> None:
         row("keep a run: replay, append, sync", recorded["keep"]),
     ]
     if options.json:
-        print(json.dumps(rows, indent=1))
+        print(json_text(rows, indent=1))
         return
     for r in rows:
         print(

@@ -11,7 +11,6 @@ show what threads bring, on an idle machine.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -24,6 +23,7 @@ import gymnasium
 import numpy as np
 
 import qwop_game
+from qwop_cli import json_text
 from qwop_game import Simulator, action_masks, engines
 from qwop_game.rules import FLAG_GAME_ENDED
 
@@ -67,7 +67,9 @@ def bytes_per_game(engine: str, num_envs: int = 1024) -> int | None:
         before = pages()
         games = Simulator({num_envs}, engine="{engine}")
         print(pages() - before)"""
-    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    output = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, encoding="utf-8"
+    ).stdout
     return int(output) * os.sysconf("SC_PAGE_SIZE") // num_envs
 
 
@@ -176,8 +178,7 @@ def main() -> int:
         for measured, (name, workload, n, _) in zip(rates, cases, strict=True)
     ]
     if options.json:
-        json.dump(rows, sys.stdout, indent=1)
-        print()
+        print(json_text(rows, indent=1))
         return 0
     heads = f"{'frames/s':>9} {'lowest':>9} {'highest':>9} {'ratio':>6}"
     print(f"{'engine':32} {'workload':15} {'games':>5} {heads}")

@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from qwop_cli import json_text
 from qwop_stride.run import CLONING, FINETUNING, MODULES, bundled_demos
 
 ENOUGH = 0.9
@@ -62,7 +63,9 @@ def python_of(command: Sequence[str]) -> list[str]:
 def finished_upright(checkpoint: Path, episodes: int) -> float:
     """Share of protocol P's episodes."""
     command = ["qwop-eval", str(checkpoint), "--episodes", str(episodes), "--seed", str(FIRST_SEED), "--json"]
-    output = subprocess.run(python_of(command), check=True, stdout=subprocess.PIPE, text=True).stdout
+    output = subprocess.run(
+        python_of(command), check=True, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    ).stdout
     runs = json.loads(output)["runs"]
     good = [r["finished"] and r["knee_near"] < MAX_KNEE and r["upright"] > MIN_UPRIGHT for r in runs]
     return sum(good) / len(good)
@@ -136,7 +139,7 @@ def main() -> int:
         parser.error(f"{unknown[0]!r} is no start: choose from {', '.join(TARGET_SECONDS)}")
     results = [train(start, seed, options) for start in starts for seed in range(options.seeds)]
     if options.json:
-        print(json.dumps(results, indent=1))
+        print(json_text(results, indent=1))
         return 0
     for start in starts:
         times = [r["seconds"] for r in results if r["start"] == start]

@@ -34,7 +34,7 @@ import numpy as np
 import torch
 
 import qwop_game
-from qwop_cli import CommandError, check_outputs
+from qwop_cli import CommandError, check_outputs, json_text
 from qwop_rl_core import ActorCritic, ppo
 from qwop_rl_core.ppo import PPOConfig
 
@@ -205,7 +205,9 @@ def in_fresh_process(name: str, seed: int, options: argparse.Namespace) -> list[
     command = [sys.executable, __file__, "--child", name, "--steps", str(options.steps)]
     command += ["--threads", str(options.threads), "--seed", str(seed)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
-    result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    result = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, env=environment, encoding="utf-8"
+    )
     return [tuple(row) for row in json.loads(result.stdout)]
 
 
@@ -302,7 +304,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.child:
         rows = child(options.child, settings(options.steps, options.threads, options.seed))
-        print(json.dumps(rows))
+        print(json_text(rows))
         return 0
     try:
         check_outputs({"--plot": options.plot})
@@ -312,8 +314,7 @@ def main() -> int:
     if options.plot:
         plot(result["curves"], options.plot)
     if options.json:
-        json.dump(result, sys.stdout, indent=1)
-        print()
+        print(json_text(result, indent=1))
         return 0
     print(f"{'trainer':40} {'steps/s':>8} {'ours is':>8} {'per CPU s':>9} {'meters':>7} {'return':>7}")
     for row in result["rows"]:

@@ -24,6 +24,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             (ROOT / source).read_text(encoding="utf-8"),
         )
         files.append(File.generated(config, name, content=text))
+    page = ROOT / "web" / "qwop_web" / "page"
+    for path in [*page.iterdir(), ROOT / "demos" / "policy.safetensors"]:
+        files.append(File.generated(config, f"play/{path.name}", content=path.read_bytes()))
     for notebook in [file for file in files if file.src_uri.endswith(".ipynb")]:
         files.remove(notebook)
         page = PurePosixPath(notebook.src_uri).with_suffix(".md")

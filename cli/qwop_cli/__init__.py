@@ -1,6 +1,7 @@
 """What every command shares: arguments, one-line errors, interrupts, progress, tables. Imports no sibling."""
 
 from qwop_cli.command import (
+    OWN_GROUP,
     CommandError,
     CommandParser,
     Interrupted,
@@ -14,10 +15,12 @@ from qwop_cli.command import (
     plain,
     printable,
     run_command,
+    stop_signals,
 )
 from qwop_cli.table import text_table
 
 __all__ = [
+    "OWN_GROUP",
     "CommandError",
     "CommandParser",
     "Interrupted",
@@ -31,5 +34,6 @@ __all__ = [
     "plain",
     "printable",
     "run_command",
+    "stop_signals",
     "text_table",
 ]

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -47,9 +48,9 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def json_text(value: Any) -> str:
+def json_text(value: Any, indent: int | None = None) -> str:
     """Plain data as JSON that every reader takes: null where a number is NaN or infinite."""
-    return json.dumps(plain(value), allow_nan=False)
+    return json.dumps(plain(value), allow_nan=False, indent=indent)
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -131,18 +132,29 @@ class Pace:
         return True
 
 
+def stop_signals() -> list[signal.Signals]:
+    """The signals that ask a program to end, of those that this system has: Ctrl-C, SIGTERM (a time limit),
+    SIGHUP (a closed terminal), SIGBREAK (Ctrl-Break or a closed console on Windows)."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
+OWN_GROUP: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+"""subprocess.Popen's creationflags for a program that the terminal's Ctrl-C does not reach, as
+start_new_session=True makes it outside Windows."""
+
+
 @contextlib.contextmanager
 def interrupts(handler: Callable[[int, Any], None]) -> Iterator[None]:
-    """Let `handler` answer Ctrl-C, SIGTERM (a time limit) and SIGHUP (a closed terminal) within the block.
+    """Let `handler` answer `stop_signals` within the block.
 
     Signals that the process was started to ignore, as by nohup, stay ignored. Other threads than the main one
     get no signals: nothing changes there.
     """
     before = {}
     if threading.current_thread() is threading.main_thread():
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
+        for number in stop_signals():
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 before[number] = signal.signal(number, handler)
     try:
         yield

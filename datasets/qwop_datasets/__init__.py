@@ -19,7 +19,7 @@ from qwop_datasets.format import FORMAT_VERSION, INDEX_DTYPE
 from qwop_datasets.journal import Journal, journal_path, read_journal
 from qwop_datasets.reader import DatasetReader
 from qwop_datasets.recovery import Recovery, needs_recovery, recover_dataset
-from qwop_datasets.storage import made_folder
+from qwop_datasets.storage import made_folder, replace_file
 from qwop_datasets.summary import segment_lengths
 from qwop_datasets.verify import Verification, compare_replay, verify_episode, verify_episodes
 from qwop_datasets.writer import DatasetWriter, write_dataset
@@ -30,6 +30,7 @@ __all__ = [
     "compare_replay",
     "Verification",
     "made_folder",
+    "replace_file",
     "recover_dataset",
     "needs_recovery",
     "Recovery",

@@ -250,6 +250,7 @@ def _edit(options: Any) -> None:
     if options.dry_run or (keep.all() and not changed.any() and options.output is None):
         return
     ids = reader.index["id"]
+    reader.close()  # Windows replaces no file that is open
     change_some = change if relabels else None
     edit.rewrite(path, ids, keep, change=change_some, changed=changed, output=options.output)
 

@@ -244,7 +244,7 @@ def migrate_file(path: str | os.PathLike, *, dry_run: bool = False) -> int:
         if version == FORMAT_VERSION or dry_run:
             return version
         with output_file(path, replace=True) as aside:
-            aside.write_bytes(path.read_bytes())
+            storage.copy_out(descriptor, aside)
             with storage.new_h5(aside, "r+", libver=storage.LIBVER) as file:
                 migrate(file, path)
             with open_h5(aside, "r") as file:

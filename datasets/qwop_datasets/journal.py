@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from qwop_datasets import portable
 from qwop_datasets.episode import (
     KEY_EVENT_DTYPE,
     KEY_SOURCES,
@@ -42,7 +43,7 @@ from qwop_datasets.episode import (
     now,
 )
 from qwop_datasets.errors import DatasetError
-from qwop_datasets.storage import describe, fcntl, made_folder, sync_directory
+from qwop_datasets.storage import describe, made_folder
 from qwop_game import DEFAULT_TRIG
 
 HEADER = b"QWOPJNL1"
@@ -158,7 +159,7 @@ class Journal:
         except BaseException:
             self._file.close()
             raise
-        sync_directory(self.path.parent)
+        portable.sync_directory(self.path.parent)
         self._syncer = threading.Thread(target=self._sync_now_and_then, daemon=True, name="journal-sync")
         if sync_seconds > 0:
             self._syncer.start()
@@ -178,10 +179,10 @@ class Journal:
         if self._syncer.is_alive():
             self._syncer.join()
         if not self._live and not self._waiting:
-            self.path.unlink(missing_ok=True)
+            portable.remove_and_close(self.path, self._file)
         else:
-            os.fsync(self._file.fileno())
-        self._file.close()
+            portable.sync(self._file.fileno())
+            self._file.close()
 
     @property
     def current(self) -> Recording:
@@ -270,7 +271,7 @@ class Journal:
                 written = self._file.write(self._waiting) or 0
                 self._waiting = self._waiting[written:]
             if self.sync_seconds == 0:
-                os.fsync(self._file.fileno())
+                portable.sync(self._file.fileno())
         except OSError as error:
             raise DatasetError(f"{self.path}: {describe(error)}; what was played waits in memory") from None
         self._dirty.set()
@@ -280,7 +281,7 @@ class Journal:
             self._dirty.wait()
             self._dirty.clear()
             try:
-                os.fsync(self._file.fileno())
+                portable.sync(self._file.fileno())
             except (OSError, ValueError):
                 pass  # the next write says so
             self._closing.wait(self.sync_seconds)
@@ -443,13 +444,8 @@ def _open_locked(path: Path, *, create: bool) -> Any:
         file = open(path, "a+b" if create else "r+b", buffering=0)
     except OSError as error:
         raise DatasetError(f"{path}: {describe(error)}") from None
-    try:
-        if fcntl:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not portable.lock(file.fileno(), exclusive=True):
         file.close()
-        raise DatasetError(f"{path}: a recording is under way; wait until it ends") from None
-    except OSError:
-        pass  # a file system without locks
+        raise DatasetError(f"{path}: a recording is under way; wait until it ends")
     file.seek(0)
     return file

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from qwop_datasets import storage
+from qwop_datasets import portable, storage
 from qwop_datasets.episode import Episode
 from qwop_datasets.errors import DatasetError
 from qwop_datasets.journal import journal_path, read_journal
@@ -59,10 +59,10 @@ def recover_dataset(path: str | os.PathLike) -> Recovery:
     try:
         if damaged:
             copy = _free_name(journal.with_name(journal.name + ".damaged"))
-            os.rename(journal, copy)
+            portable.replace(journal, copy)
         else:
-            journal.unlink()
-        storage.sync_directory(path.parent)
+            portable.remove(journal)
+        portable.sync_directory(path.parent)
     except OSError as error:
         raise DatasetError(f"{journal}: {storage.describe(error)}") from None
     return Recovery(finished, tuple(taken), len(episodes) - len(taken), damaged, copy)

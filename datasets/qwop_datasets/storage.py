@@ -11,7 +11,11 @@ HDF5 has closed, those pages (an episode and the few metadata pages around it) a
 Killed before the end of 1, FILE is untouched and the torn FILE.redo is dropped. Killed later, whoever opens
 FILE next does 2 and 3 again: copying pages twice changes nothing. Databases call this a redo log.
 
-One flock on FILE orders all of it: shared while a reader reads, exclusive for a change.
+One lock on FILE orders all of it: shared while a reader reads, exclusive for a change. What systems do
+differently is in portable.py.
+
+A whole new FILE takes the place of the old one under the exclusive lock. Windows replaces no file that is
+open, so there the new one waits as FILE.replacing until the lock is let go; meanwhile nobody else uses FILE.
 """
 
 from __future__ import annotations
@@ -32,13 +36,9 @@ from typing import Any
 
 import h5py
 
+from qwop_cli import stop_signals
+from qwop_datasets import portable
 from qwop_datasets.errors import DatasetError
-
-fcntl: Any
-try:
-    import fcntl
-except ImportError:  # Windows: no locks; one program at a time is then up to the user
-    fcntl = None
 
 H5 = Any  # an open HDF5 file or group; h5py's own types make every subscript a union of all kinds
 PAGE = 4096
@@ -66,18 +66,9 @@ def redo_path(path: Path) -> Path:
     return path.with_name(path.name + ".redo")
 
 
-def sync_directory(path: Path) -> None:
-    """Make creations, renames and removals in a directory survive a power loss, where the system can."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)
+def replacing_path(path: Path) -> Path:
+    """FILE.replacing beside FILE: a new FILE, complete, that waits until the old one is closed."""
+    return path.with_name(path.name + ".replacing")
 
 
 @contextmanager
@@ -114,6 +105,10 @@ def describe(error: OSError) -> str:
         errno.EISDIR: "it is a folder, not a file",
         errno.ENOTDIR: "a part of its path is a file, not a folder",
     }
+    if error.errno == errno.EACCES and error.filename and os.path.isdir(error.filename):
+        return words[errno.EISDIR]  # for Windows, too, which opens no folders
+    if portable.is_busy(error):  # Windows says "access denied" for both
+        return "permission denied, or a program has it open; close that and try again"
     if error.errno in words:
         return words[error.errno]
     text = error.strerror or str(error)
@@ -122,49 +117,79 @@ def describe(error: OSError) -> str:
 
 @contextmanager
 def locked(path: Path, exclusive: bool) -> Iterator[int]:
-    """A descriptor of `path` under a lock; waits for others up to LOCK_SECONDS. Raises DatasetError."""
+    """A descriptor of `path` under a lock; waits for others up to LOCK_SECONDS. Raises DatasetError.
+
+    A file that was put in its place meanwhile (`put_in_place`) is `path` when this is over.
+    """
     give_up = time.monotonic() + LOCK_SECONDS
     while True:
+        held = False
         try:
-            descriptor = os.open(path, os.O_RDWR if exclusive else os.O_RDONLY)
+            descriptor = os.open(path, (os.O_RDWR if exclusive else os.O_RDONLY) | portable.BINARY)
         except OSError as error:
             raise DatasetError(f"{path}: {describe(error)}") from None
         try:
-            if not fcntl or _try_lock(descriptor, exclusive):
-                here = os.fstat(descriptor)
-                try:
-                    there = os.stat(path)
-                except OSError:
-                    there = None
-                if there and (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino):
-                    yield descriptor
-                    return
-                # else: an edit replaced the file between open and lock; take the new one
-            if time.monotonic() > give_up:
+            late = time.monotonic() > give_up
+            held = portable.lock(descriptor, exclusive=exclusive) and _is_current(path, descriptor, late)
+            if held:
+                yield descriptor
+                return
+            if late:
                 raise DatasetError(f"{path}: another program has it open; close that and try again")
         finally:
-            if fcntl:
-                _unlock(descriptor)
+            replaced = held and exclusive and replacing_path(path).exists()
+            portable.unlock(descriptor)  # a duplicate of the descriptor would keep the lock
             os.close(descriptor)
+            if replaced:
+                _replace(path)
         time.sleep(0.005)
 
 
-def _try_lock(descriptor: int, exclusive: bool) -> bool:
+def _is_current(path: Path, descriptor: int, late: bool) -> bool:
+    """Whether the file that was opened and locked still is `path`, and nothing is about to replace it.
+
+    late: a new file has waited for so long that whoever wrote it must be gone: drop it.
+    """
     try:
-        fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except BlockingIOError:
+        if not os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            return False  # an edit replaced the file between open and lock; take the new one
+        if replacing_path(path).exists():
+            if not late:
+                return False
+            replacing_path(path).unlink(missing_ok=True)
+    except FileNotFoundError:
         return False
-    except OSError:  # a file system without locks
-        return True
+    except OSError:  # the old file can be read, at least
+        pass
     return True
 
 
-def _unlock(descriptor: int) -> None:
-    # In so many words: a duplicate of the descriptor (see open_for_reading) would keep the lock.
+def replace_file(source: Path, target: Path) -> None:
+    """os.replace that waits a moment while somebody has `target` open, on Windows. Raises DatasetError."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-    except OSError:
-        pass
+        portable.replace(source, target)
+    except OSError as error:
+        raise DatasetError(f"{target}: {describe(error)}") from None
+
+
+def put_in_place(aside: Path, path: Path) -> None:
+    """Let the file `aside` replace `path`, which the caller has locked: at once, or when it lets go of it."""
+    try:
+        os.replace(aside, path)
+    except OSError as error:
+        if not portable.is_busy(error):
+            raise
+        portable.replace(aside, replacing_path(path))
+
+
+def _replace(path: Path) -> None:
+    aside = replacing_path(path)
+    try:
+        portable.replace(aside, path)
+        portable.sync_directory(path.parent)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise DatasetError(f"{path}: {describe(error)}; nothing was changed") from None
 
 
 def open_for_reading(descriptor: int) -> H5:
@@ -204,7 +229,7 @@ def reading(path: Path) -> Iterator[H5]:
 def why_not(descriptor: int, error: OSError) -> str:
     """Why HDF5 did not open a file."""
     text = " ".join(str(error).split())
-    if os.pread(descriptor, 8, 0) != b"\x89HDF\r\n\x1a\n":
+    if portable.read_at(descriptor, 8, 0) != b"\x89HDF\r\n\x1a\n":
         return "not an HDF5 file"
     if "truncated" in text:
         return "truncated: copy it once more from where it came, or take a backup"
@@ -267,7 +292,7 @@ def _settle(path: Path, descriptor: int) -> bool:
     if whole:
         _, _, size, pages, before = _HEADER.unpack_from(data)
         body = memoryview(data)[_HEADER.size : -4]
-        now = zlib.crc32(os.pread(descriptor, _SUPERBLOCK, 0))
+        now = zlib.crc32(portable.read_at(descriptor, _SUPERBLOCK, 0))
         after = zlib.crc32(body[8 : 8 + _SUPERBLOCK])  # page 0 is always the first one
         if now not in (before, after):
             raise DatasetError(
@@ -278,8 +303,8 @@ def _settle(path: Path, descriptor: int) -> bool:
                 f"{path}: {redo.name} would make it {size} bytes long, but holds {len(data)}; move that away"
             )
         _copy_pages(descriptor, body, pages, size)
-    redo.unlink()
-    sync_directory(path.parent)
+    portable.remove(redo)
+    portable.sync_directory(path.parent)
     return whole
 
 
@@ -290,13 +315,13 @@ def _copy_pages(descriptor: int, body: memoryview, pages: int, size: int) -> Non
         if offset < size:
             _write_all(descriptor, record[8:], offset)
     os.ftruncate(descriptor, size)
-    os.fsync(descriptor)
+    portable.sync(descriptor)
 
 
 def _write_all(descriptor: int, data: memoryview | bytes, offset: int) -> None:
     view = memoryview(data)
     while view:
-        written = os.pwrite(descriptor, view, offset)
+        written = portable.write_at(descriptor, view, offset)
         view, offset = view[written:], offset + written
 
 
@@ -383,7 +408,7 @@ class Overlay(io.RawIOBase):
             done += count
 
     def _stored(self, number: int) -> bytearray:
-        return bytearray(os.pread(self.descriptor, PAGE, number * PAGE).ljust(PAGE, b"\0"))
+        return bytearray(portable.read_at(self.descriptor, PAGE, number * PAGE).ljust(PAGE, b"\0"))
 
 
 class _NewFile(h5py.File):
@@ -398,13 +423,23 @@ class _NewFile(h5py.File):
             raise failure from None
 
 
+def copy_out(descriptor: int, target: Path) -> None:
+    """Write what an open file holds to a new one. Windows reads a locked file through its descriptor only."""
+    offset = 0
+    with open(target, "xb") as copy:
+        while data := portable.read_at(descriptor, 1 << 20, offset):
+            copy.write(data)
+            offset += len(data)
+
+
 @contextmanager
 def new_h5(path: Path, mode: str = "w", **options: Any) -> Iterator[H5]:
     """h5py.File(path, mode, **options) for writing, but for how it takes a full disk or Ctrl-C.
 
     HDF5 itself would fail again when it closes the file, print tracebacks and crash at exit. Raises OSError.
     """
-    descriptor = os.open(path, os.O_RDWR | (os.O_CREAT | os.O_EXCL if mode == "w" else 0), 0o666)
+    create = os.O_CREAT | os.O_EXCL if mode == "w" else 0
+    descriptor = os.open(path, os.O_RDWR | create | portable.BINARY, 0o666)
     try:
         overlay = Overlay(descriptor, write_through=True)
         with _NewFile(overlay, mode, **options) as file:
@@ -452,7 +487,7 @@ def _interrupts_wait() -> Iterator[None]:
         yield  # only the main thread is interrupted
         return
     received: list[int] = []
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not None]
+    numbers = [n for n in stop_signals() if signal.getsignal(n) is not None]
     before = {n: signal.signal(n, lambda number, _: received.append(number)) for n in numbers}
     try:
         yield
@@ -464,7 +499,7 @@ def _interrupts_wait() -> Iterator[None]:
 
 
 def _commit(path: Path, overlay: Overlay) -> None:
-    superblock = os.pread(overlay.descriptor, _SUPERBLOCK, 0)
+    superblock = portable.read_at(overlay.descriptor, _SUPERBLOCK, 0)
     overlay.pages.setdefault(0, overlay._stored(0))
     order = sorted(overlay.pages)
     parts = [_HEADER.pack(_MAGIC, overlay.base_size, overlay.size, len(order), zlib.crc32(superblock))]
@@ -478,25 +513,21 @@ def _commit(path: Path, overlay: Overlay) -> None:
             while view:
                 view = view[log.write(view) :]
             _claim_growth(overlay)  # before the point of no return: a full disk is found here
-            os.fsync(log.fileno())
+            portable.sync(log.fileno())
     except OSError:
         _undo_growth(overlay)
-        redo.unlink(missing_ok=True)
+        portable.remove(redo)
         raise
-    sync_directory(path.parent)
+    portable.sync_directory(path.parent)
     _copy_pages(overlay.descriptor, memoryview(data)[_HEADER.size :], len(order), overlay.size)
-    redo.unlink()
-    sync_directory(path.parent)
+    portable.remove(redo)
+    portable.sync_directory(path.parent)
 
 
 def _claim_growth(overlay: Overlay) -> None:
     growth = overlay.size - overlay.base_size
-    if growth > 0 and hasattr(os, "posix_fallocate"):
-        try:
-            os.posix_fallocate(overlay.descriptor, overlay.base_size, growth)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that can't
-                raise
+    if growth > 0:
+        portable.allocate(overlay.descriptor, overlay.base_size, growth)
 
 
 def _undo_growth(overlay: Overlay) -> None:

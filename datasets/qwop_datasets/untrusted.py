@@ -155,6 +155,8 @@ def allocating_at_most(size: int) -> Iterator[None]:
 
 def _limit_data(size: int) -> tuple[int, int] | None:
     """Let the process's data grow by `size` bytes; returns the limits of before. None: the system can't."""
+    if resource is None:
+        return None
     try:
         with open("/proc/self/statm", "rb", buffering=0) as file:
             now = int(file.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")

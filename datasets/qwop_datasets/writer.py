@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from qwop_datasets import storage
+from qwop_datasets import portable, storage
 from qwop_datasets.episode import Episode, first_difference, new_id, with_gait
 from qwop_datasets.errors import DatasetError, NameTakenError
 from qwop_datasets.format import (
@@ -174,6 +174,8 @@ def output_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
     The folder of `path` is made if it is missing. On any failure the new file and folder are removed. Raises
     DatasetError where `path` can't be written, NameTakenError where it exists (unless `replace`).
+
+    replace: `path` exists, and the caller has it under an exclusive lock (storage.locked).
     """
     aside = path.with_name(f"{path.name}.new-{os.getpid()}-{new_id()[:8]}")
     try:
@@ -183,15 +185,15 @@ def output_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
             try:
                 yield aside
                 with open(aside, "rb+") as handle:
-                    os.fsync(handle.fileno())
+                    portable.sync(handle.fileno())
                 if replace:
                     shutil.copymode(path, aside)
-                    os.replace(aside, path)
+                    storage.put_in_place(aside, path)
                 else:
                     _rename_to_free_name(aside, path)
             finally:
-                aside.unlink(missing_ok=True)
-        storage.sync_directory(path.parent)
+                portable.remove(aside)
+        portable.sync_directory(path.parent)
     except OSError as error:
         raise DatasetError(f"{path}: {storage.describe(error)}; nothing was written") from None
 
@@ -203,8 +205,8 @@ def _rename_to_free_name(aside: Path, path: Path) -> None:
         except FileExistsError:
             raise
         except OSError:  # a file system without hard links: take the name first, then put the file there
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o666))
-            os.replace(aside, path)
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | portable.BINARY, 0o666))
+            portable.replace(aside, path)
     except FileExistsError:
         raise NameTakenError(path) from None
 

@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         game = None
         if options.game == "real":
             game = RealGame(not options.watch, options.browser, options.driver, trig=options.trig)
-        due = time.monotonic()
+        due = time.perf_counter()
         pace = Pace()
         episodes: list[Episode] = []
         stopped: BaseException | None = None
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if bar.disable and pace.due():
                     log(f"{over} of {options.episodes} episodes over")
                 if options.watch:
-                    now = time.monotonic()
+                    now = time.perf_counter()
                     due = max(due + FRAME_SECONDS, now)
                     time.sleep(due - now)
 

@@ -158,9 +158,9 @@ def main() -> int:
     arguments = parser.parse_args()
     path = Path(__file__).with_name("trig_table.hpp")
     if not arguments.check:
-        path.write_text(header())
+        path.write_text(header(), encoding="utf-8")
         return 0
-    if path.read_text() == header():
+    if path.read_text(encoding="utf-8") == header():
         return 0
     print(f"{path.name} is not what make_trig_table.py makes: run it again", file=sys.stderr)
     return 1

@@ -38,7 +38,7 @@ _RAW_LOW, _RAW_HIGH = RAW_LOW[:, None], RAW_HIGH[:, None]
 
 _METERS = np.float32(1 / UNITS_PER_METER)
 _SPEED = np.float32(1 / 10)  # a runner of 2 m/s has vx = 17; feet swing with about as much again
-_CLEARANCE = np.float32(2)  # meters to half meters: what matters is near 0
+CLEARANCE_SCALE = np.float32(2)  # meters to half meters: what matters is near 0
 
 # How far ahead (positive) or behind a landmark is, in units: coarse over 10 m, fine over 2 m, both clipped.
 _LANDMARKS = np.array([HURDLE_X, HURDLE_X, SAND_X, SAND_X], np.float32)[:, None]
@@ -104,7 +104,7 @@ def encode(raw: np.ndarray, hip_mode: np.ndarray | int, last_keys: np.ndarray | 
     block["height"][1] = pelvis_height_of_pose(y.T, sin.T, cos.T)
     block["clearance"][:2] = foot_clearance_of_pose(y.T, sin.T, cos.T).T
     block["clearance"][2:] = knee_clearance_of_pose(y.T, sin.T, cos.T).T
-    block["clearance"] *= _CLEARANCE
+    block["clearance"] *= CLEARANCE_SCALE
 
     np.clip((_LANDMARKS - x[_TORSO]) / _LANDMARK_REACH, -1, 1, out=block["landmark"])
     block["hip_mode"][:] = _HIP_MODE_BITS[hip_mode].reshape(-1, NUM_HIP_MODES).T

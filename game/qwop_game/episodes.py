@@ -38,7 +38,7 @@ class _Encoder(ctypes.Structure):
         ("pelvis_x", _float),
         ("pelvis_y", _float),
         ("track_y", _float),
-        ("units_per_metre", _float),
+        ("units_per_meter", _float),
         ("meters", _float),
         ("speed", _float),
         ("clearance", _float),
@@ -95,10 +95,10 @@ def _encoder() -> _Encoder:
         "pelvis_x": geometry._PELVIS_X,
         "pelvis_y": geometry._PELVIS_Y,
         "track_y": geometry._TRACK_Y,
-        "units_per_metre": geometry._UNITS_PER_METER,
+        "units_per_meter": geometry._UNITS_PER_METER,
         "meters": encoder._METERS,
         "speed": encoder._SPEED,
-        "clearance": encoder._CLEARANCE,
+        "clearance": encoder.CLEARANCE_SCALE,
         "joint_a": encoder._JOINT_A,
         "joint_b": encoder._JOINT_B,
         "feet": geometry._FEET,
@@ -109,6 +109,11 @@ def _encoder() -> _Encoder:
         array = np.ravel(values[name]).tolist()
         setattr(result, name, kind(*array) if hasattr(kind, "_length_") else array[0])
     return result
+
+
+def encoder_bytes() -> bytes:
+    """The constants of the features as the engine reads them: the bytes of a qwop_encoder."""
+    return bytes(_encoder())
 
 
 def observe(features: bool, raw: np.ndarray, hip_mode: np.ndarray, keys: np.ndarray) -> np.ndarray:

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from qwop_game.body import BOXES, HURDLE_BASE, HURDLE_TOP, JOINTS, Box
+from qwop_game.body import HURDLE_BASE, HURDLE_TOP, Box
+from qwop_game.figure import OUTLINE, PAPER, Color, Patch, Point, shade, shapes
 from qwop_game.keys import KEY_NAMES
 from qwop_game.observation import PART_INDEX, SAND_X, STATE_FIELDS, STATE_PARTS, TRACK_Y, UNITS_PER_METER
 from qwop_game.simulator import exclusive
@@ -32,8 +33,6 @@ CAMERA_AHEAD = 3.0  # the camera looks this far ahead of the runner
 _REACH = 3.0  # no part is drawn farther than this from its center
 SMOOTHING = 3  # runners are drawn this many times larger and scaled down, for smooth edges
 
-Color = tuple[int, int, int]
-Point = tuple[float, float]
 # x, y, angle of the hurdle's base and top
 HurdlePose = tuple[tuple[float, float, float], tuple[float, float, float]]
 
@@ -42,16 +41,9 @@ STANDING_HURDLE: HurdlePose = (
     (HURDLE_TOP.x, HURDLE_TOP.y, HURDLE_TOP.angle),
 )
 
-# Far (left) limbs are darker than near (right) ones, and each side has shoes of its own.
-OUTLINE: Color = (38, 30, 44)
-SKIN, SKIN_FAR = (236, 178, 134), (190, 132, 100)
-HAIR: Color = (70, 42, 34)
-SHORTS, SHORTS_FAR = (44, 62, 110), (32, 44, 82)
-SHOE_RIGHT, SHOE_LEFT = (240, 92, 52), (58, 150, 214)
-SOCK, SOCK_FAR = (250, 250, 250), (206, 210, 222)
 SHIRTS: tuple[Color, ...] = ((226, 60, 66), (60, 140, 220), (252, 186, 50), (86, 176, 98), (160, 96, 200))
 
-INK, PAPER, KEY_UP, KEY_DOWN = (24, 28, 40), (250, 250, 246), (52, 60, 78), (255, 190, 60)
+INK, KEY_UP, KEY_DOWN = (24, 28, 40), (52, 60, 78), (255, 190, 60)
 
 
 @dataclass(frozen=True)
@@ -421,10 +413,11 @@ class Renderer:
 
 
 _CORNERS = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+_SHAPES = shapes()
 
 
 class _Figure:
-    """One runner on a sprite: limbs as rounded shapes between the joints, far side first."""
+    """One runner on a sprite."""
 
     def __init__(self, surface: pygame.Surface, parts: np.ndarray, scale: float, origin: Point) -> None:
         self._surface = surface
@@ -436,99 +429,14 @@ class _Figure:
         }
 
     def draw(self, shirt: Color) -> None:
-        dark = _shade(shirt, 0.72)
-        self._arm("left", SKIN_FAR, dark)
-        self._leg("left", SKIN_FAR, SHORTS_FAR, SOCK_FAR, SHOE_LEFT)
-        self._trunk(shirt)
-        self._leg("right", SKIN, SHORTS, SOCK, SHOE_RIGHT)
-        self._head()
-        self._arm("right", SKIN, shirt)
-
-    def _leg(self, side: str, skin: Color, shorts: Color, sock: Color, shoe: Color) -> None:
-        thigh, calf, foot = side + "Thigh", side + "Calf", side + "Foot"
-        hip, knee_on_thigh = JOINTS[side + "Hip"].local_a, JOINTS[side + "Knee"].local_b
-        knee, ankle_on_calf = JOINTS[side + "Knee"].local_a, JOINTS[side + "Ankle"].local_b
-        ankle = JOINTS[side + "Ankle"].local_a
-        half_w, half_h = BOXES[foot].half_width, BOXES[foot].half_height
-        sole = [(-half_w, half_h - 0.3), (half_w, half_h - 0.3), (half_w, half_h), (-half_w + 0.1, half_h)]
-        upper = [
-            (-half_w, half_h - 0.25),
-            (-half_w + 0.02, -half_h * 0.75),
-            (ankle[0] + 0.5, -half_h),
-            (ankle[0] + 0.85, -half_h * 0.35),
-            (half_w * 0.75, -0.02),
-            (half_w, half_h - 0.3),
-        ]
-        # the middle of a limb, for what covers only half of it
-        half_thigh = _between(hip, knee_on_thigh, 0.62)
-        half_calf = _between(knee, ankle_on_calf, 0.66)
-        outline = 0.13
-        for grow, colors in ((outline, [OUTLINE] * 6), (0.0, [sock, skin, skin, shorts, shoe, PAPER])):
-            self._capsule(calf, half_calf, ankle_on_calf, 0.52 + grow, 0.46 + grow, colors[0])
-            self._capsule(calf, knee, half_calf, 0.74 + grow, 0.53 + grow, colors[1])
-            self._capsule(thigh, hip, knee_on_thigh, 1.02 + grow, 0.76 + grow, colors[2])
-            self._capsule(thigh, hip, half_thigh, 1.08 + grow, 1.0 + grow, colors[3], round_end=False)
-            self._polygon(foot, upper, colors[4], grow)
-            self._polygon(foot, sole, colors[5], grow)
-
-    def _arm(self, side: str, skin: Color, sleeve: Color) -> None:
-        arm, forearm = side + "Arm", side + "Forearm"
-        shoulder, elbow_on_arm = JOINTS[side + "Shoulder"].local_a, JOINTS[side + "Elbow"].local_b
-        elbow = JOINTS[side + "Elbow"].local_a
-        hand_x = -BOXES[forearm].half_width if elbow[0] > 0 else BOXES[forearm].half_width
-        hand = (hand_x * 0.8, 0.0)
-        cuff = _between(shoulder, elbow_on_arm, 0.55)
-        for grow, colors in ((0.13, [OUTLINE] * 4), (0.0, [skin, skin, skin, sleeve])):
-            self._capsule(forearm, elbow, hand, 0.5 + grow, 0.36 + grow, colors[0])
-            self._capsule(forearm, hand, hand, 0.5 + grow, 0.5 + grow, colors[1])
-            self._capsule(arm, shoulder, elbow_on_arm, 0.62 + grow, 0.5 + grow, colors[2])
-            self._capsule(arm, shoulder, cuff, 0.72 + grow, 0.68 + grow, colors[3], round_end=False)
-
-    def _trunk(self, shirt: Color) -> None:
-        neck_on_torso, neck_on_head = JOINTS["neck"].local_b, JOINTS["neck"].local_a
-        hips = _between(JOINTS["leftHip"].local_b, JOINTS["rightHip"].local_b, 0.5)
-        shoulders = _between(JOINTS["leftShoulder"].local_b, JOINTS["rightShoulder"].local_b, 0.5)
-        shoulders = (shoulders[0] - 0.1, shoulders[1])
-        waist = _between(hips, shoulders, 0.3)
-        a, b = (
-            self._point("torso", neck_on_torso),
-            self._point("head", (neck_on_head[0], neck_on_head[1] - 0.6)),
-        )
-        for grow, colors in ((0.13, [OUTLINE] * 4), (0.0, [SKIN, SHORTS, shirt, shirt])):
-            self._tapered(a, b, 0.6 + grow, 0.55 + grow, colors[0])
-            self._capsule("torso", hips, waist, 1.2 + grow, 1.16 + grow, colors[1])
-            self._capsule("torso", waist, shoulders, 1.12 + grow, 1.36 + grow, colors[2])
-        # a paler stripe down the shirt's side
-        self._capsule("torso", _between(waist, shoulders, 0.1), shoulders, 0.22, 0.22, _shade(shirt, 1.25))
-
-    def _head(self) -> None:
-        half_w, half_h = BOXES["head"].half_width, BOXES["head"].half_height
-        skull, chin = (-0.05, -half_h + 1.05), (0.12, half_h - 0.72)
-        for grow, skin, hair in ((0.13, OUTLINE, OUTLINE), (0.0, SKIN, HAIR)):
-            self._capsule("head", skull, chin, 1.06 + grow, 0.74 + grow, skin)
-            nose = [(half_w - 0.25, -0.15), (half_w + 0.2, 0.3), (half_w - 0.3, 0.42)]
-            self._polygon("head", nose, skin, grow)
-            crown = [
-                (half_w - 0.25, -half_h + 0.42),
-                (0.45, -half_h - 0.12),
-                (-0.35, -half_h - 0.12),
-                (-half_w - 0.02, -half_h + 0.6),
-                (-half_w - 0.08, 0.2),
-                (-0.55, 0.35),
-                (-0.5, -0.35),
-                (0.1, -0.62),
-            ]
-            self._polygon("head", crown, hair, grow)
-        self._polygon(
-            "head",
-            [(half_w - 0.04, -0.75), (half_w - 0.0, -0.45), (-half_w + 0.02, -0.2), (-half_w, -0.52)],
-            PAPER,
-            0.0,
-        )
-        self._capsule("head", (0.62, 0.02), (0.62, 0.12), 0.13, 0.13, OUTLINE)
-        self._capsule("head", (0.5, 0.78), (0.8, 0.74), 0.06, 0.06, OUTLINE)
-
-    # -- shapes, in a part's own axes ------------------------------------------------------------------
+        for shape in _SHAPES:
+            color = shape.color if isinstance(shape.color, tuple) else shade(shirt, shape.color)
+            if isinstance(shape, Patch):
+                self._patch(shape, color)
+            else:
+                start = self._point(shape.start_part, shape.start)
+                end = self._point(shape.end_part, shape.end)
+                self._limb(start, end, shape.start_radius, shape.end_radius, color, shape.round_end)
 
     def _point(self, part: str, local: Point) -> Point:
         x, y, c, s = self._parts[part]
@@ -537,37 +445,15 @@ class _Figure:
             self._origin[1] + (y + s * local[0] + c * local[1]) * self._scale,
         )
 
-    def _polygon(self, part: str, corners: Sequence[Point], color: Color, grow: float) -> None:
-        points = [self._point(part, corner) for corner in corners]
+    def _patch(self, patch: Patch, color: Color) -> None:
+        points = [self._point(patch.part, corner) for corner in patch.corners]
         pygame.draw.polygon(self._surface, color, points)
-        if grow:
-            width = grow * self._scale
+        if patch.grow:
             for a, b in zip(points, points[1:] + points[:1], strict=True):
-                self._tapered(a, b, grow, grow, color)
-                pygame.draw.circle(self._surface, color, a, width)
+                self._limb(a, b, patch.grow, patch.grow, color)
 
-    def _capsule(
-        self,
-        part: str,
-        start: Point,
-        end: Point,
-        start_radius: float,
-        end_radius: float,
-        color: Color,
-        round_end: bool = True,
-    ) -> None:
-        """A limb: two circles and what lies between them."""
-        a, b = self._point(part, start), self._point(part, end)
-        self._tapered(a, b, start_radius, end_radius, color, round_end)
-
-    def _tapered(
-        self,
-        a: Point,
-        b: Point,
-        a_radius: float,
-        b_radius: float,
-        color: Color,
-        round_end: bool = True,
+    def _limb(
+        self, a: Point, b: Point, a_radius: float, b_radius: float, color: Color, round_end: bool = True
     ) -> None:
         ra, rb = a_radius * self._scale, b_radius * self._scale
         pygame.draw.circle(self._surface, color, a, ra)
@@ -678,7 +564,7 @@ def _paint_boards(scale: float) -> pygame.Surface:
     for i, (text, color) in enumerate(zip(texts, colors, strict=True)):
         face = pygame.Rect(round(i * board) + 1, top, round(board) - 2, board_height)
         pygame.draw.rect(tile, color, face)
-        pygame.draw.rect(tile, _shade(color, 0.8), face, 1)
+        pygame.draw.rect(tile, shade(color, 0.8), face, 1)
         label = font.render(text, True, PAPER if sum(color) < 420 else (40, 72, 140))
         tile.blit(label, label.get_rect(center=face.center))
     return tile
@@ -687,12 +573,3 @@ def _paint_boards(scale: float) -> pygame.Surface:
 def _mix(a: Color, b: Color, share: float) -> Color:
     """A color between a (share 0) and b (share 1)."""
     return tuple(round(p + (q - p) * share) for p, q in zip(a, b, strict=True))  # pyright: ignore
-
-
-def _shade(color: Color, factor: float) -> Color:
-    """A darker (factor < 1) or paler color."""
-    return tuple(min(255, round(channel * factor)) for channel in color)  # pyright: ignore
-
-
-def _between(a: Point, b: Point, share: float) -> Point:
-    return a[0] + (b[0] - a[0]) * share, a[1] + (b[1] - a[1]) * share

@@ -17,7 +17,7 @@ import tyro
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
 
-from qwop_cli import parse_config, run_command  # noqa: E402
+from qwop_cli import parse_config, run_command, stop_signals  # noqa: E402
 from qwop_datasets import name_problem  # noqa: E402
 from qwop_game import DEFAULT_TRIG, Simulator, Trig  # noqa: E402
 from qwop_recorder.errors import RecorderError  # noqa: E402
@@ -233,10 +233,8 @@ def _signals_noted() -> Iterator[list[int]]:
     """Meanwhile Ctrl-C and its like interrupt nothing: their numbers go into the list, for the loop."""
     noted: list[int] = []
     before = {}
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
-        number = getattr(signal, name, None)
-        if number is not None:
-            before[number] = signal.signal(number, lambda number, _: noted.append(number))
+    for number in stop_signals():
+        before[number] = signal.signal(number, lambda number, _: noted.append(number))
     try:
         yield noted
     finally:

@@ -28,12 +28,12 @@ def play_live(run: Run, game: RealGame, speed: float = 1.0) -> Verification:
     start = 0.0
 
     def keep_pace(frame: int) -> None:
-        wait = start + frame * FRAME_SECONDS / speed - time.monotonic()
+        wait = start + frame * FRAME_SECONDS / speed - time.perf_counter()
         if wait > 0:
             time.sleep(wait)
 
     game.reset()
-    start = time.monotonic()
+    start = time.perf_counter()
     verification = _replay(run, game, keep_pace)
     time.sleep(END_SECONDS)
     return verification

@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from qwop_cli import CommandError, check_outputs, printable
-from qwop_datasets import DatasetReader, Episode
+from qwop_datasets import DatasetError, DatasetReader, Episode, replace_file
 from qwop_game.gait import gait_metrics
 from qwop_game.render import SIZE, Renderer, pygame
 from qwop_replay.html import page
@@ -217,7 +217,10 @@ def _write_page(path: Path, runs: Sequence[Run], title: str) -> None:
     part = path.with_name(f"{path.name}.part")
     try:
         part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
+        replace_file(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
         raise CommandError(f"{path}: {error.strerror or error}") from None
+    except DatasetError as error:
+        part.unlink(missing_ok=True)
+        raise CommandError(str(error)) from None

@@ -13,8 +13,8 @@ import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
-from qwop_cli import Interrupted, interrupts
-from qwop_datasets import DatasetError, made_folder
+from qwop_cli import OWN_GROUP, Interrupted, interrupts
+from qwop_datasets import DatasetError, made_folder, replace_file
 
 FPS = 30
 """Frames a second of an mp4: the game's own."""
@@ -128,6 +128,7 @@ class VideoWriter:
             stdout=subprocess.DEVNULL,
             stderr=self._errors,
             start_new_session=True,  # the terminal's Ctrl-C is not for it
+            creationflags=OWN_GROUP,
         )
 
     def _finish(self, quiet: bool) -> None:
@@ -136,12 +137,18 @@ class VideoWriter:
         try:
             self._process.communicate()  # closes its input
             if self._process.returncode == 0:
-                os.replace(self._part, self.path)
+                self._put_in_place()
             elif not quiet:
                 raise VideoError(self._failure())
         finally:
             self._part.unlink(missing_ok=True)
             self._errors.close()
+
+    def _put_in_place(self) -> None:
+        try:
+            replace_file(self._part, self.path)
+        except DatasetError as error:
+            raise VideoError(str(error)) from None
 
     def _failure(self) -> str:
         assert self._process is not None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,7 +75,7 @@ def save_checkpoint(
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private to the user
-            os.replace(temporary, path)
+            _replace(temporary, path)
         except BaseException:
             os.unlink(temporary)
             raise
@@ -82,6 +83,18 @@ def save_checkpoint(
         raise CheckpointError(
             f"{path}: the checkpoint could not be written: {error.strerror or error}"
         ) from error
+
+
+def _replace(source: str, target: Path) -> None:
+    """os.replace that waits up to two seconds where Windows refuses because somebody reads the file."""
+    give_up = time.monotonic() + 2.0
+    while True:
+        try:
+            return os.replace(source, target)
+        except OSError as error:
+            if getattr(error, "winerror", None) not in (5, 32, 33) or time.monotonic() > give_up:
+                raise
+        time.sleep(0.01)
 
 
 def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Checkpoint:

@@ -416,11 +416,11 @@ def test_an_interrupted_clone_says_what_the_file_holds(dataset, tmp_path):
 )
 def test_mistakes_are_one_line(arguments, expected, dataset, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "existing").write_text("precious")
+    (tmp_path / "existing").write_text("precious", encoding="utf-8")
     assert main([str(dataset) if a == "DATASET" else a for a in arguments]) == 2
     error = capsys.readouterr().err
     assert expected in error and error.startswith("qwop-bc: ") and error.count("\n") == 1
-    assert (tmp_path / "existing").read_text() == "precious"
+    assert (tmp_path / "existing").read_text(encoding="utf-8") == "precious"
 
 
 def test_resuming_with_other_settings_says_which(dataset, tmp_path, capsys):

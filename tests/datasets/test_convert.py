@@ -118,7 +118,7 @@ def test_a_recording_of_qwop_gym(tmp_path):
     """Four frames a step, the reduced action set, a discarded episode, two that do not end as they say."""
     out = tmp_path / "x.rec"
     lines = ["seed=123", *["3"] * 14, "*", *["3"] * 14, "X", *["3"] * 9, "*", *["3"] * 20, "*", "1", "2"]
-    out.write_text("\n".join(lines) + "\n")
+    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
     items = back(out, source="human", action_set="reduced", frames_per_step=4, player="Ann")
     # O alone falls in frame 53: in the 14th step of 4 frames.
     assert items[0].episode.num_frames == 53 and items[0].episode.terminated
@@ -138,7 +138,7 @@ def test_a_recording_of_qwop_gym(tmp_path):
         ("seed=1\n16\n*\n", "the set full: number 0 is 16"),
         ("seed=1\n*\n", "without a step"),
     ]:
-        out.write_text(content)
+        out.write_text(content, encoding="utf-8")
         with pytest.raises(DatasetError, match=message):
             list(convert.qwop_gym.read(out, convert.Importing(source="human")))
 
@@ -250,7 +250,7 @@ def test_what_can_not_be_converted_says_so(path, tmp_path, capsys):
         ("c.csv", "a,b\n1,2\n", "no column"),
         ("d.txt", "?", "unknown format"),
     ]:
-        (tmp_path / name).write_text(content)
+        (tmp_path / name).write_text(content, encoding="utf-8")
         cases.append(([tmp_path / name, tmp_path / "x.h5"], message))
     before = sorted(tmp_path.iterdir())
     for arguments, message in cases:
@@ -263,11 +263,11 @@ def test_what_can_not_be_converted_says_so(path, tmp_path, capsys):
 def test_the_command_verifies_what_it_imports(path, tmp_path, capsys):
     out = tmp_path / "x.csv"
     assert main(["convert", str(path), str(out)]) == 0
-    text = out.read_text().splitlines()
+    text = out.read_text(encoding="utf-8").splitlines()
     cells = text[5].split(",")
     cells[-1] = "0.125"
     text[5] = ",".join(cells)
-    out.write_text("\n".join(text) + "\n")
+    out.write_text("\n".join(text) + "\n", encoding="utf-8")
     assert main(["convert", str(out), str(tmp_path / "x.h5")]) == 0
     reader = DatasetReader(tmp_path / "x.h5")
     assert reader.index["verified"].tolist() == [-1, 1, 1]
@@ -318,7 +318,9 @@ def python_with(where, *requirements):
 def peer(python, script, *arguments, **environment):
     command = [python, "-c", textwrap.dedent(script), *map(str, arguments)]
     clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    result = subprocess.run(command, env=clean | environment, capture_output=True, text=True)
+    result = subprocess.run(
+        command, env=clean | environment, capture_output=True, text=True, encoding="utf-8"
+    )
     assert result.returncode == 0, result.stderr
     return result.stdout.splitlines()
 
@@ -338,11 +340,14 @@ def test_robomimic_accepts_the_file(path, tmp_path):
     # Of its many requirements it needs only these two for reading; torch and h5py are ours.
     python = python_with(tmp_path / "venv", "--no-deps", "robomimic==0.3.0", "termcolor", "psutil")
     site = next((tmp_path / "venv").rglob("site-packages"))
-    (site / "ours.pth").write_text(str(Path(h5py.__file__).parents[1]))
+    (site / "ours.pth").write_text(str(Path(h5py.__file__).parents[1]), encoding="utf-8")
     out = tmp_path / "x.hdf5"
     converted(path, "robomimic", out)
     info = subprocess.run(
-        [python, "-m", "robomimic.scripts.get_dataset_info", "--dataset", out], capture_output=True, text=True
+        [python, "-m", "robomimic.scripts.get_dataset_info", "--dataset", out],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
     )
     assert info.returncode == 0, info.stderr
     stored = list(DatasetReader(path))

@@ -7,19 +7,31 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from qwop_datasets import DatasetError, DatasetReader, DatasetWriter, Episode, first_difference, storage
+from qwop_datasets import (
+    DatasetError,
+    DatasetReader,
+    DatasetWriter,
+    Episode,
+    first_difference,
+    portable,
+    storage,
+)
 from qwop_datasets.cli import main
 from qwop_datasets.journal import Journal, journal_path, read_journal
 from qwop_datasets.recovery import needs_recovery, recover_dataset
 
+pytestmark = pytest.mark.slow
+
 LINUX = sys.platform.startswith("linux")
-KILLS = int(os.environ.get("QWOP_TEST_KILLS", "5"))  # SIGKILLs at random moments, per test
+KILLS = int(os.environ.get("QWOP_TEST_KILLS", "5"))  # kills at random moments, per test
 
 
 def observation(episode, frame):
@@ -50,30 +62,31 @@ class Crash(BaseException):
 
 
 def crash_points():
-    """Every system call of an append that changes something, as (function, how many of them before it)."""
-    calls = {"pwrite": 40, "fsync": 6, "ftruncate": 1}
-    return [(name, n) for name, count in calls.items() for n in range(count)]
+    """Every call of an append that changes something: (module, function, how many of them before it)."""
+    calls = {(portable, "write_at"): 40, (portable, "sync"): 6, (os, "ftruncate"): 1}
+    return [(module, name, n) for (module, name), count in calls.items() for n in range(count)]
 
 
+@pytest.mark.usefixtures("each_system")
 @pytest.mark.parametrize("torn", [False, True], ids=["before", "half done"])
 def test_an_append_cut_at_any_system_call_leaves_all_or_nothing(tmp_path, monkeypatch, torn):
     path = tmp_path / "runs.h5"
     DatasetWriter(path, gait=False).append_all([run(i) for i in range(3)])
     before = path.read_bytes()
     outcomes = set()
-    for name, count in crash_points():
+    for module, name, count in crash_points():
         path.write_bytes(before)
-        real, calls = getattr(os, name), iter(range(1000))
+        real, calls = getattr(module, name), iter(range(1000))
 
         def failing(*args, name=name, count=count, real=real, calls=calls):
             if next(calls) == count:
-                if torn and name == "pwrite":
+                if torn and name == "write_at":
                     real(args[0], bytes(args[1])[: len(args[1]) // 2], args[2])
                 raise Crash
             return real(*args)
 
         with monkeypatch.context() as patch:
-            patch.setattr(os, name, failing)
+            patch.setattr(module, name, failing)
             try:
                 DatasetWriter(path, gait=False).append(run(3))
             except Crash:
@@ -86,6 +99,7 @@ def test_an_append_cut_at_any_system_call_leaves_all_or_nothing(tmp_path, monkey
     assert outcomes == {4}  # the redo log is whole by then; the next test cuts it
 
 
+@pytest.mark.usefixtures("each_system")
 def test_an_error_while_hdf5_writes_changes_nothing(tmp_path, monkeypatch):
     path = tmp_path / "runs.h5"
     writer = DatasetWriter(path, gait=False)
@@ -108,6 +122,7 @@ def test_an_error_while_hdf5_writes_changes_nothing(tmp_path, monkeypatch):
     assert writer.append(run(1)) == 1
 
 
+@pytest.mark.usefixtures("each_system")
 def test_ctrl_c_during_an_append_takes_effect_after_it(tmp_path, monkeypatch, request):
     path = tmp_path / "runs.h5"
     writer = DatasetWriter(path, gait=False)
@@ -127,6 +142,7 @@ def test_ctrl_c_during_an_append_takes_effect_after_it(tmp_path, monkeypatch, re
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("each_system")
 def test_a_torn_redo_log_is_dropped_at_every_length(tmp_path, monkeypatch):
     path = tmp_path / "runs.h5"
     DatasetWriter(path, gait=False).append(run(0))
@@ -160,7 +176,7 @@ def test_a_torn_redo_log_is_dropped_at_every_length(tmp_path, monkeypatch):
 APPENDER = textwrap.dedent("""
     import sys
     sys.path.insert(0, {tests!r})
-    from test_datasets_crash import run
+    from test_crash import run
     from qwop_datasets import DatasetWriter
     writer = DatasetWriter(sys.argv[1], gait=False)
     number = len(writer)
@@ -175,24 +191,26 @@ def start(script, *arguments, stderr=None):
     script = script.format(tests=str(Path(__file__).parent))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, env=environment, text=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=stderr, env=environment, text=True, encoding="utf-8"
+    )
 
 
 def kill_after(process, lines, delay):
-    """SIGKILL some time after the process has printed so many lines; returns all that it printed."""
+    """Kill some time after the process has printed so many lines; returns all that it printed."""
     printed = [process.stdout.readline() for _ in range(lines)]
     try:
         process.wait(timeout=delay)
         raise AssertionError("the process ended by itself")
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
+        process.kill()
     printed += process.stdout.readlines()
     process.wait()
     process.stdout.close()
     return [line for line in printed if line.endswith("\n")]  # the last one may be torn
 
 
-@pytest.mark.skipif(not LINUX, reason="SIGKILL")
+@pytest.mark.usefixtures("each_system")
 def test_kill_9_in_the_middle_of_appends_loses_no_stored_episode(tmp_path):
     path = tmp_path / "runs.h5"
     rng = random.Random(1)
@@ -210,7 +228,7 @@ def test_kill_9_in_the_middle_of_appends_loses_no_stored_episode(tmp_path):
 PLAYER = textwrap.dedent("""
     import sys, random
     sys.path.insert(0, {tests!r})
-    from test_datasets_crash import observation
+    from test_crash import observation
     from qwop_datasets import DatasetWriter
     from qwop_datasets.journal import Journal, journal_path
     path, seed = sys.argv[1], int(sys.argv[2])
@@ -235,7 +253,7 @@ PLAYER = textwrap.dedent("""
 """)
 
 
-@pytest.mark.skipif(not LINUX, reason="SIGKILL")
+@pytest.mark.usefixtures("each_system")
 def test_kill_9_while_recording_loses_no_frame(tmp_path):
     """At random moments of play, appends and journal resets; the disk's view is checked after each."""
     path = tmp_path / "runs.h5"
@@ -271,6 +289,7 @@ def played(path, frames=10, ended=True):
         return journal.end_episode(terminated=True) if ended else journal.current.episode()
 
 
+@pytest.mark.usefixtures("each_system")
 def test_what_is_recovered_is_what_was_recorded(tmp_path):
     path = journal_path(tmp_path / "runs.h5")
     made = played(path)
@@ -279,6 +298,7 @@ def test_what_is_recovered_is_what_was_recorded(tmp_path):
     assert first_difference(episode, made) is None and damaged == 0
 
 
+@pytest.mark.usefixtures("each_system")
 def test_an_episode_under_way_is_recovered_as_cut_short(tmp_path):
     path = journal_path(tmp_path / "runs.h5")
     played(path, ended=False)
@@ -286,6 +306,7 @@ def test_an_episode_under_way_is_recovered_as_cut_short(tmp_path):
     assert episode.truncated and not episode.terminated and episode.tags == ("x", "recovered")
 
 
+@pytest.mark.usefixtures("each_system")
 def test_rewinds_keep_one_exact_run_and_its_history(tmp_path):
     path = journal_path(tmp_path / "runs.h5")
     with Journal(path) as journal:
@@ -309,6 +330,7 @@ def test_rewinds_keep_one_exact_run_and_its_history(tmp_path):
     assert not episode.terminated and episode.truncated
 
 
+@pytest.mark.usefixtures("each_system")
 def test_done_episodes_are_not_recovered_and_others_are(tmp_path):
     path = journal_path(tmp_path / "runs.h5")
     with Journal(path) as journal:
@@ -330,6 +352,7 @@ def test_done_episodes_are_not_recovered_and_others_are(tmp_path):
     assert not path.exists()
 
 
+@pytest.mark.usefixtures("each_system")
 def test_recovering_twice_stores_an_episode_once(tmp_path):
     path = tmp_path / "runs.h5"
     DatasetWriter(path).append(played(journal_path(path)))  # and killed before journal.done()
@@ -338,6 +361,7 @@ def test_recovering_twice_stores_an_episode_once(tmp_path):
     assert len(DatasetReader(path)) == 1 and not needs_recovery(path)
 
 
+@pytest.mark.usefixtures("each_system")
 def test_a_torn_tail_costs_the_torn_record_only(tmp_path):
     path = journal_path(tmp_path / "runs.h5")
     made = played(path, frames=3, ended=False)
@@ -354,6 +378,7 @@ def test_a_torn_tail_costs_the_torn_record_only(tmp_path):
     assert frames == sorted(frames) and set(frames) == {0, 1, 2}
 
 
+@pytest.mark.usefixtures("each_system")
 def test_a_flipped_bit_never_becomes_a_frame_and_spares_other_episodes(tmp_path):
     path = tmp_path / "runs.h5"
     with Journal(journal_path(path)) as journal:
@@ -380,7 +405,7 @@ def test_a_flipped_bit_never_becomes_a_frame_and_spares_other_episodes(tmp_path)
     assert result.damaged_bytes == damaged and (damaged == 0 or result.damaged_copy.read_bytes() == broken)
 
 
-@pytest.mark.skipif(not LINUX, reason="flock")
+@pytest.mark.usefixtures("each_system")
 def test_what_is_no_journal_is_left_alone(tmp_path):
     path = journal_path(tmp_path / "runs.h5")
     for content in (b"hello, world", b"QWOPJNL9 of another version"):
@@ -393,6 +418,7 @@ def test_what_is_no_journal_is_left_alone(tmp_path):
     assert recover_dataset(tmp_path / "runs.h5").episodes == () and not path.exists()
 
 
+@pytest.mark.usefixtures("each_system")
 def test_a_journal_in_use_is_left_alone(tmp_path):
     path = tmp_path / "runs.h5"
     with Journal(journal_path(path)) as journal:
@@ -457,6 +483,7 @@ def test_a_journal_on_a_full_disk_keeps_what_was_played(small_disk):
     assert first_difference(episode, made) is None
 
 
+@pytest.mark.usefixtures("each_system")
 def test_no_space_without_a_small_disk(tmp_path, monkeypatch):
     """The same on systems where nothing can be mounted: the write of the redo log fails."""
     path = tmp_path / "runs.h5"
@@ -507,6 +534,7 @@ def test_every_writer_takes_a_full_disk(small_disk, tmp_path):
     assert list(small_disk.iterdir()) == [] and source.read_bytes() == before
 
 
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="Windows has no modes of files")
 def test_without_permission_files_can_be_read_and_nothing_else():
     """Where the tests run as root, as somebody else."""
     with tempfile.TemporaryDirectory() as name:
@@ -536,8 +564,9 @@ def test_without_permission_files_can_be_read_and_nothing_else():
         assert path.read_bytes() == before and list(folder.iterdir()) == [path]
 
 
+@pytest.mark.usefixtures("each_system")
 def test_a_directory_that_can_not_be_written(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(DatasetError, match="file: is a file, so nothing can be written into it"):
         DatasetWriter(tmp_path / "file" / "runs.h5")
     with pytest.raises(DatasetError, match="file: is a file, so nothing can be written into it"):
@@ -545,3 +574,106 @@ def test_a_directory_that_can_not_be_written(tmp_path, monkeypatch):
     (tmp_path / "folder.h5").mkdir()
     with pytest.raises(DatasetError, match="folder.h5: it is a folder, not a file"):
         DatasetReader(tmp_path / "folder.h5")
+
+
+# ---- a new file in place of an open one ----------------------------------------------------------------
+
+
+def edited(path):
+    return main(["edit", str(path), "--delete", "--where", "number=0"])
+
+
+@pytest.mark.usefixtures("bare_system")
+def test_an_edit_of_a_file_that_somebody_has_open_is_one_line(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "runs.h5"
+    DatasetWriter(path, gait=False).append_all([run(i) for i in range(3)])
+    before = path.read_bytes()
+    monkeypatch.setattr(portable, "BUSY_SECONDS", 0.05)
+    with path.open("rb"):
+        assert edited(path) == 2
+    err = capsys.readouterr().err
+    assert (
+        err.count("\n") == 1 and "a program has it open; close that and try again; nothing was changed" in err
+    )
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+    assert edited(path) == 0
+    assert [int(e.id, 16) for e in DatasetReader(path)] == [1, 2] and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.usefixtures("bare_system")
+def test_what_is_appended_while_an_edit_waits_is_in_the_new_file(tmp_path, monkeypatch):
+    """Between the unlocking of the old file and the renaming of the new one."""
+    path = tmp_path / "runs.h5"
+    writer = DatasetWriter(path, gait=False)
+    writer.append_all([run(i) for i in range(3)])
+    appending = threading.Thread(target=lambda: writer.append(run(7)))
+    real, seen = portable.replace, []
+
+    def meanwhile(source, target):
+        if target == path:
+            appending.start()
+            appending.join(0.2)
+            seen.append(appending.is_alive())
+        real(source, target)
+
+    monkeypatch.setattr(portable, "replace", meanwhile)
+    assert edited(path) == 0
+    appending.join()
+    assert seen == [True]
+    assert [int(e.id, 16) for e in DatasetReader(path)] == [1, 2, 7]
+
+
+@pytest.mark.usefixtures("each_system")
+def test_a_new_file_that_was_left_waiting_is_dropped(tmp_path, monkeypatch):
+    """Its writer was killed before it said that the edit was done."""
+    path = tmp_path / "runs.h5"
+    DatasetWriter(path, gait=False).append(run(0))
+    storage.replacing_path(path).write_bytes(b"whatever an edit made")
+    monkeypatch.setattr(storage, "LOCK_SECONDS", 0.05)
+    assert len(DatasetReader(path)) == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# ---- what a system has ---------------------------------------------------------------------------------
+
+
+def test_a_sync_on_macos_reaches_the_disk(tmp_path, monkeypatch):
+    """There fsync alone leaves data in the disk's cache; a network's file system may refuse the real one."""
+    calls = []
+
+    class Fcntl:
+        @staticmethod
+        def fcntl(descriptor, command):
+            calls.append(command)
+            if len(calls) == 2:
+                raise OSError(45, "Operation not supported")
+
+    monkeypatch.setattr(portable, "_fcntl", Fcntl)
+    monkeypatch.setattr(portable, "_FULL_SYNC", 51)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: calls.append("fsync"))
+    portable.sync(3)
+    portable.sync(3)
+    assert calls == [51, 51, "fsync"]
+
+
+@pytest.mark.usefixtures("bare_system")
+def test_processes_of_a_test_are_on_the_bare_system_too():
+    process = start("import os; print(hasattr(os, 'pread'), hasattr(os, 'O_BINARY'))")
+    assert process.communicate()[0] == "False True\n"
+
+
+@pytest.mark.usefixtures("each_system")
+def test_reads_and_writes_at_a_position(tmp_path):
+    """Threads that share a descriptor do not move each other's."""
+    descriptor = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT | portable.BINARY)
+    parts = [bytes([n]) * 1000 for n in range(8)]
+
+    def work(n):
+        for _ in range(50):
+            assert portable.write_at(descriptor, parts[n], 1000 * n) == 1000
+            assert portable.read_at(descriptor, 1000, 1000 * n) == parts[n]
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert portable.read_at(descriptor, 9000, 0) == b"".join(parts)
+    os.close(descriptor)

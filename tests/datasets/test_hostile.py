@@ -237,7 +237,7 @@ def test_bombs_cost_little_memory(tmp_path):
 def refused_cheaply(*arguments) -> str:
     """What `qwop-data` says when it refuses, in a process of its own that may not grow much."""
     command = [sys.executable, "-c", textwrap.dedent(LIMITED), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 2, (arguments, done.stderr)
     return done.stderr
 
@@ -422,7 +422,7 @@ def test_infos_of_imitation_are_not_unpickled(tmp_path, capsys):
 def minari(folder, observations, actions=None, version="0.5.0"):
     (folder / "data").mkdir(parents=True)
     metadata = {"action_space": json.dumps({"type": "Discrete", "n": 16}), "minari_version": version}
-    (folder / "data" / "metadata.json").write_text(json.dumps(metadata))
+    (folder / "data" / "metadata.json").write_text(json.dumps(metadata), encoding="utf-8")
     with h5py.File(folder / "data" / "main_data.hdf5", "w") as file:
         group = file.create_group("episode_0")
         group["observations"] = observations
@@ -447,9 +447,9 @@ def test_what_is_no_qwop_has_its_own_words(tmp_path, capsys):
     minari(tmp_path / "old-v0", shown)
     (tmp_path / "old-v0" / "data" / "metadata.json").unlink()  # 0.4 had its metadata in the HDF5 file
     minari(tmp_path / "json-v0", shown)
-    (tmp_path / "json-v0" / "data" / "metadata.json").write_text("[" * 100_000)
+    (tmp_path / "json-v0" / "data" / "metadata.json").write_text("[" * 100_000, encoding="utf-8")
     minari(tmp_path / "list-v0", shown)
-    (tmp_path / "list-v0" / "data" / "metadata.json").write_text("[]")
+    (tmp_path / "list-v0" / "data" / "metadata.json").write_text("[]", encoding="utf-8")
     (tmp_path / "empty-v0" / "data").mkdir(parents=True)
     robomimic(tmp_path / "a.hdf5", np.zeros((9, 4)), np.zeros((9, 61)))
     robomimic(tmp_path / "b.hdf5", np.zeros(9))
@@ -524,14 +524,14 @@ def test_what_is_no_qwop_has_its_own_words(tmp_path, capsys):
 )
 def test_a_wrong_cell_of_a_csv_is_named(path, tmp_path, capsys, cells, message):
     assert main(["convert", str(path), str(tmp_path / "x.csv")]) == 0
-    lines = (tmp_path / "x.csv").read_text().splitlines()
+    lines = (tmp_path / "x.csv").read_text(encoding="utf-8").splitlines()
     names = lines[0].split(",")
     for number in range(1, FRAMES + 2) if {"end", "source", "trig", "player"} & set(cells) else [5]:
         row = lines[number].split(",")
         for name, cell in cells.items():
             row[names.index(name)] = cell
         lines[number] = ",".join(row)
-    (tmp_path / "x.csv").write_text("\n".join(lines))
+    (tmp_path / "x.csv").write_text("\n".join(lines), encoding="utf-8")
     capsys.readouterr()
     assert main(["convert", str(tmp_path / "x.csv"), str(tmp_path / "x.h5")]) == 2
     err = capsys.readouterr().err
@@ -626,9 +626,9 @@ def originals(folder):
         (folder / "arrows").mkdir()
         write_arrow(folder / "arrows" / "data-0.arrow", episode(0).raw_observations)
         files.append("arrows/data-0.arrow")
-    (folder / "x.rec").write_text("seed=5\n" + "12\n" * 60 + "*\n")
+    (folder / "x.rec").write_text("seed=5\n" + "12\n" * 60 + "*\n", encoding="utf-8")
     (folder / "tape.csv").write_text(
-        "t_sec,q,w,o,p\n" + "".join(f"{i / 60:.5f},0,1,0,1\n" for i in range(40))
+        "t_sec,q,w,o,p\n" + "".join(f"{i / 60:.5f},0,1,0,1\n" for i in range(40)), encoding="utf-8"
     )
     files += [
         "runs.h5",

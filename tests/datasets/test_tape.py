@@ -27,10 +27,12 @@ def flags(masks):
 @pytest.fixture
 def files(tmp_path):
     """The same ten frames in every format."""
-    (tmp_path / "flags.csv").write_text("q,w,o,p\n" + flags(MASKS))
-    (tmp_path / "keys.csv").write_text("Keys\n" + "\n".join("- QP QP WO WO WO - OP Q QW".split()) + "\n")
-    (tmp_path / "list.txt").write_text("\n".join(map(str, MASKS)) + "\n")
-    (tmp_path / "list.json").write_text(json.dumps(MASKS.tolist()))
+    (tmp_path / "flags.csv").write_text("q,w,o,p\n" + flags(MASKS), encoding="utf-8")
+    (tmp_path / "keys.csv").write_text(
+        "Keys\n" + "\n".join("- QP QP WO WO WO - OP Q QW".split()) + "\n", encoding="utf-8"
+    )
+    (tmp_path / "list.txt").write_text("\n".join(map(str, MASKS)) + "\n", encoding="utf-8")
+    (tmp_path / "list.json").write_text(json.dumps(MASKS.tolist()), encoding="utf-8")
     np.save(tmp_path / "list.npy", MASKS)
     np.savez_compressed(tmp_path / "named.npz", keys=MASKS.astype(np.int64))
     np.savez(tmp_path / "wide.npz", masks=MASKS[:, None] & [1, 2, 4, 8] != 0)
@@ -53,11 +55,15 @@ def test_a_video_of_another_rate_that_begins_before_the_run(tmp_path):
     path = tmp_path / "timeline.csv"
     video = np.concatenate([np.zeros(5, np.uint8), np.repeat(MASKS, 2)])
     lines = flags(video).splitlines()
-    path.write_text("\n".join(["t_sec,q,w,o,p", *(f"{i / 60:.5f},{s}" for i, s in enumerate(lines))]))
+    path.write_text(
+        "\n".join(["t_sec,q,w,o,p", *(f"{i / 60:.5f},{s}" for i, s in enumerate(lines))]), encoding="utf-8"
+    )
     episode = converted(path, "--rate", "60", "--offset", "5")
     assert episode.keys.tolist() == MASKS.tolist()
     assert episode.passport["tape_rate"] == 60 and episode.passport["tape_offset"] == 5
-    path.write_text("\n".join(["q,w,o,p", *lines]))  # without times, a row is a frame of the video
+    path.write_text(
+        "\n".join(["q,w,o,p", *lines]), encoding="utf-8"
+    )  # without times, a row is a frame of the video
     assert converted(path, "--rate", "60", "--offset", "5").keys.tolist() == MASKS.tolist()
     # a run that begins before the tape has no keys until then
     assert converted(path, "--rate", "60", "--offset", "-3").keys.tolist() == [0] * 4 + MASKS.tolist()
@@ -66,9 +72,9 @@ def test_a_video_of_another_rate_that_begins_before_the_run(tmp_path):
 
 def test_rows_that_say_when_the_keys_change(tmp_path):
     path = tmp_path / "changes.csv"
-    path.write_text("time,keys\n0,-\n0.1,QP\n0.2,WO\n0.3333,\n")
+    path.write_text("time,keys\n0,-\n0.1,QP\n0.2,WO\n0.3333,\n", encoding="utf-8")
     assert converted(path).keys.tolist() == [0] * 3 + [9] * 3 + [6] * 4 + [0]
-    path.write_text("frame,keys\n0,-\n6,QP\n12,WO\n20,\n")
+    path.write_text("frame,keys\n0,-\n6,QP\n12,WO\n20,\n", encoding="utf-8")
     assert converted(path, "--rate", "60").keys.tolist() == [0] * 3 + [9] * 3 + [6] * 4 + [0]
 
 
@@ -114,7 +120,7 @@ def test_a_run_that_ends_before_its_tape(tmp_path):
 )
 def test_a_bad_tape_is_one_clear_line(tmp_path, capsys, name, content, options, message):
     path = tmp_path / name
-    path.write_text(content)
+    path.write_text(content, encoding="utf-8")
     arguments = ["convert", str(path), str(tmp_path / "new" / "x.h5"), "--source", "human", *options]
     assert main(arguments) == 2
     err = capsys.readouterr().err
@@ -124,6 +130,6 @@ def test_a_bad_tape_is_one_clear_line(tmp_path, capsys, name, content, options, 
 
 def test_who_played_is_never_guessed(tmp_path, capsys):
     path = tmp_path / "a.txt"
-    path.write_text("1\n")
+    path.write_text("1\n", encoding="utf-8")
     assert main(["convert", str(path), str(tmp_path / "x.h5")]) == 2
     assert "add --source human" in capsys.readouterr().err

@@ -151,9 +151,9 @@ def test_a_csv_from_before_is_glibc_fma(tmp_path, mixed):
     write_dataset(tmp_path / "x.h5", [mixed[2]])
     with DatasetReader(tmp_path / "x.h5") as reader:
         convert.export(reader, tmp_path / "x.csv", "csv")
-    with open(tmp_path / "x.csv", newline="") as file:
+    with open(tmp_path / "x.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    with open(tmp_path / "old.csv", "w", newline="") as file:
+    with open(tmp_path / "old.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [name for name in rows[0] if name != "trig"], extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)

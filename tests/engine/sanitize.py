@@ -28,7 +28,7 @@ def runtimes(compiler: tuple[str, ...]) -> list[str]:
     found = []
     for name in ("libasan.so", "libubsan.so"):
         command = [*compiler, f"-print-file-name={name}"]
-        path = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+        path = subprocess.run(command, capture_output=True, text=True, encoding="utf-8").stdout.strip()
         if not Path(path).is_absolute():
             return []
         found.append(path)

@@ -601,7 +601,7 @@ def test_mistakes_are_one_line(arguments, said, tmp_path, demos, capsys):
 
 def test_a_folder_that_can_not_be_written_is_known_at_once(tmp_path, capsys):
     file = tmp_path / "file"
-    file.write_text("")
+    file.write_text("", encoding="utf-8")
     assert f"{file}: not a folder" in complaint(capsys, ["--out", str(file / "out.st"), *PPO])
     arguments = ["--out", str(tmp_path / "out.st"), "--logdir", str(file / "logs"), *PPO]
     assert f"{file}: not a folder" in complaint(capsys, arguments)

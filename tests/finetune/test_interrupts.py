@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qwop_cli.command import Interrupted, Pace, interrupts, run_command
+from qwop_cli.command import Interrupted, Pace, interrupts, run_command, stop_signals
 from qwop_datasets import DatasetReader, DatasetWriter
 from qwop_finetune import cli as finetune
 from qwop_finetune.environment import TrainingEnv
@@ -44,7 +44,9 @@ def stopped(
     code = f"import sys; sys.path.append({str(DEMOS.parent)!r}); "
     code += f"from {COMMANDS[command]} import main; sys.exit(main())"
     words = [sys.executable, "-c", code, *map(str, arguments)]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    )
     try:
         while not ready.exists():
             assert process.poll() is None, process.stderr and process.stderr.read()
@@ -217,3 +219,9 @@ def test_eval_keeps_the_episodes_that_are_over(tmp_path, monkeypatch, capsys):
     assert said == f"qwop-eval: interrupted; {out} has the 2 episodes that were over"
     with DatasetReader(out) as runs:
         assert len(runs) == 2
+
+
+def test_the_signals_that_stop_are_those_of_the_system(monkeypatch):
+    monkeypatch.delattr(signal, "SIGHUP", raising=False)
+    monkeypatch.setattr(signal, "SIGBREAK", 21, raising=False)
+    assert stop_signals() == [signal.SIGINT, signal.SIGTERM, 21]

@@ -303,7 +303,9 @@ def test_files_for_different_cpus_share_no_function():
     owners: dict[str, list[str]] = {}
     for path in objects:
         command = ["nm", "-C", "--defined-only", str(path)]
-        for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines():
+        for line in subprocess.run(
+            command, capture_output=True, text=True, check=True, encoding="utf-8"
+        ).stdout.splitlines():
             kind, name = line[17:].split(" ", 1)
             if kind in "WT" and "qwop" in name:  # code
                 owners.setdefault(name, []).append(path.stem.rpartition("-")[0])

@@ -50,7 +50,10 @@ def load(path: Path) -> ModuleType:
 
 def node(code: str, *arguments: object) -> str:
     done = subprocess.run(
-        ["node", "-e", code, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True
+        ["node", "-e", code, str(SCRIPT), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

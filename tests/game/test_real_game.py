@@ -28,7 +28,7 @@ import pytest
 import qwop_game
 from qwop_datasets import KEY_SOURCES, DatasetReader, DatasetWriter
 from qwop_datasets.verify import verify_episode
-from qwop_evaluation import cli
+from qwop_evaluation import cli as evaluation_cli
 from qwop_evaluation.lookahead import Lookahead
 from qwop_evaluation.player import CheckpointPlayer, shipped_policy_path
 from qwop_evaluation.protocol import play
@@ -46,8 +46,11 @@ from qwop_recorder.errors import RecorderError
 from qwop_recorder.key_events import KeyEvent, keys_from_events
 from qwop_recorder.loop import SystemClock
 from qwop_recorder.session import Phase
+from qwop_replay import cli as replay_cli
 from qwop_replay.real_game import play_live
 from qwop_replay.runs import Run
+
+pytestmark = pytest.mark.real_game
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PATIENCE = 120.0  # s, before a test gives up on a process; never a thing that is asserted
@@ -76,7 +79,7 @@ def random_keys(frames: int, seed: int = 0) -> np.ndarray:
 
 def program(folder: Path, name: str, prints: str) -> Path:
     path = folder / name
-    path.write_text(f"#!/bin/sh\necho '{prints}'\n")
+    path.write_text(f"#!/bin/sh\necho '{prints}'\n", encoding="utf-8")
     path.chmod(0o755)
     return path
 
@@ -198,7 +201,7 @@ def folder(monkeypatch, tmp_path):
 
 
 def test_the_folder_is_tried_before_the_game_is_fetched(folder, capsys):
-    (folder / "game").write_text("")  # in the folder's place
+    (folder / "game").write_text("", encoding="utf-8")  # in the folder's place
     assert main(["install"]) == 2
     error = capsys.readouterr().err
     assert "QWOP_GAME_DIR" in error and "not a folder" in error and error.count("\n") == 1
@@ -263,7 +266,7 @@ def test_a_changed_or_damaged_installation_is_noticed(folder):
     found.path.write_text(found.path.read_text(encoding="utf-8") + " ", encoding="utf-8")
     with pytest.raises(RealGameError, match="has changed since it was installed"):
         install.installed()
-    (found.path.parent / "installed.json").write_text(json.dumps({"sha256": 1}))
+    (found.path.parent / "installed.json").write_text(json.dumps({"sha256": 1}), encoding="utf-8")
     with pytest.raises(RealGameError, match="damaged"):
         install.installed()
 
@@ -312,9 +315,9 @@ def test_commands_without_the_game_end_with_one_line(bare, tmp_path, capsys):
     assert recorder_cli.main([str(tmp_path / "runs.h5"), "--game", "real", "--headless"]) == 2
     error = capsys.readouterr().err
     assert "qwop-record: the game's file is not installed" in error and "Traceback" not in error
-    for command in (cli.main, recorder_cli.main, cli.main):
+    for command in (evaluation_cli.main, recorder_cli.main, replay_cli.main):
         with contextlib.suppress(SystemExit):
-            assert command([*(["x.h5"] if command is cli.main else []), "--native"]) == 2
+            assert command([*(["x.h5"] if command is replay_cli.main else []), "--native"]) == 2
         assert re.search("--native.* with --game real", capsys.readouterr().err)
     assert recorder_cli.main(["--game", "real", "--keys", "pynput"]) == 2
     assert "the real game's keys come from its own page" in capsys.readouterr().err
@@ -326,7 +329,7 @@ def test_commands_without_the_game_end_with_one_line(bare, tmp_path, capsys):
 def test_the_reaper_kills_what_names_its_folder_and_nothing_else(tmp_path):
     folder = tmp_path / "session"
     folder.mkdir()
-    (folder / "file").write_text("x")
+    (folder / "file").write_text("x", encoding="utf-8")
     sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
     stays, goes = subprocess.Popen(sleeper), subprocess.Popen([*sleeper, f"--log={folder}/x"])
     script = Path(real_game.__file__).with_name("reaper.py")
@@ -640,7 +643,7 @@ def test_a_native_replay_in_another_variant_says_so_and_compares(
     DatasetWriter(path).append(episode)
     replay = [str(path), "--game", "real", "--speed", "100"]
     monkeypatch.setattr(StandIn, "native_trig", native)
-    assert cli.main([*replay, "--native"]) == (0 if exact else 2)
+    assert replay_cli.main([*replay, "--native"]) == (0 if exact else 2)
     out, err = capsys.readouterr()
     assert f"runs 0 was recorded with rounded, and this browser's own sine and cosine are {native}" in err
     assert "omit --native to play it with rounded" in err
@@ -648,7 +651,7 @@ def test_a_native_replay_in_another_variant_says_so_and_compares(
     assert (equal in out) == exact
     assert (f"in the real game ({native}, native) it differs: frame " in err) != exact
     monkeypatch.setattr(StandIn, "native_trig", "rounded")
-    assert cli.main([*replay, "--native"]) == cli.main(replay) == 0
+    assert replay_cli.main([*replay, "--native"]) == replay_cli.main(replay) == 0
     assert capsys.readouterr().err == ""
 
 
@@ -926,6 +929,7 @@ def test_no_browser_survives_its_program(how):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        encoding="utf-8",
     )
     folder = program.stdout.readline().strip()
     assert [text for text in left_behind() if folder in text]

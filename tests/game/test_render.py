@@ -10,13 +10,12 @@ from gymnasium.utils.env_checker import check_env
 
 from qwop_game import PARTS, TRACK_Y, QWOPEnv, QWOPVectorEnv, raw_from_state
 from qwop_game.body import BOXES
+from qwop_game.figure import SHOE_LEFT, SHOE_RIGHT
 from qwop_game.render import (
     GROUND,
     KEY_DOWN,
     KEY_UP,
     SHIRTS,
-    SHOE_LEFT,
-    SHOE_RIGHT,
     STANDING_HURDLE,
     VIEW_HEIGHT,
     Dials,
@@ -230,6 +229,11 @@ def run_python(code: str, changes: dict[str, str | None]) -> None:
         if value is not None:
             environ[name] = value
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr

@@ -47,6 +47,7 @@ def run(code: str) -> None:
         capture_output=True,
         text=True,
         timeout=120,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr[-3000:]
 

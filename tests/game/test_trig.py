@@ -111,7 +111,9 @@ class Checks:
         flags = [*self.recipe.FLAGS, *compiler.compile_flags, *self.recipe.ISA_FLAGS.get(build, ())]
         source = Path(__file__).parents[1] / "engine" / "trig_check.cpp"
         command = [*compiler.command, *flags, f"-I{ENGINE}", str(source), str(ENGINE / "trig_exact.cpp")]
-        result = subprocess.run([*command, "-o", str(program), "-lm"], capture_output=True, text=True)
+        result = subprocess.run(
+            [*command, "-o", str(program), "-lm"], capture_output=True, text=True, encoding="utf-8"
+        )
         assert result.returncode == 0, result.stderr
 
     def hashes(self, build: str, way: str, trig: str, count: int, families: int = 8) -> dict[str, str]:
@@ -224,7 +226,7 @@ def test_c_library_agrees_where_it_is_glibc(checks: Checks, browsers) -> None:
 
 def test_table_is_what_its_script_makes() -> None:
     script = load(ENGINE / "make_trig_table.py")
-    assert (ENGINE / "trig_table.hpp").read_text() == script.header()
+    assert (ENGINE / "trig_table.hpp").read_text(encoding="utf-8") == script.header()
 
 
 def test_tables_are_sine_and_cosine_rounded_to_two_doubles_but_for_glibcs_eighteen_low_parts() -> None:

@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HATCH_BUILD = Path(__file__).parents[2] / "hatch_build.py"
 
 
@@ -30,11 +32,13 @@ def checkout(tmp_path: Path) -> Path:
     engine = tmp_path / "game" / "engine"
     engine.mkdir(parents=True)
     (tmp_path / "game" / "qwop_game").mkdir()
-    (engine / "answer.h").write_text("inline int answer() { return 42; }\n")
+    (engine / "answer.h").write_text("inline int answer() { return 42; }\n", encoding="utf-8")
     exported = 'extern "C" __attribute__((visibility("default")))'
-    (engine / "one.cpp").write_text(f'#include "answer.h"\n{exported} int one() {{ return answer(); }}\n')
+    (engine / "one.cpp").write_text(
+        f'#include "answer.h"\n{exported} int one() {{ return answer(); }}\n', encoding="utf-8"
+    )
     (engine / "lanes_avx2.cpp").write_text(
-        f"{exported} double multiply_subtract(double a, double b) {{ return a * a - b; }}\n"
+        f"{exported} double multiply_subtract(double a, double b) {{ return a * a - b; }}\n", encoding="utf-8"
     )
     return tmp_path
 
@@ -43,6 +47,30 @@ def objects(checkout: Path) -> dict[str, str]:
     """Source's stem -> file name of its object."""
     paths = (checkout / "build" / "engine").glob("*.o")
     return {path.name.rpartition("-")[0]: path.name for path in paths}
+
+
+def test_a_loaded_library_is_renamed_on_windows(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There it can be neither replaced nor removed while a program has it."""
+    library = hatch_build.compile_engine(checkout)
+    first = library.read_bytes()
+    (checkout / "game" / "engine" / "answer.h").write_text("int answer();\n", encoding="utf-8")
+    (checkout / "game" / "engine" / "one.cpp").write_text("int unused;\n", encoding="utf-8")
+    real, unlink = hatch_build.platform.system, Path.unlink
+
+    def refusing(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix == ".old":
+            raise PermissionError(13, "Access is denied")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(hatch_build.platform, "system", lambda: "Windows")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refusing)
+        hatch_build.compile_engine(checkout)
+    (old,) = library.parent.glob("_engine-*.old")
+    assert old.read_bytes() == first and library.read_bytes() != first
+    monkeypatch.setattr(hatch_build.platform, "system", real)
+    hatch_build.compile_engine(checkout)
+    assert list(library.parent.iterdir()) == [library]
 
 
 def test_only_what_changed_is_compiled_again(checkout: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -57,17 +85,22 @@ def test_only_what_changed_is_compiled_again(checkout: Path, capfd: pytest.Captu
     assert (objects(checkout), library.stat().st_mtime_ns) == (first, linked_at)
 
     source = checkout / "game" / "engine" / "one.cpp"
-    source.write_text(source.read_text() + "// a comment\n")
+    source.write_text(source.read_text(encoding="utf-8") + "// a comment\n", encoding="utf-8")
     hatch_build.compile_engine(checkout)
     second = objects(checkout)
     assert {stem for stem in first if first[stem] != second[stem]} == {"one"}
 
-    (checkout / "game" / "engine" / "answer.h").write_text("inline int answer() { return 43; }\n")
+    (checkout / "game" / "engine" / "answer.h").write_text(
+        "inline int answer() { return 43; }\n", encoding="utf-8"
+    )
     hatch_build.compile_engine(checkout)
     third = objects(checkout)
     assert set(third) == set(second) and not set(third.values()) & set(second.values())
     read = "import ctypes, sys; print(ctypes.CDLL(sys.argv[1]).one())"
-    assert subprocess.check_output([sys.executable, "-c", read, str(library)], text=True) == "43\n"
+    assert (
+        subprocess.check_output([sys.executable, "-c", read, str(library)], text=True, encoding="utf-8")
+        == "43\n"
+    )
 
 
 @pytest.mark.skipif(platform.machine() not in {"x86_64", "AMD64"}, reason="lanes_avx2.cpp is for x86-64")

@@ -404,7 +404,9 @@ def test_the_python_examples_run(page: str, tmp_path: Path) -> None:
     assert blocks
     (tmp_path / "demos").symlink_to(ROOT / "demos")
     for block in blocks:
-        run = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True)
+        run = subprocess.run(
+            [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8"
+        )
         assert run.returncode == 0, run.stderr
 
 
@@ -418,6 +420,7 @@ QUICK = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_tutorial_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run it with smaller settings: those of the cell that is tagged `settings`."""
@@ -445,6 +448,7 @@ def test_the_tutorial_opens_in_colab(path: Path) -> None:
     assert f"git clone --quiet --depth 1 https://github.com/{repository}\n" in cells[1].source
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     built = subprocess.run(
         [
@@ -461,6 +465,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        encoding="utf-8",
     )
     assert built.returncode == 0, built.stderr
     pages = [page.read_text(encoding="utf-8") for page in (tmp_path / "site").rglob("*.html")]

@@ -16,6 +16,8 @@ from qwop_evaluation.player import CheckpointPlayer
 from qwop_rl_core import load_checkpoint
 from qwop_stride import run as qwop_run
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parents[1] / "golden" / "glibc-fma_runs.npz"
 
 
@@ -68,11 +70,13 @@ def test_main_job_from_recorded_keys_to_a_video(recorded, tmp_path, capfd):
     # The policy in the folder is the one that was judged.
     code = "import sys; from qwop_evaluation.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", code, folder / "runner.safetensors", "--episodes", "2", "--json"]
-    judged = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    judged = json.loads(
+        subprocess.run(command, capture_output=True, check=True, text=True, encoding="utf-8").stdout
+    )
     assert judged["mean_distance_m"] == pytest.approx(np.mean([e.distance for e in episodes]))
 
     # A second job takes the place of the first one, but never that of anything else.
-    (folder / "notes.txt").write_text("mine")
+    (folder / "notes.txt").write_text("mine", encoding="utf-8")
     assert qwop_run.main([str(a) for a in arguments]) == 2
     assert "holds notes.txt" in capfd.readouterr().err
     assert (folder / "runner.mp4").exists()

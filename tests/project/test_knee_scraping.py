@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "knee_scraping.py"
 
 
@@ -90,8 +92,8 @@ def test_collecting_reads_what_evaluations_left(study, tmp_path):
     done, running = (study.Task("stride", seed, 300, tmp_path / str(seed)) for seed in (0, 1))
     for folder in (done.folder, running.folder):
         folder.mkdir()
-        (folder / "0000000200.json").write_text(json.dumps(figures(study, finish_rate=0.1)))
-    (done.folder / "final.json").write_text(json.dumps(figures(study, finish_rate=0.2)))
+        (folder / "0000000200.json").write_text(json.dumps(figures(study, finish_rate=0.1)), encoding="utf-8")
+    (done.folder / "final.json").write_text(json.dumps(figures(study, finish_rate=0.2)), encoding="utf-8")
     results = study.collect([done, running])
     assert list(results["stride"]) == ["0"]
     assert [(s, f["finish_rate"]) for s, f in results["stride"]["0"]["curve"]] == [(200, 0.1), (300, 0.2)]

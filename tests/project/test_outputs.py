@@ -53,7 +53,7 @@ def test_places_that_can_not_be_written(command, out, logdir, said, tmp_path, ca
         pytest.skip("no such place here")
     monkeypatch.chdir(tmp_path)
     Path("folder").mkdir()
-    Path("file").write_text("")
+    Path("file").write_text("", encoding="utf-8")
     Path("loop").symlink_to("loop")
     before = sorted(os.listdir())
     arguments = ["--out", out, "--force", *([] if logdir is None else ["--logdir", logdir])]
@@ -88,7 +88,7 @@ def test_no_command_writes_over_what_it_reads(tmp_path, capsys):
 
 @pytest.mark.parametrize(("main", "flag"), [(qwop_eval, "--save"), (qwop_search, "--out")])
 def test_datasets_too(main, flag, tmp_path, capsys):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     for place in (tmp_path, tmp_path / "file" / "a.h5", "/proc/a.h5"):
         assert main([flag, str(place)]) == 2
         line = capsys.readouterr().err

@@ -108,7 +108,13 @@ def run_python(code: str, cwd: Path) -> str:
     """Run code with `cwd` on sys.path and without a display; its output."""
     environment = {k: v for k, v in os.environ.items() if k not in {"DISPLAY", "WAYLAND_DISPLAY"}}
     result = subprocess.run(
-        [sys.executable, "-c", code], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", code],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        encoding="utf-8",
     )
     assert result.returncode == 0, result.stderr
     return result.stdout

@@ -15,6 +15,8 @@ from qwop_finetune.config import PPORun
 from qwop_game import FEATURE_SIZE
 from qwop_rl_core import Policy, load_checkpoint
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[2] / "demos" / "train_policy.py"
 TINY = " --num-envs 8 --rollout-length 16 --minibatch-size 64 --hidden 16"
 

@@ -173,10 +173,10 @@ def test_appending_says_what_differs(tmp_path):
         EpisodeStore(other, "", 0.0, {})
     assert "browser: 140 there" in str(error.value) and "\n" not in str(error.value)
     foreign = tmp_path / "notes.h5"
-    foreign.write_text("not a dataset")
+    foreign.write_text("not a dataset", encoding="utf-8")
     with pytest.raises(RecorderError, match="notes.h5"):
         EpisodeStore(foreign, "", 0.0, {})
-    assert foreign.read_text() == "not a dataset"
+    assert foreign.read_text(encoding="utf-8") == "not a dataset"
     with pytest.raises(RecorderError, match="notes.h5: is a file, so nothing can be written into it"):
         EpisodeStore(foreign / "runs.h5", "", 0.0, {})
 
@@ -202,7 +202,6 @@ def test_appending_to_a_file_that_names_no_settings_is_allowed(tmp_path):
 
 
 def test_two_recorders_do_not_share_a_file(tmp_path):
-    pytest.importorskip("fcntl", reason="files are locked on POSIX systems only")
     first = Table(tmp_path / "runs.h5")
     with pytest.raises(RecorderError, match="under way"):
         Table(tmp_path / "runs.h5")
@@ -315,7 +314,7 @@ KILLED = textwrap.dedent(
     import numpy as np
     from pathlib import Path
     sys.path.insert(0, os.path.dirname(sys.argv[1]))
-    from test_recorder_storage import Table, run_until_over, some_keys
+    from test_storage import Table, run_until_over, some_keys
     from qwop_recorder.session import Command, Phase, SessionOptions
 
     folder, kills = Path(sys.argv[2]), int(sys.argv[3])
@@ -366,7 +365,8 @@ def test_killed_at_50_random_moments_no_frame_is_lost(memory_path):
     for number in range(kills):
         path = tmp_path / f"{number}.h5"
         acks = [
-            tuple(map(int, line.split())) for line in (tmp_path / f"{number}.acks").read_text().splitlines()
+            tuple(map(int, line.split()))
+            for line in (tmp_path / f"{number}.acks").read_text(encoding="utf-8").splitlines()
         ]
         frames = {seed: max(f for s, f in acks if s == seed) for seed, _ in acks}
         in_the_file_before += path.exists()

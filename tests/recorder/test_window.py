@@ -49,7 +49,7 @@ def display():
         stderr=subprocess.DEVNULL,
     )
     os.close(writer)
-    with os.fdopen(reader) as pipe:
+    with os.fdopen(reader, encoding="utf-8") as pipe:
         number = pipe.readline().strip()
     assert number, "Xvfb did not start"
     yield f":{number}"
@@ -76,6 +76,7 @@ class Recorder:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            encoding="utf-8",
         )
 
     def wait_for_frames(self, count: int) -> None:
@@ -183,7 +184,12 @@ def test_another_windows_typing_is_not_recorded(tmp_path, display):
     recorder = Recorder(path, display, "--keys", "pynput")
     recorder.wait_for_frames(2)
     window = subprocess.run(
-        ["xdotool", "getwindowfocus"], env=environment(display), capture_output=True, text=True, check=True
+        ["xdotool", "getwindowfocus"],
+        env=environment(display),
+        capture_output=True,
+        text=True,
+        check=True,
+        encoding="utf-8",
     ).stdout.strip()
     recorder.type("keydown q sleep 0.1 keyup q sleep 0.1")
     with another_window(display) as other:
@@ -321,7 +327,9 @@ def test_practice_writes_nothing(tmp_path, display):
 def refused(*arguments: str, display: str | None = None) -> str:
     """What the command prints when it refuses: one line, exit code 2."""
     command = [sys.executable, "-m", "qwop_recorder.cli", *arguments]
-    done = subprocess.run(command, env=environment(display), capture_output=True, text=True, timeout=PATIENCE)
+    done = subprocess.run(
+        command, env=environment(display), capture_output=True, text=True, timeout=PATIENCE, encoding="utf-8"
+    )
     assert done.returncode == 2 and done.stdout == "", done
     assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr, done.stderr
     return done.stderr

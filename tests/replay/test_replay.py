@@ -267,6 +267,7 @@ def test_ctrl_c_leaves_a_finished_video(dataset, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        encoding="utf-8",
     )
     part = tmp_path / "run.part.mp4"
     while process.poll() is None and not part.exists():
@@ -283,7 +284,7 @@ def test_ctrl_c_leaves_a_finished_video(dataset, tmp_path):
 
 def test_ffmpeg_that_fails_is_quoted(tmp_path, monkeypatch):
     ffmpeg = tmp_path / "ffmpeg"
-    ffmpeg.write_text("#!/bin/sh\necho 'the disk is on fire' >&2\nexit 1\n")
+    ffmpeg.write_text("#!/bin/sh\necho 'the disk is on fire' >&2\nexit 1\n", encoding="utf-8")
     ffmpeg.chmod(0o755)
     monkeypatch.setattr(video.imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(ffmpeg))
     with pytest.raises(VideoError, match="x.mp4: ffmpeg stopped: the disk is on fire"):

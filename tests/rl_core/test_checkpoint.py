@@ -6,6 +6,9 @@ import os
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from safetensors.torch import save_file
 
 from qwop_rl_core import ActorCritic, CheckpointError, Policy, QNetwork, load_checkpoint, save_checkpoint
@@ -61,6 +64,24 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["a.safetensors"]
 
 
+def test_a_file_that_is_being_read_is_replaced_a_moment_later(tmp_path, monkeypatch):
+    """Windows replaces no open file."""
+    path = tmp_path / "a.safetensors"
+    replace, calls = os.replace, []
+
+    def refusing(source, target):
+        calls.append(target)
+        if len(calls) < 3:
+            error = PermissionError(13, "Access is denied")
+            error.winerror = 5
+            raise error
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refusing)
+    save_checkpoint(path, {"x": torch.ones(3)}, {})
+    assert calls == [path] * 3 and os.listdir(tmp_path) == ["a.safetensors"]
+
+
 def test_metadata_must_be_plain_data(tmp_path):
     with pytest.raises(TypeError):
         save_checkpoint(tmp_path / "a", {}, {"array": np.zeros(2)})
@@ -85,9 +106,9 @@ def test_missing_truncated_foreign_and_newer_files(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "foreign")
     with pytest.raises(CheckpointError, match="not a qwop-stride checkpoint"):
         load_checkpoint(tmp_path / "foreign")
-    newer = {"format": "qwop-stride checkpoint", "version": "2", "metadata": "{}"}
+    newer = {"format": "qwop-stride checkpoint", "version": "3", "metadata": "{}"}
     save_file({"x": torch.zeros(1)}, tmp_path / "newer", newer)
-    with pytest.raises(CheckpointError, match="format 2, this release reads 1"):
+    with pytest.raises(CheckpointError, match="format 3, this release reads 1 to 2"):
         load_checkpoint(tmp_path / "newer")
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         load_checkpoint(tmp_path / "nothing")
@@ -187,11 +208,12 @@ def test_load_network_accepts_a_checkpoint_in_memory(tmp_path):
 def test_names_of_format_1_are_read_in_american_spelling(tmp_path):
     path = tmp_path / "old.safetensors"
     network = ActorCritic(4, 3, (8,), torch.Generator().manual_seed(0))
-    tensors = prefixed("network", network.state_dict()) | {"environment.metres_at": torch.ones(2)}
+    tensors = prefixed("network", network.state_dict()) | {"environment.meters_at": torch.ones(2)}
     settings = {"drill_metres": 20.0, "reward_option": ["knee_metres=0.2"], "init": "metres.safetensors"}
     metadata = {**network.architecture, "finetune": {"config": settings}}
     header = {"format": "qwop-stride checkpoint", "version": "1", "metadata": json.dumps(metadata)}
-    save_file({n.replace("normalizer", "normaliser"): t for n, t in tensors.items()}, path, header)
+    old = {n.replace("normalizer", "normaliser").replace("meters", "metres"): t for n, t in tensors.items()}
+    save_file(old, path, header)
     checkpoint = load_checkpoint(path)
     assert checkpoint.tensors.keys() == tensors.keys()
     assert checkpoint.metadata["finetune"]["config"] == {
@@ -201,3 +223,30 @@ def test_names_of_format_1_are_read_in_american_spelling(tmp_path):
     }
     for name, tensor in load_network(checkpoint).state_dict().items():
         assert torch.equal(tensor, network.state_dict()[name])
+
+
+plain_data = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+tensors = hnp.arrays(
+    dtype=st.sampled_from([np.float32, np.float64, np.int64, np.uint8, np.bool_]),
+    shape=hnp.array_shapes(min_dims=0, min_side=0, max_dims=3, max_side=4),
+)
+
+
+@given(
+    st.dictionaries(st.text("abc.0", min_size=1, max_size=8), tensors, max_size=4),
+    st.dictionaries(st.text(max_size=8), plain_data, max_size=4),
+)
+def test_any_tensors_and_plain_metadata_survive_a_round_trip(tmp_path_factory, arrays, metadata):
+    path = tmp_path_factory.mktemp("checkpoint") / "a.safetensors"
+    save_checkpoint(path, {name: torch.from_numpy(a) for name, a in arrays.items()}, metadata)
+    loaded = load_checkpoint(path)
+    assert loaded.metadata == metadata
+    assert loaded.tensors.keys() == arrays.keys()
+    for name, array in arrays.items():
+        read = loaded.tensors[name].numpy()
+        assert (read.dtype, read.shape) == (array.dtype, array.shape)
+        assert read.tobytes() == array.tobytes()

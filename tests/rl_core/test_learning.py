@@ -157,6 +157,7 @@ def cartpole_return(network, episodes=20, seed=10_000):
     return total.mean()
 
 
+@pytest.mark.learning
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_ppo_learns_identity(precision):
     returns = []
@@ -169,6 +170,7 @@ def test_ppo_learns_identity(precision):
     assert np.mean(early) < 4.0 < 6.5 < np.mean(late) and max(early) < min(late)
 
 
+@pytest.mark.learning
 @pytest.mark.parametrize(
     "options",
     [
@@ -190,6 +192,7 @@ def test_dqn_learns_identity(options):
     assert (right.mean() - wrong).item() == pytest.approx(1.0, abs=0.35)
 
 
+@pytest.mark.learning
 @pytest.mark.parametrize("gamma", [0.5, 0.8])
 def test_time_limits_are_not_the_end(gamma):
     """The value of an endless reward of 1 is 1 / (1 - gamma), though every episode is cut after two steps."""
@@ -201,6 +204,7 @@ def test_time_limits_are_not_the_end(gamma):
     assert state.network(torch.ones(1, 1)).max().item() == pytest.approx(1 / (1 - gamma), rel=0.1)
 
 
+@pytest.mark.learning
 def test_ppo_balances_cartpole():
     """60,000 steps, seed 1: mean return of 20 greedy episodes at least 400 of 500."""
     config = ppo.PPOConfig(
@@ -219,6 +223,7 @@ def test_ppo_balances_cartpole():
     assert cartpole_return(train_ppo(config, envs, (64, 64)).policy) >= 400
 
 
+@pytest.mark.learning
 @pytest.mark.parametrize("double", [False, True], ids=["dqn", "ddqn"])
 def test_dqn_balances_cartpole(double):
     """20,000 steps, seed 1: mean return of 20 greedy episodes at least 200 of 500."""
@@ -516,6 +521,7 @@ def test_dqn_imitates_demonstrations_before_the_first_step():
         train_dqn(config)
 
 
+@pytest.mark.learning
 @pytest.mark.parametrize("dueling", [False, True])
 def test_a_clones_values_start_at_the_height_of_the_returns(dueling):
     """gamma 0.5, reward 1, 40 steps: k steps before the end G = 1 + 0.5 + ... = 2 - 2 * 0.5^k; the mean is

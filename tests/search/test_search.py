@@ -192,7 +192,7 @@ def write_policy(path: str, network: ActorCritic | QNetwork) -> None:
 )
 def test_mistakes_are_one_line(tmp_path, capsys, monkeypatch, arguments, says):
     monkeypatch.chdir(tmp_path)
-    Path("text").write_text("not a file of ours")
+    Path("text").write_text("not a file of ours", encoding="utf-8")
     write_policy("q.safetensors", QNetwork(FEATURE_SIZE, 9, (8,)))
     write_policy("untrained.safetensors", ActorCritic(FEATURE_SIZE, 9, (8,)))
     try:

@@ -9,6 +9,7 @@
 | npz       | Gymnasium-style arrays of all steps               | .npz                |
 | csv       | one row per frame                                 | .csv                |
 | keys      | a tape of bare keys (tape.py)                     | read only           |
+| web       | runs kept in the web page (.qwop.json)            | read only           |
 
 A step is always one frame. What another format has no place for (key events, rewinds, wall-clock times) stays
 behind; what comes back is exact: from raw observations where the file has them, else from its keys, replayed
@@ -20,13 +21,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from qwop_datasets.convert import imitation, minari, qwop_gym, robomimic, tables, tape
+from qwop_datasets.convert import imitation, minari, qwop_gym, robomimic, tables, tape, web
 from qwop_datasets.convert.common import Imported, Importing, explained
 from qwop_datasets.errors import DatasetError, NameTakenError
 from qwop_datasets.reader import DatasetReader
 
 FORMATS = ("minari", "robomimic", "imitation", "qwop-gym", "npz", "csv")  # written and read
-READ_FORMATS = (*FORMATS, "keys")
+READ_FORMATS = (*FORMATS, "keys", "web")
 _SUFFIXES = {".rec": "qwop-gym", ".npz": "npz", ".csv": "csv", ".hdf5": "robomimic"}
 
 
@@ -75,6 +76,7 @@ def episodes_of(path: Path, options: Importing, kind: str | None = None) -> Iter
         "npz": tables.read_npz,
         "csv": tables.read_csv,
         "keys": tape.read,
+        "web": web.read,
     }
     with explained(path):
         kind = kind or detect(path)
@@ -97,6 +99,8 @@ def detect(path: Path) -> str:
             return "qwop-gym"
         if start.startswith(b"\x89HDF"):
             return "robomimic"
+        if web.is_web(path):
+            return "web"
         if tape.is_tape(path):
             return "keys"
         if path.suffix in _SUFFIXES:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from qwop_datasets import portable
 from qwop_datasets.episode import OBSERVATION_SIZE, OLD_TRIG, SOURCES, Episode, action_indices, name_problem
 from qwop_datasets.errors import DatasetError
 from qwop_datasets.exact_replay import Replay, replay_keys
@@ -299,7 +300,7 @@ def output_directory(path: Path) -> Iterator[Path]:
             try:
                 aside.mkdir()
                 yield aside
-                os.rename(aside, path)
+                portable.replace(aside, path)
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:

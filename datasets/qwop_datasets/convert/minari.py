@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
+from qwop_cli import json_text
 from qwop_datasets.convert.common import (
     ENVIRONMENT_ID,
     Imported,
@@ -64,7 +65,7 @@ def write(
                 file.raise_failure()
         metadata = _metadata(path, observations, action_set, len(reader), steps)
         metadata["dataset_size"] = round(main.stat().st_size / 1e6, 1)
-        (aside / "data" / "metadata.json").write_text(json.dumps(metadata))
+        (aside / "data" / "metadata.json").write_text(json_text(metadata), encoding="utf-8")
     return len(reader), []
 
 

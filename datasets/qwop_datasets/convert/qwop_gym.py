@@ -29,7 +29,7 @@ def write(
     """Whole runs only: a recording has to end at the last action. To be played with frames_per_step=1."""
     left_out: list[str] = []
     count = 0
-    with output_file(path) as aside, open(aside, "w") as file:
+    with output_file(path) as aside, open(aside, "w", encoding="utf-8") as file:
         seed = None
         for i in range(len(reader)):
             episode = reader[i]

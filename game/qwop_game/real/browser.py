@@ -13,6 +13,7 @@ from string import Template
 from typing import Any
 from urllib.parse import urlencode
 
+from qwop_cli import OWN_GROUP
 from qwop_game.real.errors import RealGameError
 from qwop_game.real.find import find_pair
 from qwop_game.real.install import Installed, installed, qwop_gym_game
@@ -112,6 +113,7 @@ class Browser:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            creationflags=OWN_GROUP,
         )
         self._selenium: Any = None
         # Also called when the object is forgotten, and at the interpreter's exit.
@@ -264,11 +266,12 @@ class Browser:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
+                    creationflags=OWN_GROUP,
                     env=environment,
                 )
             if self._wait_for(process, log, _READY[self.browser.family]):
                 return port
-            last = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+            last = _last_line(log)
             if process.poll() is None:
                 last = f"no word from it for {self.timeout:g} s (slow machine? raise {TIMEOUT_VARIABLE})"
                 break
@@ -295,11 +298,12 @@ class Browser:
                 stdout=output,
                 stderr=errors,
                 start_new_session=True,
+                creationflags=OWN_GROUP,
             )
         if not self._wait_for(process, number, "\n"):
-            last = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+            last = _last_line(log)
             raise RealGameError(f"the display {xvfb} did not start: {last}")
-        display = f":{number.read_text().strip()}"
+        display = f":{number.read_text(encoding='utf-8').strip()}"
         environment = {**os.environ, "DISPLAY": display, "GDK_BACKEND": "x11", "MOZ_ENABLE_WAYLAND": "0"}
         environment.pop("WAYLAND_DISPLAY", None)
         return environment
@@ -308,7 +312,7 @@ class Browser:
         """Wait until a process has written `word` to `log`; False where it ends or takes too long."""
         deadline = time.monotonic() + self.timeout
         while process.poll() is None and time.monotonic() < deadline:
-            if word in log.read_text(errors="replace"):
+            if word in log.read_text(errors="replace", encoding="utf-8"):
                 return True
             time.sleep(0.01)
         return False
@@ -363,6 +367,11 @@ def _loss(line: str) -> str:
         if any(word in line for word in words):
             return meaning
     return f"the browser failed: {line}"
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
 
 
 def _first_line(error: Exception) -> str:

@@ -64,6 +64,6 @@ class QWOPRealEnv(QWOPEnv):
 
     def _show(self) -> None:
         # The page draws each frame itself; here it is given its time.
-        now = time.monotonic()
+        now = time.perf_counter()
         self._due = max(self._due + FRAME_SECONDS, now)
         time.sleep(self._due - now)

@@ -111,7 +111,13 @@ def look_at(path: Path) -> Program:
     else:
         try:
             done = subprocess.run(
-                [path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+                [path, "--version"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                encoding="utf-8",
+                errors="replace",
             )
             text = done.stdout
         except (OSError, subprocess.SubprocessError, UnicodeDecodeError):

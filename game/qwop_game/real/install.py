@@ -216,10 +216,10 @@ def _run_patcher(module: ModuleType, text: str) -> str | None:
         result.parent.mkdir(parents=True)
         original, module.__file__ = module.__file__, str(root / "tools" / "patch.py")
         try:
-            source.write_text(text)  # in the locale's encoding: so does the patcher read and write
+            source.write_text(text, encoding="locale")  # so does the patcher read and write
             with contextlib.redirect_stdout(io.StringIO()):
                 module.patch(str(source))
-            return result.read_text()
+            return result.read_text(encoding="locale")
         except UnicodeError:
             return None  # a locale without the game's characters
         except Exception as error:

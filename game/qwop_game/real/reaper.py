@@ -32,7 +32,9 @@ def command_lines() -> dict[int, str]:
         command = ["powershell", "-NoProfile", "-Command", query]
     else:
         command = ["ps", "-axww", "-o", "pid=,command="]
-    listing = subprocess.run(command, capture_output=True, text=True, errors="replace").stdout
+    listing = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", encoding="utf-8"
+    ).stdout
     for line in listing.splitlines():
         number, _, text = line.strip().partition(" ")
         if number.isdigit():
@@ -58,14 +60,18 @@ def kill_all(folder: str) -> None:
 
 def main() -> None:
     """Wait, then clean up."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     folder = sys.argv[1]
     while sys.stdin.buffer.read(4096):
         pass
     kill_all(folder)
-    shutil.rmtree(folder, ignore_errors=True)
+    for _ in range(50):  # on Windows files of a killed process stay open for a moment
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.exists(folder):
+            return
+        time.sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,166 @@
+"""Runs that a person kept in the web page: `.qwop.json`, one run or a list of them.
+
+The page computes the bits of every other engine, so a run is its keys. Here they are played again, and the
+SHA-256 of the observations has to be the page's; a run of other numbers is left out.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qwop_datasets.convert.common import (
+    Imported,
+    Importing,
+    episode_of_replay,
+    json_object,
+    numbers,
+    whole_numbers,
+)
+from qwop_datasets.episode import KEY_EVENT_DTYPE, KEY_SOURCES, REWIND_DTYPE
+from qwop_datasets.errors import DatasetError
+from qwop_datasets.exact_replay import replay_keys
+
+RUN, RUNS = "qwop-run", "qwop-runs"
+VERSION = 1
+_LARGEST_FILE = 256 << 20  # bytes
+_LONGEST_RUN = 30 * 3600  # frames: an hour
+_FIELDS = {
+    "format",
+    "version",
+    "id",
+    "created",
+    "player",
+    "license",
+    "trig",
+    "keys",
+    "events",
+    "instants",
+    "lateness",
+    "clock_offset",
+    "rewinds",
+    "discarded_keys",
+    "pace",
+    "players",
+    "observations_sha256",
+}
+
+
+def is_web(path: Path) -> bool:
+    """Whether a file is named as the page names its downloads."""
+    return path.name.endswith(".qwop.json")
+
+
+def read(path: Path, options: Importing) -> Iterator[Imported]:
+    """The runs of a file, each verified by replay. Raises DatasetError for what is no such file."""
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise ValueError(f"it is larger than {_LARGEST_FILE >> 20} MB")
+        content = json_object(path.read_text(encoding="utf-8"), "it")
+        runs = content.get("runs") if content.get("format") == RUNS else [content]
+        if content.get("format") not in (RUN, RUNS) or not isinstance(runs, list):
+            raise ValueError(f"its format is {content.get('format')!r:.40}, not {RUN!r}")
+        if content.get("version") != VERSION:
+            raise ValueError(f"its version is {content.get('version')!r:.20}; this release reads {VERSION}")
+    except (UnicodeDecodeError, ValueError) as error:
+        raise DatasetError(
+            f"{path}: not runs of the web page: {' '.join(str(error).split())[:160]}"
+        ) from None
+    for number, run in enumerate(runs):
+        name = f"run {number}"
+        try:
+            yield _imported(name, run, options)
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            what = f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:160]
+            yield Imported(name, reason=f"not a run of the web page: {what}")
+
+
+def _imported(name: str, run: Any, options: Importing) -> Imported:
+    """Raises ValueError, TypeError, KeyError or OverflowError for what the page did not write."""
+    if not isinstance(run, dict) or run.get("format") != RUN or run.get("version") != VERSION:
+        raise ValueError("its format or version is another")
+    run = {field: run[field] for field in _FIELDS}
+    keys = _masks("keys", run["keys"])
+    if not 1 <= len(keys) <= _LONGEST_RUN:
+        raise ValueError(f"it has {len(keys)} frames; 1 to {_LONGEST_RUN} are possible")
+    (played,) = replay_keys([keys], trig=run["trig"])
+    if played.frames_until_end < len(keys):
+        return Imported(name, reason=f"its replay ends at frame {played.frames_until_end} of {len(keys)}")
+    digest = run["observations_sha256"]  # None: the page was not allowed to compute it
+    if digest is not None and digest != hashlib.sha256(played.raw_observations.tobytes()).hexdigest():
+        return Imported(name, reason="its replay gives other observations than the page saw")
+
+    offset = float(run["clock_offset"])
+    instants = numbers("instants", run["instants"], (len(keys),), np.float64)
+    rewinds = [(offset + time, before, after) for time, before, after in run["rewinds"]]
+    players = [player for _, player in run["players"]]
+    paces = [float(pace) for _, pace in run["pace"]]
+    passport: dict[str, Any] = {
+        "engine": "wasm",
+        "trig_source": "engine",
+        "recorded_with": "web page",
+        "license": str(run["license"] or "not given"),
+        "page_sha256": "checked" if digest is not None else "none",
+        "slowest_pace": min(paces),
+    }
+    if "policy" in players:  # who chose the keys, from which frame on
+        passport["played_by"] = json.dumps(run["players"])
+    if rewinds:
+        discarded = {
+            "rewinds": np.array(rewinds, REWIND_DTYPE),
+            "discarded_keys": _masks("discarded_keys", run["discarded_keys"]),
+        }
+    else:
+        discarded = {}
+    fields = {
+        "id": run["id"],
+        "created": run["created"],
+        "source": options.source or ("policy" if set(players) == {"policy"} else "human"),
+        "player": options.player or run["player"],
+        "trig": run["trig"],
+        "wall_times": offset + instants,
+        "lateness": numbers("lateness", run["lateness"], (len(keys),)),
+        "wall_clock_offset": offset,
+        "key_events": _events(run["events"]),
+        "passport": passport,
+        "tags": tuple(
+            tag
+            for tag, holds in {
+                "rewound": bool(rewinds),
+                "slow-motion": min(paces) < 1,
+                "taken-over": len(set(players)) > 1,
+            }.items()
+            if holds
+        ),
+        **discarded,
+    }
+    return Imported(name, episode_of_replay(keys, played, fields))
+
+
+def _masks(name: str, text: Any) -> np.ndarray:
+    """uint8 [T] from base 64."""
+    if not isinstance(text, str):
+        raise ValueError(f"{name} is not text in base 64")
+    try:
+        masks = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
+    except binascii.Error:
+        raise ValueError(f"{name} is not text in base 64") from None
+    return whole_numbers(name, masks, (None,), 15).astype(np.uint8)
+
+
+def _events(rows: Any) -> np.ndarray:
+    """KEY_EVENT_DTYPE [E] from rows of time (s), key, pressed and source."""
+    if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == 4 for row in rows):
+        raise ValueError("events are not rows of time, key, pressed and source")
+    if unknown := {str(source) for *_, source in rows} - set(KEY_SOURCES):
+        raise ValueError(f"an event's source is {min(unknown)!r:.40}")
+    return np.array(
+        [(t, key, pressed, KEY_SOURCES.index(source)) for t, key, pressed, source in rows], KEY_EVENT_DTYPE
+    )

@@ -1,0 +1,223 @@
+"""The page in real browsers: typed keys, kept runs, links and the policy give the numbers of Python."""
+
+import contextlib
+import json
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from qwop_datasets import replay_keys
+from qwop_datasets.convert import Importing, episodes_of
+from qwop_evaluation import CheckpointPlayer, shipped_policy_path
+from qwop_game import ACTION_SETS, Simulator, encode, hip_modes, last_keys
+from qwop_game.real.browser import Browser
+from qwop_recorder.key_events import KeyEvent, keys_from_events
+from qwop_web import serve
+
+pytestmark = pytest.mark.real_game
+
+
+@pytest.fixture(scope="module")
+def address():
+    with serve() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def driver(browser_pair):
+    browser, its_driver = browser_pair
+    with contextlib.closing(Browser(browser=browser.path, driver=its_driver.path, game=False)) as found:
+        found.selenium.set_script_timeout(120)
+        yield found.selenium
+
+
+@pytest.fixture
+def page(driver, address):
+    driver.get("about:blank")
+    driver.get(address)
+    wait(driver, "return window.page !== undefined")
+    yield driver
+    driver.execute_async_script(
+        "const done = arguments[0]; (async () => {"
+        " for (const {id} of page.records) await page.store?.remove(id); done(null) })()"
+    )
+
+
+def wait(driver, script, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not (value := driver.execute_script(script)):
+        assert time.monotonic() < deadline, script
+        time.sleep(0.02)
+    return value
+
+
+def play(driver, keys, pause=0.15):
+    """Start a run and type."""
+    from selenium.webdriver import ActionChains
+
+    driver.execute_script("page.session.options.countdown = 0.1; document.activeElement.blur()")
+    ActionChains(driver).send_keys(" ").perform()
+    wait(driver, "return page.session.phase === 'playing'")
+    chain = ActionChains(driver)
+    for key in keys:
+        chain.key_down(key).pause(pause).key_up(key)
+    chain.perform()
+
+
+def imported(record, tmp_path):
+    path = tmp_path / "run.qwop.json"
+    path.write_text(json.dumps(record), encoding="utf-8")
+    (found,) = episodes_of(path, Importing())
+    assert found.episode is not None, found.reason
+    return found.episode
+
+
+def test_a_typed_run_is_an_exact_demonstration(page, tmp_path):
+    page.execute_script("document.getElementById('player').value = 'Zoë <b>'")
+    play(page, "wqopwwoq")
+    play_on = (
+        "page.queue.put(1, true, 'page'); page.queue.put(1, false, 'page')"  # a tap shorter than a frame
+    )
+    page.execute_script(play_on)
+    wait(page, "return page.session.run.frames > 60 && page.session.run.keys.at(-1) === 0")
+    page.execute_script("page.session.phase = 'ended'; page.command('keep')")
+    record = wait(page, "return page.records[0]")
+    episode = imported(record, tmp_path)
+    assert episode.player == "Zoë <b>" and episode.source == "human"
+    assert episode.passport["page_sha256"] == "checked"
+    assert {1, 2, 4, 8} <= set(episode.keys.tolist())
+    events = [KeyEvent(t, k, p, "page") for t, k, p, _ in episode.key_events.tolist()]
+    instants = episode.wall_times - episode.wall_clock_offset
+    assert (keys_from_events(events, record["instants"]) == episode.keys).all()
+    assert np.diff(instants).min() > 0
+    # The list shows the name as text, and a reload finds the run again.
+    page.refresh()
+    wait(page, "return window.page && page.records.length === 1")
+    assert page.execute_script("return document.querySelectorAll('#runs tbody tr').length") == 1
+
+
+def test_rewind_and_take_over_is_one_exact_run(page, tmp_path):
+    play(page, "wowqpo")
+    wait(page, "return page.session.run.frames > 45")
+    from selenium.webdriver import ActionChains, Keys
+
+    page.execute_script("page.session.options.rewind = 1")
+    ActionChains(page).send_keys(Keys.ARROW_LEFT).perform()
+    assert page.execute_script("return page.session.phase") == "rewound"
+    frames = page.execute_script("return [page.session.cursor, page.session.run.frames]")
+    assert frames[0] == frames[1] - 30
+    ActionChains(page).send_keys(" ").perform()
+    wait(page, "return page.session.phase === 'playing'")
+    ActionChains(page).key_down("p").pause(0.3).key_up("p").perform()
+    wait(page, f"return page.session.run.frames > {frames[1]}")
+    page.execute_script("page.session.phase = 'ended'; page.command('keep')")
+    record = wait(page, "return page.records[0]")
+    episode = imported(record, tmp_path)
+    assert "rewound" in episode.tags and episode.rewinds["to_frame"].tolist() == [frames[0]]
+    assert len(episode.discarded_keys) == 30
+    events = [KeyEvent(t, k, p, "page") for t, k, p, _ in episode.key_events.tolist()]
+    assert (keys_from_events(events, record["instants"]) == episode.keys).all()
+
+
+def test_losing_the_keyboard_pauses_and_releases_all_keys(page):
+    play(page, "w")
+    page.execute_script("page.queue.put(8, true, 'page'); dispatchEvent(new Event('blur'))")
+    assert page.execute_script("return [page.session.phase, page.queue.down]") == ["paused", 0]
+
+
+def test_the_policy_in_the_page_plays_as_in_python(page):
+    """Both get the same states: the page's keys are compared where the policy stands after each of them."""
+    runs, frames = 3, 700
+    keys = page.execute_async_script(
+        """
+        const [runs, frames, done] = arguments;
+        (async () => {
+          const { Policy } = await import("./policy.js");
+          const policy = new Policy(await (await fetch("policy.safetensors")).arrayBuffer());
+          const all = [];
+          for (let run = 0; run < runs; run++) {
+            const game = page.engine.game(), player = policy.player(), keys = Array(7 * run).fill(0);
+            for (const mask of keys) game.step(mask);
+            for (let i = 0; i < frames && !game.over; i++) {
+              const mask = player(game);
+              game.step(mask);
+              keys.push(mask);
+            }
+            game.close();
+            all.push(keys);
+          }
+          done(all);
+        })();
+        """,
+        runs,
+        frames,
+    )
+    player = CheckpointPlayer(shipped_policy_path())
+    assert player.frame_skip == 1
+    for run, played in enumerate(keys):
+        masks = np.array(played, np.uint8)
+        (replayed,) = replay_keys([masks])
+        features = encode(replayed.raw_observations, hip_modes(masks), last_keys(masks))
+        chosen = ACTION_SETS[player.action_set][player.scores(features[:-1]).argmax(axis=1)]
+        assert (chosen[7 * run :] == masks[7 * run :]).all()
+
+
+def test_a_link_replays_the_run(page, address):
+    rng = np.random.default_rng(2)
+    masks = np.repeat(rng.integers(0, 16, 200), rng.integers(1, 40, 200)).tolist() + [3] * 700
+    link, back = page.execute_async_script(
+        """
+        const [masks, done] = arguments;
+        import("./runs.js").then(({ toFragment, fromFragment }) => {
+          const link = toFragment(masks, "rounded");
+          done([link, Array.from(fromFragment(link).keys)]);
+        });
+        """,
+        masks,
+    )
+    assert back == masks
+    page.get("about:blank")
+    page.get(address + link)
+    frame = wait(page, "return window.page?.watched?.frame > 20 ? page.watched.frame : 0")
+    # As text: Firefox's driver rounds doubles.
+    state = json.loads(
+        page.execute_script(
+            "page.due = Infinity;"
+            "return JSON.stringify([page.watched.frame, Array.from(page.watched.game.state())])"
+        )
+    )
+    simulator = Simulator(1, stop_at_end=False, engine="scalar")
+    for mask in masks[: state[0]]:
+        simulator.step(np.array([mask], np.uint8))
+    assert state[0] >= frame and (simulator.state[0] == state[1]).all()
+
+
+@pytest.mark.parametrize(
+    "fragment", ["#run=1.9.AAAA", "#run=2.0.AAAA", "#run=1.0.%3Cscript%3E", "#run=1.0." + "_" * 50_000]
+)
+def test_a_damaged_link_is_ignored(page, address, fragment):
+    page.get("about:blank")
+    page.get(address + fragment)
+    wait(page, "return window.page !== undefined")
+    assert page.execute_script("return page.watched === null && page.session.phase === 'ready'")
+
+
+def test_the_page_fits_a_phone_and_has_no_overflow(page):
+    size = page.get_window_size()
+    try:
+        page.set_window_size(520, 900)  # a browser's window has a least width; the frame inside is a phone's
+        page.execute_script("document.body.style.width = '360px'")
+        assert page.execute_script("return document.querySelector('main').scrollWidth") <= 360
+        for key in "qwop":
+            box = page.execute_script(
+                "const b = document.querySelector(arguments[0]).getBoundingClientRect();"
+                "return [b.width, b.height]",
+                f"[data-key={key}]",
+            )
+            assert min(box) >= 44
+    finally:
+        page.set_window_size(size["width"], size["height"])

@@ -1,0 +1,207 @@
+"""Build what the page needs of the rest of the project: the engine as WebAssembly, and constants.
+
+    python web/build.py            # write engine.wasm, constants.js, ... to web/qwop_web/page
+    python web/build.py --check    # compare with the files there; exit code 1 where they differ
+
+The files are committed, so that nobody needs a compiler to play. zig comes from PyPI (ziglang); the same
+version gives the same bytes on any machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import dataclasses
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from qwop_datasets import DatasetReader
+from qwop_game import (
+    ACTION_SETS,
+    FIELDS,
+    FRAME_SECONDS,
+    KEY_NAMES,
+    PARTS,
+    SAND_X,
+    TRACK_Y,
+    TRIG_VARIANTS,
+    UNITS_PER_METER,
+    encoder,
+)
+from qwop_game.body import BOXES, HURDLE_BASE, HURDLE_TOP
+from qwop_game.episodes import encoder_bytes
+from qwop_game.figure import Limb, shapes
+from qwop_game.gait import KNEE_NEAR_METERS, UPRIGHT_PELVIS_METERS, UPRIGHT_TILT_RADIANS
+from qwop_game.observation import STATE_FIELDS, STATE_GLOBALS, STATE_PARTS
+from qwop_game.render import GROUND, KEY_DOWN, KEY_UP, SHIRTS, VIEW_HEIGHT
+from qwop_game.rules import FINISH, FLAG_GAME_ENDED, FLAG_JUMP_LANDED, TOO_FAR_AHEAD, TOO_FAR_BACK
+
+ROOT = Path(__file__).resolve().parents[1]
+ENGINE, PAGE = ROOT / "game" / "engine", ROOT / "web" / "qwop_web" / "page"
+SOURCES = [
+    ROOT / "web" / "engine" / "exports.cpp",
+    *(
+        ENGINE / f"{name}.cpp"
+        for name in (
+            "broadphase",
+            "contact",
+            "episodes",
+            "game",
+            "island",
+            "joint",
+            "manifold",
+            "model",
+            "trig_exact",
+            "world",
+        )
+    ),
+]
+# As hatch_build.py: every product and sum is rounded once. WebAssembly has no fused multiply-add, and the
+# canonical game needs none.
+FLAGS = [
+    "-target",
+    "wasm32-wasi",
+    "-mexec-model=reactor",
+    "-O3",
+    "-std=c++17",
+    "-fvisibility=hidden",
+    "-ffp-contract=off",
+    "-fno-fast-math",
+    "-fno-sanitize=undefined",
+    "-fno-exceptions",
+    "-fno-rtti",
+    "-fno-threadsafe-statics",
+    "-Wl,--export-dynamic",
+    "-Wl,--gc-sections",
+    "-Wl,-z,stack-size=65536",
+    "-s",
+]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Build what the page needs of the rest of the project.")
+    parser.add_argument("--check", action="store_true", help="compare with the committed files")
+    options = parser.parse_args()
+    wrong = []
+    for name, content in build().items():
+        path = PAGE / name
+        if options.check:
+            if not path.is_file() or path.read_bytes() != content:
+                wrong.append(name)
+        else:
+            path.write_bytes(content)
+            print(f"{path.relative_to(ROOT)}: {len(content):,} bytes")
+    if wrong:
+        print(f"web: {', '.join(wrong)} differ from what the sources give: run python web/build.py")
+    return bool(wrong)
+
+
+def build() -> dict[str, bytes]:
+    """File name -> content. Raises SystemExit where zig is missing or does not compile."""
+    engine = compiled_engine()
+    note = "// Made by web/build.py from the Python packages. Do not edit."
+    constants = f"{note}\nexport default {_json(page_constants())};\n"
+    manifest = {
+        "zig": metadata.version("ziglang"),
+        "flags": FLAGS,
+        "sources_sha256": sources_digest(),
+        "engine_sha256": hashlib.sha256(engine).hexdigest(),
+    }
+    return {
+        "engine.wasm": engine,
+        "ghosts.js": f"{note}\nexport default {_json(ghosts())};\n".encode(),
+        "constants.js": constants.encode(),
+        "manifest.json": (_json(manifest) + "\n").encode(),
+    }
+
+
+def compiled_engine() -> bytes:
+    """The WebAssembly module."""
+    with tempfile.TemporaryDirectory() as folder:
+        module = Path(folder) / "engine.wasm"
+        command = [sys.executable, "-m", "ziglang", "c++", *FLAGS, f"-I{ENGINE}"]
+        # Relative paths: the module is the same wherever the repository lies.
+        command += [str(source.relative_to(ROOT)) for source in SOURCES]
+        command[command.index(f"-I{ENGINE}")] = f"-I{ENGINE.relative_to(ROOT)}"
+        result = subprocess.run(
+            [*command, "-o", str(module)], cwd=ROOT, capture_output=True, text=True, encoding="utf-8"
+        )
+        if result.returncode != 0:
+            raise SystemExit(f"{result.stderr}web: zig does not compile the engine (pip install ziglang)")
+        return module.read_bytes()
+
+
+def sources_digest() -> str:
+    """SHA-256 of every source that the module is made of."""
+    digest = hashlib.sha256()
+    for path in sorted({*SOURCES, *ENGINE.glob("*.hpp"), *ENGINE.glob("*.h")}):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def page_constants() -> dict[str, Any]:
+    """What the page draws and computes with, from the packages that define it."""
+    return {
+        "frameSeconds": FRAME_SECONDS,
+        "keyNames": KEY_NAMES,
+        "parts": PARTS,
+        "fields": FIELDS,
+        "stateParts": STATE_PARTS,
+        "stateFields": STATE_FIELDS,
+        "stateGlobals": STATE_GLOBALS,
+        "trigVariants": TRIG_VARIANTS,
+        "trackY": TRACK_Y,
+        "sandX": SAND_X,
+        "unitsPerMeter": UNITS_PER_METER,
+        "finish": FINISH,
+        "tooFarBack": TOO_FAR_BACK,
+        "tooFarAhead": TOO_FAR_AHEAD,
+        "gameEnded": FLAG_GAME_ENDED,
+        "jumpLanded": FLAG_JUMP_LANDED,
+        "kneeNear": KNEE_NEAR_METERS,
+        "uprightPelvis": UPRIGHT_PELVIS_METERS,
+        "uprightTilt": UPRIGHT_TILT_RADIANS,
+        "viewHeight": VIEW_HEIGHT,
+        "ground": GROUND,
+        "shirts": SHIRTS,
+        "keyUp": KEY_UP,
+        "keyDown": KEY_DOWN,
+        "hurdlePoses": [[box.x, box.y, box.angle] for box in (HURDLE_BASE, HURDLE_TOP)],
+        "hurdle": [[box.half_width, box.half_height] for box in (HURDLE_BASE, HURDLE_TOP)],
+        "boxes": {name: [box.half_width, box.half_height] for name, box in BOXES.items()},
+        "clearanceScale": float(encoder.CLEARANCE_SCALE),
+        "actions": {name: masks.tolist() for name, masks in ACTION_SETS.items()},
+        "figure": [
+            {"kind": "limb" if isinstance(shape, Limb) else "patch", **dataclasses.asdict(shape)}
+            for shape in shapes()
+        ],
+        "encoder": base64.b64encode(encoder_bytes()).decode(),
+    }
+
+
+def ghosts() -> list[dict[str, Any]]:
+    """Runs to race against: the records that come with the project, the fastest first."""
+    names = {"policy": "the policy", "search": "the search"}
+    runs = [
+        {
+            "name": f"{names[episode.source]}, {episode.time:.2f} s",
+            "trig": episode.trig,
+            "keys": base64.b64encode(episode.keys.tobytes()).decode(),
+        }
+        for episode in DatasetReader(ROOT / "demos" / "records.h5")
+    ]
+    return runs[::-1]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, sort_keys=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1543 @@
+// Made by web/build.py from the Python packages. Do not edit.
+export default {
+ "actions": {
+  "distinct": [
+   0,
+   4,
+   8,
+   1,
+   5,
+   9,
+   2,
+   6,
+   10
+  ],
+  "full": [
+   0,
+   1,
+   2,
+   4,
+   8,
+   3,
+   5,
+   9,
+   6,
+   10,
+   12,
+   7,
+   11,
+   13,
+   14,
+   15
+  ],
+  "reduced": [
+   0,
+   1,
+   2,
+   4,
+   8,
+   3,
+   9,
+   6,
+   12
+  ]
+ },
+ "boxes": {
+  "head": [
+   1.075,
+   1.325
+  ],
+  "leftArm": [
+   1.85,
+   0.625
+  ],
+  "leftCalf": [
+   2.5,
+   0.75
+  ],
+  "leftFoot": [
+   1.35,
+   0.675
+  ],
+  "leftForearm": [
+   1.75,
+   0.55
+  ],
+  "leftThigh": [
+   2.525,
+   1.0
+  ],
+  "rightArm": [
+   1.95,
+   0.75
+  ],
+  "rightCalf": [
+   2.5,
+   0.75
+  ],
+  "rightFoot": [
+   1.35,
+   0.725
+  ],
+  "rightForearm": [
+   2.225,
+   0.675
+  ],
+  "rightThigh": [
+   2.65,
+   1.0
+  ],
+  "torso": [
+   3.275,
+   1.425
+  ]
+ },
+ "clearanceScale": 2.0,
+ "encoder": "AAACRAAAAAAAAAAAAACgQQAAjEEAAAJEAAAAAAAAAAAAAKBBAACMQQAAAkQAAAAAAAAAAAAAoEEAAIxBAAACRAAAAAAAAAAAAACgQQAAjEEAAAJEAAAAAAAAAAAAAKBBAACMQQAAAkQAAAAAAAAAAAAAoEEAAIxBAAACRAAAAAAAAAAAAACgQQAAjEEAAAJEAAAAAAAAAAAAAKBBAACMQQAAAkQAAAAAAAAAAAAAoEEAAIxBAAACRAAAAAAAAAAAAACgQQAAjEEAAAJEAAAAAAAAAAAAAKBBAACMQQAAAkQAAAAAAAAAAAAAoEEAAIxBAIAERAAAIEEAAMBAAAAgQgAAKkIAgAREAAAgQQAAwEAAACBCAAAqQgCABEQAACBBAADAQAAAIEIAACpCAIAERAAAIEEAAMBAAAAgQgAAKkIAgAREAAAgQQAAwEAAACBCAAAqQgCABEQAACBBAADAQAAAIEIAACpCAIAERAAAIEEAAMBAAAAgQgAAKkIAgAREAAAgQQAAwEAAACBCAAAqQgCABEQAACBBAADAQAAAIEIAACpCAIAERAAAIEEAAMBAAAAgQgAAKkIAgAREAAAgQQAAwEAAACBCAAAqQgCABEQAACBBAADAQAAAIEIAACpCAAAgwQAAIMEAAMDAAACgwQAAyMEAQINEAAAgQQAAwEAAAHBCAABwQjKNp79eD0m/XwoGwCjROT/8CS7AXwoGQDL+pT9BZsq+j4QSQDa63L8gEMm/zcysP83MrD/NzCw/mpk5PwAAIEAAACBAmpkhwJqZKUAAAEA/AABAPwAAgD8AAIA/AAD6QwAA+kMAAHpEAAB6RAAAyEIAAKBBAADIQgAAoEHqXQrAv4NfvrRIEkEAACBBzczMPc3MzD0AAABAAQAAAAcAAAACAAAABgAAAAsAAAAFAAAACgAAAAMAAAAIAAAABAAAAAkAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAIAAAAHAAAABgAAAAsAAAADAAAACAAAAAQAAAAJAAAAAwAAAAgAAAAGAAAACwAAAA==",
+ "fields": [
+  "x",
+  "y",
+  "angle",
+  "vx",
+  "vy"
+ ],
+ "figure": [
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "end": [
+    1.4000000000000001,
+    0.0
+   ],
+   "end_part": "leftForearm",
+   "end_radius": 0.49,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    -1.2620587423023988,
+    0.15722668659641342
+   ],
+   "start_part": "leftForearm",
+   "start_radius": 0.63
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "end": [
+    1.4000000000000001,
+    0.0
+   ],
+   "end_part": "leftForearm",
+   "end_radius": 0.63,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    1.4000000000000001,
+    0.0
+   ],
+   "start_part": "leftForearm",
+   "start_radius": 0.63
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "end": [
+    1.6027887369842992,
+    -0.14793204384539627
+   ],
+   "end_part": "leftArm",
+   "end_radius": 0.63,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    -1.06207890966549,
+    0.17409394631566927
+   ],
+   "start_part": "leftArm",
+   "start_radius": 0.75
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "end": [
+    0.40359829599189423,
+    -0.0030203482729167785
+   ],
+   "end_part": "leftArm",
+   "end_radius": 0.81,
+   "kind": "limb",
+   "round_end": false,
+   "start": [
+    -1.06207890966549,
+    0.17409394631566927
+   ],
+   "start_part": "leftArm",
+   "start_radius": 0.85
+  },
+  {
+   "color": [
+    190,
+    132,
+    100
+   ],
+   "end": [
+    1.4000000000000001,
+    0.0
+   ],
+   "end_part": "leftForearm",
+   "end_radius": 0.36,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    -1.2620587423023988,
+    0.15722668659641342
+   ],
+   "start_part": "leftForearm",
+   "start_radius": 0.5
+  },
+  {
+   "color": [
+    190,
+    132,
+    100
+   ],
+   "end": [
+    1.4000000000000001,
+    0.0
+   ],
+   "end_part": "leftForearm",
+   "end_radius": 0.5,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    1.4000000000000001,
+    0.0
+   ],
+   "start_part": "leftForearm",
+   "start_radius": 0.5
+  },
+  {
+   "color": [
+    190,
+    132,
+    100
+   ],
+   "end": [
+    1.6027887369842992,
+    -0.14793204384539627
+   ],
+   "end_part": "leftArm",
+   "end_radius": 0.5,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    -1.06207890966549,
+    0.17409394631566927
+   ],
+   "start_part": "leftArm",
+   "start_radius": 0.62
+  },
+  {
+   "color": 0.72,
+   "end": [
+    0.40359829599189423,
+    -0.0030203482729167785
+   ],
+   "end_part": "leftArm",
+   "end_radius": 0.68,
+   "kind": "limb",
+   "round_end": false,
+   "start": [
+    -1.06207890966549,
+    0.17409394631566927
+   ],
+   "start_part": "leftArm",
+   "start_radius": 0.72
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "end": [
+    -2.425382538900126,
+    0.13895539751438638
+   ],
+   "end_part": "leftCalf",
+   "end_radius": 0.5900000000000001,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    -0.9196757394877109,
+    0.19295729403868833
+   ],
+   "start_part": "leftCalf",
+   "start_radius": 0.65
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "end": [
+    -0.9196757394877109,
+    0.19295729403868833
+   ],
+   "end_part": "leftCalf",
+   "end_radius": 0.66,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    2.0031668711363886,
+    0.29778450493880393
+   ],
+   "start_part": "leftCalf",
+   "start_radius": 0.87
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "end": [
+    -2.039930985466258,
+    -0.06884320616201656
+   ],
+   "end_part": "leftThigh",
+   "end_radius": 0.89,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    1.5149934600879298,
+    0.10302974517488483
+   ],
+   "start_part": "leftThigh",
+   "start_radius": 1.15
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "end": [
+    -0.6890596961556665,
+    -0.003531484653994027
+   ],
+   "end_part": "leftThigh",
+   "end_radius": 1.13,
+   "kind": "limb",
+   "round_end": false,
+   "start": [
+    1.5149934600879298,
+    0.10302974517488483
+   ],
+   "start_part": "leftThigh",
+   "start_radius": 1.21
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "corners": [
+    [
+     -1.35,
+     0.42500000000000004
+    ],
+    [
+     -1.33,
+     -0.5062500000000001
+    ],
+    [
+     -0.12709345824791085,
+     -0.675
+    ],
+    [
+     0.22290654175208913,
+     -0.23625
+    ],
+    [
+     1.0125000000000002,
+     -0.02
+    ],
+    [
+     1.35,
+     0.37500000000000006
+    ]
+   ],
+   "grow": 0.13,
+   "kind": "patch",
+   "part": "leftFoot"
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "corners": [
+    [
+     -1.35,
+     0.37500000000000006
+    ],
+    [
+     1.35,
+     0.37500000000000006
+    ],
+    [
+     1.35,
+     0.675
+    ],
+    [
+     -1.25,
+     0.675
+    ]
+   ],
+   "grow": 0.13,
+   "kind": "patch",
+   "part": "leftFoot"
+  },
+  {
+   "color": [
+    206,
+    210,
+    222
+   ],
+   "end": [
+    -2.425382538900126,
+    0.13895539751438638
+   ],
+   "end_part": "leftCalf",
+   "end_radius": 0.46,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    -0.9196757394877109,
+    0.19295729403868833
+   ],
+   "start_part": "leftCalf",
+   "start_radius": 0.52
+  },
+  {
+   "color": [
+    190,
+    132,
+    100
+   ],
+   "end": [
+    -0.9196757394877109,
+    0.19295729403868833
+   ],
+   "end_part": "leftCalf",
+   "end_radius": 0.53,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    2.0031668711363886,
+    0.29778450493880393
+   ],
+   "start_part": "leftCalf",
+   "start_radius": 0.74
+  },
+  {
+   "color": [
+    190,
+    132,
+    100
+   ],
+   "end": [
+    -2.039930985466258,
+    -0.06884320616201656
+   ],
+   "end_part": "leftThigh",
+   "end_radius": 0.76,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    1.5149934600879298,
+    0.10302974517488483
+   ],
+   "start_part": "leftThigh",
+   "start_radius": 1.02
+  },
+  {
+   "color": [
+    32,
+    44,
+    82
+   ],
+   "end": [
+    -0.6890596961556665,
+    -0.003531484653994027
+   ],
+   "end_part": "leftThigh",
+   "end_radius": 1.0,
+   "kind": "limb",
+   "round_end": false,
+   "start": [
+    1.5149934600879298,
+    0.10302974517488483
+   ],
+   "start_part": "leftThigh",
+   "start_radius": 1.08
+  },
+  {
+   "color": [
+    58,
+    150,
+    214
+   ],
+   "corners": [
+    [
+     -1.35,
+     0.42500000000000004
+    ],
+    [
+     -1.33,
+     -0.5062500000000001
+    ],
+    [
+     -0.12709345824791085,
+     -0.675
+    ],
+    [
+     0.22290654175208913,
+     -0.23625
+    ],
+    [
+     1.0125000000000002,
+     -0.02
+    ],
+    [
+     1.35,
+     0.37500000000000006
+    ]
+   ],
+   "grow": 0.0,
+   "kind": "patch",
+   "part": "leftFoot"
+  },
+  {
+   "color": [
+    250,
+    250,
+    246
+   ],
+   "corners": [
+    [
+     -1.35,
+     0.37500000000000006
+    ],
+    [
+     1.35,
+     0.37500000000000006
+    ],
+    [
+     1.35,
+     0.675
+    ],
+    [
+     -1.25,
+     0.675
+    ]
+   ],
+   "grow": 0.0,
+   "kind": "patch",
+   "part": "leftFoot"
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "end": [
+    -0.22839485113389013,
+    0.5126087775923435
+   ],
+   "end_part": "head",
+   "end_radius": 0.68,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    2.859519853416241,
+    0.1894010834667077
+   ],
+   "start_part": "torso",
+   "start_radius": 0.73
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "end": [
+    -0.9518157516814325,
+    -0.21715463157504844
+   ],
+   "end_part": "torso",
+   "end_radius": 1.29,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    -2.1619821720974457,
+    -0.218276007975702
+   ],
+   "start_part": "torso",
+   "start_radius": 1.33
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "end": [
+    1.871905895955932,
+    -0.21453808664019014
+   ],
+   "end_part": "torso",
+   "end_radius": 1.4900000000000002,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    -0.9518157516814325,
+    -0.21715463157504844
+   ],
+   "start_part": "torso",
+   "start_radius": 1.25
+  },
+  {
+   "color": [
+    236,
+    178,
+    134
+   ],
+   "end": [
+    -0.22839485113389013,
+    0.5126087775923435
+   ],
+   "end_part": "head",
+   "end_radius": 0.55,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    2.859519853416241,
+    0.1894010834667077
+   ],
+   "start_part": "torso",
+   "start_radius": 0.6
+  },
+  {
+   "color": [
+    44,
+    62,
+    110
+   ],
+   "end": [
+    -0.9518157516814325,
+    -0.21715463157504844
+   ],
+   "end_part": "torso",
+   "end_radius": 1.16,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    -2.1619821720974457,
+    -0.218276007975702
+   ],
+   "start_part": "torso",
+   "start_radius": 1.2
+  },
+  {
+   "color": 1.0,
+   "end": [
+    1.871905895955932,
+    -0.21453808664019014
+   ],
+   "end_part": "torso",
+   "end_radius": 1.36,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    -0.9518157516814325,
+    -0.21715463157504844
+   ],
+   "start_part": "torso",
+   "start_radius": 1.12
+  },
+  {
+   "color": 1.25,
+   "end": [
+    1.871905895955932,
+    -0.21453808664019014
+   ],
+   "end_part": "torso",
+   "end_radius": 0.22,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    -0.669443586917696,
+    -0.2168929770815626
+   ],
+   "start_part": "torso",
+   "start_radius": 0.22
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "end": [
+    -2.2591139640195603,
+    0.08142886510219238
+   ],
+   "end_part": "rightCalf",
+   "end_radius": 0.5900000000000001,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    -0.8292315237265837,
+    0.1320318548043981
+   ],
+   "start_part": "rightCalf",
+   "start_radius": 0.65
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "end": [
+    -0.8292315237265837,
+    0.1320318548043981
+   ],
+   "end_part": "rightCalf",
+   "end_radius": 0.66,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    1.9464226250774301,
+    0.23026118775573867
+   ],
+   "start_part": "rightCalf",
+   "start_radius": 0.87
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "end": [
+    2.0958596632699917,
+    0.29461641905670727
+   ],
+   "end_part": "rightThigh",
+   "end_radius": 0.89,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    -2.0961942262183917,
+    0.18536556036297194
+   ],
+   "start_part": "rightThigh",
+   "start_radius": 1.15
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "end": [
+    0.5028791852644057,
+    0.25310109275308784
+   ],
+   "end_part": "rightThigh",
+   "end_radius": 1.13,
+   "kind": "limb",
+   "round_end": false,
+   "start": [
+    -2.0961942262183917,
+    0.18536556036297194
+   ],
+   "start_part": "rightThigh",
+   "start_radius": 1.21
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "corners": [
+    [
+     -1.35,
+     0.475
+    ],
+    [
+     -1.33,
+     -0.54375
+    ],
+    [
+     -0.2779783144804977,
+     -0.725
+    ],
+    [
+     0.07202168551950228,
+     -0.25375
+    ],
+    [
+     1.0125000000000002,
+     -0.02
+    ],
+    [
+     1.35,
+     0.425
+    ]
+   ],
+   "grow": 0.13,
+   "kind": "patch",
+   "part": "rightFoot"
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "corners": [
+    [
+     -1.35,
+     0.425
+    ],
+    [
+     1.35,
+     0.425
+    ],
+    [
+     1.35,
+     0.725
+    ],
+    [
+     -1.25,
+     0.725
+    ]
+   ],
+   "grow": 0.13,
+   "kind": "patch",
+   "part": "rightFoot"
+  },
+  {
+   "color": [
+    250,
+    250,
+    250
+   ],
+   "end": [
+    -2.2591139640195603,
+    0.08142886510219238
+   ],
+   "end_part": "rightCalf",
+   "end_radius": 0.46,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    -0.8292315237265837,
+    0.1320318548043981
+   ],
+   "start_part": "rightCalf",
+   "start_radius": 0.52
+  },
+  {
+   "color": [
+    236,
+    178,
+    134
+   ],
+   "end": [
+    -0.8292315237265837,
+    0.1320318548043981
+   ],
+   "end_part": "rightCalf",
+   "end_radius": 0.53,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    1.9464226250774301,
+    0.23026118775573867
+   ],
+   "start_part": "rightCalf",
+   "start_radius": 0.74
+  },
+  {
+   "color": [
+    236,
+    178,
+    134
+   ],
+   "end": [
+    2.0958596632699917,
+    0.29461641905670727
+   ],
+   "end_part": "rightThigh",
+   "end_radius": 0.76,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    -2.0961942262183917,
+    0.18536556036297194
+   ],
+   "start_part": "rightThigh",
+   "start_radius": 1.02
+  },
+  {
+   "color": [
+    44,
+    62,
+    110
+   ],
+   "end": [
+    0.5028791852644057,
+    0.25310109275308784
+   ],
+   "end_part": "rightThigh",
+   "end_radius": 1.0,
+   "kind": "limb",
+   "round_end": false,
+   "start": [
+    -2.0961942262183917,
+    0.18536556036297194
+   ],
+   "start_part": "rightThigh",
+   "start_radius": 1.08
+  },
+  {
+   "color": [
+    240,
+    92,
+    52
+   ],
+   "corners": [
+    [
+     -1.35,
+     0.475
+    ],
+    [
+     -1.33,
+     -0.54375
+    ],
+    [
+     -0.2779783144804977,
+     -0.725
+    ],
+    [
+     0.07202168551950228,
+     -0.25375
+    ],
+    [
+     1.0125000000000002,
+     -0.02
+    ],
+    [
+     1.35,
+     0.425
+    ]
+   ],
+   "grow": 0.0,
+   "kind": "patch",
+   "part": "rightFoot"
+  },
+  {
+   "color": [
+    250,
+    250,
+    246
+   ],
+   "corners": [
+    [
+     -1.35,
+     0.425
+    ],
+    [
+     1.35,
+     0.425
+    ],
+    [
+     1.35,
+     0.725
+    ],
+    [
+     -1.25,
+     0.725
+    ]
+   ],
+   "grow": 0.0,
+   "kind": "patch",
+   "part": "rightFoot"
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "end": [
+    0.12,
+    0.605
+   ],
+   "end_part": "head",
+   "end_radius": 0.87,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    -0.05,
+    -0.2749999999999999
+   ],
+   "start_part": "head",
+   "start_radius": 1.19
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "corners": [
+    [
+     0.825,
+     -0.15
+    ],
+    [
+     1.275,
+     0.3
+    ],
+    [
+     0.7749999999999999,
+     0.42
+    ]
+   ],
+   "grow": 0.13,
+   "kind": "patch",
+   "part": "head"
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "corners": [
+    [
+     0.825,
+     -0.905
+    ],
+    [
+     0.45,
+     -1.4449999999999998
+    ],
+    [
+     -0.35,
+     -1.4449999999999998
+    ],
+    [
+     -1.095,
+     -0.725
+    ],
+    [
+     -1.155,
+     0.2
+    ],
+    [
+     -0.55,
+     0.35
+    ],
+    [
+     -0.5,
+     -0.35
+    ],
+    [
+     0.1,
+     -0.62
+    ]
+   ],
+   "grow": 0.13,
+   "kind": "patch",
+   "part": "head"
+  },
+  {
+   "color": [
+    236,
+    178,
+    134
+   ],
+   "end": [
+    0.12,
+    0.605
+   ],
+   "end_part": "head",
+   "end_radius": 0.74,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    -0.05,
+    -0.2749999999999999
+   ],
+   "start_part": "head",
+   "start_radius": 1.06
+  },
+  {
+   "color": [
+    236,
+    178,
+    134
+   ],
+   "corners": [
+    [
+     0.825,
+     -0.15
+    ],
+    [
+     1.275,
+     0.3
+    ],
+    [
+     0.7749999999999999,
+     0.42
+    ]
+   ],
+   "grow": 0.0,
+   "kind": "patch",
+   "part": "head"
+  },
+  {
+   "color": [
+    70,
+    42,
+    34
+   ],
+   "corners": [
+    [
+     0.825,
+     -0.905
+    ],
+    [
+     0.45,
+     -1.4449999999999998
+    ],
+    [
+     -0.35,
+     -1.4449999999999998
+    ],
+    [
+     -1.095,
+     -0.725
+    ],
+    [
+     -1.155,
+     0.2
+    ],
+    [
+     -0.55,
+     0.35
+    ],
+    [
+     -0.5,
+     -0.35
+    ],
+    [
+     0.1,
+     -0.62
+    ]
+   ],
+   "grow": 0.0,
+   "kind": "patch",
+   "part": "head"
+  },
+  {
+   "color": [
+    250,
+    250,
+    246
+   ],
+   "corners": [
+    [
+     1.035,
+     -0.75
+    ],
+    [
+     1.075,
+     -0.45
+    ],
+    [
+     -1.055,
+     -0.2
+    ],
+    [
+     -1.075,
+     -0.52
+    ]
+   ],
+   "grow": 0.0,
+   "kind": "patch",
+   "part": "head"
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "end": [
+    0.62,
+    0.12
+   ],
+   "end_part": "head",
+   "end_radius": 0.13,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    0.62,
+    0.02
+   ],
+   "start_part": "head",
+   "start_radius": 0.13
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "end": [
+    0.8,
+    0.74
+   ],
+   "end_part": "head",
+   "end_radius": 0.06,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    0.5,
+    0.78
+   ],
+   "start_part": "head",
+   "start_radius": 0.06
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "end": [
+    -1.7800000000000002,
+    0.0
+   ],
+   "end_part": "rightForearm",
+   "end_radius": 0.49,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    1.786878910753607,
+    -0.0875161173956252
+   ],
+   "start_part": "rightForearm",
+   "start_radius": 0.63
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "end": [
+    -1.7800000000000002,
+    0.0
+   ],
+   "end_part": "rightForearm",
+   "end_radius": 0.63,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    -1.7800000000000002,
+    0.0
+   ],
+   "start_part": "rightForearm",
+   "start_radius": 0.63
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "end": [
+    -1.3780071636887363,
+    0.014064825719664498
+   ],
+   "end_part": "rightArm",
+   "end_radius": 0.63,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    1.2001841231501342,
+    0.014095940491621661
+   ],
+   "start_part": "rightArm",
+   "start_radius": 0.75
+  },
+  {
+   "color": [
+    38,
+    30,
+    44
+   ],
+   "end": [
+    -0.2178210846112445,
+    0.014078827367045221
+   ],
+   "end_part": "rightArm",
+   "end_radius": 0.81,
+   "kind": "limb",
+   "round_end": false,
+   "start": [
+    1.2001841231501342,
+    0.014095940491621661
+   ],
+   "start_part": "rightArm",
+   "start_radius": 0.85
+  },
+  {
+   "color": [
+    236,
+    178,
+    134
+   ],
+   "end": [
+    -1.7800000000000002,
+    0.0
+   ],
+   "end_part": "rightForearm",
+   "end_radius": 0.36,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    1.786878910753607,
+    -0.0875161173956252
+   ],
+   "start_part": "rightForearm",
+   "start_radius": 0.5
+  },
+  {
+   "color": [
+    236,
+    178,
+    134
+   ],
+   "end": [
+    -1.7800000000000002,
+    0.0
+   ],
+   "end_part": "rightForearm",
+   "end_radius": 0.5,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    -1.7800000000000002,
+    0.0
+   ],
+   "start_part": "rightForearm",
+   "start_radius": 0.5
+  },
+  {
+   "color": [
+    236,
+    178,
+    134
+   ],
+   "end": [
+    -1.3780071636887363,
+    0.014064825719664498
+   ],
+   "end_part": "rightArm",
+   "end_radius": 0.5,
+   "kind": "limb",
+   "round_end": true,
+   "start": [
+    1.2001841231501342,
+    0.014095940491621661
+   ],
+   "start_part": "rightArm",
+   "start_radius": 0.62
+  },
+  {
+   "color": 1.0,
+   "end": [
+    -0.2178210846112445,
+    0.014078827367045221
+   ],
+   "end_part": "rightArm",
+   "end_radius": 0.68,
+   "kind": "limb",
+   "round_end": false,
+   "start": [
+    1.2001841231501342,
+    0.014095940491621661
+   ],
+   "start_part": "rightArm",
+   "start_radius": 0.72
+  }
+ ],
+ "finish": 100.0,
+ "frameSeconds": 0.03333333333333333,
+ "gameEnded": 8,
+ "ground": 18.4,
+ "hurdle": [
+  [
+   1.675,
+   0.3
+  ],
+  [
+   0.5375,
+   3.65
+  ]
+ ],
+ "hurdlePoses": [
+  [
+   500.0,
+   8.775,
+   0.0
+  ],
+  [
+   500.86499999999995,
+   5.0575,
+   0.0
+  ]
+ ],
+ "jumpLanded": 4,
+ "keyDown": [
+  255,
+  190,
+  60
+ ],
+ "keyNames": "QWOP",
+ "keyUp": [
+  52,
+  60,
+  78
+ ],
+ "kneeNear": 0.12,
+ "parts": [
+  "torso",
+  "head",
+  "leftArm",
+  "leftCalf",
+  "leftFoot",
+  "leftForearm",
+  "leftThigh",
+  "rightArm",
+  "rightCalf",
+  "rightFoot",
+  "rightForearm",
+  "rightThigh"
+ ],
+ "sandX": 1000.0,
+ "shirts": [
+  [
+   226,
+   60,
+   66
+  ],
+  [
+   60,
+   140,
+   220
+  ],
+  [
+   252,
+   186,
+   50
+  ],
+  [
+   86,
+   176,
+   98
+  ],
+  [
+   160,
+   96,
+   200
+  ]
+ ],
+ "stateFields": [
+  "x",
+  "y",
+  "angle",
+  "vx",
+  "vy",
+  "angular_velocity"
+ ],
+ "stateGlobals": [
+  "score_time",
+  "score",
+  "fallen",
+  "jumped",
+  "jump_landed",
+  "game_ended",
+  "pause",
+  "touching_contacts"
+ ],
+ "stateParts": [
+  "torso",
+  "head",
+  "leftArm",
+  "leftCalf",
+  "leftFoot",
+  "leftForearm",
+  "leftThigh",
+  "rightArm",
+  "rightCalf",
+  "rightFoot",
+  "rightForearm",
+  "rightThigh",
+  "hurdleBase",
+  "hurdleTop"
+ ],
+ "tooFarAhead": 105.0,
+ "tooFarBack": -10.0,
+ "trackY": 9.14275,
+ "trigVariants": [
+  "rounded",
+  "glibc",
+  "glibc-fma",
+  "fdlibm",
+  "msun",
+  "llvm"
+ ],
+ "unitsPerMeter": 10.0,
+ "uprightPelvis": 0.65,
+ "uprightTilt": 0.7853981633974483,
+ "viewHeight": 23.0
+};
