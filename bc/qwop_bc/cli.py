@@ -72,15 +72,17 @@ def command(options: Options) -> None:
         options.method, options.adversarial.reports
     )
     given = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
-    with tqdm(total=total, unit=EPOCH_NAMES[options.method], disable=None, leave=False) as bar:
-        result = clone(**given, on_epoch=_progress(bar, total))
+    unit = EPOCH_NAMES[options.method]
+    with tqdm(total=total, unit=unit, disable=None, leave=False) as bar:
+        result = clone(**given, on_epoch=_progress(bar, f"{unit} {{}} of {total}"))
     if len(result.trigs) > 1:
         variants = ", ".join(result.trigs)
         print(f"{options.dataset}: mixes the variants {variants}; cloning uses the states as stored")
     print(result)
 
 
-def _progress(bar: tqdm, total: int) -> Callable[[EpochReport], None]:
+def _progress(bar: tqdm, line: str) -> Callable[[EpochReport], None]:
+    """Return what shows an epoch: on the bar, or as `line` with its number where the bar is off."""
     pace = Pace()
 
     def show(epoch: EpochReport) -> None:
@@ -92,7 +94,7 @@ def _progress(bar: tqdm, total: int) -> Callable[[EpochReport], None]:
         bar.set_postfix(figures)
         if bar.disable and pace.due():
             text = ", ".join(f"{name} {value}" for name, value in figures.items())
-            log(f"{bar.unit} {epoch.epoch} of {total}: {text}")
+            log(f"{line.format(epoch.epoch)}: {text}")
 
     return show
 

@@ -16,7 +16,7 @@ from qwop_bc.cloning import Batches, CloneConfig, Cloning, split_decisions
 from qwop_bc.metrics import agreement, key_f1, segment_shares
 from qwop_bc.result import agreement_by_episode
 from qwop_bc.rollouts import rollout, summarize_demonstrations
-from qwop_cli import CommandError
+from qwop_cli import CommandError, Pace
 from qwop_datasets import DatasetError, DatasetWriter, Episode
 from qwop_datasets.decisions import Decisions, decisions_of, load_decisions
 from qwop_game import (
@@ -374,6 +374,15 @@ def test_clone_is_what_the_command_does(dataset, tmp_path, capsys):
     stored = Policy.load(result.path)
     assert result.policy.metadata == stored.metadata
     assert torch.equal(weights(result.policy.network), weights(stored.network))
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(dataset, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Pace, "due", lambda self: True)
+    flags = "--hidden 8 --epochs 2 --play-every 2 --play-episodes 2 --device cpu --threads 1".split()
+    assert main([str(dataset), "--out", str(tmp_path / "a.st"), *flags]) == 0
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("epoch 1 of 2: loss ") and "meters" not in first
+    assert second.startswith("epoch 2 of 2: loss ") and "finish 0%" in second
 
 
 def test_the_commands_options_are_the_arguments_of_clone():
