@@ -1,7 +1,8 @@
 """Compile the C++ engine, game/engine/*.cpp, into one shared library beside the Python package that loads it.
 
 Hatchling calls EngineBuildHook for wheels and editable installs; `python hatch_build.py` compiles in place.
-The library is loaded with ctypes, so one wheel serves every Python: py3-none-<platform>.
+The library is loaded with ctypes, so one wheel serves every Python: py3-none-<platform>. Where
+$QWOP_WHEEL_TARGET names one of TARGETS, zig compiles for that platform on any machine: tools/build_wheels.py.
 """
 
 import contextlib
@@ -44,8 +45,47 @@ ISAS_OF_MACHINE = {
 ZIG_REQUIREMENT = "ziglang==0.17.1"
 ZIG_FLAGS = ["-mcpu=baseline", "-fno-sanitize=undefined"]
 
-UNIX_FLAGS = [] if platform.system() == "Windows" else ["-fPIC", "-pthread"]
-LIBRARY_SUFFIX = {"Windows": ".dll", "Darwin": ".dylib"}.get(platform.system(), ".so")
+# The oldest macOS that runs the library: torch's own.
+MACOS_VERSION = "11.0"
+SYSTEM_FLAGS = {
+    "Windows": [],
+    "Darwin": ["-fPIC", "-pthread", f"-mmacosx-version-min={MACOS_VERSION}"],
+    "Linux": ["-fPIC", "-pthread"],
+}
+# Without a name of its own, a macOS library holds the path at which it was linked.
+SYSTEM_LINK_FLAGS = {"Darwin": ["-Wl,-install_name,@rpath/_engine.dylib"]}
+LIBRARY_SUFFIXES = {"Windows": ".dll", "Darwin": ".dylib", "Linux": ".so"}
+
+
+class Target(NamedTuple):
+    """What the engine is compiled for."""
+
+    system: str  # as platform.system() calls it
+    machine: str  # as platform.machine() calls it
+    zig_triple: str | None  # None: the machine at hand, whose compiler is asked for nothing
+
+
+# By the wheel's platform tag. zig links against the C library that the triple names, which is the tag's own.
+TARGETS = {
+    "manylinux2014_x86_64": Target("Linux", "x86_64", "x86_64-linux-gnu.2.17"),
+    "manylinux_2_28_aarch64": Target("Linux", "aarch64", "aarch64-linux-gnu.2.28"),
+    "win_amd64": Target("Windows", "AMD64", "x86_64-windows-gnu"),
+    "macosx_11_0_arm64": Target("Darwin", "arm64", f"aarch64-macos.{MACOS_VERSION}"),
+    "macosx_11_0_x86_64": Target("Darwin", "x86_64", f"x86_64-macos.{MACOS_VERSION}"),
+}
+TARGET_VARIABLE = "QWOP_WHEEL_TARGET"
+
+
+def this_machine() -> Target:
+    return Target(platform.system(), platform.machine(), None)
+
+
+def chosen_tag() -> str | None:
+    """The platform tag in $QWOP_WHEEL_TARGET; None where it is not set."""
+    tag = os.environ.get(TARGET_VARIABLE)
+    if tag and tag not in TARGETS:
+        raise SystemExit(f"engine: {TARGET_VARIABLE}={tag} is unknown: choose one of {', '.join(TARGETS)}")
+    return tag or None
 
 
 class Compiler(NamedTuple):
@@ -65,7 +105,10 @@ def compiler_version(command: list[str]) -> str | None:
 
 
 def installed_compiler() -> Compiler | None:
-    """$CXX where it is set, else the first of c++, g++ and clang++ that runs."""
+    """$CXX where it is set, else the first of c++, g++ and clang++ that runs.
+
+    On Windows $CXX alone: what MinGW's g++ links needs DLLs that lie beside g++, where Python does not look.
+    """
     if os.environ.get("CXX"):
         command = shlex.split(os.environ["CXX"])
         version = compiler_version(command)
@@ -74,7 +117,7 @@ def installed_compiler() -> Compiler | None:
                 f"engine: CXX={shlex.join(command)} does not run: name a C++17 compiler or unset it"
             )
         return Compiler(tuple(command), version)
-    for name in ("c++", "g++", "clang++"):
+    for name in () if platform.system() == "Windows" else ("c++", "g++", "clang++"):
         path = shutil.which(name)
         version = compiler_version([path]) if path else None
         if path and version:
@@ -82,24 +125,41 @@ def installed_compiler() -> Compiler | None:
     return None
 
 
-def find_compiler() -> Compiler:
-    compiler = installed_compiler()
+def zig(triple: str | None) -> Compiler | None:
+    """The installed zig, compiling for `triple` or for this machine."""
+    if not importlib.util.find_spec("ziglang"):
+        return None
+    command = [sys.executable, "-m", "ziglang", "c++"]
+    version = compiler_version(command)
+    if version is None:
+        return None
+    flags = (*ZIG_FLAGS, *(("-target", triple) if triple else ()))
+    # With -O3 zig compiles its C++ library for speed, too: 231 kB instead of 712 in a small Windows library.
+    return Compiler(tuple(command), f"zig {version}", flags, (*flags, "-O3", "-s"))
+
+
+def find_compiler(target: Target | None = None) -> Compiler:
+    """The compiler for a target of TARGETS, which is zig, or for this machine."""
+    triple = target.zig_triple if target else None
+    compiler = None if triple else installed_compiler()
+    compiler = compiler or zig(triple)
     if compiler is not None:
         return compiler
-    if importlib.util.find_spec("ziglang"):
-        command = [sys.executable, "-m", "ziglang", "c++"]
-        version = compiler_version(command)
-        if version is not None:
-            return Compiler(tuple(command), f"zig {version}", tuple(ZIG_FLAGS), (*ZIG_FLAGS, "-s"))
+    if triple:
+        raise SystemExit(f"engine: only zig compiles for {triple}: `pip install {ZIG_REQUIREMENT}`")
+    if platform.system() == "Windows":
+        raise SystemExit(
+            f"engine: no C++17 compiler found (tried CXX, ziglang): `pip install {ZIG_REQUIREMENT}`"
+        )
     raise SystemExit(
         "engine: no C++17 compiler found (tried CXX, c++, g++, clang++, ziglang): install one, "
         f"for example by `apt-get install g++`, `xcode-select --install` or `pip install {ZIG_REQUIREMENT}`"
     )
 
 
-def sources(engine: Path) -> list[tuple[Path, list[str]]]:
-    """Each source that this machine can run, with the flags of its instruction set."""
-    isas = ISAS_OF_MACHINE.get(platform.machine().lower(), set())
+def sources(engine: Path, machine: str) -> list[tuple[Path, list[str]]]:
+    """Each source that a machine can run, with the flags of its instruction set."""
+    isas = ISAS_OF_MACHINE.get(machine.lower(), set())
     chosen = []
     for source in sorted(engine.glob("*.cpp")):
         isa = source.stem.rpartition("_")[2]
@@ -122,22 +182,27 @@ def run(command: list[str]) -> None:
         raise SystemExit(f"{result.stdout}{result.stderr}engine: this command failed: {shlex.join(command)}")
 
 
-def compile_engine(root: Path, extra_flags: Sequence[str] = ()) -> Path:
-    """Bring game/qwop_game/_engine.<suffix> up to date and return its path.
+def compile_engine(root: Path, extra_flags: Sequence[str] = (), tag: str | None = None) -> Path:
+    """Bring the engine's library up to date and return its path.
 
     extra_flags: for the compiler and the linker, after all others.
+    tag: of TARGETS: build/engine-<tag>/_engine.<suffix>, by zig. None: this machine's own library,
+        game/qwop_game/_engine.<suffix>.
 
     An object's name holds a digest of all that it is made from, so what is unchanged is never compiled twice.
     """
-    engine, objects = root / "game" / "engine", root / "build" / "engine"
-    library = root / "game" / "qwop_game" / f"_engine{LIBRARY_SUFFIX}"
-    compiler = find_compiler()
-    flags = [*FLAGS, *compiler.compile_flags, *UNIX_FLAGS]
+    target = TARGETS[tag] if tag else this_machine()
+    engine, objects = root / "game" / "engine", root / "build" / (f"engine-{tag}" if tag else "engine")
+    folder = objects if tag else root / "game" / "qwop_game"
+    library = folder / f"_engine{LIBRARY_SUFFIXES.get(target.system, '.so')}"
+    compiler = find_compiler(target)
+    system_flags = SYSTEM_FLAGS.get(target.system, SYSTEM_FLAGS["Linux"])
+    flags = [*FLAGS, *compiler.compile_flags, *system_flags]
     headers = [path.read_bytes() for path in sorted(engine.glob("*.h*"))]
     objects.mkdir(parents=True, exist_ok=True)
 
     wanted: dict[Path, list[str]] = {}
-    for source, isa_flags in sources(engine):
+    for source, isa_flags in sources(engine, target.machine):
         options = [*flags, *isa_flags, *extra_flags]
         name = f"{source.stem}-{digest(compiler.version, options, source.read_bytes(), headers)}.o"
         wanted[objects / name] = [*compiler.command, *options, "-c", str(source), "-o"]
@@ -153,7 +218,8 @@ def compile_engine(root: Path, extra_flags: Sequence[str] = ()) -> Path:
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(compile_object, missing))
 
-    link = ["-shared", *compiler.link_flags, *UNIX_FLAGS, *extra_flags]
+    named = SYSTEM_LINK_FLAGS.get(target.system, [])
+    link = ["-shared", *compiler.link_flags, *system_flags, *named, *extra_flags]
     linked = objects / "linked"
     state = digest(link, sorted(path.name for path in wanted))
     if not library.exists() or not linked.exists() or linked.read_text(encoding="utf-8") != state:
@@ -178,17 +244,20 @@ class EngineBuildHook(BuildHookInterface):
     PLUGIN_NAME = "custom"
 
     def dependencies(self) -> list[str]:
-        return [] if installed_compiler() else [ZIG_REQUIREMENT]
+        return [] if not chosen_tag() and installed_compiler() else [ZIG_REQUIREMENT]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        library = compile_engine(Path(self.root))
+        tag = chosen_tag() if version != "editable" else None  # an editable install is for this machine
+        library = compile_engine(Path(self.root), tag=tag)
         build_data["pure_python"] = False
-        build_data["tag"] = f"py3-none-{local_platform_tag()}"
+        build_data["tag"] = f"py3-none-{tag or local_platform_tag()}"
         build_data["force_include"][str(library)] = f"qwop_game/{library.name}"
 
 
 def local_platform_tag() -> str:
     """This machine's own tag: manylinux and musllinux promise what a local build cannot."""
+    if platform.system() == "Darwin":
+        return f"macosx_{MACOS_VERSION.replace('.', '_')}_{platform.machine()}"
     return next(tag for tag in platform_tags() if not tag.startswith(("manylinux", "musllinux")))
 
 

@@ -23,7 +23,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -310,11 +310,9 @@ def sb3_games(flags: str, seed: int, num_envs: int) -> Any:
     from stable_baselines3.common.vec_env import VecEnv
 
     from qwop_finetune import make_environment, parse
-    from qwop_rewards import parse_options
 
-    run = parse(shlex.split(flags))
-    options = parse_options(run.reward_option)
-    games = make_environment(num_envs, 4, "distinct", run.reward, options, 200.0, True)
+    environment = replace(parse(shlex.split(flags)).environment, max_seconds=200.0)
+    games = make_environment(environment, num_envs)
 
     class SB3Games(VecEnv):
         def __init__(self) -> None:
@@ -324,10 +322,10 @@ def sb3_games(flags: str, seed: int, num_envs: int) -> Any:
             return games.reset(seed=seed)[0].copy()
 
         def step_async(self, actions: NDArray[Any]) -> None:
-            games.step_async(actions)
+            self.actions = actions
 
         def step_wait(self) -> Any:
-            observations, rewards, terminated, truncated, infos = games.step_wait()
+            observations, rewards, terminated, truncated, infos = games.step(self.actions)
             ended = terminated | truncated
             ends: list[dict[str, Any]] = [{} for _ in range(num_envs)]
             for i in np.flatnonzero(ended):
@@ -550,7 +548,7 @@ def report() -> None:
     draw_curves(results, ANCHORS, PICTURES / "anchors.png", origin="clone")
     with DatasetReader(PICTURES / "runs.h5") as runs:
         for episode in runs:
-            arm = episode.passport["arm"]
+            arm = episode.provenance["arm"]
             if arm in FILMED:
                 draw_run(episode, PICTURES / f"{arm}.png", PICTURES / f"{arm}.gif")
 
@@ -573,7 +571,7 @@ def store(tasks: Sequence[Task]) -> None:
         if task.seed == 0 and task.arm in FILMED and (task.folder / "run.h5").exists():
             with DatasetReader(task.folder / "run.h5") as reader:
                 episode = reader[0]
-            films.append(episode.replace(passport={**episode.passport, "arm": task.arm}, player=task.arm))
+            films.append(episode.replace(provenance={**episode.provenance, "arm": task.arm}, player=task.arm))
     (PICTURES / "runs.h5").unlink(missing_ok=True)
     write_compact_dataset(PICTURES / "runs.h5", films)
 

@@ -25,7 +25,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -164,13 +164,20 @@ def stable_baselines3(config: PPOConfig) -> list[Row]:
     return note.curve.rows
 
 
+def last_distance(infos: Mapping[str, Any], i: int) -> float:
+    """How far the episode of game i that ended got, m."""
+    final = infos["final_info"]  # Gymnasium 1: a dict of arrays; 0.29: an array of dicts
+    return float(final["distance"][i] if isinstance(final, dict) else final[i]["distance"])
+
+
 def cleanrl(config: PPOConfig, our_games: bool) -> list[Row]:
     import cleanrl_style
 
     if our_games:
         envs = vector_environment(config)
     else:
-        envs = gymnasium.vector.SyncVectorEnv([single_environment] * config.num_envs)
+        mode = {k: v for k, v in qwop_game.QWOPVectorEnv.metadata.items() if k == "autoreset_mode"}
+        envs = gymnasium.vector.SyncVectorEnv([single_environment] * config.num_envs, **mode)
     curve = Curve(config.num_envs)
     cleanrl_style.train(
         envs,
@@ -186,9 +193,7 @@ def cleanrl(config: PPOConfig, our_games: bool) -> list[Row]:
         config.entropy_coef,
         config.max_grad_norm,
         config.seed,
-        lambda rewards, ended, infos: curve.step(
-            rewards, ended, lambda i: infos["final_info"][i]["distance"]
-        ),
+        lambda rewards, ended, infos: curve.step(rewards, ended, lambda i: last_distance(infos, i)),
         curve.iteration,
     )
     return curve.rows

@@ -58,8 +58,8 @@ def main() -> int:
                     if len(runs) < options.episodes and chosen(
                         episode, options.least_upright, options.most_knee_near
                     ):
-                        passport = {**episode.passport, "policy_sha256": player.sha256}
-                        runs.append(replace(episode, player=options.player, passport=passport))
+                        provenance = {**episode.provenance, "policy_sha256": player.sha256}
+                        runs.append(replace(episode, player=options.player, provenance=provenance))
                 bar.update(len(runs) - bar.n)
                 first += BATCH
         if len(runs) < options.episodes:

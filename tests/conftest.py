@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from gymnasium.vector import SyncVectorEnv
 from hypothesis import settings
 
+from qwop_game import QWOPVectorEnv
 from qwop_game.real import RealGameError, find
 
 # The same examples in every run: a failure is reproducible, and time limits belong to the whole suite.
@@ -61,6 +63,13 @@ def signals_arrive():
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+@pytest.fixture
+def sync_vector():
+    """Gymnasium's vector of environments, reset as ours are: in the step in which an episode ends."""
+    mode = {k: v for k, v in QWOPVectorEnv.metadata.items() if k == "autoreset_mode"}  # 0.29 has no other
+    return lambda makers: SyncVectorEnv(makers, **mode)
 
 
 def _browsers() -> list[tuple[find.Program, find.Program]]:

@@ -130,7 +130,7 @@ class GameVecEnv(VecEnv):
 
     def step_async(self, actions: np.ndarray) -> None:
         """Take the actions of the next step, [N]."""
-        self.env.step_async(actions)
+        self._actions = actions
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Play the step.
@@ -139,7 +139,7 @@ class GameVecEnv(VecEnv):
             Observations float32 [N, D], rewards float32 [N], dones bool [N], and one dict per game. The dict
             of a game that ended has `terminal_observation` and `TimeLimit.truncated`.
         """
-        observations, rewards, terminated, truncated, infos = self.env.step_wait()
+        observations, rewards, terminated, truncated, infos = self.env.step(self._actions)
         each: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for i in np.flatnonzero(terminated | truncated):
             each[i]["terminal_observation"] = infos["_final"]["observation"][i]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,8 @@ from qwop_bc.provenance import check_same_data, check_same_training, config_json
 from qwop_bc.result import CloneResult, measure
 from qwop_cli import CommandError, check_outputs
 from qwop_datasets import load_decisions
-from qwop_game import FEATURE_VERSION
+from qwop_game import PolicySpec
+from qwop_game.unpinned import INSTALL
 from qwop_rl_core import (
     ActorCritic,
     CheckpointError,
@@ -82,12 +84,15 @@ def clone(
         The clone of the best epoch and its figures.
 
     Raises:
-        CommandError: settings contradict each other, or an output exists or can't be written.
+        CommandError: settings contradict each other, an output exists or can't be written, or `imitation` is
+            not installed.
         CheckpointError: a checkpoint can't be read, or does not fit.
         DatasetError: the dataset can't be read, or no episode matches `where`.
         TrainingError: a setting is out of range, or the loss is not finite.
         KeyboardInterrupt: training was interrupted; the message says what `out` holds.
     """
+    if importlib.util.find_spec("imitation") is None:
+        raise CommandError(f"imitation is not installed: {INSTALL}")
     dataset, out = Path(dataset), Path(out)
     config, dagger = config or CloneConfig(), dagger or DaggerConfig()
     adversarial = adversarial or AdversarialConfig()
@@ -115,10 +120,7 @@ def clone(
 
     metadata: dict[str, Any] = {
         **cloning.network.architecture,
-        "action_set": config.action_set,
-        "frame_skip": config.frame_skip,
-        "observation": "features",
-        "feature_version": FEATURE_VERSION,
+        **PolicySpec(config.action_set, config.frame_skip).metadata(),
         "made": {
             "command": "qwop-bc",
             "method": method,
@@ -197,16 +199,9 @@ def _load_network(path: Path, cloning: Cloning, **expected: Any) -> ActorCritic:
     """
     policy, config = Policy.load(path), cloning.config
     try:
-        policy.require(
-            kind="policy",
-            observation="features",
-            feature_version=FEATURE_VERSION,
-            feature_size=cloning.network.feature_size,
-            action_set=config.action_set,
-            frame_skip=config.frame_skip,
-            **expected,
-        )
-    except CheckpointError as error:
+        policy.require(kind="policy", **expected)
+        PolicySpec.from_metadata(policy.metadata).require(config.action_set, config.frame_skip)
+    except (CheckpointError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from None
     assert isinstance(policy.network, ActorCritic)
     return policy.network

@@ -1,4 +1,4 @@
-"""HDF5 episodes: written whole, read one by one, replayed to verify them, converted both ways."""
+"""Datasets of QWOP episodes in HDF5: record, write, read, verify and convert them."""
 
 from qwop_datasets.compact import write_compact_dataset
 from qwop_datasets.decisions import Decisions, load_decisions
@@ -18,6 +18,7 @@ from qwop_datasets.exact_replay import Replay, replay_keys
 from qwop_datasets.format import FORMAT_VERSION, INDEX_DTYPE
 from qwop_datasets.journal import Journal, journal_path, read_journal
 from qwop_datasets.reader import DatasetReader
+from qwop_datasets.recording import Change, End, Frame, KeyEvent, Recording, Rewind
 from qwop_datasets.recovery import Recovery, needs_recovery, recover_dataset
 from qwop_datasets.storage import made_folder, replace_file
 from qwop_datasets.summary import segment_lengths
@@ -25,37 +26,43 @@ from qwop_datasets.verify import Verification, compare_replay, verify_episode, v
 from qwop_datasets.writer import DatasetWriter, write_dataset
 
 __all__ = [
-    "verify_episodes",
-    "verify_episode",
-    "compare_replay",
-    "Verification",
-    "made_folder",
-    "replace_file",
-    "recover_dataset",
-    "needs_recovery",
-    "Recovery",
-    "read_journal",
-    "journal_path",
-    "Journal",
-    "replay_keys",
-    "Replay",
-    "storable_name",
-    "name_problem",
-    "load_decisions",
-    "Decisions",
-    "write_compact_dataset",
-    "FORMAT_VERSION",
-    "INDEX_DTYPE",
-    "KEY_EVENT_DTYPE",
-    "KEY_SOURCES",
-    "REWIND_DTYPE",
+    "Change",
     "DatasetError",
     "DatasetReader",
     "DatasetWriter",
+    "Decisions",
+    "End",
     "Episode",
+    "FORMAT_VERSION",
+    "Frame",
+    "INDEX_DTYPE",
+    "Journal",
+    "KEY_EVENT_DTYPE",
+    "KEY_SOURCES",
+    "KeyEvent",
+    "REWIND_DTYPE",
+    "Recording",
+    "Recovery",
+    "Replay",
+    "Rewind",
+    "Verification",
     "action_indices",
+    "compare_replay",
     "first_difference",
+    "journal_path",
+    "load_decisions",
+    "made_folder",
+    "name_problem",
+    "needs_recovery",
+    "read_journal",
+    "recover_dataset",
+    "replace_file",
+    "replay_keys",
     "segment_lengths",
+    "storable_name",
+    "verify_episode",
+    "verify_episodes",
     "with_gait",
+    "write_compact_dataset",
     "write_dataset",
 ]

@@ -1,4 +1,4 @@
-"""Is a dataset what the format says? Structure, values, and that the index repeats the episodes."""
+"""Check a dataset against the format: structure, values, and that the index repeats the episodes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from qwop_datasets.format import (
     INDEX_DTYPE,
     OLDEST_READABLE,
     check_root,
+    damage_as_errors,
     episode_name,
-    explained,
     index_row,
     read_environment,
     read_episode,
@@ -36,7 +36,7 @@ _CLOCK_SLACK = 1e-6  # s
 
 @dataclass(frozen=True)
 class Problem:
-    """Something in the file that the format does not allow."""
+    """A violation of the format."""
 
     number: int | None
     """The episode's; None for the whole file."""
@@ -47,23 +47,28 @@ class Problem:
 
 
 def check_file(path: str | os.PathLike, each: Callable[[int, int], None] | None = None) -> list[Problem]:
-    """All problems of a dataset, reading every byte of it. `each(done, total)` is told of the progress.
+    """Read every byte of a dataset and list all its problems.
 
-    Raises DatasetError where the file is no dataset at all.
+    Args:
+        path: The dataset.
+        each: Called as each(done, total) after each episode.
+
+    Raises:
+        DatasetError: The file is no dataset at all.
     """
     path = Path(path)
-    with explained(path), storage.reading(path) as file:
+    with damage_as_errors(path), storage.reading(path) as file:
         check_root(file, path, OLDEST_READABLE)
         return check_open_file(file, path, each)
 
 
 def check_open_file(file: H5, path: Path, each: Callable[[int, int], None] | None = None) -> list[Problem]:
-    """`check_file` on an open file."""
+    """Do what `check_file` does, on an open file."""
     problems: list[Problem] = []
 
     def attempt(number: int | None, what: Callable[[], object]) -> object:
         try:
-            with explained(path):
+            with damage_as_errors(path):
                 return what()
         except DatasetError as error:
             problems.append(Problem(number, str(error).removeprefix(f"{path}: ")))

@@ -1,9 +1,9 @@
-"""Datasets without what their keys say anyway: a fiftieth of the size, for runs of the embedded game.
+"""Compact datasets: a fiftieth of the size, for runs of the embedded game.
 
-The game is deterministic: the observations and the clock of an episode that replays bit for bit follow from
-its keys. A compact episode stores their SHA-256 in their place; a reader replays the keys, some ten
-milliseconds a run, and compares. Other programs that open the file see no observations: `write_dataset` with
-the episodes of a reader makes a full one.
+The game is deterministic, so the observations and the clock of an exact episode follow from its keys. A
+compact episode stores their SHA-256 instead. A reader replays the keys, which takes some ten milliseconds a
+run, and compares. Other programs find no observations in the file: `write_dataset` with the episodes of a
+reader makes a full file.
 """
 
 from __future__ import annotations
@@ -14,19 +14,27 @@ from pathlib import Path
 
 from qwop_datasets.episode import VERIFIED_EXACT, Episode, with_gait
 from qwop_datasets.errors import DatasetError
-from qwop_datasets.format import add_episode, explained
+from qwop_datasets.format import add_episode, damage_as_errors
 from qwop_datasets.verify import verify_episodes
 from qwop_datasets.writer import new_file
 
 
 def write_compact_dataset(path: str | os.PathLike, episodes: Iterable[Episode]) -> int:
-    """Make a new compact dataset; returns the number of its episodes, all of which it marks verified.
+    """Make a new compact dataset, and mark its episodes as verified.
 
-    Raises DatasetError if `path` exists or can't be written, or an episode does not replay bit for bit;
-    nothing is left behind then.
+    Args:
+        path: The file to make.
+        episodes: Episodes of the embedded game.
+
+    Returns:
+        The number of episodes.
+
+    Raises:
+        DatasetError: `path` exists or can't be written, or an episode does not replay bit for bit. Nothing is
+            left behind then.
     """
     episodes = list(episodes)
-    with explained(path), new_file(Path(path)) as file:
+    with damage_as_errors(path), new_file(Path(path)) as file:
         for episode, verification in zip(episodes, verify_episodes(episodes), strict=True):
             if episode.game != "embedded" or not verification.exact:
                 raise DatasetError(

@@ -1,4 +1,4 @@
-"""Episodes, stored per frame, as the decisions of a policy that acts every `frame_skip` frames."""
+"""Turn episodes, stored per frame, into decisions of a policy that acts every `frame_skip` frames."""
 
 from __future__ import annotations
 
@@ -37,16 +37,22 @@ class Decisions:
 
 
 def decisions_of(episode: Episode, frame_skip: int, action_set: str = "distinct") -> Decisions:
-    """Cut an episode into windows of `frame_skip` frames; each is one decision.
+    """Cut an episode into windows of `frame_skip` frames; each window is one decision.
 
-    The action is the one held for most of the window's frames, of equally long ones the first held. Windows
-    begin with the first frame that holds a key (before it is waiting, not a choice), or up to
-    frame_skip - 1 later: where the windows fit the changes of the keys best, so that the decisions of a
-    policy are found as they were. The last window may be shorter.
+    The action is the one that is held for most frames of the window; of several, the first. The first window
+    starts at the first frame with a key, because waiting before it is no decision, or up to frame_skip - 1
+    frames later: where the windows fit the changes of the keys best. So the decisions of a policy are found
+    as they were. The last window may be shorter.
 
-    Raises ValueError where the action set has no action for the episode's keys.
+    Args:
+        episode: The episode.
+        frame_skip: Frames per decision.
+        action_set: Name of the action set.
+
+    Raises:
+        ValueError: The action set has no action for the episode's keys.
     """
-    keys = canonical_keys(episode.keys)  # what the engine obeys: W beside Q and P beside O do nothing
+    keys = canonical_keys(episode.keys)  # W does nothing beside Q, P nothing beside O
     pressed = np.flatnonzero(keys)
     first = int(pressed[0]) if len(pressed) else 0
     held = action_indices(keys, action_set).astype(np.int64)
@@ -83,11 +89,18 @@ def _most_held(held: np.ndarray, frame_skip: int) -> np.ndarray:
 def load_decisions(
     path: str | os.PathLike[str], frame_skip: int, action_set: str = "distinct", where: str = ""
 ) -> tuple[list[Episode], list[Decisions]]:
-    """The episodes of a dataset that the filter `where` accepts, and their decisions.
+    """Read episodes and their decisions. Of episodes with equal keys only one is taken.
 
-    Equal runs count once: keys decide a run, and a copy among the held-out episodes would be known by heart.
+    A copy of a training episode among the held-out ones would make the validation too good.
 
-    Raises DatasetError, in one line: no dataset, damaged, no episodes, keys outside the action set.
+    Args:
+        path: The dataset.
+        frame_skip: Frames per decision.
+        action_set: Name of the action set.
+        where: A filter, see filters.py.
+
+    Raises:
+        DatasetError: No dataset, damaged, no episodes, or keys without an action.
     """
     with DatasetReader(path, where) as reader:
         episodes = list({episode.keys.tobytes(): episode for episode in reader}.values())

@@ -1,4 +1,4 @@
-"""Delete, relabel, merge, split, migrate: into a new file, which replaces the old one once it is checked."""
+"""Delete, relabel, merge, split, migrate. The new file is checked before it replaces the old one."""
 
 from __future__ import annotations
 
@@ -22,20 +22,19 @@ from qwop_datasets.format import (
     OLDEST_READABLE,
     check_root,
     create_index,
+    damage_as_errors,
     episode_name,
-    explained,
     file_version,
     index_row,
-    migrate,
     put_attribute,
     read_environment,
     read_episode,
     read_index,
     read_masks,
-    say_trig,
     stored_episode,
     write_mask,
 )
+from qwop_datasets.migration import migrate, upgrade_attributes
 from qwop_datasets.storage import H5, open_h5
 from qwop_datasets.untrusted import allocating_at_most, check_before_copying, memory_limit
 from qwop_datasets.writer import new_file, output_file, set_masks
@@ -46,10 +45,14 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Relabel:
-    """Changes to what is written on an episode; its frames are never touched. Raises DatasetError."""
+    """A change of an episode's labels; its frames stay.
+
+    Raises:
+        DatasetError: A label that can't be stored.
+    """
 
     set: Mapping[str, str]
-    """player and source."""
+    """New values of player and source."""
     tag: tuple[str, ...] = ()
     untag: tuple[str, ...] = ()
 
@@ -73,14 +76,14 @@ class Relabel:
 
 
 @contextmanager
-def _held(path: Path) -> Iterator[H5]:
-    """The file open for reading under an exclusive lock, so that nothing is appended meanwhile."""
-    storage.settle(path)
-    with storage.locked(path, exclusive=True) as descriptor, explained(path):
+def _locked_for_rewrite(path: Path) -> Iterator[H5]:
+    """Open the file for reading under an exclusive lock, so that nothing is appended meanwhile."""
+    storage.finish_interrupted_change(path)
+    with storage.locked(path, exclusive=True) as descriptor, damage_as_errors(path):
         try:
             file = storage.open_for_reading(descriptor)
         except OSError as error:
-            raise DatasetError(f"{path}: {storage.why_not(descriptor, error)}") from None
+            raise DatasetError(f"{path}: {storage.open_failure(descriptor, error)}") from None
         with file:
             check_root(file, path, OLDEST_READABLE)
             yield file
@@ -89,13 +92,13 @@ def _held(path: Path) -> Iterator[H5]:
 def _copy(
     source: H5, target: H5, number: int, row: np.ndarray, change: Callable[[Episode], Episode] | None
 ) -> np.ndarray:
-    """Copy an episode behind those of another file, byte for byte but for the labels; returns its new row."""
+    """Append an episode to another file, byte for byte except labels and old names; returns its row."""
     name = episode_name(len(target["episodes"]))
     with allocating_at_most(memory_limit(source.id.get_filesize())):
         source.copy(stored_episode(source, number), target["episodes"], name)
     target.raise_failure()
     copied = target["episodes"][name]
-    say_trig(copied.attrs)
+    upgrade_attributes(copied)
     if change is None:
         return row
     new = change(read_episode(copied))
@@ -130,15 +133,25 @@ def rewrite(
     changed: np.ndarray | None = None,
     output: Path | None = None,
 ) -> None:
-    """Keep the episodes where `keep` is true; `change` the labels of those in `changed` (all). Both bool [N].
+    """Write a file again with some episodes deleted and labels changed.
 
-    ids: the file's episodes as the caller saw them, S32 [N]: others must not be touched by mistake.
-    The new file is written aside, checked whole, and compared with the old one episode by episode; then it
-    takes its place, or that of `output`. Raises DatasetError with the old file as it was.
+    The new file is written aside, checked as a whole, and compared with the old one episode by episode. Then
+    it replaces the old one, or gets the name `output`.
+
+    Args:
+        path: The dataset.
+        ids: The ids of the file's episodes as the caller saw them, S32 [N]. Nothing happens if they differ.
+        keep: Which episodes to keep, bool [N].
+        change: How to change labels.
+        changed: Whose labels to change, bool [N]; None: all.
+        output: The file to make; None: replace `path`.
+
+    Raises:
+        DatasetError: The file is damaged, has changed, or can't be written. It is then as before.
     """
     numbers = np.flatnonzero(keep)
     changed = np.ones(len(keep), bool) if changed is None else changed
-    with _held(path) as source:
+    with _locked_for_rewrite(path) as source:
         if not np.array_equal(read_index(source)["id"], ids):
             raise DatasetError(f"{path}: has changed meanwhile; try again")
         changes = [change if changed[n] else None for n in numbers]
@@ -161,21 +174,29 @@ def rewrite(
 
 
 def merge(output: Path, paths: Sequence[Path], *, any_settings: bool = False) -> tuple[int, int]:
-    """All episodes of several datasets in a new one, each id once; returns (stored, left out as duplicates).
+    """Write all episodes of several datasets into a new one, each id once. Masks of the same name become one.
 
-    Masks of the same name become one. Raises DatasetError where settings differ (unless `any_settings`) or
-    `output` exists.
+    Args:
+        output: The file to make.
+        paths: The datasets.
+        any_settings: Whether their settings may differ.
+
+    Returns:
+        Number of episodes stored, and of duplicates that were omitted.
+
+    Raises:
+        DatasetError: The settings differ, a file is damaged, or `output` exists or can't be written.
     """
     environments = []
     for path in paths:
-        with explained(path), storage.reading(path) as file:
+        with damage_as_errors(path), storage.reading(path) as file:
             check_root(file, path, OLDEST_READABLE)
             environments.append(read_environment(file))
     for path, environment in zip(paths, environments, strict=True):
         if environment != environments[0] and not any_settings:
             raise DatasetError(
                 f"{path}: other settings than {paths[0]} ({environment} and {environments[0]}); "
-                "use --any-settings to merge all the same"
+                "add --any-settings to merge them anyway"
             )
     shared = environments[0] if all(e == environments[0] for e in environments) else {}
     seen: set[bytes] = set()
@@ -185,7 +206,7 @@ def merge(output: Path, paths: Sequence[Path], *, any_settings: bool = False) ->
         rows: list[np.ndarray] = []
         masks: dict[str, list[np.ndarray]] = {}
         for path in paths:
-            with explained(path), storage.reading(path) as source:
+            with damage_as_errors(path), storage.reading(path) as source:
                 index = read_index(source)
                 fresh = [n for n, i in enumerate(index["id"].tolist()) if not (i in seen or seen.add(i))]
                 duplicates += len(index) - len(fresh)
@@ -207,10 +228,22 @@ def merge(output: Path, paths: Sequence[Path], *, any_settings: bool = False) ->
 
 
 def split_masks(index: np.ndarray, fraction: float, seed: int, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Two masks over INDEX_DTYPE [N], by episode: the second holds round(fraction * N), at least one of each.
+    """Split episodes at random into two masks.
 
-    Episodes are ranked by a hash of seed and id: the same episodes fall the same way on every machine, and
-    most of them do after others have been added. Raises DatasetError.
+    Episodes are ranked by a hash of seed and id. So the split is the same on every machine, and most episodes
+    stay where they are when others are added.
+
+    Args:
+        index: INDEX_DTYPE [N].
+        fraction: Share of the second mask: it gets round(fraction * N) episodes, but 1 to N - 1.
+        seed: Of the split.
+        names: Of the two masks.
+
+    Returns:
+        Name -> bool [N].
+
+    Raises:
+        DatasetError: A fraction out of range, or fewer than two episodes.
     """
     if not 0 < fraction < 1:
         raise DatasetError(f"--fraction {fraction}: give a number between 0 and 1")
@@ -225,8 +258,17 @@ def split_masks(index: np.ndarray, fraction: float, seed: int, names: Sequence[s
 
 
 def store_split(path: Path, chosen: np.ndarray, masks: Mapping[str, np.ndarray]) -> None:
-    """Store masks over the episodes `chosen` (their numbers) as masks over the whole file."""
-    with explained(path), storage.reading(path) as file:
+    """Store masks over some episodes as masks over the whole file.
+
+    Args:
+        path: The dataset.
+        chosen: Numbers of the episodes, int [M].
+        masks: Name -> bool [M].
+
+    Raises:
+        DatasetError: The file can't be written. It is then as before.
+    """
+    with damage_as_errors(path), storage.reading(path) as file:
         count = len(read_index(file))
     full = {name: np.zeros(count, bool) for name in masks}
     for name, mask in masks.items():
@@ -235,10 +277,21 @@ def store_split(path: Path, chosen: np.ndarray, masks: Mapping[str, np.ndarray])
 
 
 def migrate_file(path: str | os.PathLike, *, dry_run: bool = False) -> int:
-    """Bring a file of an older format version up to date, aside and checked; returns the version it had."""
+    """Upgrade a file of an older format version, in a copy that is checked before it replaces the file.
+
+    Args:
+        path: The dataset.
+        dry_run: Only look at the version.
+
+    Returns:
+        The version that the file had.
+
+    Raises:
+        DatasetError: The file is no dataset, damaged, or can't be written. It is then as before.
+    """
     path = Path(path)
-    storage.settle(path)
-    with storage.locked(path, exclusive=True) as descriptor, explained(path):
+    storage.finish_interrupted_change(path)
+    with storage.locked(path, exclusive=True) as descriptor, damage_as_errors(path):
         with storage.open_for_reading(descriptor) as file:
             version = _version(file, path)
         if version == FORMAT_VERSION or dry_run:

@@ -1,4 +1,4 @@
-"""One attempt at the run, per frame: what the file format stores and everything else computes from."""
+"""One attempt at the run, frame by frame: the data class that datasets store."""
 
 from __future__ import annotations
 
@@ -25,14 +25,13 @@ from qwop_game.gait import gait_metrics
 OBSERVATION_SIZE = 60
 SOURCES = ("human", "policy", "script", "search")
 GAMES = ("embedded", "real")
-OLD_TRIG = "glibc-fma"  # of all episodes that were stored before episodes said so
-# Who reported a key event; key_events["source"] is an index into this. "focus": the window lost the focus and
-# with it all keys. "resume": the key was already down, or had been let go, when play began or went on.
+# Who reported a key event; key_events["source"] is an index into this. "focus": the window lost the focus,
+# which releases all keys. "resume": the key was down, or had been released, when play began or continued.
 KEY_SOURCES = ("unknown", "pynput", "window", "page", "script", "focus", "resume")
 
 # One press or release. time: seconds on the player's monotonic clock (see Episode.wall_clock_offset).
 KEY_EVENT_DTYPE = np.dtype([("time", "<f8"), ("key", "u1"), ("pressed", "?"), ("source", "u1")])
-# One step back and take-over: play went on at to_frame after from_frame frames had been played.
+# One rewind: after from_frame frames, play continued at to_frame.
 REWIND_DTYPE = np.dtype([("wall_time", "<f8"), ("from_frame", "<i4"), ("to_frame", "<i4")])
 
 VERIFIED_EXACT, VERIFIED_UNKNOWN = "exact", "unknown"  # or "differs: ..."; see verify.py
@@ -41,17 +40,22 @@ Value = str | bool | int | float
 
 
 def new_id() -> str:
-    """A fresh episode id: 32 hexadecimal digits. It stays with the episode through every edit and copy."""
+    """Make an episode id: 32 hexadecimal digits. An episode keeps its id through every edit and copy."""
     return uuid.uuid4().hex
 
 
 def now() -> str:
-    """The current time as ISO 8601 in UTC, to the second."""
+    """Tell the current time: ISO 8601, UTC, to the second."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def name_problem(name: str, longest: int = 64) -> str | None:
-    """Why a text can't be given to an episode as its player's name; None if it can."""
+    """Say why a text can't be the name of an episode's player; None if it can.
+
+    Args:
+        name: The text.
+        longest: The most bytes of UTF-8.
+    """
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
@@ -64,15 +68,25 @@ def name_problem(name: str, longest: int = 64) -> str | None:
 
 
 def storable_name(text: str) -> str:
-    """A text, such as a file's name, made fit for Episode.player: printable, at most 64 bytes."""
+    """Make a text, such as a file name, fit for Episode.player: printable, at most 64 bytes."""
     return printable(text).encode()[:64].decode(errors="ignore")
 
 
 def action_indices(keys: np.ndarray, action_set: str) -> np.ndarray:
-    """Index of each key mask in an action set: uint8 [T] -> uint8 [T].
+    """Find the action of each key mask.
 
-    The mask itself where the set has it, else the first action that does the same in the engine (W beside Q
-    and P beside O do nothing). Raises ValueError where the set has neither, as qwop-gym's `reduced` for Q+O.
+    That is the mask itself if the set has it, else the first action with the same effect in the engine (W
+    does nothing beside Q, P nothing beside O).
+
+    Args:
+        keys: Key masks, uint8 [T].
+        action_set: Name of the action set.
+
+    Returns:
+        Indices in the action set, uint8 [T].
+
+    Raises:
+        ValueError: The set has no such action, as qwop-gym's `reduced` for Q+O.
     """
     masks = action_masks(action_set)
     table = np.full(16, 255, np.uint8)
@@ -93,7 +107,7 @@ def action_indices(keys: np.ndarray, action_set: str) -> np.ndarray:
 
 
 def _frozen(value: Any, dtype: Any) -> np.ndarray:
-    """A contiguous read-only array; copied unless it already is one."""
+    """Make a contiguous read-only array; copies unless the value is one."""
     array = np.asarray(value, dtype=dtype)
     if array.flags.writeable or not array.flags.c_contiguous:
         array = np.array(array, order="C")
@@ -103,10 +117,12 @@ def _frozen(value: Any, dtype: Any) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Episode:
-    """T frames of play, checked when made. Raises ValueError for anything that can't be an episode.
+    """T frames of play. The arrays are read-only; those that were not are copied.
 
-    Arrays are read-only and are copied unless they already were. Optional ones are None where whoever played
-    did not measure them (a policy has no key events).
+    Optional arrays are None where they were not measured: a policy has no key events.
+
+    Raises:
+        ValueError: The fields can't be an episode.
     """
 
     keys: np.ndarray
@@ -114,7 +130,7 @@ class Episode:
     raw_observations: np.ndarray
     """float32 [T + 1, 60]: row t is the state before frame t, in world units (10 = 1 m), unclipped."""
     times: np.ndarray
-    """float64 [T + 1]: the game's own clock (scoreTime), s. It stands still once the run is over."""
+    """float64 [T + 1]: the game's clock (scoreTime), s. It stops when the run is over."""
     terminated: bool
     """The game ended the run: a fall, the landing, or out of bounds."""
     truncated: bool
@@ -128,7 +144,8 @@ class Episode:
     game: str = "embedded"
     """Where it was played: "embedded" (this simulator) or "real" (the game in a browser)."""
     trig: str = DEFAULT_TRIG
-    """Whose sine and cosine the game computed with, one of qwop_game.TRIG_VARIANTS: replays need the same."""
+    """The variant of sine and cosine that the game computed with, one of qwop_game.TRIG_VARIANTS. A replay
+    needs the same."""
     action_set: str = "distinct"
     """The action set that `actions` indexes; its masks are qwop_game.ACTION_SETS[action_set]."""
     wall_times: np.ndarray | None = None
@@ -140,13 +157,13 @@ class Episode:
     key_events: np.ndarray | None = None
     """KEY_EVENT_DTYPE [E]: every press and release, in order of time."""
     rewinds: np.ndarray | None = None
-    """REWIND_DTYPE [R]: each step back. `keys` is what remains: one exact run from the start."""
+    """REWIND_DTYPE [R]. The other arrays hold what is left: one exact run from the start."""
     discarded_keys: np.ndarray | None = None
-    """uint8 [sum(from_frame - to_frame)]: the frames that each rewind threw away, in turn."""
+    """uint8 [sum(from_frame - to_frame)]: keys of the frames that the rewinds cut off, in their order."""
     rewards: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Reward function's name -> float32 [T]."""
-    passport: Mapping[str, Value] = field(default_factory=dict)
-    """Where the numbers come from: engine, trig_source, game_sha256, package, browser, driver, seed, ..."""
+    provenance: Mapping[str, Value] = field(default_factory=dict)
+    """Where the episode comes from: engine, trig_source, game_sha256, package, browser, driver, seed, ..."""
     gait: Mapping[str, float] = field(default_factory=dict)
     """Gait figures by name, from qwop_game.gait (see with_gait)."""
     verified: str = VERIFIED_UNKNOWN
@@ -154,7 +171,7 @@ class Episode:
     tags: tuple[str, ...] = ()
     """Free labels without spaces."""
     id: str = field(default_factory=new_id)
-    """32 hexadecimal digits; the episode's own for ever."""
+    """32 hexadecimal digits, which the episode always keeps."""
     created: str = field(default_factory=now)
     """When it was played, ISO 8601 UTC."""
 
@@ -179,15 +196,15 @@ class Episode:
         for name in ("terminated", "truncated", "success"):
             put(name, bool(getattr(self, name)))
         put("rewards", MappingProxyType({k: _frozen(v, np.float32) for k, v in self.rewards.items()}))
-        plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in self.passport.items()}
-        put("passport", MappingProxyType(plain))
+        plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in self.provenance.items()}
+        put("provenance", MappingProxyType(plain))
         put("gait", MappingProxyType({k: float(v) for k, v in self.gait.items()}))
         put("wall_clock_offset", float(self.wall_clock_offset))
         put("tags", tuple(self.tags))
         self._check()
 
     def _check_types(self) -> None:
-        """What comes out of JSON may be anything."""
+        """Check the types: fields that were read from JSON may have any."""
         for name in ("id", "created", "source", "player", "game", "trig", "action_set", "verified"):
             value = getattr(self, name)
             if not isinstance(value, str):
@@ -200,7 +217,7 @@ class Episode:
         for name in ("terminated", "truncated", "success"):
             if not isinstance(getattr(self, name), bool | np.bool_ | int):
                 raise ValueError(f"an episode's {name} is {getattr(self, name)!r:.40}, not true or false")
-        for name in ("rewards", "passport", "gait"):
+        for name in ("rewards", "provenance", "gait"):
             if not isinstance(getattr(self, name), Mapping):
                 raise ValueError(f"an episode's {name} is {getattr(self, name)!r:.40}, not names and values")
         if not isinstance(self.tags, tuple | list) or not all(isinstance(tag, str) for tag in self.tags):
@@ -243,12 +260,11 @@ class Episode:
         require(len(" ".join(self.tags).encode()) <= 256, "tags are longer than 256 bytes together")
         hexadecimal = len(self.id) == 32 and all(c in "0123456789abcdef" for c in self.id)
         require(hexadecimal, "id must be 32 hexadecimal digits")
-        for name in (*self.rewards, *self.passport, *self.gait):
+        for name in (*self.rewards, *self.provenance, *self.gait):
             require(bool(name) and "/" not in name and "\0" not in name, f"bad name {name!r}")
-        for name, value in self.passport.items():
-            require(
-                isinstance(value, str | bool | int | float), f"passport {name!r} must be plain, not {value!r}"
-            )
+        for name, value in self.provenance.items():
+            plain = isinstance(value, str | bool | int | float)
+            require(plain, f"provenance {name!r} must be text, a number or a bool, not {value!r}")
         events = self.key_events
         if events is not None:
             require(events.ndim == 1, "key_events must be one-dimensional")
@@ -278,7 +294,7 @@ class Episode:
         return f"Episode({self.id[:8]}, {len(self)} frames, {self.time:.2f} s, {self.distance:.2f} m, {end})"
 
     def __reduce__(self) -> tuple:
-        # Read-only mappings do not pickle, and DataLoader workers hand episodes over by pickling.
+        # Read-only mappings can't be pickled, but DataLoader workers pickle episodes.
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return _rebuild, ({k: dict(v) if isinstance(v, MappingProxyType) else v for k, v in values.items()},)
 
@@ -308,7 +324,7 @@ class Episode:
         return self.num_frames * FRAME_SECONDS
 
     def replace(self, **changes: Any) -> Episode:
-        """A copy with some fields changed; the id stays unless it is one of them."""
+        """Copy the episode with some fields changed. The id stays, unless it is among them."""
         return replace(self, **changes)
 
 
@@ -317,7 +333,7 @@ def _rebuild(values: dict[str, Any]) -> Episode:
 
 
 def first_difference(a: Episode, b: Episode) -> str | None:
-    """Name of the first field in which two episodes differ by a bit, or None."""
+    """Name the first field in which two episodes differ by a bit; None if they are equal."""
     for f in fields(Episode):
         x: Any = getattr(a, f.name)
         y: Any = getattr(b, f.name)
@@ -335,7 +351,7 @@ def first_difference(a: Episode, b: Episode) -> str | None:
 
 
 def with_gait(episode: Episode) -> Episode:
-    """The episode with its gait figures filled in from qwop_game.gait.gait_metrics."""
+    """Copy the episode with its gait figures computed by `qwop_game.gait.gait_metrics`."""
     figures = asdict(gait_metrics(episode.raw_observations, episode.keys))
     return episode.replace(
         gait={name: figures[name] for name in figures if name not in ("frames", "distance")}

@@ -1,4 +1,4 @@
-"""The errors that readers and writers of datasets raise for what a user can cause."""
+"""Errors that a user can cause and fix."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 
 
 class DatasetError(Exception):
-    """One line: what is wrong, in which file, and how to fix it. Commands print it and exit with code 2."""
+    """One line: what is wrong, in which file, and what to do. Commands print it and exit with code 2."""
 
 
 class NameTakenError(DatasetError):
-    """A file that was to be made is there already."""
+    """The file to write exists already."""
 
     def __init__(self, path: str | os.PathLike) -> None:
         super().__init__(f"{path}: exists already; choose another name or remove it")

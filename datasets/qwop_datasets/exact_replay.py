@@ -1,4 +1,4 @@
-"""Play stored keys again, many episodes at once, one per lane of the simulator."""
+"""Replay stored keys: many episodes at once, one per lane of the simulator."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from qwop_game import DEFAULT_TRIG, Simulator
-from qwop_game.rules import FLAG_GAME_ENDED, FLAG_JUMP_LANDED, TOO_FAR_AHEAD, TOO_FAR_BACK, has_finished
+from qwop_game.rules import FLAG_GAME_ENDED, FLAG_JUMP_LANDED, has_finished, is_over
 
 
 @dataclass(frozen=True)
 class Replay:
-    """T frames from the canonical start. What an Episode stores, from the keys alone."""
+    """T frames from the canonical start: what an Episode stores, computed from its keys."""
 
     raw_observations: np.ndarray
     """float32 [T + 1, 60]."""
@@ -24,19 +24,17 @@ class Replay:
 
     @property
     def landed(self) -> bool:
-        """The game calls it won: the jump landed in the sand."""
+        """Whether the game calls the run won: the jump landed in the sand."""
         return bool(self.flags[-1] & FLAG_JUMP_LANDED)
 
     @property
     def over(self) -> bool:
-        """The game ended, or the torso is out of qwop-gym's bounds."""
-        distance = self.distance
-        ended = bool(self.flags[-1] & FLAG_GAME_ENDED)
-        return ended or distance < TOO_FAR_BACK or distance > TOO_FAR_AHEAD
+        """Whether the game has ended or the torso is out of bounds, see `qwop_game.rules.is_over`."""
+        return bool(is_over(self.flags[-1:], np.array([self.distance]))[0])
 
     @property
     def finished(self) -> bool:
-        """Over, and by the landing or with the torso past 100 m."""
+        """Whether the run is over and finished, see `qwop_game.rules.has_finished`."""
         return self.over and bool(has_finished(self.flags[-1:], np.array([self.distance]))[0])
 
     @property
@@ -46,7 +44,7 @@ class Replay:
 
     @property
     def frames_until_end(self) -> int:
-        """Frames up to and with the one that ended the game; all of them where none did."""
+        """Frames up to and including the one that ended the game; all of them if none did."""
         ended = np.flatnonzero(self.flags & FLAG_GAME_ENDED)
         return int(ended[0]) if len(ended) else len(self.flags) - 1
 
@@ -58,10 +56,16 @@ def replay_keys(
     engine: str = "auto",
     trig: str = DEFAULT_TRIG,
 ) -> list[Replay]:
-    """Play each of N key sequences, uint8 [T_i], in a lane of its own. Memory: N * max(T_i) * 260 bytes.
+    """Play each of N key sequences in a lane of its own. Memory: N * max(T_i) * 260 bytes.
 
-    trig: the variant of sine and cosine that they were played with, Episode.trig.
-    stop_at_end: a game that is over stands still; False: it goes on as the real one does.
+    Args:
+        keys: N sequences of key masks, uint8 [T_i].
+        stop_at_end: Whether a game that is over stands still; False: it goes on, as the real one does.
+        engine: The simulator's engine, see `Simulator`.
+        trig: The variant of sine and cosine that the keys were played with, Episode.trig.
+
+    Returns:
+        N replays, in the order of `keys`.
     """
     if not keys:
         return []

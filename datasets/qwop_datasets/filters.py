@@ -1,7 +1,7 @@
 """Choose episodes by their index rows: `source=human success time<60 knee_share<0.02`.
 
-A filter is a list of conditions, all of which must hold, separated by spaces (`trig == 'rounded'` is read as
-`trig=rounded`):
+A filter is a list of conditions, separated by spaces. All of them must hold. `trig == 'rounded'` means the
+same as `trig=rounded`.
 
     name            a flag that is set: success, terminated, truncated, fallen, verified
     !name           a flag that is not
@@ -38,7 +38,19 @@ _COMPARE = {
 
 
 def matching(index: np.ndarray, where: str, masks: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
-    """INDEX_DTYPE [N] -> bool [N]. An unknown figure (NaN) matches no comparison. Raises DatasetError."""
+    """Apply a filter to the rows of an index. An unknown figure (NaN) matches no comparison.
+
+    Args:
+        index: INDEX_DTYPE [N].
+        where: The filter.
+        masks: Stored masks by name, bool [N].
+
+    Returns:
+        Whether each row matches, bool [N].
+
+    Raises:
+        DatasetError: The filter is wrong.
+    """
     chosen = np.ones(len(index), bool)
     for condition in _OPERATOR.sub(lambda match: match[1].replace("==", "="), where).split():
         negated = condition.startswith("!")
@@ -71,7 +83,7 @@ def _compared(
         try:
             number = float(value)
         except ValueError:
-            raise DatasetError(f"filter {condition!r}: {value!r} is no number") from None
+            raise DatasetError(f"filter {condition!r}: {value!r} is not a number") from None
         column = np.arange(len(index)) if name == "number" else index[name]
         if name == "strides":
             column = np.where(column < 0, np.nan, column)

@@ -1,15 +1,15 @@
-"""Format 2: where each field of an Episode stands in the HDF5 file, and how older files become newer ones.
+"""Format 3: where the HDF5 file stores each field of an Episode. migration.py upgrades older formats.
 
-docs/design/dataset-format.md describes the same layout. Layout:
+docs/design/dataset-format.md describes the layout in full:
 
-    /                       attributes: format, format_version, created, frames_per_second, units_per_metre,
+    /                       attributes: format, format_version, created, frames_per_second, units_per_meter,
                             observation_fields, key_bits, environment (JSON)
     /index                  INDEX_DTYPE [N]: one row per episode, for filters; repeats the attributes below
     /masks/<name>           bool [N]: subsets, such as train and validation
     /episodes/000000/       the arrays of an Episode, rewards/<name>, and its scalars as attributes
 
-A compact episode (compact.py) lacks raw_observations and times; its attribute replay_sha256 is the SHA-256 of
-both, which reading it brings back from the keys.
+A compact episode (compact.py) has no raw_observations and no times. A reader computes them from the keys and
+compares them with the attribute replay_sha256.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import h5py
 import numpy as np
 
-from qwop_datasets.episode import KEY_EVENT_DTYPE, OBSERVATION_SIZE, OLD_TRIG, REWIND_DTYPE, Episode, now
+from qwop_datasets.episode import KEY_EVENT_DTYPE, OBSERVATION_SIZE, REWIND_DTYPE, Episode, now
 from qwop_datasets.errors import DatasetError
 from qwop_datasets.exact_replay import replay_keys
+from qwop_datasets.old_names import OLD_PROVENANCE, OLD_TRIG, OLD_TRIG_ATTRIBUTE
 from qwop_datasets.storage import H5, WRITE_ERRORS, describe
 from qwop_datasets.untrusted import attribute, dataset, group, memory_limit
 from qwop_game import FIELDS, FRAME_SECONDS, PARTS, UNITS_PER_METER
 
 FORMAT = "qwop-episodes"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 OLDEST_READABLE = 1  # older ones have to be migrated first
 OBSERVATION_FIELDS = tuple(f"{part}.{name}" for part in PARTS for name in FIELDS)
 FRAMES_PER_SECOND = round(1 / FRAME_SECONDS)
@@ -73,7 +74,6 @@ _ARRAYS = {  # name -> dtype of the arrays that every episode has
 }
 REPLAYED_ARRAYS = ("raw_observations", "times")  # what a compact episode leaves to the simulator
 REPLAY_DIGEST = "replay_sha256"
-_OLD_TRIG_KEY = "passport.dialect"
 _BYTES_PER_FRAME = 4 * OBSERVATION_SIZE + 8  # of those two arrays
 _OPTIONAL_ARRAYS = {
     "wall_times": np.dtype("<f8"),
@@ -87,15 +87,18 @@ _FLAGS = ("terminated", "truncated", "success")
 
 
 def episode_name(number: int) -> str:
-    """Group name of episode `number`: six digits."""
+    """Name the group of an episode: its number with six digits."""
     return f"{number:06d}"
 
 
 @contextmanager
-def explained(path: str | os.PathLike) -> Iterator[None]:
-    """Turn whatever HDF5, NumPy or Python raise on a damaged file into one DatasetError line.
+def damage_as_errors(path: str | os.PathLike) -> Iterator[None]:
+    """Turn what HDF5, NumPy or Python raise on a damaged file into a DatasetError of one line.
 
-    A disk that is full or can't be written is no damage of `path`: that OSError goes on.
+    The OSError of a full or read-only disk is passed on: it is no damage of `path`.
+
+    Args:
+        path: The file, as the message names it.
     """
     try:
         yield
@@ -120,7 +123,7 @@ def explained(path: str | os.PathLike) -> Iterator[None]:
 
 
 def _what(error: Exception) -> str:
-    """What is wrong with a file, from what reading it raised."""
+    """Say what is wrong with a file, from the error that reading it raised."""
     text = " ".join(str(error.args[0] if error.args else "").split())
     if isinstance(error, RecursionError):
         return "its JSON is nested too deeply"
@@ -141,7 +144,7 @@ def _what(error: Exception) -> str:
 
 
 def put_attribute(attributes: H5, name: str, value: Any) -> None:
-    """Texts go in with a fixed length: variable ones live in a part of HDF5 files that has no checksums."""
+    """Store an attribute. Texts get a fixed length: HDF5 has no checksums for those of variable length."""
     if isinstance(value, str):
         data = value.encode()
         attributes.create(name, data, dtype=h5py.string_dtype("utf-8", max(1, len(data))))
@@ -173,12 +176,17 @@ def _number(attributes: H5, name: str) -> float:
 
 
 def write_root(file: H5, environment: Mapping[str, Any] | None = None) -> None:
-    """Make an empty dataset of an empty file. `environment`: settings that all its episodes share, JSON."""
+    """Make an empty file an empty dataset.
+
+    Args:
+        file: The open file.
+        environment: Settings that all its episodes share; plain JSON values.
+    """
     put_attribute(file.attrs, "format", FORMAT)
     file.attrs["format_version"] = FORMAT_VERSION
     put_attribute(file.attrs, "created", now())
     file.attrs["frames_per_second"] = FRAMES_PER_SECOND
-    file.attrs["units_per_metre"] = UNITS_PER_METER
+    file.attrs["units_per_meter"] = UNITS_PER_METER
     put_attribute(file.attrs, "observation_fields", " ".join(OBSERVATION_FIELDS))
     put_attribute(file.attrs, "key_bits", "Q=1 W=2 O=4 P=8")
     put_attribute(file.attrs, "environment", json.dumps(dict(environment or {}), sort_keys=True))
@@ -188,7 +196,7 @@ def write_root(file: H5, environment: Mapping[str, Any] | None = None) -> None:
 
 
 def create_index(file: H5, rows: np.ndarray | None = None) -> None:
-    """The /index table, empty or with `rows`."""
+    """Make the table /index, with `rows` (INDEX_DTYPE [N]) or empty."""
     rows = np.empty(0, INDEX_DTYPE) if rows is None else rows
     file.create_dataset(
         "index", data=rows, dtype=INDEX_DTYPE, maxshape=(None,), chunks=(_INDEX_CHUNK,), fletcher32=True
@@ -196,7 +204,11 @@ def create_index(file: H5, rows: np.ndarray | None = None) -> None:
 
 
 def check_root(file: H5, path: str | os.PathLike, oldest: int = FORMAT_VERSION) -> None:
-    """Raises DatasetError unless `file` is a dataset of this format version, or one from `oldest` on."""
+    """Check that a file is a dataset of a version from `oldest` to FORMAT_VERSION.
+
+    Raises:
+        DatasetError: It is not.
+    """
     try:
         version = file_version(file)
     except (KeyError, ValueError):
@@ -219,14 +231,18 @@ def check_root(file: H5, path: str | os.PathLike, oldest: int = FORMAT_VERSION) 
 
 
 def file_version(file: H5) -> int:
-    """The format version. Raises KeyError or ValueError for a file of another kind."""
+    """Read the format version.
+
+    Raises:
+        KeyError, ValueError: The file is no dataset.
+    """
     if _text(file.attrs, "format") != FORMAT:
         raise ValueError("another format")
     return int(_number(file.attrs, "format_version"))
 
 
 def read_environment(file: H5) -> dict[str, Any]:
-    """The settings that all episodes of the file share."""
+    """Read the settings that all episodes of the file share."""
     settings = json.loads(_text(file.attrs, "environment"))
     if not isinstance(settings, dict):
         raise ValueError("attribute environment is not a JSON object")
@@ -234,7 +250,7 @@ def read_environment(file: H5) -> dict[str, Any]:
 
 
 def read_index(file: H5) -> np.ndarray:
-    """/index as INDEX_DTYPE [N]."""
+    """Read /index, of any readable version, as INDEX_DTYPE [N]."""
     index = dataset(file, "index")
     if index.ndim != 1 or index.dtype not in (INDEX_DTYPE, _INDEX_1):
         raise ValueError(f"/index has other columns than format {FORMAT_VERSION}")
@@ -247,7 +263,7 @@ def read_index(file: H5) -> np.ndarray:
 
 
 def write_mask(file: H5, name: str, mask: np.ndarray) -> None:
-    """Store a mask, bool [N], in place of one of the same name."""
+    """Store a mask, bool [N]; it replaces one of the same name."""
     masks = group(file, "masks") if "masks" in set(file) else file.create_group("masks")
     if name in set(masks):
         del masks[name]
@@ -256,7 +272,7 @@ def write_mask(file: H5, name: str, mask: np.ndarray) -> None:
 
 
 def read_masks(file: H5, count: int) -> dict[str, np.ndarray]:
-    """The stored masks, bool [count]: false for episodes that were added after a mask was stored."""
+    """Read the masks, by name, as bool [count]; False for episodes that were added after the mask."""
     if "masks" not in set(file):
         return {}
     masks = {}
@@ -275,12 +291,21 @@ def read_masks(file: H5, count: int) -> dict[str, np.ndarray]:
 
 
 def stored_episode(file: H5, number: int) -> H5:
-    """The group of episode `number`."""
+    """Open the group of an episode."""
     return group(group(file, "episodes"), episode_name(number))
 
 
 def add_episode(file: H5, episode: Episode, *, compact: bool = False) -> int:
-    """Write an episode behind the last one; returns its number. compact: see compact.py."""
+    """Append an episode.
+
+    Args:
+        file: The dataset.
+        episode: The episode.
+        compact: Whether to omit what the keys give again, see compact.py.
+
+    Returns:
+        The episode's number.
+    """
     index = dataset(file, "index")
     number = len(index)
     write_episode(group(file, "episodes").create_group(episode_name(number)), episode, compact=compact)
@@ -293,7 +318,7 @@ def add_episode(file: H5, episode: Episode, *, compact: bool = False) -> int:
 
 
 def index_row(episode: Episode) -> np.ndarray:
-    """The episode's row of /index."""
+    """Make the episode's row of /index."""
     gait = episode.gait
     row = np.zeros((), INDEX_DTYPE)
     for name in ("id", "created", "source", "player", "game", "trig", "action_set"):
@@ -310,7 +335,7 @@ def index_row(episode: Episode) -> np.ndarray:
 
 
 def write_episode(target: H5, episode: Episode, *, compact: bool = False) -> None:
-    """Fill an empty group. Every array is one chunk, since episodes are read whole."""
+    """Store an episode in an empty group. Every array is one chunk, because episodes are read whole."""
 
     def put(parent: H5, name: str, array: np.ndarray) -> None:
         if array.size:
@@ -338,16 +363,16 @@ def write_episode(target: H5, episode: Episode, *, compact: bool = False) -> Non
     target.attrs["frames"] = episode.num_frames
     target.attrs["time"] = episode.time
     target.attrs["distance"] = episode.distance
-    for prefix, values in (("passport.", episode.passport), ("gait.", episode.gait)):
+    for prefix, values in (("provenance.", episode.provenance), ("gait.", episode.gait)):
         for name, value in values.items():
             put_attribute(target.attrs, prefix + name, value)
 
 
 def read_episode(stored: H5) -> Episode:
-    """The episode of a group. Raises ValueError and friends where it is not one (see `explained`)."""
+    """Read the episode of a group, of any readable version. For errors see `damage_as_errors`."""
     attributes = stored.attrs
     frames = int(_number(attributes, "frames"))
-    there = set(stored)  # not `in` or `get`, which take a damaged member for a missing one
+    there = set(stored)  # `in` and `get` would take a damaged member for a missing one
     compact = REPLAY_DIGEST in attributes
     limit = memory_limit(stored.file.id.get_filesize())
     bytes_read = frames * _BYTES_PER_FRAME if compact else 0
@@ -374,20 +399,21 @@ def read_episode(stored: H5) -> Episode:
     required = {name: dtype for name, dtype in _ARRAYS.items() if not (compact and name in REPLAYED_ARRAYS)}
     arrays = {name: get(stored, name, dtype) for name, dtype in required.items()}
     if compact:
-        arrays |= _replayed(arrays["keys"], _text(attributes, REPLAY_DIGEST), _trig(attributes))
+        arrays |= _replayed(arrays["keys"], _text(attributes, REPLAY_DIGEST), stored_trig(attributes))
     actions = arrays.pop("actions")
     for name, dtype in _OPTIONAL_ARRAYS.items():
         if name in there:
             arrays[name] = get(stored, name, dtype)
     rewards: H5 = group(stored, "rewards") if "rewards" in there else {}
     scalars: dict[str, Any] = {name: _text(attributes, name) for name in _TEXTS if name != "trig"}
-    scalars["trig"] = _trig(attributes)
+    scalars["trig"] = stored_trig(attributes)
     scalars |= {name: bool(_number(attributes, name)) for name in _FLAGS}
-    mappings: dict[str, Any] = {"passport": {}, "gait": {}}
+    mappings: dict[str, Any] = {"provenance": {}, "gait": {}}
+    prefixes = {"provenance": "provenance", OLD_PROVENANCE: "provenance", "gait": "gait"}
     for key in attributes:
         prefix, dot, name = key.partition(".")
-        if dot and prefix in mappings and key != _OLD_TRIG_KEY:
-            mappings[prefix][name] = _plain(attribute(attributes, key))
+        if dot and prefix in prefixes and key != OLD_TRIG_ATTRIBUTE:
+            mappings[prefixes[prefix]][name] = _plain(attribute(attributes, key))
     episode = Episode(
         **arrays,
         **scalars,
@@ -404,72 +430,24 @@ def read_episode(stored: H5) -> Episode:
 
 
 def replay_digest(raw_observations: np.ndarray, times: np.ndarray) -> str:
-    """SHA-256 of what replaying an episode has to give: float32 [T + 1, 60], float64 [T + 1]."""
+    """Compute the SHA-256 of what a replay has to give: float32 [T + 1, 60] and float64 [T + 1]."""
     data = (
         np.ascontiguousarray(raw_observations, "<f4").tobytes() + np.ascontiguousarray(times, "<f8").tobytes()
     )
     return hashlib.sha256(data).hexdigest()
 
 
-def _trig(attributes: H5) -> str:
-    """Episode.trig of a group. In format 1 the passport names it, or nothing does."""
-    for name in ("trig", _OLD_TRIG_KEY):
+def stored_trig(attributes: H5) -> str:
+    """Read Episode.trig of a group. Format 1 stored it under another name, or not at all."""
+    for name in ("trig", OLD_TRIG_ATTRIBUTE):
         if name in attributes:
             return _text(attributes, name)
     return OLD_TRIG
 
 
 def _replayed(keys: np.ndarray, digest: str, trig: str) -> dict[str, np.ndarray]:
-    """The arrays that a compact episode leaves out, from its keys. Raises ValueError where they differ."""
+    """Replay a compact episode. Raises ValueError where the result is not what was recorded."""
     (run,) = replay_keys([keys], trig=trig)
     if replay_digest(run.raw_observations, run.times) != digest:
         raise ValueError("a compact episode does not replay as it was recorded")
     return {"raw_observations": run.raw_observations, "times": run.times}
-
-
-# ---- older files ---------------------------------------------------------------------------------------
-
-
-def _from_0_to_1(file: H5) -> None:
-    """Version 0, before the first release, had no /index and no /masks."""
-    groups = group(file, "episodes")
-    rows = [index_row(read_episode(group(groups, name))) for name in sorted(groups)]
-    create_index(file, np.array(rows, INDEX_DTYPE))
-    file.require_group("masks")
-
-
-def _from_1_to_2(file: H5) -> None:
-    """Version 1 had no trig: the passport named it "dialect", or nothing did."""
-    for number in range(len(file["index"])):
-        say_trig(stored_episode(file, number).attrs)
-    rows = read_index(file)
-    del file["index"]
-    create_index(file, rows)
-
-
-def say_trig(attributes: H5) -> None:
-    """Give an episode of format 1 its attribute `trig`; others have it."""
-    trig = _trig(attributes)
-    if "trig" not in attributes:
-        put_attribute(attributes, "trig", trig)
-    if _OLD_TRIG_KEY in attributes:
-        del attributes[_OLD_TRIG_KEY]
-
-
-MIGRATIONS: dict[int, Callable[[H5], None]] = {
-    0: _from_0_to_1,
-    1: _from_1_to_2,
-}  # version v -> how it becomes v + 1
-
-
-def migrate(file: H5, path: str | os.PathLike) -> int:
-    """Bring an open, writable file to FORMAT_VERSION in place; returns the version it had."""
-    try:
-        first = file_version(file)
-    except (KeyError, ValueError):
-        raise DatasetError(f"{path}: an HDF5 file, but not a QWOP dataset (see qwop-data convert)") from None
-    for version in range(first, FORMAT_VERSION):
-        MIGRATIONS[version](file)
-        file.attrs["format_version"] = version + 1
-    check_root(file, path)
-    return first

@@ -1,8 +1,8 @@
-"""The journal of a recording: each frame on disk the moment it is played, whatever happens next.
+"""The journal of a recording: each frame is in a file as soon as it is played.
 
-An append-only file beside the dataset. Every record carries a checksum, and is handed to the system in one
-write, so that a killed process leaves at most one torn record at the end; a background thread syncs to the
-disk, so that a power loss costs at most `sync_seconds` and no frame waits for the disk.
+The journal is an append-only file beside the dataset. Every record has a checksum and is written at once, so
+a killed process leaves at most one torn record at the end. A background thread syncs the file, so a power
+loss costs at most `sync_seconds` of play, and no frame waits for the disk.
 
     header   b"QWOPJNL1"
     record   b"\\xa5q", type (1 byte), payload's length (uint32), payload, CRC-32 of all that (uint32)
@@ -13,8 +13,8 @@ disk, so that a power loss costs at most `sync_seconds` and no frame waits for t
       Z  end      terminated, truncated, success (uint8)
       D  done     id (32 bytes): stored in the dataset, or thrown away
 
-All numbers are little-endian. `recover` reads it back with the code that records, so what comes out of a
-journal is what would have been stored.
+All numbers are little-endian. `read_journal` adds the changes to a Recording, as the recorder did, so what
+comes out of a journal is what would have been stored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,19 +32,11 @@ from typing import Any
 import numpy as np
 
 from qwop_datasets import portable
-from qwop_datasets.episode import (
-    KEY_EVENT_DTYPE,
-    KEY_SOURCES,
-    OBSERVATION_SIZE,
-    OLD_TRIG,
-    REWIND_DTYPE,
-    Episode,
-    new_id,
-    now,
-)
+from qwop_datasets.episode import KEY_SOURCES, OBSERVATION_SIZE, Episode
 from qwop_datasets.errors import DatasetError
+from qwop_datasets.old_names import with_todays_names
+from qwop_datasets.recording import Change, End, Frame, KeyEvent, Recording, Rewind
 from qwop_datasets.storage import describe, made_folder
-from qwop_game import DEFAULT_TRIG
 
 HEADER = b"QWOPJNL1"
 RECOVERED_TAG = "recovered"
@@ -54,8 +46,8 @@ _RECORD = struct.Struct("<2scI")
 _FRAME = struct.Struct(f"<Bddd{4 * OBSERVATION_SIZE}s")
 _EVENT = struct.Struct("<d3B")
 _REWIND = struct.Struct("<dI")
-_FLAGS = struct.Struct("<3?")
-_FIELDS = {  # of Episode, that `begin_episode` takes
+_END = struct.Struct("<3?")
+_FIELDS = {  # of Episode, that a begin record holds
     "id",
     "created",
     "source",
@@ -63,7 +55,7 @@ _FIELDS = {  # of Episode, that `begin_episode` takes
     "game",
     "trig",
     "action_set",
-    "passport",
+    "provenance",
     "tags",
     "wall_clock_offset",
 }
@@ -76,74 +68,27 @@ def journal_path(path: str | os.PathLike) -> Path:
     return path.with_name(path.name + ".journal")
 
 
-@dataclass
-class Recording:
-    """An episode as it grows. Every list has one entry per frame unless it says otherwise."""
-
-    fields: dict[str, Any]  # the fields of Episode known at the start, with id and created
-    raw_observations: list[np.ndarray]  # T + 1
-    times: list[float]  # T + 1
-    keys: list[int] = field(default_factory=list)
-    wall_times: list[float] = field(default_factory=list)
-    lateness: list[float] = field(default_factory=list)
-    events: list[tuple] = field(default_factory=list)  # any number
-    events_before: list[int] = field(default_factory=list)  # len(events) when the frame was played
-    rewinds: list[tuple] = field(default_factory=list)  # any number
-    discarded_keys: list[int] = field(default_factory=list)  # any number
-    end: tuple[bool, bool, bool] | None = None  # terminated, truncated, success
-
-    @property
-    def id(self) -> str:
-        return self.fields["id"]
-
-    def rewind(self, wall_time: float, frame: int) -> None:
-        """Forget the frames from `frame` on, with the key events that came after the last one kept."""
-        self.rewinds.append((wall_time, len(self.keys), frame))
-        self.discarded_keys += self.keys[frame:]
-        del self.events[self.events_before[frame - 1] if frame else 0 :]
-        for per_frame in (self.keys, self.wall_times, self.lateness, self.events_before):
-            del per_frame[frame:]
-        for per_state in (self.raw_observations, self.times):
-            del per_state[frame + 1 :]
-        self.end = None
-
-    def episode(self, **changes: Any) -> Episode:
-        """What has been played so far. An episode without an end counts as truncated."""
-        terminated, truncated, success = self.end or (False, True, False)
-        measured = bool(np.isfinite(self.wall_times).all())
-        values: dict[str, Any] = {
-            "keys": np.array(self.keys, np.uint8),
-            "raw_observations": np.array(self.raw_observations, np.float32),
-            "times": np.array(self.times, np.float64),
-            "terminated": terminated,
-            "truncated": truncated,
-            "success": success,
-            "wall_times": np.array(self.wall_times, np.float64) if measured else None,
-            "lateness": np.array(self.lateness, np.float32) if measured else None,
-            "key_events": np.array(self.events, KEY_EVENT_DTYPE) if self.events else None,
-            "rewinds": np.array(self.rewinds, REWIND_DTYPE) if self.rewinds else None,
-            "discarded_keys": np.array(self.discarded_keys, np.uint8) if self.rewinds else None,
-        }
-        return Episode(**(values | self.fields | changes))
-
-
 class Journal:
     """Writes the journal of one recording session.
 
-    path: the journal's file (see journal_path); made if missing.
-    sync_seconds: longest time between a record's write and its sync to the disk; 0 syncs every record.
+    When the disk refuses a record, the record stays in memory and is written first at the next call: nothing
+    is lost. `flush` tries again.
 
-    Raises DatasetError (one line) where another program writes this journal, where it still holds episodes
-    (recover them first), and where it can't be written. When the disk refuses a record, the record stays in
-    memory and comes first at the next call: nothing is lost, and the call may be repeated by `flush`.
+    Args:
+        path: The journal's file (see `journal_path`); made if it is missing.
+        sync_seconds: Longest time between a write and its sync to the disk; 0 syncs every write.
+
+    Raises:
+        DatasetError: Another program writes this journal, it holds episodes that are not recovered, or it
+            can't be written.
     """
 
     def __init__(self, path: str | os.PathLike, sync_seconds: float = 1.0) -> None:
         self.path = Path(path)
         self.sync_seconds = sync_seconds
         self._waiting = b""
-        self._live: dict[str, Recording] = {}
-        self._current: Recording | None = None
+        self._live: set[str] = set()  # ids of the episodes that are not done
+        self._current = ""  # id of the latest one
         self._closing = threading.Event()
         self._dirty = threading.Event()
         self._file = _open_locked(self.path, create=True)
@@ -184,75 +129,50 @@ class Journal:
             portable.sync(self._file.fileno())
             self._file.close()
 
-    @property
-    def current(self) -> Recording:
-        """The latest episode. Raises ValueError before the first begin_episode, and after it is done."""
-        if self._current is None:
-            raise ValueError("no episode has begun")
-        return self._current
+    def begin(self, recording: Recording) -> None:
+        """Store the start of an episode; `write` is about this one from now on.
 
-    def begin_episode(self, raw_observation: np.ndarray, time: float, **fields: Any) -> str:
-        """An episode starts in this state (float32 [60], s). `fields`: those of Episode that are plain
-        (source, player, game, trig, action_set, passport, tags, wall_clock_offset). Returns its id."""
-        fields = {"id": new_id(), "created": now(), "trig": DEFAULT_TRIG} | fields
-        recording = Recording(fields, [_row(raw_observation)], [float(time)])
-        self._live[recording.id] = self._current = recording
-        text = json.dumps(fields, default=_plain).encode()
-        self._write(b"B", _begin_payload(text, float(time), recording.raw_observations[0]))
-        return recording.id
-
-    def frame(
-        self,
-        keys: int,
-        raw_observation: np.ndarray,
-        time: float,
-        wall_time: float = float("nan"),
-        lateness: float = float("nan"),
-    ) -> None:
-        """One frame was played with `keys` held; it led to this state (float32 [60], s)."""
-        payload = _FRAME.pack(int(keys), wall_time, lateness, float(time), _row(raw_observation).tobytes())
-        _apply_frame(self.current, payload)
-        self._write(b"F", payload)
-
-    def event(self, time: float, key: int, pressed: bool, source: str = "unknown") -> None:
-        """A key went down or up at `time`, s on the monotonic clock. To be told before the frame it is in."""
-        payload = _EVENT.pack(time, key, pressed, KEY_SOURCES.index(source))
-        _apply_event(self.current, payload)
-        self._write(b"E", payload)
-
-    def rewind(self, frame: int, wall_time: float) -> None:
-        """Play goes on at `frame`: the later frames are thrown away, though the episode remembers them."""
-        if not 0 <= frame < len(self.current.keys):
-            raise ValueError(f"can't go back to frame {frame} of {len(self.current.keys)}")
-        self.current.rewind(wall_time, frame)
-        self._write(b"R", _REWIND.pack(wall_time, frame))
-
-    def end_episode(
-        self, *, terminated: bool = False, truncated: bool = False, success: bool = False
-    ) -> Episode:
-        """The episode is over; returns it. The journal has it until `done`; `rewind` takes it up again."""
-        self.current.end = (bool(terminated), bool(truncated), bool(success))
-        self._write(b"Z", _FLAGS.pack(*self.current.end))
-        return self.current.episode()
-
-    def done(self, episode_id: str | None = None) -> None:
-        """An episode (the current one) is in the dataset, or has been thrown away: forget it.
-
-        When none is left the journal becomes empty.
+        Raises:
+            DatasetError: The disk refuses it.
         """
-        episode_id = episode_id or self.current.id
-        self._live.pop(episode_id, None)
-        if self._current and self._current.id == episode_id:
-            self._current = None
+        self._live.add(recording.id)
+        self._current = recording.id
+        text = json.dumps(recording.fields, default=_plain).encode()
+        self._write(_record(b"B", _begin_payload(text, recording.times[0], recording.raw_observations[0])))
+
+    def write(self, *changes: Change) -> None:
+        """Store changes of the latest episode, in the order in which they were added to it.
+
+        Raises:
+            ValueError: No episode has begun, or the latest is done.
+            DatasetError: The disk refuses them.
+        """
+        if not self._current:
+            raise ValueError("no episode has begun")
+        self._write(b"".join(_encoded(change) for change in changes))
+
+    def done(self, recording: Recording) -> None:
+        """Forget an episode: it is in the dataset, or was thrown away. Without any, the journal is empty.
+
+        Raises:
+            DatasetError: The disk refuses the note of it.
+        """
+        self._live.discard(recording.id)
+        if self._current == recording.id:
+            self._current = ""
         if not self._live:
             self._waiting = b""
             self._start_anew()
         else:
-            self._write(b"D", episode_id.encode())
+            self._write(_record(b"D", recording.id.encode()))
 
     def flush(self) -> None:
-        """Write what the disk refused before. Raises DatasetError where it still does."""
-        self._write(b"", b"")
+        """Write what the disk refused before.
+
+        Raises:
+            DatasetError: It still refuses.
+        """
+        self._write(b"")
 
     def _start_anew(self) -> None:
         try:
@@ -263,9 +183,8 @@ class Journal:
             raise DatasetError(f"{self.path}: {describe(error)}") from None
         self.flush()
 
-    def _write(self, kind: bytes, payload: bytes) -> None:
-        if kind:
-            self._waiting += _record(kind, payload)
+    def _write(self, records: bytes) -> None:
+        self._waiting += records
         try:
             while self._waiting:
                 written = self._file.write(self._waiting) or 0
@@ -289,19 +208,27 @@ class Journal:
 
 @dataclass
 class Journalled:
-    """What a journal holds. live: the episodes that are not done; damaged: bytes that fit no record."""
+    """What a journal holds."""
 
     live: dict[str, Recording] = field(default_factory=dict)
+    """The episodes that are not done, by id."""
     damaged: int = 0
+    """Bytes in the middle that are no record."""
     torn: int = 0
+    """Bytes at the end that are no whole record."""
 
 
 def read_journal(path: str | os.PathLike) -> tuple[list[Episode], int]:
-    """Episodes of a journal that are neither in a dataset nor thrown away, oldest first, and damaged bytes.
+    """Read the episodes of a journal that are neither in a dataset nor thrown away. The journal stays.
 
-    An episode that was under way comes as truncated and with the tag "recovered"; a torn last record is
-    dropped, and a damaged one in the middle costs the rest of its episode only. The journal is left as it is.
-    Raises DatasetError where `path` is no journal or is being written.
+    An episode that was under way is `truncated` and gets the tag "recovered". A torn last record is dropped,
+    and a damaged one costs the rest of its own episode.
+
+    Returns:
+        The episodes, oldest first, and the number of damaged bytes.
+
+    Raises:
+        DatasetError: `path` is no journal, or is being written.
     """
     with _open_locked(Path(path), create=False) as file:
         found = _replay(file.read(), path)
@@ -313,13 +240,13 @@ def read_journal(path: str | os.PathLike) -> tuple[list[Episode], int]:
                 tags = tuple(recording.fields.get("tags", ()))
                 unfinished = recording.end is None
                 episodes.append(recording.episode(tags=(*tags, RECOVERED_TAG) if unfinished else tags))
-            except (ValueError, TypeError, OverflowError):  # not what a recorder writes: kept, not taken in
+            except (ValueError, TypeError, OverflowError):  # no recorder wrote this: it stays in the journal
                 damaged += _RECORD.size + _FRAME.size
     return episodes, damaged
 
 
 def _replay(data: bytes, path: str | os.PathLike = "journal") -> Journalled:
-    """Apply every whole record to recordings, as Journal did."""
+    """Add the changes of every whole record to its recording."""
     found = Journalled()
     if not data.startswith(HEADER):
         if HEADER.startswith(data):
@@ -346,7 +273,7 @@ def _replay(data: bytes, path: str | os.PathLike = "journal") -> Journalled:
             elif kind == b"D":
                 found.live.pop(payload.decode(), None)
             elif current is not None:
-                _APPLY[kind](current, payload)
+                current.add(_DECODE[kind](payload))
         except (KeyError, ValueError, IndexError, RecursionError, struct.error):
             current = None
             found.damaged += len(payload)
@@ -381,51 +308,60 @@ def _record(kind: bytes, payload: bytes) -> bytes:
 
 
 def _begin_payload(text: bytes, time: float, row: np.ndarray) -> bytes:
-    return len(text).to_bytes(4, "little") + text + struct.pack("<d", time) + row.tobytes()
+    start = struct.pack("<d", time) + row.astype("<f4").tobytes()
+    return len(text).to_bytes(4, "little") + text + start
 
 
 def _read_begin(payload: bytes) -> Recording:
     length = int.from_bytes(payload[:4], "little")
     fields = json.loads(payload[4 : 4 + length])
-    if not isinstance(fields, dict) or not {"id", "created"} <= set(fields) <= _FIELDS:
+    fields = with_todays_names(fields) if isinstance(fields, dict) else {}
+    if not {"id", "created"} <= set(fields) <= _FIELDS:
         raise ValueError("other fields than an episode's")
     if not isinstance(fields["id"], str):
         raise ValueError("an id that is no text")
-    fields = {"trig": OLD_TRIG} | fields  # a journal from before format 2 does not say it
     (time,) = struct.unpack_from("<d", payload, 4 + length)
-    return Recording(fields, [_row(np.frombuffer(payload[12 + length :], "<f4"))], [time])
+    return Recording(np.frombuffer(payload[12 + length :], "<f4"), time, **fields)
 
 
-def _apply_frame(recording: Recording, payload: bytes) -> None:
+def _encoded(change: Change) -> bytes:
+    if isinstance(change, Frame):
+        row = change.raw_observation.astype("<f4").tobytes()
+        payload = _FRAME.pack(change.keys, change.wall_time, change.lateness, change.time, row)
+        return _record(b"F", payload)
+    if isinstance(change, KeyEvent):
+        source = KEY_SOURCES.index(change.source)
+        return _record(b"E", _EVENT.pack(change.time, change.key, change.pressed, source))
+    if isinstance(change, Rewind):
+        return _record(b"R", _REWIND.pack(change.wall_time, change.frame))
+    return _record(b"Z", _END.pack(change.terminated, change.truncated, change.success))
+
+
+def _decoded_frame(payload: bytes) -> Frame:
     keys, wall_time, lateness, time, row = _FRAME.unpack(payload)
-    recording.keys.append(keys)
-    recording.wall_times.append(wall_time)
-    recording.lateness.append(lateness)
-    recording.times.append(time)
-    recording.raw_observations.append(np.frombuffer(row, "<f4"))
-    recording.events_before.append(len(recording.events))
+    return Frame(keys, np.frombuffer(row, "<f4"), time, wall_time, lateness)
 
 
-def _apply_event(recording: Recording, payload: bytes) -> None:
-    recording.events.append(_EVENT.unpack(payload))
+def _decoded_event(payload: bytes) -> KeyEvent:
+    time, key, pressed, source = _EVENT.unpack(payload)
+    return KeyEvent(time, key, bool(pressed), KEY_SOURCES[source])
 
 
-def _apply_rewind(recording: Recording, payload: bytes) -> None:
-    recording.rewind(*_REWIND.unpack(payload))
+def _decoded_rewind(payload: bytes) -> Rewind:
+    wall_time, frame = _REWIND.unpack(payload)
+    return Rewind(frame, wall_time)
 
 
-def _apply_end(recording: Recording, payload: bytes) -> None:
-    recording.end = _FLAGS.unpack(payload)
+def _decoded_end(payload: bytes) -> End:
+    return End(*_END.unpack(payload))
 
 
-_APPLY = {b"F": _apply_frame, b"E": _apply_event, b"R": _apply_rewind, b"Z": _apply_end}
-
-
-def _row(raw_observation: np.ndarray) -> np.ndarray:
-    row = np.array(raw_observation, "<f4")
-    if row.shape != (OBSERVATION_SIZE,):
-        raise ValueError(f"a raw observation has shape {row.shape}, not ({OBSERVATION_SIZE},)")
-    return row
+_DECODE: dict[bytes, Callable[[bytes], Change]] = {
+    b"F": _decoded_frame,
+    b"E": _decoded_event,
+    b"R": _decoded_rewind,
+    b"Z": _decoded_end,
+}
 
 
 def _plain(value: Any) -> Any:

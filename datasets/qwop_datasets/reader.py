@@ -1,4 +1,4 @@
-"""Read episodes one by one from a file that may be larger than memory, in any number of processes."""
+"""Read the episodes of a dataset one by one. The file may be larger than memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qwop_datasets.format import (
     REPLAY_DIGEST,
     REPLAYED_ARRAYS,
     check_root,
-    explained,
+    damage_as_errors,
     read_environment,
     read_episode,
     read_index,
@@ -31,19 +31,22 @@ from qwop_datasets.untrusted import dataset
 
 
 class DatasetReader:
-    """A sequence of episodes: len(reader), reader[i], iteration. Only the index stays in memory (460 B each).
+    """A sequence of episodes: len(reader), reader[i], iteration. Only the index (460 B each) is in memory.
 
-    path: a dataset file of this format version, or the one before.
-    where: keep the episodes that a filter accepts, such as "source=human success time<60 knee_share<0.02"
-        (see filters.py), or that a stored mask holds ("mask=train").
-
-    It is a map-style torch dataset as it stands. Pickled or forked into a DataLoader's worker, it opens its
-    own handle there. A file may grow while it is read; the reader keeps to the episodes it found.
+    It is a map-style dataset for a torch DataLoader: pickled or forked into a worker, it opens its own
+    handle. When the file grows, the reader keeps to the episodes that it found.
 
     index: INDEX_DTYPE [len(self)], one row per episode.
     numbers: int64 [len(self)], their numbers in the file.
+    masks: Name -> bool [N] over all episodes of the file.
+    environment: Settings that all episodes share.
 
-    Raises DatasetError (one line) for a missing, damaged, foreign, older or newer file.
+    Args:
+        path: A dataset of a format version from OLDEST_READABLE on.
+        where: A filter (see filters.py), such as "source=human success time<60" or "mask=train".
+
+    Raises:
+        DatasetError: The file is missing, damaged, no dataset, too old or too new, or the filter is wrong.
     """
 
     def __init__(self, path: str | os.PathLike, where: str = "") -> None:
@@ -63,19 +66,23 @@ class DatasetReader:
     def __getitem__(self, i: int) -> Episode:
         number = int(self.numbers[i])
         with self._open() as file:
-            with explained(f"{self.path}: episode {number}"):
+            with damage_as_errors(f"{self.path}: episode {number}"):
                 episode = read_episode(stored_episode(file, number))
         if episode.id.encode() != self.index["id"][i]:
             raise DatasetError(
-                f"{self.path}: episode {number} is another one than before; open the file again"
+                f"{self.path}: episode {number} has changed since the file was opened; open it again"
             )
         return episode
 
     def array(self, i: int, name: str) -> np.ndarray:
-        """One array of episode i alone, such as "keys", without the cost of the others."""
+        """Read one array of episode i, such as "keys", without the cost of the others.
+
+        Raises:
+            DatasetError: The episode has no such array, or is damaged.
+        """
         number = int(self.numbers[i])
         with self._open() as file:
-            with explained(f"{self.path}: episode {number}"):
+            with damage_as_errors(f"{self.path}: episode {number}"):
                 stored = stored_episode(file, number)
                 if name in REPLAYED_ARRAYS and REPLAY_DIGEST in stored.attrs:
                     return getattr(read_episode(stored), name)
@@ -96,17 +103,17 @@ class DatasetReader:
         return self.__dict__ | {"_file": None, "_state": ()}
 
     def close(self) -> None:
-        """Let the file go. Reading on opens it again."""
+        """Close the file. The next read opens it again."""
         if self._file is not None and self._state[:1] == (os.getpid(),):
             self._file.close()
         self._file, self._state = None, ()
 
     def select(self, where: str) -> DatasetReader:
-        """A reader of those episodes of this one that a filter accepts."""
+        """Make a reader of the episodes of this one that a filter accepts."""
         return self.subset(np.flatnonzero(matching(self.index, where, self._own_masks())))
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> DatasetReader:
-        """A reader of some episodes of this one, in the order of `indices`."""
+        """Make a reader of some episodes of this one, in the order of `indices` (int [M])."""
         other = object.__new__(DatasetReader)
         other.__dict__ |= self.__getstate__()
         chosen = np.asarray(indices, np.int64)
@@ -118,8 +125,8 @@ class DatasetReader:
 
     @contextmanager
     def _open(self) -> Iterator[H5]:
-        """The file under a shared lock; opened anew in another process or once it has changed."""
-        with storage.shared(self.path) as descriptor, explained(self.path):
+        """Hold the file under a shared lock; open it again in another process or after a change."""
+        with storage.shared(self.path) as descriptor, damage_as_errors(self.path):
             info = os.fstat(descriptor)
             state = (os.getpid(), info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns)
             if self._file is None or state != self._state:
@@ -127,7 +134,7 @@ class DatasetReader:
                 try:
                     file = storage.open_for_reading(descriptor)
                 except OSError as error:
-                    raise DatasetError(f"{self.path}: {storage.why_not(descriptor, error)}") from None
+                    raise DatasetError(f"{self.path}: {storage.open_failure(descriptor, error)}") from None
                 check_root(file, self.path, OLDEST_READABLE)
                 self._file, self._state = file, state
             yield self._file

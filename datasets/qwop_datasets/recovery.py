@@ -1,4 +1,4 @@
-"""After a crash: finish an interrupted append, and take in what the journal still holds."""
+"""Recover from a crash: finish an interrupted append, and store the episodes of the journal."""
 
 from __future__ import annotations
 
@@ -19,31 +19,40 @@ class Recovery:
     """What `recover_dataset` did."""
 
     finished_append: bool
-    """An append that was under way is complete now."""
+    """Whether an append was under way; it is complete now."""
     episodes: tuple[Episode, ...]
-    """Taken from the journal into the dataset."""
+    """Those that went from the journal into the dataset."""
     already_stored: int
-    """In the journal and in the dataset: the crash came between the append and the journal's note of it."""
+    """Episodes of the journal that the dataset has: the crash came before the journal's note of it."""
     damaged_bytes: int
-    """Of the journal, in its middle. The journal is then kept under `damaged_copy`."""
+    """Damaged bytes in the middle of the journal, which is then kept as `damaged_copy`."""
     damaged_copy: Path | None
 
 
 def needs_recovery(path: str | os.PathLike) -> bool:
-    """Whether a crash left something to recover for this dataset."""
+    """Tell whether a crash left something to recover for this dataset."""
     path = Path(path)
     return storage.redo_path(path).exists() or journal_path(path).exists()
 
 
 def recover_dataset(path: str | os.PathLike) -> Recovery:
-    """Finish what a crash interrupted; doing it twice, or being killed meanwhile, does no harm.
+    """Finish what a crash interrupted. A second call, or a kill meanwhile, does no harm.
 
-    Episodes from the journal are replayed, and marked, before they are stored. The journal is removed once
-    all are in the dataset. Raises DatasetError where a recording is under way, or the disk refuses.
+    Episodes of the journal are verified by replay before they are stored. The journal is removed once all are
+    in the dataset.
+
+    Args:
+        path: The dataset; it may be missing.
+
+    Returns:
+        What was recovered.
+
+    Raises:
+        DatasetError: A recording is under way, or the disk refuses.
     """
     path = Path(path)
     journal = journal_path(path)
-    finished = path.exists() and storage.settle(path)
+    finished = path.exists() and storage.finish_interrupted_change(path)
     if not journal.exists():
         return Recovery(finished, (), 0, 0, None)
     episodes, damaged = read_journal(journal)

@@ -221,12 +221,12 @@ def reading(path: Path) -> Iterator[H5]:
         try:
             file = open_for_reading(descriptor)
         except OSError as error:
-            raise DatasetError(f"{path}: {why_not(descriptor, error)}") from None
+            raise DatasetError(f"{path}: {open_failure(descriptor, error)}") from None
         with file:
             yield file
 
 
-def why_not(descriptor: int, error: OSError) -> str:
+def open_failure(descriptor: int, error: OSError) -> str:
     """Why HDF5 did not open a file."""
     text = " ".join(str(error).split())
     if portable.read_at(descriptor, 8, 0) != b"\x89HDF\r\n\x1a\n":
@@ -240,14 +240,14 @@ def why_not(descriptor: int, error: OSError) -> str:
 def shared(path: Path) -> Iterator[int]:
     """`locked` for reading, after any interrupted change has been finished. Raises DatasetError."""
     while True:
-        settle(path)
+        finish_interrupted_change(path)
         with locked(path, exclusive=False) as descriptor:
             if not _is_whole(_redo_bytes(path)):
                 yield descriptor
                 return
 
 
-def settle(path: Path) -> bool:
+def finish_interrupted_change(path: Path) -> bool:
     """Finish, or drop, a change that was interrupted. True if there was one to finish.
 
     Raises DatasetError where FILE.redo has to be applied but can't be: a read-only directory, or a FILE that
@@ -257,7 +257,7 @@ def settle(path: Path) -> bool:
         return False
     try:
         with locked(path, exclusive=True) as descriptor:
-            return _settle(path, descriptor)
+            return _finish_interrupted_change(path, descriptor)
     except (OSError, DatasetError) as error:
         if not _is_whole(_redo_bytes(path)):  # nothing was begun in FILE: it can be read as it is
             return False
@@ -283,7 +283,7 @@ def _is_whole(data: bytes) -> bool:
     return zlib.crc32(data[:-4]) == int.from_bytes(data[-4:], "little")
 
 
-def _settle(path: Path, descriptor: int) -> bool:
+def _finish_interrupted_change(path: Path, descriptor: int) -> bool:
     redo = redo_path(path)
     if not redo.exists():
         return False
@@ -462,7 +462,7 @@ def transaction(path: Path, check: Callable[[H5], None] | None = None) -> Iterat
     """
     try:
         with locked(path, exclusive=True) as descriptor, _interrupts_wait():
-            _settle(path, descriptor)
+            _finish_interrupted_change(path, descriptor)
             overlay = Overlay(descriptor)
             try:
                 with open_h5(overlay, "r+", libver=LIBVER) as file:

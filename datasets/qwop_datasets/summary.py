@@ -1,4 +1,4 @@
-"""What is in a dataset: counts, action histogram, key-segment lengths, distributions, outliers."""
+"""Summarize a dataset: counts, action histogram, key-segment lengths, distributions, outliers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from qwop_game import FRAME_SECONDS, canonical_keys, key_text
 
 QUANTILES = {"min": 0.0, "10%": 0.1, "median": 0.5, "90%": 0.9, "max": 1.0}
 FENCE = 3.0  # interquartile ranges beyond the quartiles: Tukey's "far out"
-IDLE_SHARE = 0.8  # of frames without a key, above which a run is called idle
+IDLE_SHARE = 0.8  # a run with a larger share of frames without a key is an outlier
 LATE_SECONDS, LATE_SHARE = 0.010, 0.05
 
 
 @dataclass(frozen=True)
 class Outlier:
-    """An episode to look at before training on it."""
+    """An episode to look at before you train on it."""
 
     number: int
     id: str
@@ -39,7 +39,7 @@ class Summary:
     players: dict[str, int]
     games: dict[str, int]
     trigs: dict[str, int]
-    """Whose sine and cosine -> episodes."""
+    """Variant of sine and cosine -> episodes."""
     finished: int
     fallen: int
     cut_short: int
@@ -48,7 +48,7 @@ class Summary:
     masks: dict[str, int]
     """Stored mask -> episodes in it."""
     actions: dict[str, float]
-    """What the keys do in the engine ("-", "Q", "QP", ...) -> share of frames."""
+    """Keys that the engine obeys ("-", "Q", "QP", ...) -> share of frames."""
     segment_frames: dict[str, float]
     """Frames that one combination of keys is held."""
     distance: dict[str, float]
@@ -63,25 +63,29 @@ class Summary:
     outliers: tuple[Outlier, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Convert to plain data for JSON."""
         return asdict(self)
 
 
 def segment_lengths(keys: np.ndarray) -> np.ndarray:
-    """Compute the lengths of the stretches of frames in which the keys do not change.
+    """Measure the stretches of frames in which the keys do not change.
 
     Args:
-        keys: key masks, one a frame, uint8 [T], T >= 1.
+        keys: Key masks, uint8 [T].
 
     Returns:
-        Lengths in frames, in order, int64 [S].
+        Frames of each stretch, int [S].
     """
     edges = np.flatnonzero(np.diff(keys)) + 1
     return np.diff(np.concatenate([[0], edges, [len(keys)]]))
 
 
 def summarize(reader: DatasetReader) -> Summary:
-    """Reads the index and every episode's keys. Raises DatasetError for a damaged file."""
+    """Summarize the index and the keys of every episode.
+
+    Raises:
+        DatasetError: The file is damaged.
+    """
     index = reader.index
     counts = np.zeros(16, np.int64)
     segments: list[np.ndarray] = []
@@ -176,7 +180,7 @@ def _far_out(values: np.ndarray) -> Iterable[tuple[int, str]]:
 
 
 def text(summary: Summary, path: str) -> str:
-    """The summary as `qwop-data info` prints it."""
+    """Format the summary as `qwop-data info` prints it."""
     if not summary.episodes:
         return f"{path}: no episodes"
 

@@ -1,8 +1,8 @@
-"""Open members of HDF5 files that anybody may have made.
+"""Open members of HDF5 files that strangers may have made.
 
-HDF5 itself follows links and storage into other files, and takes a file's word for how large an array is, so
-that a kilobyte can ask for terabytes. What is opened here lies in the file itself, and costs memory in
-proportion to the file's size.
+HDF5 follows links into other files and trusts the sizes that a file declares: a file of a kilobyte can ask
+for terabytes of memory. The functions here open only what is in the file itself, and memory is bounded by its
+size.
 """
 
 from __future__ import annotations
@@ -42,15 +42,16 @@ _PIPELINES = [  # filters, in the order in which a writer applies them: all or s
 
 
 def memory_limit(size: int) -> int:
-    """Bytes of memory that reading one episode, or one table, of a file of `size` bytes may cost."""
+    """Tell how many bytes of memory one episode, or one table, of a file of `size` bytes may cost."""
     return max(_FLOOR, _RATIO * size)
 
 
 def member(parent: H5, name: str) -> H5:
-    """The group or dataset `name` of a group, which lies in this file.
+    """Open the group or dataset `name` of a group.
 
-    Raises KeyError where there is none, ValueError for a link, data in another file, or an array that is
-    larger than a file of this size can hold.
+    Raises:
+        KeyError: There is none.
+        ValueError: A link, data in another file, or an array larger than a file of this size can hold.
     """
     try:
         link = parent.id.links.get_info(name.encode()).type
@@ -69,7 +70,7 @@ def member(parent: H5, name: str) -> H5:
 
 
 def group(parent: H5, name: str) -> H5:
-    """`member`, which is a group."""
+    """Open a `member` that is a group."""
     found = member(parent, name)
     if not isinstance(found, h5py.Group):
         raise ValueError(f"{name} is not a group")
@@ -77,7 +78,7 @@ def group(parent: H5, name: str) -> H5:
 
 
 def dataset(parent: H5, name: str) -> H5:
-    """`member`, which is a dataset."""
+    """Open a `member` that is a dataset."""
     found = member(parent, name)
     if not isinstance(found, h5py.Dataset):
         raise ValueError(f"{name} is not a dataset")
@@ -85,7 +86,13 @@ def dataset(parent: H5, name: str) -> H5:
 
 
 def attribute(attributes: H5, name: str) -> Any:
-    """A scalar attribute, as h5py gives it. Raises KeyError, ValueError for any other shape, OSError."""
+    """Read a scalar attribute, as h5py gives it.
+
+    Raises:
+        KeyError: There is none.
+        ValueError: It is no scalar.
+        OSError: It is damaged.
+    """
     stored = attributes.get_id(name)
     if stored.shape != ():
         raise ValueError(f"attribute {name} is not a single value")
@@ -112,7 +119,11 @@ _heaps_checked: set[int] = set()  # HDF5's own numbers of open files
 
 
 def check_before_copying(path: Path) -> None:
-    """Raises OSError where HDF5 would never end to copy an object of the file `path`."""
+    """Check that HDF5 can copy the objects of a file: it would walk through some broken ones forever.
+
+    Raises:
+        OSError: The file is damaged.
+    """
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         _check_heaps(data)
 
@@ -138,11 +149,11 @@ def _check_heaps(data: bytes | mmap.mmap) -> None:
 
 @contextmanager
 def allocating_at_most(size: int) -> Iterator[None]:
-    """HDF5 gets no more than `size` bytes of memory in the block, and fails beyond that (Linux only).
+    """Limit the memory that the process may allocate in the block to `size` bytes more (Linux only).
 
-    It allocates a text of variable length before it looks whether the file has as many bytes, and its
-    interface does not tell the length beforehand. The limit holds for the whole process, so the block has to
-    be short. h5py's lock keeps other threads that use HDF5, and forks, out of it.
+    HDF5 allocates a text of variable length before it checks that the file has as many bytes, and does not
+    tell the length before. The limit is that of the whole process, so keep the block short. h5py's lock keeps
+    other threads that use HDF5, and forks, out of the block.
     """
     with phil:
         limits = _limit_data(size)
@@ -154,7 +165,7 @@ def allocating_at_most(size: int) -> Iterator[None]:
 
 
 def _limit_data(size: int) -> tuple[int, int] | None:
-    """Let the process's data grow by `size` bytes; returns the limits of before. None: the system can't."""
+    """Limit the growth of the process's data to `size` bytes; returns the earlier limits, or None."""
     if resource is None:
         return None
     try:
@@ -193,7 +204,7 @@ def _check_dataset(found: H5, name: str) -> None:
 
 
 def _check_inflated_sizes(found: H5, name: str, limit: int) -> None:
-    """HDF5 inflates a chunk to its end, however much longer than the chunk that is."""
+    """Check the inflated sizes of chunks, which HDF5 does not: it inflates a chunk to its end."""
     size = math.prod(found.chunks) * found.dtype.itemsize
     for i in range(found.id.get_num_chunks()):
         info = found.id.get_chunk_info(i)

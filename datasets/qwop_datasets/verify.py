@@ -1,4 +1,4 @@
-"""Does an episode happen again, bit for bit, when its keys are pressed again?"""
+"""Verify episodes: replay their keys and compare every observation bit for bit."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from qwop_datasets.exact_replay import Replay, replay_keys
 from qwop_datasets.format import OBSERVATION_FIELDS
 
 LANES = 64
-CLOCK_TOLERANCE = 1e-6  # s; the real game's clock starts at an odd value, and is rounded from there on
+CLOCK_TOLERANCE = 1e-6  # s; the real game's clock starts at another value, so it is rounded otherwise
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What a replay showed. Everything but `exact` is None for an exact one."""
+    """The result of a replay. All fields but `exact` are None if it is exact."""
 
     exact: bool
     frame: int | None = None
-    """The first observation that differs: 0 is the start, t the one after t frames."""
+    """The first observation that differs: 0 is the start, t the observation after t frames."""
     field: str | None = None
-    """Such as "torso.x": the one that differs most there; or "time", "terminated", "success"."""
+    """The field that differs most there, such as "torso.x"; or "time", "terminated", "success"."""
     stored: float | None = None
     replayed: float | None = None
 
     @property
     def text(self) -> str:
-        """Episode.verified: "exact", or "differs: ..." with frame, field and amount."""
+        """Text for Episode.verified: "exact", or "differs: ..." with frame, field and amount."""
         if self.exact:
             return VERIFIED_EXACT
         if self.stored is None or self.replayed is None:
@@ -41,24 +41,33 @@ class Verification:
 
 
 def verify_episode(episode: Episode, *, engine: str = "auto") -> Verification:
-    """Replay one episode and compare every raw observation with ==. A 100 m run takes milliseconds."""
+    """Replay one episode and compare every raw observation with ==. A 100 m run takes milliseconds.
+
+    Args:
+        episode: The episode.
+        engine: The simulator's engine, see `Simulator`.
+    """
     return next(verify_episodes([episode], engine=engine))
 
 
 def verify_episodes(
     episodes: Iterable[Episode], *, lanes: int = LANES, engine: str = "auto"
 ) -> Iterator[Verification]:
-    """Replay episodes, `lanes` of them at once, and compare every raw observation with ==; in order.
+    """Replay episodes and compare every raw observation with ==. Each uses its own variant, Episode.trig.
 
-    Each is replayed with its own variant of sine and cosine, Episode.trig.
+    Args:
+        episodes: Taken as they are needed: at most `lanes` are in memory.
+        lanes: Episodes to replay at once.
+        engine: The simulator's engine, see `Simulator`.
 
-    Takes episodes from the iterable as it needs them: at most `lanes` of them are in memory.
+    Yields:
+        A result per episode, in order.
     """
     iterator = iter(episodes)
     while batch := list(islice(iterator, lanes)):
         results: dict[int, Verification] = {}
-        # One simulator for each game and variant: in the real game a fallen runner slides on; ours stands
-        # still, unless told otherwise.
+        # One simulator per game and variant: after a fall, the runner of the real game slides on, and that of
+        # the embedded game stands still.
         for game, trig in sorted({(episode.game, episode.trig) for episode in batch}):
             chosen = [i for i, e in enumerate(batch) if (e.game, e.trig) == (game, trig)]
             played = [batch[i].keys for i in chosen]
@@ -69,7 +78,7 @@ def verify_episodes(
 
 
 def compare_replay(episode: Episode, replayed: Replay) -> Verification:
-    """An episode beside the replay of its keys."""
+    """Compare an episode with the replay of its keys."""
     stored, again = episode.raw_observations, replayed.raw_observations
     rows = np.flatnonzero((stored != again).any(axis=1))
     if len(rows):

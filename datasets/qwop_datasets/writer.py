@@ -1,4 +1,4 @@
-"""Append whole episodes to a dataset; make a new one aside and put it in place when it is complete."""
+"""Append episodes to a dataset; write a new dataset aside and put it in place when it is complete."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qwop_datasets.errors import DatasetError, NameTakenError
 from qwop_datasets.format import (
     add_episode,
     check_root,
-    explained,
+    damage_as_errors,
     put_attribute,
     read_environment,
     read_episode,
@@ -31,18 +31,19 @@ from qwop_datasets.untrusted import dataset
 
 
 class DatasetWriter:
-    """Appends episodes to a dataset file, which is made if it is missing.
+    """Appends episodes to a dataset, which is made if it is missing.
 
-    path: the file.
-    environment: settings that all episodes of the file share (plain JSON values). An existing file must have
-        the same ones; None takes whatever it has.
-    gait: fill in the gait figures of episodes that have none.
+    The file is open only during an append. An append is durable and all or nothing (see storage.py): after a
+    kill at any moment, the file holds the episodes of before, or those and the new ones.
 
-    The file is open during an append only. An append is durable and all or nothing (see storage.py): killed
-    at any moment, the file holds the episodes that it held before, or those and the new ones.
+    Args:
+        path: The file.
+        environment: Settings that all episodes of the file share (plain JSON values). An existing file must
+            have the same; None accepts any.
+        gait: Whether to compute the gait figures of episodes that have none.
 
-    Raises DatasetError (one line) for a file that is no dataset of this version, other settings, a full disk,
-    a directory that can't be written.
+    Raises:
+        DatasetError: The file is no dataset of this version, has other settings, or can't be written.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class DatasetWriter:
                     pass
             except NameTakenError:
                 pass  # another program has made it meanwhile: it is an existing file like any other
-        with explained(self.path), storage.reading(self.path) as file:
+        with damage_as_errors(self.path), storage.reading(self.path) as file:
             check_root(file, self.path)
             stored = read_environment(file)
             self._known = read_index(file)["id"].tolist()
@@ -78,11 +79,19 @@ class DatasetWriter:
         return episode_id.encode() in self._ids
 
     def append(self, episode: Episode) -> int:
-        """Store one episode; returns its number. Raises DatasetError; the file is then as before."""
+        """Store one episode; returns its number.
+
+        Raises:
+            DatasetError: The file can't be written, or has the episode. It is then as before.
+        """
         return self.append_all([episode])[0]
 
     def append_all(self, episodes: Sequence[Episode]) -> list[int]:
-        """Store several episodes, all or none of them, for the price of one append; returns their numbers."""
+        """Store several episodes, all or none, at the cost of one append; returns their numbers.
+
+        Raises:
+            DatasetError: The file can't be written, or has one of them. It is then as before.
+        """
         if self.gait:
             episodes = [episode if episode.gait else with_gait(episode) for episode in episodes]
         numbers: list[int] = []
@@ -94,7 +103,7 @@ class DatasetWriter:
                 if differs := first_difference(stored, episode):
                     raise DatasetError(f"{self.path}: {differs} did not read back; nothing was changed")
 
-        with explained(self.path), storage.transaction(self.path, read_back) as file:
+        with damage_as_errors(self.path), storage.transaction(self.path, read_back) as file:
             check_root(file, self.path)
             self._catch_up(file)
             for episode in episodes:
@@ -107,7 +116,7 @@ class DatasetWriter:
         return numbers
 
     def _catch_up(self, file: H5) -> None:
-        """Take in what other writers have stored, without reading the whole index at every append."""
+        """Note what other writers have stored, without reading the whole index at every append."""
         index, count = dataset(file, "index"), len(self._known)
         if len(index) < count or (count and index[count - 1]["id"] != self._known[-1]):
             self._known, self._ids = [], set()  # the file was edited
@@ -128,8 +137,16 @@ def _compare(path: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None
 
 
 def set_verified(path: Path, verified: Mapping[int, str]) -> None:
-    """Store verification results: episode number -> Episode.verified. All of them or none."""
-    with explained(path), storage.transaction(path) as file:
+    """Store results of verification, all or none.
+
+    Args:
+        path: The dataset.
+        verified: Episode number -> Episode.verified.
+
+    Raises:
+        DatasetError: The file can't be written. It is then as before.
+    """
+    with damage_as_errors(path), storage.transaction(path) as file:
         check_root(file, path)
         index = dataset(file, "index")
         for number, text in verified.items():
@@ -140,8 +157,16 @@ def set_verified(path: Path, verified: Mapping[int, str]) -> None:
 
 
 def set_masks(path: Path, masks: Mapping[str, np.ndarray]) -> None:
-    """Store masks, name -> bool [N], in place of those of the same names. All of them or none."""
-    with explained(path), storage.transaction(path) as file:
+    """Store masks, all or none. They replace those of the same names.
+
+    Args:
+        path: The dataset.
+        masks: Name -> bool [N].
+
+    Raises:
+        DatasetError: The file can't be written. It is then as before.
+    """
+    with damage_as_errors(path), storage.transaction(path) as file:
         check_root(file, path)
         for name, mask in masks.items():
             write_mask(file, name, mask)
@@ -155,9 +180,13 @@ def new_file(
     replace: bool = False,
     check: Callable[[H5], None] | None = None,
 ) -> Iterator[H5]:
-    """An open new dataset that takes its place at `path` on leaving the block, whole or not at all.
+    """Open a new dataset; on leaving the block it gets the name `path`, whole or not at all.
 
-    check: looks at the complete file first; what it raises leaves `path` as it was. replace: see output_file.
+    Args:
+        path: The file to make.
+        environment: See DatasetWriter.
+        replace: See `output_file`.
+        check: Looks at the complete file first. If it raises, `path` stays as it was.
     """
     with output_file(path, replace=replace) as aside:
         with storage.new_h5(aside, libver=storage.LIBVER) as file:
@@ -170,12 +199,17 @@ def new_file(
 
 @contextmanager
 def output_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """A name beside `path` to write to. On leaving the block that file becomes `path`, synced to the disk.
+    """Give a name beside `path` to write to. On leaving the block that file becomes `path`, synced.
 
-    The folder of `path` is made if it is missing. On any failure the new file and folder are removed. Raises
-    DatasetError where `path` can't be written, NameTakenError where it exists (unless `replace`).
+    The folder of `path` is made if it is missing. On any failure the new file and folder are removed.
 
-    replace: `path` exists, and the caller has it under an exclusive lock (storage.locked).
+    Args:
+        path: The file to make.
+        replace: `path` exists, and the caller has it under an exclusive lock (storage.locked).
+
+    Raises:
+        DatasetError: `path` can't be written.
+        NameTakenError: It exists, without `replace`.
     """
     aside = path.with_name(f"{path.name}.new-{os.getpid()}-{new_id()[:8]}")
     try:
@@ -218,12 +252,22 @@ def write_dataset(
     *,
     gait: bool = True,
 ) -> int:
-    """Make a new dataset of many episodes at once, faster than appending; returns how many.
+    """Make a new dataset of many episodes, faster than by appending them.
 
-    Raises DatasetError if `path` exists or can't be written; nothing is left behind then.
+    Args:
+        path: The file to make.
+        episodes: The episodes; taken one by one.
+        environment: Settings that all of them share.
+        gait: Whether to compute the gait figures of episodes that have none.
+
+    Returns:
+        The number of episodes.
+
+    Raises:
+        DatasetError: `path` exists or can't be written. Nothing is left behind then.
     """
     count = 0
-    with explained(path), new_file(Path(path), environment) as file:
+    with damage_as_errors(path), new_file(Path(path), environment) as file:
         for episode in episodes:
             add_episode(file, with_gait(episode) if gait and not episode.gait else episode)
             file.raise_failure()

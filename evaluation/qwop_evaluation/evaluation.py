@@ -36,11 +36,11 @@ class Evaluation:
 
     def as_json(self) -> dict[str, Any]:
         """Return what `qwop-eval --json` prints: the figures, how they were made, and every episode."""
-        passport = self.episodes[0].passport
+        provenance = self.episodes[0].provenance
         return summary_json(self.summary) | {
-            "seed": passport["seed"],
-            "seeds": [int(episode.passport["seed"]) for episode in self.episodes],
-            "protocol": passport["protocol"],
+            "seed": provenance["seed"],
+            "seeds": [int(episode.provenance["seed"]) for episode in self.episodes],
+            "protocol": provenance["protocol"],
             "actions": _actions(self.episodes[0]),
             "policy": self.player.name,
             "policy_sha256": _sha256(self.player),
@@ -54,10 +54,10 @@ class Evaluation:
 
     def __str__(self) -> str:
         gait = self.summary.gait
-        passport = self.episodes[0].passport
-        protocol = "protocol P" if passport["protocol"] == "P" else "unperturbed"
+        provenance = self.episodes[0].provenance
+        protocol = "protocol P" if provenance["protocol"] == "P" else "unperturbed"
         truncated = sum(episode.truncated for episode in self.episodes)
-        seeds = f"{passport['seed']} to {self.episodes[-1].passport['seed']}"
+        seeds = f"{provenance['seed']} to {self.episodes[-1].provenance['seed']}"
         return "\n".join(
             [
                 results_table({self.player.name: self.summary}),
@@ -151,7 +151,7 @@ def append_verified(writer: DatasetWriter, episodes: Sequence[Episode], player: 
     checkpoint = {} if sha256 is None else {"policy_sha256": sha256}
     writer.append_all(
         [
-            episode.replace(passport={**episode.passport, **checkpoint}, verified=verification.text)
+            episode.replace(provenance={**episode.provenance, **checkpoint}, verified=verification.text)
             for episode, verification in zip(episodes, verify_episodes(episodes), strict=True)
         ]
     )
@@ -172,15 +172,15 @@ def _sha256(player: Player) -> str | None:
 
 def _actions(episode: Episode) -> str:
     """How actions were chosen: argmax, sampled or "lookahead" with its number of candidates."""
-    if candidates := episode.passport.get("lookahead_candidates"):
+    if candidates := episode.provenance.get("lookahead_candidates"):
         return f"lookahead {candidates}"
-    return "sampled" if episode.passport["sampled"] else "argmax"
+    return "sampled" if episode.provenance["sampled"] else "argmax"
 
 
 def _episode_json(episode: Episode, gait: GaitMetrics) -> dict[str, Any]:
     return {
-        "seed": episode.passport["seed"],
-        "idle_frames": episode.passport["idle_frames"],
+        "seed": episode.provenance["seed"],
+        "idle_frames": episode.provenance["idle_frames"],
         "finished": episode.success,
         "truncated": episode.truncated,
         "time_s": episode.time,

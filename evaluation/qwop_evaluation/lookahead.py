@@ -74,7 +74,7 @@ class Planner:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(own_arrays(state))
 
-    def passport(self, episode: int) -> dict[str, int | float]:
+    def provenance(self, episode: int) -> dict[str, int | float]:
         """Return the settings and the frames simulated, to store with an episode."""
         config = {f"lookahead_{name}": value for name, value in asdict(self._config).items()}
         plan = self._config.candidates * self._horizon * self._player.frame_skip

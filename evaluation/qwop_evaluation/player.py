@@ -6,14 +6,14 @@ import hashlib
 import os
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from qwop_datasets import storable_name
-from qwop_game import ACTION_SETS, FEATURE_SIZE, FEATURE_VERSION
+from qwop_game import PolicySpec
 from qwop_rl_core import CheckpointError, Policy, QNetwork
 
 
@@ -52,10 +52,11 @@ class PolicyPlayer:
             CheckpointError: it was made for other features, actions or frames than this version plays with.
         """
         self._policy = policy
-        policy.require(observation="features", feature_version=FEATURE_VERSION)
-        self.action_set = _known_action_set(policy.metadata)
-        policy.require(num_actions=len(ACTION_SETS[self.action_set]), feature_size=FEATURE_SIZE)
-        self.frame_skip = _positive(policy.metadata, "frame_skip")
+        try:
+            spec = PolicySpec.from_metadata(policy.metadata)
+        except ValueError as error:
+            raise CheckpointError(str(error)) from None
+        self.action_set, self.frame_skip = spec.action_set, spec.frame_skip
         self.samples = not isinstance(policy.network, QNetwork)
         self.name = storable_name(name)
 
@@ -111,17 +112,3 @@ def shipped_policy_path() -> Path:
         if path.is_file():
             return path
     raise CheckpointError(f"the shipped policy is missing ({repository}); name a checkpoint")
-
-
-def _known_action_set(metadata: dict[str, Any]) -> str:
-    name = metadata.get("action_set")
-    if not isinstance(name, str) or name not in ACTION_SETS:
-        raise CheckpointError(f"the checkpoint's action_set is {name!r}, not one of {', '.join(ACTION_SETS)}")
-    return name
-
-
-def _positive(metadata: dict[str, Any], name: str) -> int:
-    value = metadata.get(name)
-    if not isinstance(value, int) or value < 1:
-        raise CheckpointError(f"the checkpoint's {name} is {value!r}, not a whole number of 1 or more")
-    return value

@@ -103,7 +103,7 @@ def play(
         into: list that collects the episodes. When an exception ends the play, it has those that are over.
 
     Returns:
-        Episodes in the order of seeds. Their `passport` has seed, idle_frames, protocol and frame_skip.
+        Episodes in the order of seeds. Their `provenance` has seed, idle_frames, protocol and frame_skip.
 
     Raises:
         ValueError: a negative seed, or a time limit shorter than the idle frames.
@@ -155,7 +155,7 @@ def _play_batch(
     simulator = games.simulator
     games.reset()
     # Plans are made in the embedded game. It plays along when the episode is in the real game.
-    passport = {"trig_source": "engine"} if game is None else game.passport()
+    provenance = {"trig_source": "engine"} if game is None else game.provenance()
     world = games.simulator if isinstance(games.simulator, Simulator) else Simulator(1, trig=trig)
     held = np.zeros(n, np.uint8)  # keys of the current decision; 0 while idle
     length = np.zeros(n, np.int64)
@@ -211,14 +211,14 @@ def _play_batch(
                     action_set=player.action_set,
                     game="embedded" if game is None else "real",
                     trig=world.trig,
-                    passport={
-                        **passport,
+                    provenance={
+                        **provenance,
                         "protocol": "P" if perturbed else "unperturbed",
                         "seed": int(seeds[i]),
                         "idle_frames": int(idle_frames[i]),
                         "frame_skip": player.frame_skip,
                         "sampled": sample,
-                        **({} if planner is None else planner.passport(i)),
+                        **({} if planner is None else planner.provenance(i)),
                         "engine": simulator.engine,
                     },
                 )

@@ -1,16 +1,19 @@
 from .cli import parse
-from .config import DQNRun, FinetuneConfig, PPORun, defaults
+from .config import DQNFinetuneConfig, EnvironmentConfig, FinetuneConfig, PPOFinetuneConfig, defaults
 from .environment import TrainingEnv, make_environment
-from .run import Outcome, finetune
+from .resume import resume_config
+from .training import FinetuneResult, finetune
 
 __all__ = [
-    "DQNRun",
+    "DQNFinetuneConfig",
+    "EnvironmentConfig",
     "FinetuneConfig",
-    "Outcome",
-    "PPORun",
+    "FinetuneResult",
+    "PPOFinetuneConfig",
     "TrainingEnv",
     "defaults",
     "finetune",
     "make_environment",
     "parse",
+    "resume_config",
 ]

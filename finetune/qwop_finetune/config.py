@@ -1,21 +1,97 @@
-"""Settings of a fine-tuning: the dataclasses whose docstrings are `qwop-finetune --help`."""
+"""Settings of a fine-tuning run. The docstrings of the fields are the text of `qwop-finetune --help`."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import tyro
 
-from qwop_game import DEFAULT_TRIG, Trig
+from qwop_game import DEFAULT_TRIG, PolicySpec, Trig
 from qwop_rl_core import TrainingError, check_kinds, default_log_directory
 from qwop_rl_core.dqn import DQNConfig
 from qwop_rl_core.ppo import PPOConfig
 
 Algorithm = Literal["ppo", "dqn", "ddqn"]
 ALGORITHMS: tuple[str, ...] = get_args(Algorithm)
+
+
+class OnResume(Enum):
+    """Rule for a setting when a stored training is resumed. Settings without a rule may change."""
+
+    FIXED = auto()
+    SAME_CONTENT = auto()
+
+
+Value = TypeVar("Value")
+Fixed = Annotated[Value, OnResume.FIXED]
+"""A setting that must keep its value on resume."""
+SameContent = Annotated[Value, OnResume.SAME_CONTENT]
+"""A file that may have moved on resume, but must have the same content."""
+
+
+@dataclass(frozen=True)
+class EnvironmentConfig:
+    """Settings of the environment that the learner trains in.
+
+    Raises:
+        TrainingError: a value is out of range, or two settings exclude each other.
+    """
+
+    reward: Fixed[str] = "stride"
+    """Reward by name, or a sum such as stride+0.5*alternation; qwop-rewards lists them."""
+    reward_option: Fixed[tyro.conf.UseAppendAction[tuple[str, ...]]] = ()
+    """Option of the reward, NAME=VALUE, such as power=1.6."""
+    demo_starts: Fixed[float] = 0.0
+    """Share of the episodes that start at a state of the demonstrations."""
+    drills: Fixed[float] = 0.0
+    """Share of the episodes that are drills: short episodes that start at states that the runner was in."""
+    drill_meters: Fixed[float] = 20.0
+    """Length of a drill."""
+    drill_falls: Fixed[float] = 0.0
+    """Share of the drills that start 1.3 to 2.7 s before a fall of the runner."""
+    frame_skip: Fixed[int | None] = None
+    """Frames per decision; without it that of the checkpoint, else 4."""
+    action_set: Fixed[str | None] = None
+    """Action set; without it that of the checkpoint, else distinct."""
+    disturb: Fixed[bool] = True
+    """Train under protocol P's disturbances: 0 to 29 idle frames at the start, 2 % repeated decisions."""
+    trig: Trig = DEFAULT_TRIG
+    """Sine and cosine of the game: those of the browser whose game it equals bit for bit."""
+    max_seconds: Fixed[float] = 120.0
+    """Truncate episodes after so many seconds of play."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.max_seconds) and self.max_seconds > 0.0):
+            raise TrainingError(f"max_seconds is {self.max_seconds}, expected a number above 0")
+        if not 0.0 <= self.demo_starts <= 1.0:
+            raise TrainingError(f"demo_starts is {self.demo_starts}, expected a share between 0 and 1")
+        if self.demo_starts > 0.0 and self.drills > 0.0:
+            raise TrainingError("drills and demo_starts both choose where episodes start: use one of them")
+        try:
+            self._filled_in(PolicySpec())
+        except ValueError as error:
+            raise TrainingError(str(error)) from None
+
+    @property
+    def policy_spec(self) -> PolicySpec:
+        """How a policy plays here; where nothing is given, as `PolicySpec()` says."""
+        return self._filled_in(PolicySpec())
+
+    def with_policy(self, spec: PolicySpec) -> EnvironmentConfig:
+        """Return the same settings, with frame skip and action set of a policy where none are given."""
+        filled_in = self._filled_in(spec)
+        return dataclasses.replace(self, frame_skip=filled_in.frame_skip, action_set=filled_in.action_set)
+
+    def _filled_in(self, spec: PolicySpec) -> PolicySpec:
+        return PolicySpec(
+            spec.action_set if self.action_set is None else self.action_set,
+            spec.frame_skip if self.frame_skip is None else self.frame_skip,
+        )
 
 
 @dataclass(frozen=True)
@@ -27,91 +103,76 @@ class DQNSettings(DQNConfig):
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """What is trained, from what, in what. The learner's own settings stand in `learner`."""
+    """Settings of a fine-tuning run. Use one of its two kinds: `PPOFinetuneConfig` or `DQNFinetuneConfig`.
+
+    Raises:
+        TrainingError: a value is out of range.
+    """
 
     out: Path = Path("runner.safetensors")
-    """Checkpoint to write: it plays, and --resume goes on from it."""
-    init: Path | None = None
-    """Checkpoint to start from, such as a clone; without one a network starts from nothing."""
+    """Checkpoint to write. It plays, and --resume continues from it."""
+    init: SameContent[Path | None] = None
+    """Checkpoint to start from, such as a clone; without it training starts from a new network."""
     resume: Path | None = None
-    """Go on with the training that this checkpoint stores; flags given beside it replace its settings."""
-    algorithm: Algorithm = "ppo"
+    """Continue the training that this checkpoint stores; other flags replace its settings."""
+    algorithm: Fixed[Algorithm] = "ppo"
     """ppo, dqn, or ddqn (Double DQN); each has its own flags below."""
-    reward: str = "stride"
-    """Reward by name, or a sum such as stride+0.5*alternation; qwop-rewards lists them."""
-    reward_option: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Option of the reward, NAME=VALUE, such as power=1.6."""
-    demos: Path | None = None
-    """Dataset of demonstrations: for the anchors below and for the forgetting meter."""
-    demos_where: str = ""
-    """Which of its episodes, such as "success knee_share<0.02"; all without it."""
-    demo_starts: float = 0.0
-    """Share of the episodes that start at a state of the demonstrations."""
-    drills: float = 0.0
-    """Share of the episodes that are drills: they start where the runner itself has been and are short."""
-    drill_meters: float = 20.0
-    """How far a drill goes."""
-    drill_falls: float = 0.0
-    """Share of the drills that start 1.3 to 2.7 s before a fall of the runner."""
-    frame_skip: int | None = None
-    """Frames that one decision lasts; without it that of the checkpoint, else 4."""
+    demos: SameContent[Path | None] = None
+    """Dataset of demonstrations: for the anchors below and to measure forgetting."""
+    demos_where: Fixed[str] = ""
+    """Filter for its episodes, such as "success knee_share<0.02"; all without it."""
+    environment: tyro.conf.OmitArgPrefixes[EnvironmentConfig] = field(default_factory=EnvironmentConfig)
     change_frame_skip: tyro.conf.FlagCreatePairsOff[bool] = False
     """Let --frame-skip differ from that of the checkpoint."""
-    action_set: str | None = None
-    """Action set; without it that of the checkpoint, else distinct."""
-    hidden: tuple[int, ...] = (256, 256)
-    """Sizes of the hidden layers of a network that starts from nothing."""
+    hidden: Fixed[tuple[int, ...]] = (256, 256)
+    """Sizes of the hidden layers of a new network."""
     fresh_critic: tyro.conf.FlagCreatePairsOff[bool] = False
     """PPO: start with a new value network, for a checkpoint that was trained on another reward."""
-    disturb: bool = True
-    """Train under protocol P's disturbances: 0 to 29 idle frames at the start, 2 % repeated decisions."""
-    trig: Trig = DEFAULT_TRIG
-    """Sine and cosine of the game: those of the browser whose game it equals bit for bit."""
-    max_seconds: float = 120.0
-    """Episodes are cut short after so many seconds of play."""
     on_collapse: Literal["rollback", "stop", "ignore"] = "rollback"
-    """When the gait of a runner that started from a checkpoint collapses: go back to the last checkpoint and
-    halve the learning rate, up to 3 times, then stop; stop at once; or go on."""
+    """When the gait of a runner that started from a checkpoint collapses: rollback returns to the last
+    checkpoint and halves the learning rate, up to 3 times, then stops; stop stops at once; ignore goes on."""
     collapse_margin: float = 0.2
-    """A gait has collapsed when its share of upright postures is that much below the best report's, or that
-    of knees near the track that much above."""
+    """A gait has collapsed when its share of upright postures is that much below the best report's, or its
+    share of knees near the track that much above."""
     report_every: int = 50_000
-    """Environment steps between two reports: gait, finishes, forgetting."""
+    """Environment steps between two reports of gait, finishes and forgetting."""
     checkpoint_every: int = 250_000
-    """Environment steps between two writings of --out."""
+    """Environment steps between two writes of --out."""
     keep_checkpoints: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Keep every checkpoint too, in the folder of the logs."""
+    """Keep every checkpoint as well, in the folder of the logs."""
     save_replay: tyro.conf.FlagCreatePairsOff[bool] = False
     """DQN: store the replay buffer in checkpoints; without it a resumed training fills a new one."""
     minutes: float = 0.0
-    """Stop after so many minutes even if there are steps left; 0: never."""
+    """Stop after so many minutes even if steps are left; 0: never."""
     logdir: Path | None = None
     """TensorBoard's folder; without it the name of --out without its suffix, or with -logs if it has none."""
     track: tyro.conf.FlagCreatePairsOff[bool] = False
     """Log to Weights & Biases as well."""
     track_project: str = "qwop-stride"
-    """Its project."""
+    """Project on Weights & Biases."""
     force: tyro.conf.FlagCreatePairsOff[bool] = False
     """Replace --out if it exists."""
+    learner: PPOConfig | DQNConfig = field(kw_only=True)
+    """Settings of the learning algorithm."""
 
     def __post_init__(self) -> None:
         for name in ("report_every", "checkpoint_every"):
             if getattr(self, name) < 1:
-                raise TrainingError(f"{name} is {getattr(self, name)}; at least 1 is needed")
+                raise TrainingError(f"{name} is {getattr(self, name)}, expected 1 or more")
         for name in ("collapse_margin", "minutes"):
             if not getattr(self, name) >= 0.0:
-                raise TrainingError(f"{name} is {getattr(self, name)}; it cannot be negative")
+                raise TrainingError(f"{name} is {getattr(self, name)}, expected 0 or more")
         if not self.hidden or min(self.hidden) < 1:
-            raise TrainingError(f"hidden is {self.hidden}; sizes of 1 or more are needed")
+            raise TrainingError(f"hidden is {self.hidden}, expected one or more sizes of 1 or more")
 
     @property
     def log_directory(self) -> Path:
-        """Where logs and kept checkpoints go."""
+        """Folder of the logs and kept checkpoints."""
         return self.logdir if self.logdir is not None else default_log_directory(self.out)
 
 
 @dataclass(frozen=True)
-class PPORun(FinetuneConfig):
+class PPOFinetuneConfig(FinetuneConfig):
     """Train a runner with PPO, from a clone (--init) or from nothing.
 
     Flags and defaults depend on --algorithm, --init and --resume: put --help behind them to see which hold.
@@ -121,21 +182,19 @@ class PPORun(FinetuneConfig):
 
 
 @dataclass(frozen=True)
-class DQNRun(FinetuneConfig):
+class DQNFinetuneConfig(FinetuneConfig):
     """Train a runner with DQN or Double DQN, from a clone (--init) or from nothing.
 
     Flags and defaults depend on --algorithm, --init and --resume: put --help behind them to see which hold.
     """
 
+    algorithm: Fixed[Algorithm] = "ddqn"
     learner: tyro.conf.OmitArgPrefixes[DQNSettings] = field(default_factory=DQNSettings)
 
 
-Run = PPORun | DQNRun
-
-# What a clone asks for and a network from nothing does not: a while near the clone, little exploration, and
-# the observation statistics that it was cloned with. Measured (docs/experiments/knee-scraping.md): without
-# the KL anchor the runner gets a second slower. Beside that anchor, a critic that learns alone at first
-# changes nothing.
+# A clone, unlike a new network, stays near itself for a while, explores little, and keeps the observation
+# statistics that it was cloned with. Measured (docs/experiments/knee-scraping.md): without the KL anchor the
+# runner is a second slower. With that anchor, a warm-up of the critic alone changes nothing.
 PPO_FROM_CLONE = PPOConfig(
     total_steps=4_000_000,
     learning_rate=5e-4,
@@ -145,7 +204,7 @@ PPO_FROM_CLONE = PPOConfig(
     reference_kl_half_life=1_500_000,
     update_normalizer=False,
 )
-# Many games and few gradient steps, of which each costs as much as 50 steps played.
+# Many games and few gradient steps: one gradient step costs as much as 50 environment steps.
 DQN_FROM_NOTHING = DQNSettings(
     num_envs=128,
     n_step=10,
@@ -155,29 +214,38 @@ DQN_FROM_NOTHING = DQNSettings(
     learning_starts=5_000,
     margin_coef=2.0,
 )
-# Whoever can run need not explore: of 700 decisions even one in a hundred by chance costs falls. What these
-# settings rest on: docs/experiments/dqn.md.
-RUNS_ALREADY = {"total_steps": 300_000, "exploration_start": 0.01, "exploration_end": 0.002}
+# A policy that already runs needs little exploration: a run has 700 decisions, and even one random decision
+# in a hundred makes it fall. Measurements: docs/experiments/dqn.md.
+LITTLE_EXPLORATION = {"total_steps": 300_000, "exploration_start": 0.01, "exploration_end": 0.002}
 DQN_PRETRAINING_OF_CLONES, DQN_PRETRAINING_FROM_NOTHING = 1_500, 6_000
 
 
-def defaults(algorithm: str, from_checkpoint: bool, shown: bool) -> Run:
-    """The settings that hold unless told otherwise: they differ with and without --init and --demos."""
+def defaults(algorithm: str, from_checkpoint: bool, with_demonstrations: bool) -> FinetuneConfig:
+    """Return the default settings.
+
+    Args:
+        algorithm: "ppo", "dqn" or "ddqn".
+        from_checkpoint: whether training starts from a checkpoint (`init`).
+        with_demonstrations: whether there are demonstrations (`demos`).
+
+    Returns:
+        Settings without `init` and `demos`.
+    """
     if algorithm == "ppo":
-        return PPORun(learner=PPO_FROM_CLONE) if from_checkpoint else PPORun()
-    settings = DQN_FROM_NOTHING
-    if from_checkpoint or shown:
-        settings = dataclasses.replace(settings, **RUNS_ALREADY)
+        return PPOFinetuneConfig(learner=PPO_FROM_CLONE) if from_checkpoint else PPOFinetuneConfig()
+    learner = DQN_FROM_NOTHING
+    if from_checkpoint or with_demonstrations:
+        learner = dataclasses.replace(learner, **LITTLE_EXPLORATION)
     if from_checkpoint:
-        settings = dataclasses.replace(settings, update_normalizer=False)
-    if shown:
+        learner = dataclasses.replace(learner, update_normalizer=False)
+    if with_demonstrations:
         updates = DQN_PRETRAINING_OF_CLONES if from_checkpoint else DQN_PRETRAINING_FROM_NOTHING
-        settings = dataclasses.replace(settings, pretrain_updates=updates)
-    return DQNRun(algorithm=algorithm, learner=settings)  # pyright: ignore[reportArgumentType]
+        learner = dataclasses.replace(learner, pretrain_updates=updates)
+    return DQNFinetuneConfig(algorithm=algorithm, learner=learner)  # pyright: ignore[reportArgumentType]
 
 
-def to_plain(run: Run) -> dict[str, Any]:
-    """Settings as JSON can say them."""
+def to_plain(config: FinetuneConfig) -> dict[str, Any]:
+    """Return settings as plain data for JSON."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, Path):
@@ -186,19 +254,36 @@ def to_plain(run: Run) -> dict[str, Any]:
             return list(value)
         return {k: plain(v) for k, v in value.items()} if isinstance(value, dict) else value
 
-    return plain(dataclasses.asdict(run))
+    return plain(dataclasses.asdict(config))
 
 
-def from_plain(plain: dict[str, Any]) -> Run:
-    """The inverse of `to_plain`. Raises LookupError, TypeError, ValueError or TrainingError for others."""
+def from_plain(plain: dict[str, Any]) -> FinetuneConfig:
+    """Return the settings that `to_plain` made plain data of.
+
+    Args:
+        plain: the data. Earlier releases stored the environment's settings among the others.
+
+    Raises:
+        LookupError, TypeError, ValueError, AttributeError: the data is something else.
+        TrainingError: a value is out of range.
+    """
     values = dict(plain)
-    learner = PPOConfig() if values["algorithm"] == "ppo" else DQNSettings()
-    check_kinds({k: v for k, v in values.items() if k not in ("out", "learner")}, FinetuneConfig())
-    check_kinds(values["learner"], learner)
-    for name in ("out", "init", "resume", "demos", "logdir"):
-        values[name] = None if values[name] is None else Path(values[name])
-    for name in ("reward_option", "hidden"):
-        values[name] = tuple(values[name])
-    if values["algorithm"] == "ppo":
-        return PPORun(**{**values, "learner": PPOConfig(**values["learner"])})
-    return DQNRun(**{**values, "learner": DQNSettings(**values["learner"])})
+    if "environment" not in values:
+        moved = {f.name for f in dataclasses.fields(EnvironmentConfig)} & values.keys()
+        values["environment"] = {name: values.pop(name) for name in moved}
+    default = PPOFinetuneConfig() if values["algorithm"] == "ppo" else DQNFinetuneConfig()
+    for name in ("environment", "learner"):
+        values[name] = _typed(values[name], getattr(default, name))
+    return _typed(values, default)
+
+
+def _typed(values: dict[str, Any], example: Any) -> Any:
+    """Return a config of the type of `example`, with the paths and tuples that are text and lists in JSON."""
+    check_kinds(values, example)
+    hints = get_type_hints(type(example))
+    found = {}
+    for name, value in values.items():
+        if isinstance(value, str) and Path in (hints[name], *get_args(hints[name])):
+            value = Path(value)
+        found[name] = tuple(value) if isinstance(value, list) else value
+    return type(example)(**found)

@@ -1,4 +1,4 @@
-"""What a learner is shown: a dataset's episodes as decisions, as transitions, as states to start from."""
+"""Demonstrations for the learner: episodes of a dataset as decisions, as transitions, as start states."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from qwop_rewards import run_rewards
 from qwop_rl_core import Transitions
 
 START_SECONDS = 2.0
-"""Demonstrated states to start from are at least this old: every episode begins with younger ones."""
+"""Start states are at least this far into a demonstration: every episode visits earlier states anyway."""
 START_EVERY_FRAMES = 7
-"""Every how many frames of a demonstration a state is kept; odd, so that all phases of a decision occur."""
+"""Frames between two start states of a demonstration; odd, so that all phases of a decision occur."""
 MAX_STARTS = 2000
-"""States kept, 14 KB each."""
+"""Most start states kept, 14 KB each."""
 
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """Episodes and their decisions, in the same order."""
+    """Episodes of a dataset and their decisions, in the same order."""
 
     episodes: tuple[Episode, ...]
     decisions: tuple[Decisions, ...]
@@ -34,23 +34,33 @@ class Demonstrations:
 
     @property
     def features(self) -> NDArray[np.float32]:
-        """What was seen before each of all M decisions, [M, D]."""
+        """Features before each of the M decisions of all episodes, float32 [M, D]."""
         return np.concatenate([d.features[:-1] for d in self.decisions])
 
     @property
     def actions(self) -> NDArray[np.int64]:
-        """All M decisions, [M]."""
+        """Actions of the M decisions of all episodes, int64 [M]."""
         return np.concatenate([d.actions for d in self.decisions])
 
     @property
     def sha256(self) -> str:
-        """Of features and actions: whether a resumed training is shown the same."""
+        """SHA-256 of features and actions; a resumed training must have the same."""
         return hashlib.sha256(self.features.tobytes() + self.actions.tobytes()).hexdigest()
 
     def transitions(self, reward: str, options: Mapping[str, Any]) -> Transitions:
-        """For a replay buffer: with the rewards that are paid live, ended where the reward calls them failed.
+        """Return the demonstrations for a replay buffer, with the rewards that the environment would pay.
 
-        Raises ValueError for an unknown reward.
+        An episode ends early where the reward calls it failed.
+
+        Args:
+            reward: name of the reward, see `make_reward`.
+            options: options of the reward.
+
+        Returns:
+            The transitions of all episodes.
+
+        Raises:
+            ValueError: the reward or an option is unknown.
         """
         runs = [_from(int(d.starts[0]), e) for e, d in zip(self.episodes, self.decisions, strict=True)]
         columns: dict[str, list[NDArray[Any]]] = {name: [] for name in Transitions.__dataclass_fields__}
@@ -71,13 +81,23 @@ class Demonstrations:
 def load_demonstrations(
     path: str | os.PathLike[str], frame_skip: int, action_set: str, where: str = ""
 ) -> Demonstrations:
-    """The episodes of a dataset that a filter accepts, cut into decisions. Raises DatasetError (one line)."""
+    """Load episodes of a dataset and cut them into decisions.
+
+    Args:
+        path: the dataset.
+        frame_skip: frames per decision.
+        action_set: name of the action set.
+        where: filter of the episodes, such as "success"; all without it.
+
+    Raises:
+        DatasetError: the file is missing or damaged, or no episode matches; one line.
+    """
     episodes, decisions = load_decisions(path, frame_skip, action_set, where)
     return Demonstrations(tuple(episodes), tuple(decisions), frame_skip)
 
 
 def _from(frame: int, episode: Episode) -> Episode:
-    """The rest of an episode; what only the whole one has is left out."""
+    """Return the rest of an episode, without what only the whole episode has."""
     return Episode(
         keys=episode.keys[frame:],
         raw_observations=episode.raw_observations[frame:],
@@ -91,15 +111,18 @@ def _from(frame: int, episode: Episode) -> Episode:
 
 
 class DemonstratedStarts:
-    """Starts a share of the episodes at states of the demonstrations (`QWOPVectorEnv.start_states`).
+    """Start a share of the episodes at states of the demonstrations (`QWOPVectorEnv.start_states`).
 
-    Reset curriculum: what comes late in a run, such as the hurdle at 50 m, is practiced from the outset.
+    With this reset curriculum a learner practices early what comes late in a run, such as the hurdle at 50 m.
 
-    episodes: those that do not replay bit for bit in this simulator give no states.
-    share: of the episodes that start, 0 to 1.
-    generator: where the draws come from.
+    Args:
+        episodes: demonstrations. Those that do not replay bit for bit in this simulator give no states.
+        share: share of the episodes, 0 to 1.
+        num_envs: number N of games.
+        generator: source of the draws.
 
-    Raises DatasetError where no episode gives a state.
+    Raises:
+        DatasetError: no episode gives a state; one line.
     """
 
     def __init__(
@@ -110,13 +133,13 @@ class DemonstratedStarts:
         snapshots, modes, keys = _states(episodes)
         if not len(snapshots):
             raise DatasetError(
-                f"no demonstration of more than {START_SECONDS:g} s replays here: leave --demo-starts away"
+                f"no demonstration of more than {START_SECONDS:g} s replays in this game: omit --demo-starts"
             )
         self._snapshots, self._modes, self._keys = snapshots, modes, keys
         self._rows = np.zeros((num_envs, snapshots.shape[1]), np.uint8)
 
     def __call__(self, mask: NDArray[np.bool_]) -> StartStates:
-        """Where the games of `mask`, bool [N], that are to start elsewhere start."""
+        """Choose start states for some of the games of `mask`, bool [N], which start an episode."""
         chosen = mask & (self._generator.random(len(mask)) < self._share)
         states = self._generator.integers(0, len(self._snapshots), len(mask))
         self._rows[chosen] = self._snapshots[states[chosen]]
@@ -126,9 +149,9 @@ class DemonstratedStarts:
 def _states(
     episodes: Sequence[Episode],
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-    """Snapshots [K, S] of replayed episodes, their hip modes [K], the keys held before [K]; K <= MAX_STARTS.
+    """Return K <= MAX_STARTS snapshots of replayed episodes, [K, S], their hip modes [K] and last keys [K].
 
-    States of the last second are left out: what ends there can't be changed any more.
+    States of the last second are left out, because no decision changes the end any more.
     """
     first, margin = round(START_SECONDS / FRAME_SECONDS), round(1 / FRAME_SECONDS)
     candidates = sum(len(range(first, len(e) - margin, START_EVERY_FRAMES)) for e in episodes)

@@ -1,8 +1,8 @@
-"""Drills: short episodes that start where the runner itself has been, so that all of the track is practiced.
+"""Drills: short episodes that start at states that the runner was in, for practice on all of the track.
 
-A runner that falls early sees little of what comes later, and one that runs well still spends a sixth of its
-time before the hurdle at 50 m, where most falls have their cause. Drills start at states that the runner was
-in a moment ago: unlike those of demonstrations they keep up with its gait.
+A runner that falls early rarely sees the rest of the track. One that runs well spends only a sixth of its
+time before the hurdle at 50 m, where most falls have their cause. The start states are recent ones of the
+runner itself, so unlike those of demonstrations they fit its present gait.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from qwop_game import (
 from qwop_game.gait import upright
 
 PLACE_METERS = 5.0
-"""Length of a place: drills start at places 0 to 19 of the 100 m."""
+"""Length of a place. The 100 m have places 0 to 19."""
 WEIGHTS = np.array([7, 1, 1, 1, 1, 1, 1, 3, 3, 3, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2], np.float64)
-"""How often drills start at each place. Place 0 is the start itself; whether the hurdle, at 50 m, is met well
-is decided from 35 m on; from 85 m on the finish is in reach."""
+"""Relative frequency of drills at each place. Place 0 is the start. The approach to the hurdle at 50 m begins
+at 35 m; from 85 m on the finish is in reach."""
 KEPT = 32
-"""States kept of each place, 14 KB each; new ones replace the oldest."""
+"""States kept per place, 14 KB each; new ones replace the oldest."""
 KEEP_EVERY, KEEP_AT_MOST = 8, 24
-"""Every so many steps, at most so many games' states are kept."""
+"""Every so many steps, states of at most so many games are kept."""
 LOOK_BACK_FRAMES = 40
-"""A drill before a fall starts 40 to 80 frames, 1.3 to 2.7 s, before it: later, little can be done."""
+"""A drill before a fall starts 40 to 80 frames, 1.3 to 2.7 s, before it. Later is too late to prevent it."""
 
 _FALLS = len(WEIGHTS)  # the row of states before falls, behind those of the places
 
@@ -44,27 +44,37 @@ _PREFIX = "drills."
 class Drills(QWOPVectorWrapper):
     """`QWOPVectorEnv` in which a share of the episodes are drills.
 
-    A drill starts at a place drawn by `WEIGHTS` (of those that have states), from a state kept there, or like
-    any other episode (place 0); or from a state before a fall. It is truncated, not terminated, once the
-    runner is `meters` farther. infos["_final"]["drill"], bool [N], tells which episodes are drills.
+    A drill starts at a place drawn by `WEIGHTS` among the places that have states: at a state kept there, or,
+    at place 0, as other episodes do. A drill before a fall starts at a state before an earlier fall. Once the
+    runner is `meters` farther the drill is truncated, not terminated. infos["_final"]["drill"], bool [N],
+    tells which episodes are drills.
 
-    Kept of places are states at the end of a step in which the runner is upright and its episode goes on.
-    They, and the generator that all draws come from (seeded by `reset`), are part of the state.
+    The states kept per place are those at the end of a step in which the runner is upright and its episode
+    goes on. They and the random generator, which `reset` seeds, are part of the environment's state.
 
-    share: of the episodes that start, 0 to 1. meters: above 0. falls: share of the drills that start before a
-        fall of the runner, 0 to 1. Only falls of the game's own count.
+    Args:
+        env: the vector environment.
+        share: share of the episodes that are drills, 0 to 1.
+        meters: length of a drill, above 0.
+        falls: share of the drills that start before a fall, 0 to 1. Only falls by the game's rules count, not
+            ends by a reward.
 
-    Raises ValueError for options out of range.
+    Raises:
+        ValueError: an option is out of range.
     """
 
-    def __init__(self, env: QWOPVectorEnv, share: float, meters: float = 20.0, falls: float = 0.0) -> None:
+    state_prefixes = (_PREFIX,)
+
+    def __init__(
+        self, env: QWOPVectorEnv | QWOPVectorWrapper, share: float, meters: float = 20.0, falls: float = 0.0
+    ) -> None:
         super().__init__(env)
         if not 0.0 <= share <= 1.0:
-            raise ValueError(f"drills is {share}: a share lies between 0 and 1")
+            raise ValueError(f"drills is {share}, expected a share between 0 and 1")
         if not meters > 0.0:
-            raise ValueError(f"drill_meters is {meters}: it must be above 0")
+            raise ValueError(f"drill_meters is {meters}, expected a number above 0")
         if not 0.0 <= falls <= 1.0:
-            raise ValueError(f"drill_falls is {falls}: a share lies between 0 and 1")
+            raise ValueError(f"drill_falls is {falls}, expected a share between 0 and 1")
         self._share, self._meters, self._fall_share = share, meters, falls
         self._generator = np.random.default_rng()
         self._steps = 0
@@ -79,17 +89,8 @@ class Drills(QWOPVectorWrapper):
         self._past: list[dict[str, NDArray[Any]]] = []  # all games, up to 80 and up to 40 frames ago
         env.start_states = self.starts
 
-    @property
-    def start_states(self) -> Any:
-        """See `QWOPVectorEnv`: `starts`, or what a wrapper that asks it has put in its place."""
-        return self.env.start_states
-
-    @start_states.setter
-    def start_states(self, value: Any) -> None:
-        self.env.start_states = value
-
     def starts(self, mask: NDArray[np.bool_]) -> StartStates:
-        """Which games of `mask`, bool [N], that start an episode start it elsewhere, and where."""
+        """Choose start states for some of the games of `mask`, bool [N], which start an episode."""
         placed = np.zeros(self.num_envs, bool)
         modes, keys = np.zeros(self.num_envs, np.uint8), np.zeros(self.num_envs, np.uint8)
         weights = WEIGHTS * ((self._count[:_FALLS] > 0) | (np.arange(_FALLS) == 0))
@@ -108,24 +109,26 @@ class Drills(QWOPVectorWrapper):
                 self._limit[game] += self._meters_at[slot]
         return StartStates(placed, self._rows, modes, keys)
 
-    def reset_wait(
-        self, seed: int | list[int] | None = None, **kwargs: Any
+    @exclusive
+    def reset(
+        self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[Any], dict[str, Any]]:
-        """Start new episodes in all games; a seed starts the draws anew and forgets all states."""
+        """Start new episodes in all games. A seed also seeds the draws and forgets all kept states."""
         if seed is not None:
             self._generator = np.random.default_rng(seed)
             self._steps = 0
             self._count[:] = 0
         self._past = []
-        return self.env.reset_wait(seed=seed, **kwargs)
+        return self.env.reset(seed=seed, options=options)
 
-    def step_wait(
-        self, **kwargs: Any
+    @exclusive
+    def step(
+        self, actions: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
-        """Play the step: as `QWOPVectorEnv.step_wait`."""
+        """Play the step: returns what `QWOPVectorEnv.step` does."""
         drill = np.isfinite(self._limit)
         limit = self._limit.copy()  # of the episodes that this step belongs to; resets draw new ones
-        observations, rewards, terminated, truncated, infos = self.env.step_wait(**kwargs)
+        observations, rewards, terminated, truncated, infos = self.env.step(actions)
         final = infos["_final"]
         final["drill"] = drill
         if self._fall_share:
@@ -144,7 +147,7 @@ class Drills(QWOPVectorWrapper):
         return observations, rewards, terminated, truncated, infos
 
     def _keep(self, final: dict[str, NDArray[Any]], going_on: NDArray[np.bool_]) -> None:
-        """Keep the states of some upright runners, beyond the first place and not past the last."""
+        """Keep the states of some upright runners between the first place and the last."""
         place = np.floor(final["distance"] / PLACE_METERS).astype(np.int64)
         fit = going_on & upright(final["raw_observation"]) & (place > 0) & (place < _FALLS)
         games = np.flatnonzero(fit)
@@ -155,7 +158,7 @@ class Drills(QWOPVectorWrapper):
             self._store(int(place[game]), now, game)
 
     def _keep_before(self, fell: NDArray[np.bool_], frames: NDArray[np.int64]) -> None:
-        """Keep where the games that fell were 40 to 80 frames before, if their episodes are that old."""
+        """Keep the states of the fallen games 40 to 80 frames before, if their episodes are that old."""
         if len(self._past) == 2:
             for game in np.flatnonzero(fell & (frames > 2 * LOOK_BACK_FRAMES)):
                 self._store(_FALLS, self._past[0], game)
@@ -166,10 +169,8 @@ class Drills(QWOPVectorWrapper):
         self._modes[slot], self._keys[slot] = states["hip_mode"][game], states["keys"][game]
         self._count[row] += 1
 
-    @exclusive
-    def get_state(self) -> dict[str, NDArray[Any]]:
-        """All that `set_state` needs to go on bit for bit from here: up to 9 MB of kept states among it, and
-        14 KB a game where drills start before falls."""
+    def own_state(self) -> dict[str, NDArray[Any]]:
+        """Return draws and kept states: up to 9 MB, and 14 KB per game where drills start before falls."""
         generator = json.dumps(self._generator.bit_generator.state).encode()
         own = {
             "generator": np.frombuffer(generator, np.uint8),
@@ -183,15 +184,14 @@ class Drills(QWOPVectorWrapper):
         }
         for i, states in enumerate(self._past):
             own |= {f"past{i}.{name}": array for name, array in states.items()}
-        return {**self.env.get_state(), **{_PREFIX + name: array.copy() for name, array in own.items()}}
+        return {_PREFIX + name: array for name, array in own.items()}
 
-    @exclusive
-    def set_state(self, state: dict[str, NDArray[Any]]) -> None:
-        """Put games, draws and kept states where `get_state` was called.
+    def set_own_state(self, state: dict[str, NDArray[Any]]) -> None:
+        """Restore what `own_state` returned.
 
-        Raises ValueError without drills and for what can't be states of them.
+        Raises ValueError for the state of an environment without drills, and for damaged states.
         """
-        own = {k.removeprefix(_PREFIX): v.copy() for k, v in state.items() if k.startswith(_PREFIX)}
+        own = {name.removeprefix(_PREFIX): array for name, array in state.items()}
         if not own:
             raise ValueError("the state is that of an environment without drills")
         for name in ("limit", "count", "snapshots", "modes", "keys", "meters_at"):
@@ -222,4 +222,3 @@ class Drills(QWOPVectorWrapper):
             for i in range(2)
             if f"past{i}.keys" in own
         ]
-        self.env.set_state({name: a for name, a in state.items() if not name.startswith(_PREFIX)})

@@ -1,16 +1,17 @@
-"""What a learner plays in: the game with a reward and protocol P's disturbances, counting how it runs."""
+"""The environment that a learner trains in: reward, starts, protocol P's disturbances, and gait figures."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from numpy.typing import NDArray
 
+from qwop_finetune.config import EnvironmentConfig
+from qwop_finetune.demonstrations import DemonstratedStarts, Demonstrations
 from qwop_finetune.drills import Drills
-from qwop_game import DEFAULT_TRIG, FRAME_SECONDS, DisturbedVectorEnv, QWOPVectorEnv, RolloutMetrics
-from qwop_rewards import RewardVectorEnv
+from qwop_game import FRAME_SECONDS, DisturbedVectorEnv, QWOPVectorEnv, RolloutMetrics, exclusive
+from qwop_rewards import RewardVectorEnv, parse_options
 
 _LATEST_IDLE_START = 1.5
 """Episodes whose clock starts later than this, s, did not start at the start."""
@@ -43,11 +44,12 @@ class TrainingEnv(DisturbedVectorEnv):
         super().__init__(env, **disturbance)
         self.metrics = RolloutMetrics()
 
-    def step_wait(
-        self, **kwargs: Any
+    @exclusive
+    def step(
+        self, actions: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
-        """Play the step and count it."""
-        result = super().step_wait(**kwargs)
+        """Play the step and count it: returns what `QWOPVectorEnv.step` does."""
+        result = super().step(actions)
         _, _, terminated, truncated, infos = result
         final = infos["_final"]
         self.metrics.add_steps(final["raw_observation"])
@@ -64,42 +66,48 @@ class TrainingEnv(DisturbedVectorEnv):
 
 
 def make_environment(
+    config: EnvironmentConfig,
     num_envs: int,
-    frame_skip: int,
-    action_set: str,
-    reward: str,
-    reward_options: Mapping[str, Any],
-    max_seconds: float,
-    disturbed: bool,
-    drills: float = 0.0,
-    drill_meters: float = 20.0,
-    drill_falls: float = 0.0,
+    demonstrations: Demonstrations | None = None,
     threads: int = 1,
-    trig: str = DEFAULT_TRIG,
 ) -> TrainingEnv:
-    """`num_envs` games that show features, pay `reward` and cut episodes short after `max_seconds` of play.
+    """Make the environment that the learner trains in: games that show features and pay a reward.
 
-    drills, drill_meters, drill_falls: share of the episodes that are drills, how long these are, and which
-    share of them starts before a fall (see `Drills`).
-    threads: how many cores share the games; the bits are the same with any number.
-    trig: the games' variant of sine and cosine, see `Simulator`.
+    Args:
+        config: its settings. Without frame skip and action set, those of `PolicySpec()` hold.
+        num_envs: number of games.
+        demonstrations: where episodes start if `config.demo_starts` is above 0.
+        threads: number of threads that share the games. It does not change the results.
 
-    Raises ValueError for an unknown action set, reward or option, or one out of range, in one line.
+    Returns:
+        The environment.
+
+    Raises:
+        ValueError: an action set, reward or option is unknown or out of range, or demonstrations are missing;
+            one line.
+        DatasetError: no demonstration is long enough to start from.
     """
-    if not (math.isfinite(max_seconds) and max_seconds > 0):
-        raise ValueError(f"max_seconds is {max_seconds}: it must be above 0")
+    if config.demo_starts > 0.0 and demonstrations is None:
+        raise ValueError("demo_starts is above 0, but there are no demonstrations")
+    spec = config.policy_spec
     games = QWOPVectorEnv(
         num_envs,
-        frame_skip=frame_skip,
-        action_set=action_set,
+        frame_skip=spec.frame_skip,
+        action_set=spec.action_set,
         observation="features",
-        max_frames=max(1, round(max_seconds / FRAME_SECONDS)),
+        max_frames=max(1, round(config.max_seconds / FRAME_SECONDS)),
         threads=threads,
-        trig=trig,
+        trig=config.trig,
     )
     # Below the reward, which then sees a drill's end as it sees any other.
-    practiced = Drills(games, drills, drill_meters, drill_falls) if drills else games
-    rewarded = RewardVectorEnv(practiced, reward, **reward_options)  # pyright: ignore[reportArgumentType]
-    return (
-        TrainingEnv(rewarded) if disturbed else TrainingEnv(rewarded, max_idle_frames=0, repeat_probability=0)
+    drilled = (
+        Drills(games, config.drills, config.drill_meters, config.drill_falls) if config.drills else games
     )
+    rewarded = RewardVectorEnv(drilled, config.reward, **parse_options(config.reward_option))
+    undisturbed = {} if config.disturb else {"max_idle_frames": 0, "repeat_probability": 0.0}
+    envs = TrainingEnv(rewarded, **undisturbed)
+    if config.demo_starts > 0.0 and demonstrations is not None:
+        envs.start_states = DemonstratedStarts(
+            demonstrations.episodes, config.demo_starts, num_envs, envs.generator
+        )
+    return envs

@@ -1,4 +1,4 @@
-"""Whether a clone's stride survives its fine-tuning: what is measured, and what happens when it does not."""
+"""Measure how much of its clone a policy has forgotten, and detect when its gait collapses."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from qwop_finetune.demonstrations import Demonstrations
 from qwop_rl_core import ActorCritic, QNetwork, kl_between
 
 MEASURED_DECISIONS = 4096
-"""Demonstrated decisions that the meter looks at, evenly spread over all of them."""
+"""Most demonstrated decisions that the meter compares, evenly spread over all of them."""
 
 
 def scores(network: ActorCritic | QNetwork, features: Tensor) -> Tensor:
-    """What a network ranks actions by: logits or action values, [N, D] -> [N, A]."""
+    """Return what a network ranks actions by, logits or action values: [N, D] -> [N, A]."""
     return network(features) if isinstance(network, QNetwork) else network.logits(features)
 
 
 class ForgettingMeter:
-    """How far a network has moved from its clone and from the demonstrations.
+    """Measures how far a network has moved from its clone and from the demonstrations.
 
-    clone: the network that the training started from, or None. It is not changed and must not change.
-    demonstrations: what the network is compared with, or None.
+    Args:
+        clone: network that the training started from, or None. It must not change during the training.
+        demonstrations: decisions to compare the network with, or None.
     """
 
     def __init__(self, clone: ActorCritic | QNetwork | None, demonstrations: Demonstrations | None) -> None:
@@ -40,11 +41,16 @@ class ForgettingMeter:
 
     @torch.inference_mode()
     def measure(self, network: ActorCritic | QNetwork, observation: NDArray[np.float32]) -> dict[str, float]:
-        """Figures of a network, some [N, D] observations of its own play given.
+        """Compare a network with the clone and the demonstrations.
 
-        forgetting/demo_agreement: share of demonstrated decisions that the network's best action equals.
-        forgetting/clone_agreement: share of its own observations on which its best action is the clone's.
-        forgetting/clone_kl: KL(network || clone) there, nats; for policies only.
+        Args:
+            network: the network in training.
+            observation: features from its own play, float32 [N, D].
+
+        Returns:
+            "forgetting/demo_agreement": share of the demonstrated decisions that equal its best action.
+            "forgetting/clone_agreement": share of its observations on which its best action is the clone's.
+            "forgetting/clone_kl": KL(network || clone) on its observations, nats; policies only.
         """
         figures: dict[str, float] = {}
         device = next(network.parameters()).device
@@ -63,8 +69,10 @@ class ForgettingMeter:
 
 @dataclass
 class GaitGuard:
-    """Says when a gait has collapsed: when the share of upright postures has fallen, or that of knees near
-    the track has risen, by more than `margin` from the best report of the training so far.
+    """Detects a collapsed gait.
+
+    A gait has collapsed when its share of upright postures is more than `margin` below the best report of the
+    training so far, or its share of knees near the track more than `margin` above.
     """
 
     margin: float
@@ -73,7 +81,7 @@ class GaitGuard:
     collapses: int = 0
 
     def check(self, figures: dict[str, float]) -> Literal["healthy", "collapsed"]:
-        """Look at a report's "gait/upright" and "gait/knee_near"."""
+        """Check the "gait/upright" and "gait/knee_near" of a report, and remember the best ones."""
         upright, knee_near = figures["gait/upright"], figures["gait/knee_near"]
         if upright < self.best_upright - self.margin or knee_near > self.least_knee_near + self.margin:
             self.collapses += 1
@@ -83,5 +91,5 @@ class GaitGuard:
         return "healthy"
 
     def state(self) -> dict[str, Any]:
-        """Plain data from which `GaitGuard(**state)` goes on."""
+        """Return plain data for `GaitGuard(**state)`."""
         return asdict(self)

@@ -39,6 +39,7 @@ from qwop_game.observation import (
     normalize,
     raw_from_state,
 )
+from qwop_game.policy_spec import PolicySpec
 from qwop_game.registration import ENV_ID, REAL_ENV_ID, register_env
 from qwop_game.rollout_metrics import RolloutMetrics
 from qwop_game.simulator import DEFAULT_TRIG, TRIG_VARIANTS, Simulator, Trig, check_trig, engines, exclusive
@@ -75,6 +76,7 @@ __all__ = [
     "TRIG_VARIANTS",
     "UNITS_PER_METER",
     "DisturbedVectorEnv",
+    "PolicySpec",
     "QWOPEnv",
     "QWOPVectorEnv",
     "RolloutMetrics",

@@ -36,19 +36,21 @@ class DisturbedVectorEnv(QWOPVectorWrapper):
     Raises ValueError for options out of range.
     """
 
+    state_prefixes = (_PREFIX,)
+
     def __init__(
         self,
-        env: QWOPVectorEnv,
+        env: QWOPVectorEnv | QWOPVectorWrapper,
         max_idle_frames: int = MAX_IDLE_FRAMES,
         repeat_probability: float = REPEAT_PROBABILITY,
         seed: int | None = None,
     ) -> None:
-        super().__init__(env)  # first: a wrapper without `env` can't even be thrown away
+        super().__init__(env)
         if max_idle_frames < 0:
             raise ValueError(f"max_idle_frames is {max_idle_frames}: it must be 0 or more")
         if not 0.0 <= repeat_probability <= 1.0:
             raise ValueError(f"repeat_probability is {repeat_probability}: it must be 0 to 1")
-        self.start_states: Callable[[np.ndarray], StartStates | None] | None = env.start_states
+        self._start_states = env.start_states
         env.start_states = self._start
         self.generator = np.random.default_rng(seed)
         self._repeat_probability = repeat_probability
@@ -57,42 +59,46 @@ class DisturbedVectorEnv(QWOPVectorWrapper):
         self._previous = np.zeros(env.num_envs, np.int64)  # action whose keys the step before held
         self._start_row = np.zeros((env.num_envs, self._idle.shape[1]), np.uint8)
 
-    def reset_wait(
-        self, seed: int | list[int] | None = None, **kwargs: Any
+    @property
+    def start_states(self) -> Callable[[np.ndarray], StartStates | None] | None:
+        """Where episodes start, of those that do not start after idle frames: see `QWOPVectorEnv`."""
+        return self._start_states
+
+    @start_states.setter
+    def start_states(self, value: Callable[[np.ndarray], StartStates | None] | None) -> None:
+        self._start_states = value
+
+    @exclusive
+    def reset(
+        self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start new episodes in all games; a seed starts the disturbances' draws anew."""
         if seed is not None:
             self.generator.bit_generator.state = np.random.default_rng(seed).bit_generator.state
-        observations, infos = self.env.reset_wait(seed=seed, **kwargs)
+        observations, infos = self.env.reset(seed=seed, options=options)
         self._previous = self._action_of[infos["keys"]]
         return observations, infos
 
-    def step_async(self, actions: np.ndarray) -> None:
-        """Take note of the actions, whole numbers [N], and draw which of them are not obeyed."""
+    @exclusive
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Draw which of the actions, whole numbers [N], are not obeyed, and play the step."""
         repeated = self.generator.random(self.num_envs) < self._repeat_probability
         actions = np.asarray(actions).reshape(self.num_envs)
-        self.env.step_async(np.where(repeated, self._previous, actions))
-
-    def step_wait(
-        self, **kwargs: Any
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Play the step: as the wrapped environment's."""
-        result = self.env.step_wait(**kwargs)
+        result = self.env.step(np.where(repeated, self._previous, actions))
         self._previous = self._action_of[result[4]["keys"]]  # after the resets: 0 where an episode starts
         return result
 
-    @exclusive
-    def get_state(self) -> dict[str, np.ndarray]:
-        """All that `set_state` needs to go on bit for bit from here, the generator's state included."""
+    def own_state(self) -> dict[str, np.ndarray]:
+        """Return the state of the generator and the actions of the step before."""
         state = json.dumps(self.generator.bit_generator.state).encode()
-        own = {"generator": np.frombuffer(state, np.uint8).copy(), "previous": self._previous.copy()}
-        return {**self.env.get_state(), **{_PREFIX + name: array for name, array in own.items()}}
+        return {_PREFIX + "generator": np.frombuffer(state, np.uint8), _PREFIX + "previous": self._previous}
 
-    @exclusive
-    def set_state(self, state: dict[str, np.ndarray]) -> None:
-        """Put games and draws where `get_state` was called.
+    def set_own_state(self, state: dict[str, np.ndarray]) -> None:
+        """Restore what `own_state` returned.
 
-        Raises ValueError for another kind of state, or actions that do not exist.
+        Raises ValueError for the state of another environment, or for actions that do not exist.
         """
         if _PREFIX + "generator" not in state:
             raise ValueError("the state is that of an environment without disturbances")
@@ -102,10 +108,9 @@ class DisturbedVectorEnv(QWOPVectorWrapper):
             raise ValueError(f"the state's previous actions are not {self.num_envs} of 0 to {actions - 1}")
         self.generator.bit_generator.state = json.loads(state[_PREFIX + "generator"].tobytes())
         self._previous = previous
-        self.env.set_state({name: array for name, array in state.items() if not name.startswith(_PREFIX)})
 
     def _start(self, mask: np.ndarray) -> StartStates:
-        elsewhere = None if self.start_states is None else self.start_states(mask)
+        elsewhere = None if self._start_states is None else self._start_states(mask)
         placed = np.zeros(self.num_envs, bool) if elsewhere is None else mask & elsewhere.mask
         hip_mode = np.full(self.num_envs, HIP_AS_CREATED, np.uint8)
         last_keys = np.zeros(self.num_envs, np.uint8)

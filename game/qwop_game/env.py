@@ -79,8 +79,9 @@ class QWOPEnv(gymnasium.Env[np.ndarray, np.int64]):
         return self.games.lock
 
     def get_keys_to_action(self) -> dict[tuple[str, ...], int]:
-        """For `gymnasium.utils.play.play`: every combination of the keys q, w, o, p -> action.
+        """For `gymnasium.utils.play.play`: each combination of the keys q, w, o, p -> action.
 
+        No keys are action 0, which is not in it.
         A combination that the action set lacks is the action that does the same; in "reduced", which has no
         QO and no WP, these do nothing.
         """

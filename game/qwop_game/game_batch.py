@@ -158,8 +158,12 @@ class GameBatch:
 
     @property
     def frames_per_second(self) -> float:
-        """Steps in a second of play: what a video of one picture a step has to run at."""
-        return 1 / FRAME_SECONDS / self.frame_skip
+        """Steps in a second of play: what a video of one picture a step has to run at.
+
+        An int where it is whole: Gymnasium 1's `play` accepts no float.
+        """
+        rate = 1 / FRAME_SECONDS / self.frame_skip
+        return int(rate) if rate.is_integer() else rate
 
     @exclusive
     def __getstate__(self) -> dict[str, Any]:
@@ -212,10 +216,13 @@ class GameBatch:
         return int(self.keys_of(action)[0])
 
     def keys_to_action(self) -> dict[tuple[str, ...], int]:
-        """Every combination of the keys q, w, o, p -> the action that does in the game what they do."""
+        """Each combination of the keys q, w, o, p -> the action that does in the game what they do.
+
+        No keys are action 0, and not in it: Gymnasium 1's `play` accepts no empty combination.
+        """
         actions = actions_by_keys(self.action_masks)
         held = [tuple(key.lower() for i, key in enumerate(KEY_NAMES) if mask >> i & 1) for mask in range(16)]
-        return {keys: int(action) for keys, action in zip(held, actions, strict=True)}
+        return {keys: int(action) for keys, action in zip(held, actions, strict=True) if keys}
 
     def step_one(self, mask: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]] | None:
         """A step of a single game as `QWOPEnv.step` returns it; None where the native code can't play it."""

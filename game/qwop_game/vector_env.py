@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium.utils import seeding
 from gymnasium.vector import VectorEnv
+from gymnasium.vector.utils import batch_space
 
 from qwop_game.game_batch import GameBatch, StartStates, own_arrays, seed_generators
 from qwop_game.simulator import DEFAULT_TRIG, Simulator, exclusive
+
+try:
+    from gymnasium.vector import AutoresetMode  # pyright: ignore[reportAttributeAccessIssue]
+except ImportError:  # Gymnasium 0.29, where every vector environment resets in the same step
+    _AUTORESET: dict[str, Any] = {}
+else:
+    _AUTORESET = {"autoreset_mode": AutoresetMode.SAME_STEP}
 
 if TYPE_CHECKING:  # pygame is loaded with the first picture only
     from qwop_game.render import Renderer
@@ -19,10 +27,12 @@ if TYPE_CHECKING:  # pygame is loaded with the first picture only
 class QWOPVectorEnv(VectorEnv):
     """`num_envs` games with the options of `QWOPEnv`, stepped together, reset as soon as they end.
 
-    A game whose episode ends in a step starts its next one within that same step, as Gymnasium 0.29 has it:
-    the returned observation is the new episode's first, infos describes that one, and the old one's last
-    stand in infos["final_observation"] and infos["final_info"] (object arrays [N], with masks under
-    "_final_observation", "_final_info"). Gymnasium 1's name for the first is there too: "final_obs".
+    A game whose episode ends in a step starts its next one within that same step (Gymnasium 1 calls it
+    `AutoresetMode.SAME_STEP`): the returned observation is the new episode's first, infos describes that one,
+    and the old one's last stand in infos["final_obs"] (object array [N]) and infos["final_info"], with masks
+    under "_final_obs" and "_final_info". The form of "final_info" is that of the installed Gymnasium: a dict
+    of arrays with masks in Gymnasium 1, an object array of dicts in 0.29, where "final_obs" also has its old
+    name, "final_observation".
 
     For learners the same facts stand in arrays. infos has them after the resets; infos["_final"] has them
     before, in every step and for every game, so that row i is what really followed game i's action:
@@ -41,13 +51,16 @@ class QWOPVectorEnv(VectorEnv):
     render_mode: None or "rgb_array".
     threads, trig: see `Simulator`.
 
-    gymnasium.make_vec(..., vectorization_mode="custom") hands on what is in vector_kwargs and, up to 0.29.1,
-    drops all other options without a word: use vector_kwargs=dict(frame_skip=2), or this class.
+    gymnasium.make_vec makes it, in Gymnasium 1 with vectorization_mode="vector_entry_point". In 0.29, with
+    "custom", it hands on what is in vector_kwargs and drops all other options without a word: use
+    vector_kwargs=dict(frame_skip=2), or this class.
 
     Raises ValueError for an option out of range, TypeError for an unknown one.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 7.5}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 7.5, **_AUTORESET}
+    is_vector_env = True  # Gymnasium 0.29's tools ask for these two
+    viewer = None
 
     def __init__(
         self,
@@ -72,12 +85,16 @@ class QWOPVectorEnv(VectorEnv):
         self.games = GameBatch(
             num_envs, frame_skip, action_set, observation, max_frames, engine, threads=threads, trig=trig
         )
-        super().__init__(num_envs, self.games.observation_space, self.games.action_space)
+        self.num_envs = num_envs
+        self.single_observation_space = self.games.observation_space
+        self.single_action_space = self.games.action_space
+        self.observation_space = batch_space(self.games.observation_space, num_envs)
+        self.action_space = batch_space(self.games.action_space, num_envs)
+        self.closed = False
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": self.games.frames_per_second}
         self.start_states = start_states
         self._all = np.ones(num_envs, bool)
-        self._keys = np.zeros(num_envs, np.uint8)
         self._renderer: Renderer | None = None
 
     @property
@@ -105,20 +122,6 @@ class QWOPVectorEnv(VectorEnv):
     def reset(
         self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """See `reset_wait`."""
-        return super().reset(seed=seed, options=options)
-
-    @exclusive
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """See `step_wait`."""
-        return super().step(actions)
-
-    @exclusive
-    def reset_wait(
-        self, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start new episodes in all games: observations float32 [N, D] and infos.
 
         Seeds, one or one a game, change nothing but `np_random`. Raises ValueError for any option.
@@ -130,20 +133,20 @@ class QWOPVectorEnv(VectorEnv):
                 raise ValueError(f"{len(seed)} seeds were given for {self.num_envs} games")
             seed = seed[0]
         if seed is not None:
-            self._np_random, _ = seeding.np_random(int(seed))
+            self._np_random, self._np_random_seed = seeding.np_random(int(seed))
         self._start(self._all)
         return self.games.observations(), self._infos(self.games.facts())
 
-    def step_async(self, actions: np.ndarray) -> None:
-        """Take note of the actions, whole numbers [N]. Raises ValueError where one is out of range."""
-        self._keys = self.games.keys_of(actions)
-
     @exclusive
-    def step_wait(
-        self, **kwargs: Any
+    def step(
+        self, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Play the step: observations float32 [N, D], rewards float64, terminated and truncated bool [N]."""
-        reward, terminated, truncated = self.games.step(self._keys)
+        """Play the actions, whole numbers [N].
+
+        Gives observations float32 [N, D], rewards float64, terminated and truncated bool [N], infos. Raises
+        ValueError where an action is out of range.
+        """
+        reward, terminated, truncated = self.games.step(self.games.keys_of(actions))
         observations = self.games.observations()
         facts = self.games.facts()
         infos = self._infos(facts)
@@ -163,22 +166,27 @@ class QWOPVectorEnv(VectorEnv):
         For wrappers that end an episode which the game would let go on, such as a reward that calls it
         failed: `observations` and `infos` are those that `step` has just returned.
         """
-        final = infos["_final"]
-        if "final_observation" not in infos:
-            for name in ("final_observation", "final_info"):
-                infos[name] = np.full(self.num_envs, None, dtype=object)
-                infos["_" + name] = np.zeros(self.num_envs, bool)
-            for kind in ("", "_"):
-                infos[kind + "final_obs"] = infos[kind + "final_observation"]
+        final = dict(infos["_final"])
+        observation = final.pop("observation")
+        if "final_obs" not in infos:
+            infos["final_obs"] = np.full(self.num_envs, None, dtype=object)
+            infos["_final_obs"] = infos["_final_info"] = np.zeros(self.num_envs, bool)
+            if not _AUTORESET:
+                infos["final_info"] = np.full(self.num_envs, None, dtype=object)
+                infos["final_observation"], infos["_final_observation"] = (
+                    infos["final_obs"],
+                    infos["_final_obs"],
+                )
+        known = infos["_final_obs"]
+        known |= ended
         for i in np.flatnonzero(ended):
-            infos["final_observation"][i] = final["observation"][i]
-            infos["final_info"][i] = {
-                name: values[i] if values.ndim > 1 else values[i].item()
-                for name, values in final.items()
-                if name != "observation"
-            }
-        infos["_final_observation"][ended] = True
-        infos["_final_info"][ended] = True
+            infos["final_obs"][i] = observation[i]
+            if not _AUTORESET:
+                infos["final_info"][i] = {
+                    name: values[i] if values.ndim > 1 else values[i].item() for name, values in final.items()
+                }
+        if _AUTORESET:
+            infos["final_info"] = {**final, **{"_" + name: known for name in final}}
 
         self._start(ended)
         observations[ended] = self.games.observations(ended)
@@ -209,7 +217,14 @@ class QWOPVectorEnv(VectorEnv):
     @exclusive
     def call(self, name: str, *args: Any, **kwargs: Any) -> list[Any]:
         """One result per game: of `call("render")`, or of a method or attribute that all games share."""
-        return super().call(name, *args, **kwargs)
+        if name == "render":
+            return list(self.render())
+        value = getattr(self, name)
+        return [value(*args, **kwargs) if callable(value) else value] * self.num_envs
+
+    def get_attr(self, name: str) -> list[Any]:
+        """See `call`."""
+        return self.call(name)
 
     @exclusive
     def set_attr(self, name: str, values: Any) -> None:
@@ -219,18 +234,6 @@ class QWOPVectorEnv(VectorEnv):
                 raise ValueError(f"{name}: the games share their attributes, so give one value, got {values}")
             values = values[0]
         setattr(self, name, values)
-
-    def call_async(self, name: str, *args: Any, **kwargs: Any) -> None:
-        """See `call`."""
-        self._called = (name, args, kwargs)
-
-    def call_wait(self, **kwargs: Any) -> list[Any]:
-        """One result per game of what `call_async` asked for."""
-        name, args, named = self._called
-        if name == "render":
-            return list(self.render())
-        value = getattr(self, name)
-        return [value(*args, **named) if callable(value) else value] * self.num_envs
 
     def close_extras(self, **kwargs: Any) -> None:
         """Free the games."""

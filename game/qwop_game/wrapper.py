@@ -1,31 +1,38 @@
-"""What wrappers of `QWOPVectorEnv` have in common."""
+"""What the wrappers of `QWOPVectorEnv` share: its attributes, start states, and their part of its state."""
 
 from __future__ import annotations
 
 import copy
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
-from gymnasium.vector import VectorEnvWrapper
+from gymnasium.vector import VectorEnv
 
-from qwop_game.game_batch import GameBatch, own_arrays
+from qwop_game.game_batch import GameBatch, StartStates, own_arrays
 from qwop_game.simulator import exclusive
 from qwop_game.vector_env import QWOPVectorEnv
 
 
-class QWOPVectorWrapper(VectorEnvWrapper):
-    """A wrapper with the environment's attributes as its own: finding them in `env` warns at every look.
+class QWOPVectorWrapper(VectorEnv):
+    """Base class of wrappers of `QWOPVectorEnv`, or of another wrapper of it.
 
-    Gymnasium's own finds some of them, such as `metadata` and `render_mode`, not in `env` but in its class.
+    It has the environment's attributes as its own, the same for Gymnasium 0.29 and 1, whose own base class
+    has another name and other methods in each of the two.
     It shares the environment's `lock`, and is copied and pickled with it.
+
+    A wrapper that remembers something names its entries of the state by `state_prefixes` and overrides
+    `own_state` and `set_own_state`.
     """
 
-    env: QWOPVectorEnv
+    env: QWOPVectorEnv | QWOPVectorWrapper
+    state_prefixes: ClassVar[tuple[str, ...]] = ()
+    """How the names of the wrapper's own entries of the state start."""
+    is_vector_env = True  # Gymnasium 0.29's tools ask for it
 
-    def __init__(self, env: QWOPVectorEnv) -> None:
-        super().__init__(env)
-        self.is_vector_env = True
+    def __init__(self, env: QWOPVectorEnv | QWOPVectorWrapper) -> None:
+        self.env = env
         self.num_envs = env.num_envs
         self.single_observation_space = env.single_observation_space
         self.single_action_space = env.single_action_space
@@ -49,9 +56,27 @@ class QWOPVectorWrapper(VectorEnvWrapper):
         return self.env.games
 
     @property
+    def start_states(self) -> Callable[[np.ndarray], StartStates | None] | None:
+        """Where episodes start: see `QWOPVectorEnv`. It may be replaced at any time."""
+        return self.env.start_states
+
+    @start_states.setter
+    def start_states(self, value: Callable[[np.ndarray], StartStates | None] | None) -> None:
+        self.env.start_states = value
+
+    @property
+    def unwrapped(self) -> QWOPVectorEnv:
+        """The environment without wrappers."""
+        return self.env.unwrapped  # pyright: ignore[reportReturnType]
+
+    @property
     def closed(self) -> bool:
         """Whether `close` has freed the games."""
         return self.env.closed
+
+    def close(self, **kwargs: Any) -> None:
+        """Free the games."""
+        self.env.close(**kwargs)
 
     @property
     def np_random(self) -> np.random.Generator:
@@ -67,30 +92,62 @@ class QWOPVectorWrapper(VectorEnvWrapper):
         self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start new episodes in all games: see `QWOPVectorEnv`."""
-        return super().reset(seed=seed, options=options)
+        return self.env.reset(seed=seed, options=options)
 
     @exclusive
     def step(
         self, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Play a step of all games: see `QWOPVectorEnv`."""
-        return super().step(actions)
+        return self.env.step(actions)
 
     def end_episodes(self, ended: np.ndarray, observations: np.ndarray, infos: dict[str, Any]) -> None:
         """See `QWOPVectorEnv`."""
         self.env.end_episodes(ended, observations, infos)
 
+    @exclusive
+    def get_state(self) -> dict[str, np.ndarray]:
+        """Return all that `set_state` needs to continue bit for bit from here, as arrays."""
+        own = {name: array.copy() for name, array in self.own_state().items()}
+        return {**self.env.get_state(), **own}
+
+    @exclusive
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Return to where `get_state` was called.
+
+        Args:
+            state: what `get_state` returned.
+
+        Raises:
+            ValueError: the state is of another environment or is damaged; one line.
+            KeyError: an entry is missing.
+        """
+        own = {name: array.copy() for name, array in state.items() if name.startswith(self.state_prefixes)}
+        self.set_own_state(own)
+        self.env.set_state({name: array for name, array in state.items() if name not in own})
+
+    def own_state(self) -> dict[str, np.ndarray]:
+        """Return the wrapper's own entries of the state, whose names start with `state_prefixes`."""
+        return {}
+
+    def set_own_state(self, state: dict[str, np.ndarray]) -> None:
+        """Restore what `own_state` returned; raises as `set_state` does. The arrays are the wrapper's own."""
+
     def render(self) -> tuple[np.ndarray, ...]:
         """The picture of every game: see `QWOPVectorEnv`."""
         return self.env.render()
 
-    def call_async(self, name: str, *args: Any, **kwargs: Any) -> None:
-        """See `QWOPVectorEnv.call`."""
-        self.env.call_async(name, *args, **kwargs)
+    def call(self, name: str, *args: Any, **kwargs: Any) -> list[Any]:
+        """See `QWOPVectorEnv`."""
+        return self.env.call(name, *args, **kwargs)
 
-    def call_wait(self, **kwargs: Any) -> list[Any]:
-        """See `QWOPVectorEnv.call`."""
-        return self.env.call_wait(**kwargs)
+    def get_attr(self, name: str) -> list[Any]:
+        """See `QWOPVectorEnv`."""
+        return self.env.get_attr(name)
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """See `QWOPVectorEnv`."""
+        self.env.set_attr(name, values)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(own_arrays(state))
@@ -99,5 +156,4 @@ class QWOPVectorWrapper(VectorEnvWrapper):
         return copy.deepcopy(self)
 
     def __del__(self) -> None:
-        if "env" in self.__dict__:  # not where a copy or a constructor failed half-way
-            super().__del__()
+        """The environment outlives its wrapper: Gymnasium 0.29 would close it."""

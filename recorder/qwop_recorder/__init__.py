@@ -1,4 +1,4 @@
-"""The recorder: a person's keys, 30 times a second, become verified episodes in an HDF5 file."""
+"""Record a person's runs, 30 frames a second, as verified episodes in an HDF5 file: see `record`."""
 
 import lazy_loader
 

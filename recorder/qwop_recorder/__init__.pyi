@@ -1,7 +1,11 @@
-from .cli import RecordConfig, record
+from .config import RecordConfig
 from .errors import RecorderError
 from .key_events import KeyEvent, KeyQueue
-from .session import Command, PersonalBest, Phase, Session, SessionOptions
+from .loop import TimingReport
+from .personal_best import PersonalBest
+from .phases import Command, Phase
+from .recorder import RecordResult, record
+from .session import Session, SessionOptions
 from .storage import EpisodeStore
 from .window import Window
 
@@ -13,9 +17,11 @@ __all__ = [
     "PersonalBest",
     "Phase",
     "RecordConfig",
+    "RecordResult",
     "RecorderError",
     "Session",
     "SessionOptions",
+    "TimingReport",
     "Window",
     "record",
 ]

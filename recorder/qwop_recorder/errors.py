@@ -1,5 +1,5 @@
-"""What a user can mend: one line, exit code 2."""
+"""Errors that a user can fix."""
 
 
 class RecorderError(Exception):
-    """Its text is one line that says what is wrong, where, and the mend."""
+    """One line: what is wrong, where, and what to do. The command prints it and exits with code 2."""

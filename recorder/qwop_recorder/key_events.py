@@ -1,51 +1,36 @@
-"""Key events, and the one rule that turns them into the keys of each frame.
+"""The rule that turns key events into the keys of each frame.
 
-A frame is sampled at one instant. A key counts as held in that frame when it is down at the instant, or
-was pressed at any time since the frame before: a tap shorter than a frame counts for exactly one frame.
+A frame samples the keyboard at one instant. A key counts as held in the frame if it is down at the instant,
+or was pressed since the frame before. So a tap shorter than a frame counts for exactly one frame.
 """
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from qwop_datasets import KeyEvent
 from qwop_game import KEY_O, KEY_P, KEY_Q, KEY_W
 
 KEYS: dict[str, int] = {"q": KEY_Q, "w": KEY_W, "o": KEY_O, "p": KEY_P}
 """Character -> bit of the key mask."""
 
 TICK = 2e-6
-"""The least time between a sample and the next event, s. Unix time in a float64 resolves a quarter of a
-microsecond, so "before" and "after" stay apart even where the file stores samples as Unix times."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyEvent:
-    """One real change of one key.
-
-    time: s on the session's monotonic clock
-    key: its bit, Q = 1, W = 2, O = 4, P = 8
-    pressed: True for a press, False for a release
-    source: who reported it: "pynput", "window", "focus" (the window lost the focus), or "resume"
-        (the key was already down, or had been let go, when play began or went on)
-    """
-
-    time: float
-    key: int
-    pressed: bool
-    source: str
+"""Least time between a sample and the next event, s. A float64 resolves Unix time to a quarter of a
+microsecond, so the order of samples and events survives in files, which store samples as Unix times."""
 
 
 class KeyQueue:
-    """Where key sources put what they see, from any thread, and the loop takes it, once a frame.
+    """A queue of key events: key sources fill it from any thread, the loop empties it once a frame.
 
-    Keeps the pressed set: auto-repeat, and releases of keys that were not down, are filtered. While the
-    window is without the focus nothing is let in, whatever a hook may see of other windows' typing; losing
-    the focus releases all keys.
+    It drops auto-repeat, and releases of keys that were not down. It takes no events while the window lacks
+    the focus, because a hook sees the typing in other windows too. Losing the focus releases all keys.
 
-    Stamps and samples are taken under one lock: an event is in a sample if and only if its stamp is not
-    later than the sample's instant. So the stored stamps alone give back every frame's keys.
+    Time stamps and samples are taken under one lock: a sample has an event if and only if the event's stamp
+    is not later than the sample's instant. So every frame's keys follow from the stored stamps alone.
+
+    Args:
+        now: The session's clock, s.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
@@ -57,13 +42,13 @@ class KeyQueue:
         self._focused = False
 
     def put(self, key: int, pressed: bool, source: str) -> None:
-        """A key went down or up, just now, as `source` saw it."""
+        """Note that a key went down or up just now, as `source` reports."""
         with self._lock:
             if self._focused and pressed != bool(self._down & key):
                 self._append(key, pressed, source)
 
     def set_focus(self, focused: bool) -> None:
-        """The window got or lost the keyboard focus."""
+        """Note that the window got or lost the keyboard focus."""
         with self._lock:
             if self._focused and not focused:
                 for key in KEYS.values():
@@ -72,7 +57,7 @@ class KeyQueue:
             self._focused = focused
 
     def sample(self) -> tuple[list[KeyEvent], float]:
-        """All events since the last sample, in order, and the instant of this one, s."""
+        """Take all events since the last sample, in order; returns them and the instant of this sample, s."""
         with self._lock:
             instant = max(self._now(), self._earliest)
             self._earliest = instant + TICK
@@ -87,9 +72,14 @@ class KeyQueue:
 
 
 def apply_events(down: int, events: Iterable[KeyEvent]) -> tuple[int, int]:
-    """Keys down after `events`, and keys held in the frame that those events belong to.
+    """Apply the events of one frame.
 
-    down: mask of the keys down before the events.
+    Args:
+        down: Mask of the keys that are down before the events.
+        events: In order.
+
+    Returns:
+        Masks of the keys that are down after the events, and of those held in their frame.
     """
     pressed = 0
     for event in events:
@@ -102,21 +92,31 @@ def apply_events(down: int, events: Iterable[KeyEvent]) -> tuple[int, int]:
 
 
 def reconcile(recorded: int, actual: int, time: float) -> list[KeyEvent]:
-    """Events that lead from the keys `recorded` as down to those `actual`ly down, stamped `time`.
+    """Make the events that lead from the recorded keys to the actual ones.
 
-    What was typed during a pause is no part of the run; these say in its place what the run goes on with.
+    What was typed during a pause is not part of the run; these events take its place.
+
+    Args:
+        recorded: Mask of the keys that are down according to the run's events.
+        actual: Mask of the keys that are down.
+        time: Stamp of the events, s.
     """
     changed = recorded ^ actual
     return [KeyEvent(time, key, bool(actual & key), "resume") for key in KEYS.values() if changed & key]
 
 
 def keys_from_events(events: Sequence[KeyEvent], sample_times: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Each frame's keys, from the stored events and the frames' sample instants alone. uint8 [T].
+    """Compute each frame's keys from stored events and sample instants.
 
-    events: in the order in which they happened.
-    sample_times: [T], s, on the events' clock, ascending.
+    Args:
+        events: In the order in which they happened.
+        sample_times: Instants of the frames' samples on the events' clock, s, ascending, [T].
 
-    Raises ValueError where either is out of order.
+    Returns:
+        Key masks, uint8 [T].
+
+    Raises:
+        ValueError: Events or instants are out of order.
     """
     times = np.asarray(sample_times, np.float64)
     stamps = np.array([event.time for event in events], np.float64)

@@ -1,8 +1,8 @@
 """Where a person's keys come from.
 
 A key source watches the keyboard and puts each press and release of Q, W, O and P into a `KeyQueue`, which
-filters and stamps them. Two sources are here: pynput's hook, which stamps each key in its own thread at the
-moment it arrives, and the game window's own events, stamped when the window is asked for them.
+filters and stamps it. There are two: pynput's hook, whose own thread stamps a key when it arrives, and the
+events of the game window, which are stamped when the loop asks the window for them.
 """
 
 import logging
@@ -12,20 +12,22 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import pygame
-
 from qwop_recorder.errors import RecorderError
 from qwop_recorder.key_events import KEYS, KeyQueue
+from qwop_recorder.quiet_pygame import pygame
 
 HOOK_START_SECONDS = 5.0
-"""How long pynput's hook may take to start. It never does where the X server lacks the RECORD extension."""
+"""How long pynput's hook may take to start, s. It never starts if the X server lacks the RECORD extension."""
+
+INSTALL_PYNPUT = "pip install --no-deps pynput python-xlib six"
+"""For Linux; elsewhere pynput is a dependency. With its own dependencies pip would compile evdev, unused."""
 
 
 class KeySource(Protocol):
-    """A thing that watches the keyboard.
+    """Watches the keyboard.
 
-    `name` is stored with every event. `start` raises RecorderError where the source can't work here.
-    `handle` is given each event of the window. `alive` turns False when the source has stopped on its own.
+    `name` is stored with every event. `start` raises RecorderError if the source can't work here. `handle`
+    gets each event of the window. `alive` turns False when the source has stopped by itself.
     """
 
     name: str
@@ -45,25 +47,25 @@ class WindowKeys:
         self._queue = queue
 
     def start(self) -> None:
-        """Nothing to start: the window is there."""
+        """Do nothing: the window is there."""
 
     def stop(self) -> None:
-        """Nothing to stop."""
+        """Do nothing."""
 
     def handle(self, event: pygame.event.Event) -> None:
-        """Take a KEYDOWN or KEYUP of Q, W, O or P; leave every other event."""
+        """Put a KEYDOWN or KEYUP of Q, W, O or P into the queue; ignore other events."""
         if event.type in (pygame.KEYDOWN, pygame.KEYUP) and 0 <= event.key < 128:
             key = KEYS.get(chr(event.key).lower())
             if key is not None:
                 self._queue.put(key, event.type == pygame.KEYDOWN, self.name)
 
     def alive(self) -> bool:
-        """Always: it ends with the window."""
+        """Return True: this source works as long as the window."""
         return True
 
 
 class PynputKeys:
-    """pynput's global hook. The queue lets its keys in only while the window has the focus."""
+    """pynput's global hook. The queue takes its keys only while the window has the focus."""
 
     name = "pynput"
 
@@ -74,13 +76,16 @@ class PynputKeys:
     def start(self) -> None:
         """Start the hook's thread and wait until it listens.
 
-        Raises RecorderError where pynput is missing, finds no display, or is not allowed to listen.
+        Raises:
+            RecorderError: pynput is missing, finds no display, or is not allowed to listen.
         """
-        # pynput logs a warning of its own about macOS; one line from us is enough.
+        # pynput logs its own warning about macOS; one line is enough.
         logging.getLogger("pynput").setLevel(logging.CRITICAL)
         try:
             # Imported here because the import itself fails without a display.
             from pynput import keyboard
+        except ModuleNotFoundError as error:
+            raise RecorderError(f"{error.name} is not installed: `{INSTALL_PYNPUT}`") from None
         except Exception as error:  # pynput passes on whatever its platform's backend raises
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise RecorderError(f"pynput does not work here ({reason[0]})") from None
@@ -103,16 +108,16 @@ class PynputKeys:
         self._listener = listener
 
     def stop(self) -> None:
-        """End the hook's thread."""
+        """Stop the hook's thread."""
         if self._listener is not None:
             self._listener.stop()
             self._listener = None
 
     def handle(self, event: pygame.event.Event) -> None:
-        """Nothing: the hook sees the keys itself."""
+        """Do nothing: the hook sees the keys itself."""
 
     def alive(self) -> bool:
-        """Whether the hook's thread still runs."""
+        """Tell whether the hook's thread still runs."""
         return self._listener is not None and self._listener.is_alive()
 
     def _on_press(self, key: Any) -> None:
@@ -129,7 +134,7 @@ class PynputKeys:
 
 
 def pynput_obstacle(environ: Mapping[str, str], platform: str) -> str | None:
-    """Why pynput would be blind here though it starts without complaint, or None."""
+    """Say why pynput would see no keys here although it starts, or None."""
     wayland = environ.get("WAYLAND_DISPLAY") or environ.get("XDG_SESSION_TYPE") == "wayland"
     if platform.startswith("linux") and wayland:
         return "Wayland hides the keyboard from pynput"
@@ -142,11 +147,19 @@ def open_key_source(
     environ: Mapping[str, str] = os.environ,
     platform: str = sys.platform,
 ) -> tuple[KeySource, str | None]:
-    """A started key source, and a line for the user where it is not the one that comes first.
+    """Start a key source.
 
-    choice: "pynput", "window", or "auto": pynput where it works, else the window.
+    Args:
+        choice: "pynput", "window", or "auto": pynput if it works, else the window.
+        queue: Where the source puts key events.
+        environ: The environment variables.
+        platform: sys.platform.
 
-    Raises RecorderError where pynput was asked for by name and can't work.
+    Returns:
+        The source, and a line for the user if "auto" did not take pynput.
+
+    Raises:
+        RecorderError: The choice is "pynput", which can't work here.
     """
     if choice == "window":
         return WindowKeys(queue), None
@@ -159,5 +172,5 @@ def open_key_source(
         except RecorderError as error:
             reason = str(error)
     if choice == "pynput":
-        raise RecorderError(f"--keys pynput: {reason}; --keys window needs no hook")
+        raise RecorderError(f"--keys pynput: {reason}; use --keys window")
     return WindowKeys(queue), f"keys come from the game window's own events: {reason}"

@@ -1,8 +1,8 @@
 """The fixed-step loop: 30 frames a second, each measured.
 
-Frames are due on a fixed grid, so that a frame which starts late does not push the next ones back. A frame
-late by more than a whole period moves the grid instead: the game then slows down for a moment, which a
-player can bear, and never runs several frames at once without a picture between them.
+Frames are due on a fixed grid, so a late frame does not delay the next ones. A frame that is late by more
+than a whole period moves the grid: the game slows down for a moment, and never plays several frames without a
+picture between them.
 """
 
 import time
@@ -16,16 +16,16 @@ import numpy as np
 from qwop_game import FRAME_SECONDS
 
 POLL_SECONDS = 0.001
-"""Pause between two looks at the window's events while waiting for a frame, s: their stamps' resolution."""
+"""Time between two looks at the window's events, s. It is the resolution of their stamps."""
 LATE_SECONDS = FRAME_SECONDS / 4
-"""A frame that starts more than this after it was due is a late one: a player begins to feel it."""
+"""A frame is late if it starts more than this after it was due, s: a player begins to feel it."""
 SLOW_FRAMES, SLOW_LATE = 30, 3
-"""The loop is slow when this many of the last SLOW_FRAMES frames were late."""
+"""The loop is slow if SLOW_LATE of the last SLOW_FRAMES frames were late."""
 JITTER_EDGES_MS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 33.0, float("inf"))
 
 
 class Clock(Protocol):
-    """Time, so that tests can hold it still. `now`: s, monotonic; `wall`: s since 1970, UTC."""
+    """Time, which tests can replace. `now`: s, monotonic; `wall`: Unix time, s."""
 
     def now(self) -> float: ...
     def wall(self) -> float: ...
@@ -33,10 +33,10 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock; `now` counts from its creation, which keeps nanoseconds within a float64."""
+    """The machine's clock. `now` counts from its creation, so a float64 resolves nanoseconds."""
 
     def __init__(self) -> None:
-        # perf_counter, because monotonic has steps of 16 ms on Windows
+        # not time.monotonic, which has steps of 16 ms on Windows
         self._origin = time.perf_counter()
 
     def now(self) -> float:
@@ -52,10 +52,13 @@ class SystemClock:
 def run_loop(
     clock: Clock, poll: Callable[[], None], tick: Callable[[float], bool], period: float = FRAME_SECONDS
 ) -> None:
-    """Call `tick(due)` once a period until it returns False, and `poll()` all the time between.
+    """Call `tick` once a period until it returns False, and `poll` between the ticks.
 
-    tick: plays one frame; `due` is the instant, s, at which it should have started.
-    poll: takes in what the window has; called at least once before each tick.
+    Args:
+        clock: Time.
+        poll: Handles the window's events. It is called at least once before each tick.
+        tick: Plays one frame. It gets the instant, s, at which the frame was due.
+        period: Seconds from frame to frame.
     """
     due = clock.now() + period
     while True:
@@ -74,7 +77,7 @@ def run_loop(
 
 @dataclass(frozen=True)
 class TimingReport:
-    """How exactly the frames of a session were timed. Times in ms; NaN where nothing was measured."""
+    """How exactly the frames of a session were timed. Times in ms; NaN if nothing was measured."""
 
     frames: int
     late: int
@@ -83,15 +86,15 @@ class TimingReport:
     lateness_p99: float
     lateness_max: float
     jitter: tuple[int, ...]
-    """Frames by |interval to the frame before - 33.3 ms|, in the bins of JITTER_EDGES_MS."""
+    """Frames by |interval since the frame before - 33.3 ms|, in the bins of JITTER_EDGES_MS."""
     delay_median: float
-    """From a press's stamp to the end of drawing the first frame that it moves. The keyboard's own delay
-    before the stamp and the screen's after the drawing come on top."""
+    """From a press's stamp to the end of drawing the first frame with it. The delays of keyboard and screen
+    are not in it."""
     delay_p99: float
     presses: int
 
     def text(self) -> str:
-        """The report as the lines that a session ends with."""
+        """Format the report as `qwop-record` prints it."""
         if self.frames == 0:
             return "timing: no frame was played"
         lines = [
@@ -117,7 +120,7 @@ class TimingReport:
 
 @dataclass
 class FrameTiming:
-    """Collects the timing of the frames that are played."""
+    """Measures the frames that are played."""
 
     _lateness: list[float] = field(default_factory=list)
     _intervals: list[float] = field(default_factory=list)
@@ -126,12 +129,12 @@ class FrameTiming:
     _last: float | None = None
 
     def begin(self) -> None:
-        """Play starts or goes on: the time since the frame before it is no interval."""
+        """Start again after a break: the time since the last frame is no interval."""
         self._last = None
         self._recent.clear()
 
     def frame(self, sampled: float, lateness: float) -> None:
-        """A frame was sampled at `sampled`, `lateness` after it was due (both s)."""
+        """Count a frame that was sampled at `sampled`, `lateness` after it was due (both s)."""
         self._lateness.append(lateness)
         self._recent.append(lateness > LATE_SECONDS)
         if self._last is not None:
@@ -139,12 +142,12 @@ class FrameTiming:
         self._last = sampled
 
     def drawn(self, press_times: list[float], drawn: float) -> None:
-        """The frame that takes in the presses stamped `press_times` was on the screen at `drawn` (s)."""
+        """Note that the frame with these presses (stamps, s) was on the screen at `drawn` (s)."""
         self._delays.extend(drawn - press for press in press_times)
 
     @property
     def recent_late(self) -> int:
-        """Late frames among the last SLOW_FRAMES."""
+        """Number of late frames among the last SLOW_FRAMES."""
         return sum(self._recent)
 
     @property
@@ -153,7 +156,7 @@ class FrameTiming:
         return self.recent_late >= SLOW_LATE
 
     def report(self) -> TimingReport:
-        """The figures so far."""
+        """Compute the figures so far."""
         lateness = 1000 * np.array(self._lateness)
         jitter = 1000 * np.abs(np.array(self._intervals) - FRAME_SECONDS)
         delays = 1000 * np.array(self._delays)

@@ -1,8 +1,8 @@
-"""A session in the real game: the page plays and stamps, and this side keeps the session, journal and file.
+"""A session in the real game: the page plays the frames, and this module records them.
 
-The page (qwop_game/real/person.js) plays 30 frames a second by itself, with the keys it sees itself. Here its
-batches are fetched: their frames go through the same `Session` as those of the embedded game, one tick each,
-and what the session wants, play or wait, goes back to the page.
+The page (qwop_game/real/person.js) plays 30 frames a second with the keys that it sees. This module fetches
+its frames in batches and passes them through the same `Session` as those of the embedded game, one tick per
+frame. It tells the page when to play and when to wait.
 """
 
 import base64
@@ -13,16 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from qwop_datasets import KeyEvent
 from qwop_game import DEFAULT_TRIG, FRAME_SECONDS, STATE_SIZE
 from qwop_game.real import BrowserLost, PageError, RealGame, RealGameError
 from qwop_recorder.errors import RecorderError
-from qwop_recorder.key_events import KEYS, KeyEvent
+from qwop_recorder.key_events import KEYS
 from qwop_recorder.loop import Clock
-from qwop_recorder.session import Command, Phase, Session
+from qwop_recorder.phases import Command, Phase
+from qwop_recorder.session import Session
 from qwop_recorder.texts import counts, help_lines, title
 
 BATCH_SECONDS = 0.1
-"""How often frames are fetched during play: what a kill of this program can cost of a run."""
+"""Time between two batches during play, s: the most that a kill of this program can cost of a run."""
 _FRAME_SIZE = STATE_SIZE + 5  # the state; keys, instant, lateness, events so far, when it was drawn
 
 
@@ -37,12 +39,12 @@ class PageFrame:
     lateness: float
     drawn: float
     events: list[KeyEvent]
-    """Those since the frame before."""
+    """Key events since the frame before."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What happened in the page: first the frames, then the events that belong to none, then the commands."""
+    """What happened in the page, in this order: frames, key events after them, commands."""
 
     frames: list[PageFrame]
     events: list[KeyEvent]
@@ -52,27 +54,26 @@ class Batch:
 
 
 class PlayedGame(RealGame):
-    """The real game as a session sees it: `step` takes the frame that the page has played already.
+    """The real game for a session: `step` takes the frame that the page has played already.
 
-    Where there is none, as when a session takes over after a step back, it plays one.
+    If there is none, as when a session takes over after a rewind, `step` plays one.
     """
 
     def __init__(
         self, headless: bool, browser: Any, driver: Any, clock: Clock, trig: str | None = DEFAULT_TRIG
     ) -> None:
-        # No recovery behind the person's back: a session that is lost ends, with all that was played kept.
+        # recover=False: when the browser is lost, the session ends, and what was played is kept.
         super().__init__(headless, browser, driver, recover=False, scripts=("person.js",), trig=trig)
         self._clock = clock
         self._page_to_session = 0.0  # s
         self._played: PageFrame | None = None
         self.failure: str | None = None
-        """Why the last reset brought no page; the session has to end."""
+        """Why the last reset failed; the session has to end. None if it worked."""
         self.loads = 0
-        """Pages loaded so far: each forgets which keys are down."""
+        """Pages loaded so far. A new page does not know which keys are down."""
 
     def reset(self, mask: np.ndarray | None = None) -> None:
-        # A session that takes care of its runs can't stop in the middle of that: it goes on to the next run,
-        # and `play` ends it there.
+        # A session must not stop while it stores a run: it goes on to the next run, and `play` ends it there.
         try:
             super().reset(mask)
             self._set_clock()
@@ -81,7 +82,7 @@ class PlayedGame(RealGame):
         self.loads += 1
 
     def next_step_is(self, frame: PageFrame) -> None:
-        """The next `step` is this frame of the page's."""
+        """Let the next `step` take this frame."""
         self._played = frame
 
     def step(self, keys: np.ndarray, frames: int = 1) -> None:
@@ -96,9 +97,13 @@ class PlayedGame(RealGame):
         self.accept(played.state[None], [played.keys])
 
     def take(self, idle: bool) -> Batch:
-        """Fetch what has happened since the last time. Raises BrowserLost, PageError.
+        """Fetch what has happened since the last call.
 
-        idle: the session plays nothing, so that events that belong to no frame are wanted too.
+        Args:
+            idle: Whether the session plays nothing; then key events without a frame are fetched too.
+
+        Raises:
+            BrowserLost, PageError: The page does not answer.
         """
         raw = self.page("return bridge.person.take(arguments[0])", idle)
         rows = np.frombuffer(base64.b64decode(raw["frames"]), "<f8").reshape(-1, _FRAME_SIZE)
@@ -123,18 +128,18 @@ class PlayedGame(RealGame):
         return Batch(frames, events[used:], commands, raw["playing"], raw["focused"])
 
     def start(self, now: float) -> None:
-        """Let the page play on; `now`: s on the session's clock, before all frames to come."""
+        """Let the page play from `now` on, s on the session's clock."""
         self.page("bridge.person.start(arguments[0])", 1000 * (now - self._page_to_session))
 
     def show(self, texts: dict[str, str]) -> None:
-        """Put texts on the page, by name: state, title, line, help."""
+        """Show texts on the page, by name: state, title, line, help."""
         self.page("bridge.person.show(arguments[0])", texts)
 
     def _time(self, page_ms: float) -> float:
         return page_ms / 1000 + self._page_to_session
 
     def _set_clock(self) -> None:
-        """Learn what the page's clock shows now, from the quickest of a few answers."""
+        """Compare the page's clock with the session's; the quickest of five answers counts."""
         quickest = float("inf")
         for _ in range(5):
             before = self._clock.now()
@@ -148,9 +153,17 @@ class PlayedGame(RealGame):
 def play(
     session: Session, game: PlayedGame, clock: Clock, signals: list[int], log: Callable[[str], None]
 ) -> None:
-    """Run a session in the page until it is done. log: takes a line about each run that enters the file.
+    """Run a session in the page until it is done.
 
-    Raises RecorderError where the page is lost; what was played by then is kept as a run cut short.
+    Args:
+        session: With `game`.
+        game: The real game.
+        clock: Time.
+        signals: Numbers of the signals that ask the process to end; the session ends once there is one.
+        log: Takes a line about each run that enters the file.
+
+    Raises:
+        RecorderError: The page is lost. What was played is kept as a run that was cut short.
     """
     focused, loads, shown, printed = True, game.loads, "", 0
     try:
@@ -174,7 +187,7 @@ def play(
             if idle:
                 session.tick(batch.events, clock.now(), 0.0)
             if game.loads != loads:
-                # A page that was just loaded knows of no key that is down.
+                # The new page does not know which keys are down.
                 loads = game.loads
                 now = clock.now()
                 released = [key for key in KEYS.values() if session.down & key]

@@ -1,13 +1,14 @@
-"""What a session tells the person, in words, in the recorder's window and in the real game's page."""
+"""Texts of a session, for the recorder's window and the real game's page."""
 
 import math
 
 from qwop_game import FRAME_SECONDS
-from qwop_recorder.session import Phase, Session
+from qwop_recorder.phases import Phase
+from qwop_recorder.session import Session
 
 
 def counts(session: Session) -> str:
-    """Which run this is, and how many were kept."""
+    """Say which run this is, and how many are kept."""
     text = f"run {session.attempts}"
     if not session.practice:
         wanted = f" of {session.options.episodes}" if session.options.episodes else ""
@@ -16,7 +17,7 @@ def counts(session: Session) -> str:
 
 
 def title(session: Session) -> str | None:
-    """The words for what the session is doing while nothing is played; None while a run is."""
+    """Say what the session is doing; None during play."""
     phase, run = session.phase, session.run
     if phase is Phase.COUNTDOWN:
         return str(max(1, math.ceil(session.countdown_seconds - 1e-6)))
@@ -25,12 +26,12 @@ def title(session: Session) -> str | None:
     if phase is Phase.ENDED:
         return f"100 m in {run.time:.2f} s" if run.success else f"Fell at {run.distance:.1f} m"
     if phase is Phase.REWOUND:
-        return f"{(run.frames - session.cursor) * FRAME_SECONDS:.1f} s back"
+        return f"{(run.num_frames - session.cursor) * FRAME_SECONDS:.1f} s back"
     return None
 
 
 def help_lines(session: Session) -> list[str]:
-    """The keys that mean something now."""
+    """List the keys that do something now."""
     seconds = f"{session.options.rewind:g} s"
     if session.enough:
         keep = "keep it and finish"
@@ -41,7 +42,7 @@ def help_lines(session: Session) -> list[str]:
     lines = {
         Phase.COUNTDOWN: ["hold your first keys  |  ESC  finish"],
         Phase.PLAYING: [f"SPACE  pause  |  R  start over  |  LEFT  {seconds} back"],
-        Phase.PAUSED: [f"SPACE  go on  |  R  start over  |  LEFT  {seconds} back", "ESC  finish"],
+        Phase.PAUSED: [f"SPACE  continue  |  R  start over  |  LEFT  {seconds} back", "ESC  finish"],
         Phase.ENDED: [f"SPACE  {keep}  |  BACKSPACE  throw it away", f"LEFT  {seconds} back  |  ESC  finish"],
         Phase.REWOUND: [
             f"SPACE  take over from here  |  LEFT, RIGHT  {seconds}",

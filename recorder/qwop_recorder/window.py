@@ -1,10 +1,8 @@
-"""The recorder's window: the game, what the player needs to know, and the commands that are keys."""
+"""The recorder's window: it shows the session and turns keys into commands."""
 
 import os
 import sys
 import textwrap
-
-import pygame
 
 from qwop_game import UNITS_PER_METER
 from qwop_game.render import INK, PAPER, STANDING_HURDLE, Color, Dials, Renderer, hurdle_pose
@@ -12,7 +10,9 @@ from qwop_recorder.errors import RecorderError
 from qwop_recorder.key_events import KeyQueue
 from qwop_recorder.key_sources import KeySource
 from qwop_recorder.loop import SLOW_FRAMES
-from qwop_recorder.session import Command, Phase, Session
+from qwop_recorder.phases import Command, Phase
+from qwop_recorder.quiet_pygame import pygame
+from qwop_recorder.session import Session
 from qwop_recorder.texts import counts, help_lines, title
 
 WIDTH, HEIGHT = 800, 500
@@ -33,14 +33,21 @@ SMALL, MEDIUM, LARGE = 22, 28, 64  # px, font sizes
 
 
 class Window:
-    """Opens the window at once. Raises RecorderError where there is no display."""
+    """The window of a session; opens at once.
+
+    Args:
+        name: Its title.
+
+    Raises:
+        RecorderError: There is no display.
+    """
 
     def __init__(self, name: str) -> None:
         environ = os.environ
         if sys.platform.startswith("linux") and not any(
             environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
         ):
-            # SDL would try its way through every driver, with their messages.
+            # SDL would try every driver, and print their messages.
             raise RecorderError(_no_display("none is set"))
         try:
             pygame.display.init()
@@ -68,7 +75,7 @@ class Window:
         pygame.quit()
 
     def poll(self, source: KeySource, queue: KeyQueue) -> list[Command]:
-        """Take in what has happened since the last call: keys to their source, the rest as commands."""
+        """Handle what has happened since the last call: hand game keys to their source, return commands."""
         commands = []
         for event in pygame.event.get():
             if event.type == pygame.QUIT:
@@ -88,12 +95,11 @@ class Window:
 
     def draw(self, session: Session) -> None:
         """Draw the session and show it."""
-        run, cursor = session.run, session.cursor
-        state = run.states.get(cursor)
+        state, time = session.game_state, session.run.times[session.cursor]
         self._renderer.draw(
             self.surface,
             session.observation,
-            Dials(session.shown_keys, run.times[cursor], float(session.observation[0]) / UNITS_PER_METER),
+            Dials(session.shown_keys, time, float(session.observation[0]) / UNITS_PER_METER),
             STANDING_HURDLE if state is None else hurdle_pose(state),
         )
         self._status(session)
@@ -107,7 +113,7 @@ class Window:
         pygame.display.flip()
 
     def _status(self, session: Session) -> None:
-        """What is being recorded, and what the player has done so far."""
+        """Draw what is recorded, and what the player has done so far."""
         best = session.best
         if best.distance is not None:
             self._plate([(f"best {best.distance:.1f} m", SMALL, PAPER)], (12, 76), "midleft")
@@ -121,7 +127,7 @@ class Window:
             self._plate([(f"slow: {late}; close other programs", SMALL, INK)], (WIDTH // 2, 54), paint=AMBER)
 
     def _banner(self, session: Session) -> None:
-        """What the session is doing, in the middle, while nothing is played; else the news."""
+        """Draw what the session is doing, in the middle; during play the latest news."""
         phase, line = session.phase, session.message
         at, color = (WIDTH // 2, 170), PAPER
         heading = title(session)
@@ -145,7 +151,7 @@ class Window:
         anchor: str = "center",
         paint: Color = INK,
     ) -> None:
-        """Words (text, size, color) beside each other on a plate."""
+        """Draw words (text, size, color) beside each other on a plate."""
         labels = [self._rendered(*word) for word in words]
         gap, height = 10, max(label.get_height() for label in labels)
         width = sum(label.get_width() for label in labels) + gap * (len(labels) - 1)
@@ -158,7 +164,7 @@ class Window:
         self.surface.blit(plate, plate.get_rect(**{anchor: at}))
 
     def _rendered(self, text: str, size: int, color: Color) -> pygame.Surface:
-        """A text as a picture; the last few hundred are kept, since most do not change between frames."""
+        """Render a text. The last few hundred are cached, because most stay the same between frames."""
         key = (text, size, color)
         if key not in self._texts:
             if len(self._texts) > 300:

@@ -1,4 +1,4 @@
-"""Named reward functions, the same live and over stored runs: see `make_reward` and `qwop_rewards.terms`."""
+"""Named reward functions, with the same results live and on stored runs: see `make_reward`."""
 
 from qwop_rewards.function import TERMS, RewardFunction, make_reward, parse_name, parse_options
 from qwop_rewards.offline import RunReward, run_rewards

@@ -1,7 +1,7 @@
-"""`qwop-rewards compare DATASET`: every reward over every stored episode, in one table.
+"""The command `qwop-rewards compare DATASET`: the return of every stored episode under every reward.
 
-It shows before any training which gait a reward would favor: beside each return stand the episode's
-distance, time and gait, and below the table the rank correlation of the returns with them.
+It shows before training which gait a reward favors. The table has each episode's returns, distance, time and
+gait; below it are the rank correlations of the returns with these figures.
 """
 
 from __future__ import annotations
@@ -32,24 +32,26 @@ class Row:
     knee_near: float
     upright: float
     returns: dict[str, float]
-    """Reward as given on the command line -> undiscounted return."""
+    """Reward, as given on the command line, to undiscounted return."""
     failed_frames: dict[str, int]
-    """Reward -> frame at which its knee rule ended the run; absent where it did not."""
+    """Reward to the frame at which its knee rule ended the run; missing if it did not."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = CommandParser(prog=PROGRAM, description="Named reward functions.")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=CommandParser)
-    compare = commands.add_parser("compare", help="every reward over every stored episode")
+    compare = commands.add_parser("compare", help="the return of every stored episode under every reward")
     compare.add_argument("dataset", metavar="DATASET", help="an HDF5 file of episodes")
     compare.add_argument("--where", default="", metavar="FILTER", help='episodes, such as "success time<60"')
     compare.add_argument(
         "--reward",
         action="append",
         metavar="NAME[:OPTION=VALUE,...]",
-        help=f"a term or sum, again for more: torso:torso_threshold=1.0 (default: {', '.join(TERMS)})",
+        help=f"a term or sum, such as torso:torso_threshold=1.0; repeatable (default: {', '.join(TERMS)})",
     )
-    compare.add_argument("--frame-skip", type=int, default=4, help="frames a decision (default: %(default)s)")
+    compare.add_argument(
+        "--frame-skip", type=int, default=4, help="frames per decision (default: %(default)s)"
+    )
     compare.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     options = parser.parse_args(arguments)
 
@@ -65,15 +67,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def compare_dataset(dataset: str, rewards: Sequence[str], frame_skip: int = 4, where: str = "") -> list[Row]:
-    """A row for every episode of a dataset that the filter `where` keeps.
+    """Compute the returns of stored episodes under several rewards.
 
-    rewards: NAME or NAME:OPTION=VALUE,... each.
+    Args:
+        dataset: HDF5 file of episodes.
+        rewards: NAME or NAME:OPTION=VALUE,... each.
+        frame_skip: frames per decision.
+        where: filter of the episodes; all without it.
 
-    Raises ValueError for an unknown reward or option, CommandError for an empty dataset, DatasetError for a
-    file that can't be read.
+    Returns:
+        A row per episode.
+
+    Raises:
+        ValueError: a reward or option is unknown.
+        CommandError: no episode matches.
+        DatasetError: the file can't be read.
     """
     if len(set(rewards)) != len(rewards):
-        raise ValueError("a reward is given twice: name each once")
+        raise ValueError("a reward is given twice: give each one once")
     parsed = {reward: _parse(reward) for reward in rewards}
     rows: list[Row] = []
     with DatasetReader(dataset, where) as reader:
@@ -110,7 +121,7 @@ def compare_dataset(dataset: str, rewards: Sequence[str], frame_skip: int = 4, w
 
 
 def comparison_text(rows: Sequence[Row]) -> str:
-    """The table of `compare`, and below it what each reward goes with."""
+    """Return the table of `compare`, with the rank correlations below it."""
     rewards = list(rows[0].returns)
     header = ["episode", "source", "end", "meters", "seconds", "knee %", "upright %", *rewards]
     lines = [
@@ -146,7 +157,7 @@ def comparison_text(rows: Sequence[Row]) -> str:
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
-    """Spearman's rho, ties at their mean rank, in [-1, 1]; NaN where either is constant."""
+    """Return Spearman's rho in [-1, 1], with ties at their mean rank; NaN if either input is constant."""
     ranks = []
     for values in (np.asarray(x, float), np.asarray(y, float)):
         _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)

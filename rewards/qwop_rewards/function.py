@@ -1,4 +1,4 @@
-"""Reward functions: a sum of named terms and, where asked for, the knee rule."""
+"""Reward functions: a weighted sum of named terms, optionally with the knee rule."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ TERMS: dict[str, type] = {
     "upright": Upright,
     "energy": Energy,
 }
-"""Every term's name: what `make_reward` adds up and `qwop-rewards compare` lists."""
+"""Name of each term that `make_reward` and `qwop-rewards compare` know."""
 
 STRIDE_KNEE_SECONDS = 1.0
-"""With the term `stride` the knee rule holds unless told otherwise."""
+"""Default of `knee_seconds`, s, if the sum has the term `stride`."""
 
 
 class Term(Protocol):
-    """What the classes of `qwop_rewards.terms` share."""
+    """Interface of the classes in `qwop_rewards.terms`."""
 
     memory: dict[str, NDArray[Any]]
 
@@ -52,7 +52,7 @@ class Term(Protocol):
 
 
 class RewardFunction:
-    """The weighted sum of terms over N games, with the knee rule where there is one."""
+    """Weighted sum of terms for N games, optionally with the knee rule. `make_reward` builds it."""
 
     def __init__(self, terms: Sequence[tuple[float, Term]], knee_rule: KneeRule | None = None) -> None:
         self._terms = tuple(terms)
@@ -65,17 +65,23 @@ class RewardFunction:
         }
 
     def reset(self, mask: NDArray[np.bool_]) -> None:
-        """Forget the games where `mask`, bool [N], is true: their episodes start anew."""
+        """Forget what is remembered of the games of `mask`, bool [N], which start an episode."""
         for _, term in self._terms:
             term.reset(mask)
         if self._knee_rule is not None:
             self._knee_rule.reset(mask)
 
     def __call__(self, transition: Transition) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """One step of every game, in order of time: reward float32 [N], failed bool [N].
+        """Compute the rewards of one step. Steps must come in order of time.
 
-        `failed` games were ended by the knee rule; the terms see them as terminated without success, so a
-        failure costs what a fall costs. A game that ended by itself in this step has not failed.
+        Args:
+            transition: the step of N games.
+
+        Returns:
+            reward: float32 [N].
+            failed: bool [N], games that the knee rule ends here. The terms see them as terminated without
+                success, so a failure costs as much as a fall. A game that the game itself ended in this step
+                has not failed.
         """
         if self._knee_rule is None:
             failed = np.zeros(len(transition.terminated), bool)
@@ -88,11 +94,11 @@ class RewardFunction:
         return total.astype(np.float32), failed
 
     def get_state(self) -> dict[str, NDArray[Any]]:
-        """What the function remembers of the N games, for `set_state`: name -> array [N]."""
+        """Return what the function remembers of the N games, for `set_state`: name to array [N]."""
         return {name: array.copy() for name, array in self._memory.items()}
 
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from where `get_state` was called. Raises ValueError for the state of another reward."""
+        """Restore what `get_state` returned. Raises ValueError for the state of another reward."""
         shapes = {name: array.shape for name, array in state.items()}
         expected = {name: array.shape for name, array in self._memory.items()}
         if shapes != expected:
@@ -102,7 +108,7 @@ class RewardFunction:
 
     def __getstate__(self) -> bytes:
         # The terms write into arrays that `_memory` shares. A pickle within the pickle keeps them shared, and
-        # writable where whoever unpickles would put arrays into read-only memory, as Ray does.
+        # keeps them writable if the reader puts arrays into read-only memory, as Ray does.
         return pickle.dumps(self.__dict__)
 
     def __setstate__(self, state: bytes) -> None:
@@ -110,18 +116,19 @@ class RewardFunction:
 
 
 def make_reward(name: str, num_envs: int, **options: Any) -> RewardFunction:
-    """A reward function by name.
+    """Return a reward function by name.
 
     Args:
         name: a term ("default", "torso", "stride", "speed", "alternation", "knee", "upright", "energy")
             or a weighted sum of them: "stride+0.5*alternation".
-        num_envs: N, the games that it will see.
-        options: of the named terms (see their classes) and of the knee rule: a knee that stays within
-            `knee_meters` (0.12) of the track for `knee_seconds` fails the episode. knee_seconds is 1.0 if the
-            sum has `stride`, else None (or "none"): no rule. 0 fails at the first step that ends so.
+        num_envs: number N of games.
+        **options: options of the terms (see their classes) and of the knee rule: an episode fails when a knee
+            stays within `knee_meters` (0.12) of the track for `knee_seconds`. The default of `knee_seconds`
+            is 1.0 if the sum has `stride`, else None (or "none"), which means no rule. With 0 an episode
+            fails at the first step that ends with a knee there.
 
     Raises:
-        ValueError: an unknown name or option, or a value out of range; one line that names the choices.
+        ValueError: a name or option is unknown, or a value is out of range; one line with the choices.
     """
     weights = parse_name(name)
     default_knee_seconds = STRIDE_KNEE_SECONDS if "stride" in weights else None
@@ -145,9 +152,9 @@ def make_reward(name: str, num_envs: int, **options: Any) -> RewardFunction:
 
 
 def parse_name(name: str) -> dict[str, float]:
-    """Terms and weights of a reward's name: "stride+0.5*knee" -> {"stride": 1.0, "knee": 0.5}.
+    """Return the terms and weights in a reward's name: "stride+0.5*knee" -> {"stride": 1.0, "knee": 0.5}.
 
-    Raises ValueError, in one line, for anything else.
+    Raises ValueError (one line) for anything else.
     """
     weights: dict[str, float] = {}
     for part in name.split("+"):
@@ -162,9 +169,9 @@ def parse_name(name: str) -> dict[str, float]:
 
 
 def parse_options(assignments: Sequence[str]) -> dict[str, str]:
-    """Command-line options "power=1.6" as a mapping; values stay text until `make_reward` reads them.
+    """Return options such as "power=1.6" as a mapping. Values stay text; `make_reward` reads them.
 
-    Raises ValueError where one is no NAME=VALUE or comes twice.
+    Raises ValueError if one is not NAME=VALUE or comes twice.
     """
     options: dict[str, str] = {}
     for assignment in assignments:

@@ -1,4 +1,4 @@
-"""Rewards of stored runs: the same numbers that the live environment gives for the same decisions."""
+"""Rewards of stored runs, equal to those that the environment pays for the same decisions."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ Run = TypeVar("Run", bound=StoredRun)
 
 @dataclass(frozen=True)
 class RunReward:
-    """A reward function over one stored run."""
+    """The rewards of one stored run."""
 
     rewards: NDArray[np.float32]
-    """One a decision, [S]; the run ends where it failed."""
+    """Reward per decision, float32 [S]. A failed run ends at its failure."""
     failed_frame: int | None
-    """Frame at which the knee rule ended the run, None if it never did."""
+    """Frame at which the knee rule ended the run; None if it did not."""
 
     @property
     def total(self) -> float:
@@ -47,17 +47,27 @@ class RunReward:
 
 
 def run_rewards(name: str, runs: Sequence[StoredRun], frame_skip: int = 4, **options: Any) -> list[RunReward]:
-    """A reward function over stored runs, one decision every `frame_skip` frames, all runs side by side.
+    """Compute the rewards of stored runs.
 
-    The last decision of a run may be shorter than frame_skip frames, as it is live. The key mask of a
-    decision is the one held in its first frame.
+    As in the environment, the last decision of a run may be shorter than `frame_skip` frames. The key mask of
+    a decision is that of its first frame.
 
-    Raises ValueError as `make_reward` does, or for a frame_skip below 1.
+    Args:
+        name: name of the reward, see `make_reward`.
+        runs: the runs.
+        frame_skip: frames per decision, 1 or more.
+        **options: options of the reward, see `make_reward`.
+
+    Returns:
+        The rewards of each run.
+
+    Raises:
+        ValueError: the reward or an option is unknown, or a value is out of range.
     """
     if frame_skip < 1:
         raise ValueError(f"frame_skip is {frame_skip}: it must be 1 or more")
     if not runs:
-        make_reward(name, 1, **options)  # a wrong name is an error without runs too
+        make_reward(name, 1, **options)  # an unknown name is an error even without runs
         return []
     reward = make_reward(name, len(runs), **options)
     reward.reset(np.ones(len(runs), bool))
@@ -69,7 +79,7 @@ def run_rewards(name: str, runs: Sequence[StoredRun], frame_skip: int = 4, **opt
     for step in range(len(rewards)):
         if not (ended_at > step).any():
             break
-        # A run that is over stands still on its last frames; what it gets then is cut off below.
+        # A run that has ended repeats its last frame; the rewards after its end are dropped below.
         before = np.minimum(step * frame_skip, frames)
         after = np.minimum((step + 1) * frame_skip, frames)
         last = decisions - 1 == step
@@ -92,7 +102,7 @@ def run_rewards(name: str, runs: Sequence[StoredRun], frame_skip: int = 4, **opt
 
 
 def batches(runs: Iterable[Run], size: int = 128) -> Iterator[list[Run]]:
-    """Runs in lists of up to `size`, so that a file larger than memory streams through."""
+    """Yield runs in lists of up to `size`, so that a file may be larger than memory."""
     batch: list[Run] = []
     for run in runs:
         batch.append(run)

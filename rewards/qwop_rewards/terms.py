@@ -1,8 +1,8 @@
-"""The terms that rewards are made of. Each gives one number a step and game, float [N].
+"""The terms of rewards. Each returns one number per step and game, float [N].
 
-A term is made for `num_envs` games, keeps what it has to remember per game in the arrays of `memory`, always
-the same ones, and forgets it for the games that `reset(mask)` names. Its options are the keyword arguments
-of its class; `make_reward` takes them by these names. Steps are decisions of k = frame_skip frames, k / 30 s.
+A term is made for `num_envs` games. It remembers what it needs per game in the arrays of `memory`, in place,
+and forgets the games of `reset(mask)`. Its options are the keyword arguments of its class; `make_reward`
+takes them by these names. A step is a decision of k = frame_skip frames, k / 30 s.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SPEED_TO_METERS_PER_SECOND = 0.04 / FRAME_SECONDS / UNITS_PER_METER
 
 
 class Memoryless:
-    """What terms share that look at one transition only: nothing to remember, nothing to forget."""
+    """Base of the terms that remember nothing: they depend on one transition only."""
 
     def __init__(self, num_envs: int) -> None:
         self.memory: dict[str, NDArray[Any]] = {}
@@ -33,12 +33,12 @@ class Memoryless:
 
 
 class Default:
-    """qwop-gym 1.0.1's reward, in its own mixture of float32 and float64.
+    """The reward of qwop-gym 1.0.1, with its mixture of float32 and float64.
 
     0.01 * ds / dt - 10 * dt / frames, +50 on success, -10 where the game ends otherwise, with s = x / 10 (m)
-    and t = scoreTime / 10. As there, the first step of an episode is measured from s = 0, t = 0, and not from
-    the first observation. s is taken from the float32 x that is stored; qwop-gym rounds x / 10 once more
-    precisely, which is at most one unit in the last place of s.
+    and t = scoreTime / 10. As in qwop-gym, the first step of an episode counts from s = 0, t = 0, not from
+    the first observation. s is computed from the stored float32 x, so it is rounded twice; qwop-gym rounds
+    x / 10 once. The difference is at most one unit in the last place of s.
     """
 
     def __init__(self, num_envs: int) -> None:
@@ -63,7 +63,7 @@ class Default:
         self._first_step[:] = False
 
         speed = np.divide(ds, dt, out=np.zeros_like(ds), where=dt > 0)
-        # Float32 up to here; its division by the int frames_per_step makes the rest float64.
+        # Float32 up to here; qwop-gym divides by the int frames_per_step, so the rest is float64.
         time_cost = (dt * np.float32(10)).astype(np.float64) / transition.frames
         return speed * np.float32(0.01) - time_cost + 50.0 * transition.success - 10.0 * transition.fell
 
@@ -92,14 +92,20 @@ class Torso:
 
 
 class Stride(Memoryless):
-    """Forward progress at a pace: 0.1 per world unit forward, -step_cost a step, -fall_cost where the episode
-    ends without success (the knee rule included), +finish_bonus on success.
+    """Forward progress: 0.1 per world unit forward, -step_cost per step, -fall_cost if the episode ends
+    without success (also by the knee rule), +finish_bonus on success.
 
-    With `power` p the forward part d (world units) becomes 0.1 * d * (v / reference_speed)^(p - 1), where v
-    is the step's mean speed: a meter run faster than the reference is worth more, a slower one less,
-    whatever the frame skip, and p = 1 gives 0.1 * d. Steps backward stay at 0.1 * d.
+    With `power` p, progress d (world units) at mean speed v pays 0.1 * d * (v / reference_speed)^(p - 1): a
+    meter at more than the reference speed is worth more, a slower one less, whatever the frame skip. p = 1
+    gives 0.1 * d. Steps backward always pay 0.1 * d.
 
-    power: 1 or more. reference_speed: m/s; 2 m/s is a run of 50 s. step_cost: per decision.
+    Args:
+        num_envs: number of games.
+        power: p, 1 or more.
+        reference_speed: m/s; 2 m/s is a run of 50 s.
+        step_cost: cost per decision.
+        fall_cost: cost of an end without success.
+        finish_bonus: reward of a success.
     """
 
     def __init__(
@@ -136,17 +142,17 @@ class Stride(Memoryless):
 
 
 class Speed(Memoryless):
-    """Mean forward speed of the torso during the step, m/s. It knows no posture and no ending."""
+    """Mean forward speed of the torso during the step, m/s. It ignores postures and endings."""
 
     def __call__(self, transition: Transition) -> NDArray[np.floating]:
         return transition.speed
 
 
 class Alternation:
-    """1 for each change of the leading foot while the runner is upright (as `qwop_game.gait.upright` has it).
+    """1 for each change of the leading foot while the runner is upright (`qwop_game.gait.upright`).
 
-    A foot leads once it is `lead` m ahead of the other; between -lead and lead the last leader holds, so that
-    feet side by side earn nothing. The first leader of an episode is no change.
+    A foot leads once it is `lead` m ahead of the other, until the other foot leads. Feet side by side
+    therefore earn nothing. The first leader of an episode is not a change.
     """
 
     def __init__(self, num_envs: int, lead: float = 0.3) -> None:
@@ -171,15 +177,15 @@ class Alternation:
 
 
 class Knee(Memoryless):
-    """Minus the time that a knee was within 0.12 m of the track, s: -frames / 30 for a step that ends so."""
+    """Minus the time with a knee within 0.12 m of the track, s: -frames / 30 for a step that ends so."""
 
     def __call__(self, transition: Transition) -> NDArray[np.floating]:
         return -FRAME_SECONDS * transition.frames * knee_near(transition.next_raw)
 
 
 class Upright(Memoryless):
-    """Minus the time that the runner was not upright, s: -frames / 30 for a step that ends so (as
-    `qwop_game.gait.upright` has it).
+    """Minus the time that the runner was not upright (`qwop_game.gait.upright`), s: -frames / 30 for a step
+    that ends so.
     """
 
     def __call__(self, transition: Transition) -> NDArray[np.floating]:
@@ -187,9 +193,9 @@ class Upright(Memoryless):
 
 
 class Energy(Memoryless):
-    """Minus the limbs' restlessness, m^2/s: the mean over the 12 parts of |v_part - v_torso|^2 (m/s)^2 after
-    the step, times the step's length (frames / 30 s). Kinetic energy per kilogram relative to the torso,
-    doubled; a runner who flails pays for it, one who only moves fast does not.
+    """Minus the movement of the limbs, m^2/s: the mean over the 12 parts of |v_part - v_torso|^2 after the
+    step, (m/s)^2, times the length of the step, frames / 30 s. This is twice the kinetic energy per kilogram
+    relative to the torso. Flailing limbs cost; running fast does not.
     """
 
     def __call__(self, transition: Transition) -> NDArray[np.floating]:
@@ -200,10 +206,10 @@ class Energy(Memoryless):
 
 
 class KneeRule:
-    """When knees at the track fail the episode: once one has been closer to it than `knee_meters`, at every
-    step's end, for `knee_seconds`.
+    """Fails an episode when a knee has been closer to the track than `knee_meters`, at the end of each step,
+    for `knee_seconds`.
 
-    1 s within 0.12 m is what none of 38 finished human runs does; single frames of it are in all of them.
+    None of 38 finished human runs has a knee within 0.12 m for 1 s; all of them have single frames of it.
     0 s within 0.01 m fails on contact.
     """
 
@@ -221,9 +227,9 @@ class KneeRule:
         self._near_frames[mask] = 0
 
     def __call__(self, transition: Transition) -> NDArray[np.bool_]:
-        """bool [N]: failed in this step. The step that first ends near starts the clock, the next run it."""
+        """Return which games fail in this step, bool [N]. Time counts from the first step that ends near."""
         near_before = knee_clearance(transition.raw).min(axis=1) < self._near_meters
         near = knee_clearance(transition.next_raw).min(axis=1) < self._near_meters
         self._near_frames[:] = np.where(near & near_before, self._near_frames + transition.frames, 0)
-        # The tolerance keeps 1.0 s at 30 whole frames against the rounding of 1 / 30.
+        # The tolerance makes 1.0 s equal to 30 frames in spite of the rounding of 1 / 30.
         return near & (self._near_frames >= self._limit_frames - 1e-6)

@@ -1,4 +1,4 @@
-"""What a reward function sees of one step of N games."""
+"""The input of reward functions: one step of N games."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ class Transition:
     raw: NDArray[np.float32]
     """Raw observations before the step, [N, 60]."""
     next_raw: NDArray[np.float32]
-    """Raw observations after it (of the final frame where the episode ended), [N, 60]."""
+    """Raw observations after the step, [N, 60]; those of the final frame if the episode ended."""
     time: NDArray[np.float64]
     """scoreTime before the step, s [N]."""
     next_time: NDArray[np.float64]
-    """scoreTime after it, s [N]."""
+    """scoreTime after the step, s [N]."""
     terminated: NDArray[np.bool_]
-    """The game ended in this step: a fall, the landing, or out of bounds. Not a time limit. [N]"""
+    """Whether the game ended in this step: a fall, the landing or out of bounds, not a time limit. [N]"""
     success: NDArray[np.bool_]
-    """The run was won in this step; implies terminated. [N]"""
+    """Whether the run was won in this step; implies terminated. [N]"""
     keys: NDArray[np.uint8]
-    """Key mask held, [N]."""
+    """Key mask held during the step, [N]."""
     frames: int
-    """Frames that a whole step lasts. A step in which the game ended may have lasted fewer."""
+    """Frames of a whole step. A step in which the game ended may have been shorter."""
 
     @property
     def fell(self) -> NDArray[np.bool_]:
-        """Ended without success, [N]."""
+        """Whether the game ended without success, [N]."""
         return self.terminated & ~self.success
 
     @property
     def progress(self) -> NDArray[np.float64]:
-        """How far the torso moved forward, world units [N]."""
+        """Distance that the torso moved forward, world units [N]."""
         return self.next_raw[:, _TORSO_X].astype(np.float64) - self.raw[:, _TORSO_X]
 
     @property
     def seconds(self) -> NDArray[np.float64]:
-        """How long the step lasted on the game's clock, s [N]."""
+        """Length of the step on the game's clock, s [N]."""
         return self.next_time - self.time
 
     @property
     def speed(self) -> NDArray[np.float64]:
-        """Mean forward speed, m/s [N]; 0 where the clock stood still."""
+        """Mean forward speed, m/s [N]; 0 if the clock did not move."""
         seconds = self.seconds
         meters = self.progress / UNITS_PER_METER
         return np.divide(meters, seconds, out=np.zeros_like(meters), where=seconds > 0)

@@ -22,8 +22,15 @@ def check_spaces(envs: VectorEnv, num_envs: int, feature_size: int, num_actions:
         num_actions: number of actions A that the network gives.
 
     Raises:
-        TrainingError: they do not fit.
+        TrainingError: they do not fit, or an ended episode's reset takes a step of its own, which learners
+            would take for a decision.
     """
+    mode = (envs.metadata or {}).get("autoreset_mode")  # Gymnasium 0.29 has none: it resets in the same step
+    if mode is not None and getattr(mode, "name", mode) != "SAME_STEP":
+        raise TrainingError(
+            f"the environment has autoreset_mode {getattr(mode, 'name', mode)}; "
+            "make it with autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP"
+        )
     observation, action = envs.single_observation_space, envs.single_action_space
     if not isinstance(action, gymnasium.spaces.Discrete):
         raise TrainingError(f"the environment's actions are {action}; only Discrete actions are supported")
@@ -45,8 +52,8 @@ def final_observations(
     """Return the observation that really followed each step.
 
     A vector environment resets an ended episode in the same step. `next_observation` then belongs to the next
-    episode, and the final observation of the ended one is in `infos`: in an object array under
-    "final_observation" (gymnasium 0.29), or in an array [N, D] under infos["_final"]["observation"].
+    episode, and the final observation of the ended one is in `infos`: in an object array under "final_obs"
+    (gymnasium 1) or "final_observation" (0.29), or in an array [N, D] under infos["_final"]["observation"].
 
     Args:
         infos: infos of the step.
@@ -63,15 +70,16 @@ def final_observations(
     if final is not None:
         followed[ended] = final["observation"][ended]
     else:
-        followed[ended] = np.stack(infos["final_observation"][ended])
+        name = "final_obs" if "final_obs" in infos else "final_observation"
+        followed[ended] = np.stack(infos[name][ended])
     return followed
 
 
 def final_scalars(infos: Mapping[str, Any], ended: np.ndarray) -> dict[str, np.ndarray]:
     """Return the numbers that the environment reports about the episodes that ended in a step.
 
-    They come from infos["_final"] (arrays [N]; unsigned ones are codes, not amounts, and are left out) or, in
-    gymnasium's form, from the dicts under "final_info".
+    They come from infos["_final"] or, in gymnasium 1's form, from the dict under "final_info" (arrays [N];
+    unsigned ones are codes, not amounts, and are left out) or, in 0.29's, from the dicts there.
 
     Args:
         infos: infos of the step.
@@ -80,16 +88,20 @@ def final_scalars(infos: Mapping[str, Any], ended: np.ndarray) -> dict[str, np.n
     Returns:
         {name: [number of ended episodes]}.
     """
-    final = infos.get("_final")
-    if final is not None:
+    final = infos.get("_final", infos.get("final_info"))
+    if final is None:
+        return {}
+    if isinstance(final, Mapping):
         return {
             k: v[ended]
             for k, v in final.items()
-            if isinstance(v, np.ndarray) and v.ndim == 1 and v.dtype.kind in "bif"
+            if not k.startswith("_")
+            and isinstance(v, np.ndarray)
+            and v.ndim == 1
+            and v.dtype.kind in "bif"
+            and final.get("_" + k, ended)[ended].all()
         }
-    if "final_info" not in infos:
-        return {}
-    dicts: list[dict[str, Any]] = list(infos["final_info"][ended])
+    dicts: list[dict[str, Any]] = list(final[ended])
     numbers = (bool, int, float, np.number, np.bool_)
     names = [
         name

@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         torch.set_num_threads(1)  # the search has threads of its own
         started = time.monotonic()
         interrupted = _search(player, config, best, options, started)
-        passport = {
+        provenance = {
             "command": command_line,
             "seed": options.seed,
             "policy": player.name,
@@ -152,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         episodes = [
             episode(
-                run, player, options.player or player.name, passport, run is best.policys_run, config.trig
+                run, player, options.player or player.name, provenance, run is best.policys_run, config.trig
             )
             for run in best.runs
         ]

@@ -138,7 +138,7 @@ def episode(
     run: Found,
     player: Player,
     name: str,
-    passport: dict[str, str | int | float],
+    provenance: dict[str, str | int | float],
     by_policy: bool,
     trig: str = DEFAULT_TRIG,
 ) -> Episode:
@@ -148,7 +148,7 @@ def episode(
         run: the run.
         player: policy that proposed it.
         name: name of the player to store.
-        passport: how it was found, to store.
+        provenance: how it was found, to store.
         by_policy: whether it is the policy's own run; its source is then "policy", not "search".
         trig: variant of sine and cosine in which it was found.
     """
@@ -164,5 +164,5 @@ def episode(
         player=name,
         action_set=player.action_set,
         trig=trig,
-        passport={"trig_source": "engine", "frame_skip": player.frame_skip, **passport},
+        provenance={"trig_source": "engine", "frame_skip": player.frame_skip, **provenance},
     )

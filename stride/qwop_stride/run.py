@@ -96,7 +96,7 @@ def job(options: argparse.Namespace) -> int:
         return code
 
     print(f"\n{results_table(results)}\n")
-    actions = "sampled" if episodes[0].passport["sampled"] else "argmax"
+    actions = "sampled" if episodes[0].provenance["sampled"] else "argmax"
     print(f"Clone and runner: protocol P (docs/guides/evaluation.md), {actions} actions, the same seeds.")
     minutes = (time.monotonic() - began) / 60
     print(f"{runner} plays, {video} shows it; {minutes:.1f} minutes. Curves: tensorboard --logdir {folder}")

@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -430,6 +431,15 @@ def test_mistakes_are_one_line(arguments, expected, dataset, tmp_path, monkeypat
     error = capsys.readouterr().err
     assert expected in error and error.startswith("qwop-bc: ") and error.count("\n") == 1
     assert (tmp_path / "existing").read_text(encoding="utf-8") == "precious"
+
+
+def test_without_imitation_the_command_says_how_to_install_it(dataset, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "imitation", None)
+    assert main([str(dataset), "--out", str(tmp_path / "clone.safetensors")]) == 2
+    assert capsys.readouterr().err == (
+        "qwop-bc: imitation is not installed: pip install --no-deps imitation==1.0.1 qwop-gym==1.0.1\n"
+    )
+    assert not list(tmp_path.iterdir())
 
 
 def test_resuming_with_other_settings_says_which(dataset, tmp_path, capsys):

@@ -236,7 +236,7 @@ def test_each_method_writes_a_checkpoint_that_plays(arguments, dataset, tmp_path
         (["--method", "dagger", "--expert", "missing"], "missing: no such checkpoint"),
         (
             ["--method", "dagger", "--expert", "E", "--frame-skip", "2"],
-            "E: the checkpoint has frame_skip 4; 2",
+            "E: frame_skip is 4, expected 2",
         ),
         (["--method", "gail", "--init", "E", "--hidden", "16"], "E: the checkpoint has hidden [8]; [16]"),
     ],

@@ -11,6 +11,7 @@ import pytest
 from qwop_datasets import DatasetReader, DatasetWriter, Episode, first_difference, write_dataset
 from qwop_datasets.cli import main
 from qwop_datasets.journal import Journal, journal_path
+from qwop_datasets.recording import Frame, Recording
 from qwop_datasets.summary import segment_lengths, summarize
 
 
@@ -243,15 +244,16 @@ def test_migrate(path, capsys):
     assert code == 2 and f"run qwop-data edit --migrate {path}" in err[0]
     assert call(capsys, "edit", path, "--migrate", "--dry-run")[0] == 0 and path.read_bytes() == before
     code, out, _ = call(capsys, "edit", path, "--migrate")
-    assert code == 0 and out == [f"{path}: was format version 0, is now 2"]
+    assert code == 0 and out == [f"{path}: was format version 0, is now 3"]
     assert ids(path) == list(range(10)) and call(capsys, "check", path)[0] == 0
 
 
 def test_recover_says_what_it_did(path, capsys):
     assert call(capsys, "recover", path)[:2] == (0, [f"{path}: nothing to recover"])
     with Journal(journal_path(path)) as journal:
-        journal.begin_episode(np.zeros(60), 0.0, source="human", player="Eve")
-        journal.frame(1, np.ones(60), 1 / 30)
+        recording = Recording(np.zeros(60), 0.0, source="human", player="Eve")
+        journal.begin(recording)
+        journal.write(recording.add(Frame(1, np.ones(60), 1 / 30)))
     _, _, err = call(capsys, "info", path)
     assert f"qwop-data recover {path}" in err[0]
     code, out, _ = call(capsys, "recover", path)
@@ -342,7 +344,7 @@ def test_usage_errors_are_one_line(capsys):
 def test_damaged_bytes_never_pass_for_data(tmp_path, capsys):
     """Truncations, flipped bits and overwritten stretches: one line and code 2, or all the data as it was."""
     path, out = tmp_path / "runs.h5", tmp_path / "out.h5"
-    episodes = [run(i, 20, rewards={"r": np.zeros(20)}, passport={"a": 1, "b": "c"}) for i in range(2)]
+    episodes = [run(i, 20, rewards={"r": np.zeros(20)}, provenance={"a": 1, "b": "c"}) for i in range(2)]
     write_dataset(path, episodes[:1], gait=False)
     DatasetWriter(path, gait=False).append_all(episodes[1:])
     good = path.read_bytes()

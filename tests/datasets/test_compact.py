@@ -27,7 +27,7 @@ def played(seed: int) -> Episode:
         success=False,
         source="script",
         tags=("drill",),
-        passport={"seed": seed},
+        provenance={"seed": seed},
     )
 
 
@@ -73,6 +73,6 @@ def test_merges_with_full_episodes(tmp_path):
     write_compact_dataset(compact, [played(0)])
     write_dataset(full, [played(1)])
     merge(both, [full, compact])
-    seeds = [episode.passport["seed"] for episode in DatasetReader(both)]
+    seeds = [episode.provenance["seed"] for episode in DatasetReader(both)]
     assert seeds == [1, 0]
     assert np.array_equal(DatasetReader(both)[1].raw_observations, played(0).raw_observations)

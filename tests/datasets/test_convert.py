@@ -52,7 +52,7 @@ def episodes():
                 player="Zoë",
                 tags=("a", "b"),
                 action_set=("full", "distinct", "distinct")[i],
-                passport={"seed": 5, "engine": "scalar"},
+                provenance={"seed": 5, "engine": "scalar"},
                 rewards={"default": np.arange(n, dtype=np.float32)} if i == 1 else {},
             )
         )
@@ -88,7 +88,7 @@ def test_there_and_back_is_exact(path, tmp_path, to, observations):
     for episode, stored in zip(got, DatasetReader(path), strict=True):
         if to == "csv":  # has no columns for these
             stored = stored.replace(
-                tags=(), passport={}, rewards={}, action_set="distinct", created=episode.created
+                tags=(), provenance={}, rewards={}, action_set="distinct", created=episode.created
             )
         assert first_difference(episode, stored) is None
     assert [p.name for p in out.parent.iterdir()] == [out.name]
@@ -111,7 +111,7 @@ def test_qwop_gym_loads_our_recording_and_we_load_it_back(path, tmp_path):
         assert np.array_equal(episode.keys, ours.keys)
         assert np.array_equal(episode.raw_observations, ours.raw_observations)
         assert (episode.terminated, episode.success) == (True, ours.success)
-        assert episode.passport["seed"] == 5 and episode.game == "real"
+        assert episode.provenance["seed"] == 5 and episode.game == "real"
 
 
 def test_a_recording_of_qwop_gym(tmp_path):

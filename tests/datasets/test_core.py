@@ -26,7 +26,8 @@ from qwop_datasets.checks import check_file
 from qwop_datasets.cli import main
 from qwop_datasets.edit import merge
 from qwop_datasets.episode import storable_name
-from qwop_datasets.format import FORMAT_VERSION, INDEX_DTYPE, OBSERVATION_FIELDS, index_row, migrate
+from qwop_datasets.format import FORMAT_VERSION, INDEX_DTYPE, OBSERVATION_FIELDS, index_row
+from qwop_datasets.migration import migrate
 from qwop_datasets.writer import set_masks
 
 
@@ -60,7 +61,7 @@ def full_episode(frames=30, seed=1):
         rewinds=np.array([(1.7e9, 20, 15), (1.7e9 + 1, 17, 16)], REWIND_DTYPE),
         discarded_keys=np.arange(6) % 4,
         rewards={"default": np.arange(frames) * 0.1, "stride": np.zeros(frames)},
-        passport={"engine": "scalar", "seed": 2**31, "hurdle": True, "factor": 0.1, "empty": ""},
+        provenance={"engine": "scalar", "seed": 2**31, "hurdle": True, "factor": 0.1, "empty": ""},
         gait={"knee_near": 0.01, "upright": 0.97, "strides": 12.0, "cadence": float("nan")},
         verified="differs: frame 3, torso.x",
         tags=("warm", "café"),
@@ -90,7 +91,7 @@ def test_episodes_are_frozen_and_copy_what_they_are_given():
     with pytest.raises(ValueError):
         made.keys[0] = 1
     with pytest.raises(TypeError):
-        made.passport["a"] = 1
+        made.provenance["a"] = 1
     with pytest.raises(AttributeError):
         made.success = True
     assert first_difference(pickle.loads(pickle.dumps(full_episode())), full_episode()) is None
@@ -112,7 +113,7 @@ def test_episodes_are_frozen_and_copy_what_they_are_given():
         ({"tags": ("two words",)}, "bad tag"),
         ({"player": "x" * 65}, "64 bytes"),
         ({"id": "7"}, "hexadecimal"),
-        ({"passport": {"browser": ["a"]}}, "must be plain"),
+        ({"provenance": {"browser": ["a"]}}, "must be text, a number or a bool"),
         ({"action_set": "all"}, "unknown"),
         ({"keys": np.full(30, 5), "action_set": "reduced"}, "no action for key mask 5 at frame 0"),
         ({"key_events": np.array([(0, 3, True, 0)], KEY_EVENT_DTYPE)}, "not 1, 2, 4 or 8"),
@@ -146,7 +147,7 @@ def test_the_file_explains_itself_to_any_hdf5_program(path):
         assert group["raw_observations"].compression == "gzip"
         assert group["actions"].dtype == np.uint8
         assert set(group["rewards"]) == {"default", "stride"}
-        assert group.attrs["passport.seed"] == 2**31
+        assert group.attrs["provenance.seed"] == 2**31
         assert list(file["index"]["frames"]) == [30, 30]
     assert len(OBSERVATION_FIELDS) == 60 and OBSERVATION_FIELDS[5] == "head.x"
 
@@ -195,7 +196,7 @@ def test_a_reader_survives_growth_and_notices_replacement(path, tmp_path):
     except PermissionError:  # Windows replaces no file that is open
         reader.close()
         (tmp_path / "other.h5").replace(path)
-    with pytest.raises(DatasetError, match="another one than before"):
+    with pytest.raises(DatasetError, match="has changed since the file was opened"):
         reader[0]
 
 
@@ -309,10 +310,10 @@ def written_from_the_card(path, made):
     """What the format card says and no more, by plain h5py: no masks, no chunks, texts as h5py has them."""
     with h5py.File(path, "w") as file:
         file.attrs["format"] = "qwop-episodes"
-        file.attrs["format_version"] = 2
+        file.attrs["format_version"] = 3
         file.attrs["created"] = "2026-01-01T00:00:00Z"
         file.attrs["frames_per_second"] = 30
-        file.attrs["units_per_metre"] = 10.0
+        file.attrs["units_per_meter"] = 10.0
         file.attrs["observation_fields"] = " ".join(OBSERVATION_FIELDS)
         file.attrs["key_bits"] = "Q=1 W=2 O=4 P=8"
         file.attrs["environment"] = "{}"

@@ -26,6 +26,7 @@ from qwop_datasets import (
 )
 from qwop_datasets.cli import main
 from qwop_datasets.journal import Journal, journal_path, read_journal
+from qwop_datasets.recording import End, Frame, KeyEvent, Recording, Rewind
 from qwop_datasets.recovery import needs_recovery, recover_dataset
 
 pytestmark = pytest.mark.slow
@@ -231,24 +232,28 @@ PLAYER = textwrap.dedent("""
     from test_crash import observation
     from qwop_datasets import DatasetWriter
     from qwop_datasets.journal import Journal, journal_path
+    from qwop_datasets.recording import End, Frame, KeyEvent, Recording, Rewind
     path, seed = sys.argv[1], int(sys.argv[2])
     rng = random.Random(seed)
     writer = DatasetWriter(path, gait=False)
     journal = Journal(journal_path(path))
     number = len(writer)
     while True:
-        journal.begin_episode(observation(number, 0), 0.0, source="human", id=f"{{number:032x}}")
+        recording = Recording(observation(number, 0), 0.0, source="human", id=f"{{number:032x}}")
+        journal.begin(recording)
         t = 0
         for _ in range(rng.randrange(20, 200)):
             if t > 30 and rng.random() < 0.02:
                 t -= rng.randrange(1, 30)
-                journal.rewind(t, 1.7e9)
-            journal.event(t / 30, 1, t % 2 == 0, "pynput")
-            journal.frame((t + number) % 16, observation(number, t + 1), (t + 1) / 30, 1.7e9 + t / 30, 0.0)
+                journal.write(recording.add(Rewind(t, 1.7e9)))
+            journal.write(recording.add(KeyEvent(t / 30, 1, t % 2 == 0, "pynput")))
+            row = observation(number, t + 1)
+            journal.write(recording.add(Frame((t + number) % 16, row, (t + 1) / 30, 1.7e9 + t / 30, 0.0)))
             t += 1
             print(number, t, flush=True)
-        writer.append(journal.end_episode(terminated=True))
-        journal.done()
+        journal.write(recording.add(End(terminated=True)))
+        writer.append(recording.episode())
+        journal.done(recording)
         number += 1
 """)
 
@@ -280,20 +285,24 @@ def test_kill_9_while_recording_loses_no_frame(tmp_path):
 def played(path, frames=10, ended=True):
     """A journal with one episode; returns the episode."""
     with Journal(path, sync_seconds=0) as journal:
-        journal.begin_episode(
-            observation(0, 0), 0.5, source="human", player="A", tags=("x",), passport={"seed": np.int64(3)}
-        )
+        fields = {"source": "human", "player": "A", "tags": ("x",), "provenance": {"seed": np.int64(3)}}
+        recording = Recording(observation(0, 0), 0.5, **fields)
+        journal.begin(recording)
         for t in range(frames):
-            journal.event(t / 30, 4, True, "window")
-            journal.frame(t % 16, observation(0, t + 1), 0.5 + t / 30, 1.7e9 + t, 0.001 * t)
-        return journal.end_episode(terminated=True) if ended else journal.current.episode()
+            journal.write(recording.add(KeyEvent(t / 30, 4, True, "window")))
+            journal.write(
+                recording.add(Frame(t % 16, observation(0, t + 1), 0.5 + t / 30, 1.7e9 + t, 0.001 * t))
+            )
+        if ended:
+            journal.write(recording.add(End(terminated=True)))
+        return recording.episode()
 
 
 @pytest.mark.usefixtures("each_system")
 def test_what_is_recovered_is_what_was_recorded(tmp_path):
     path = journal_path(tmp_path / "runs.h5")
     made = played(path)
-    assert made.passport["seed"] == 3 and made.tags == ("x",) and made.terminated
+    assert made.provenance["seed"] == 3 and made.tags == ("x",) and made.terminated
     (episode,), damaged = read_journal(path)
     assert first_difference(episode, made) is None and damaged == 0
 
@@ -310,16 +319,18 @@ def test_an_episode_under_way_is_recovered_as_cut_short(tmp_path):
 def test_rewinds_keep_one_exact_run_and_its_history(tmp_path):
     path = journal_path(tmp_path / "runs.h5")
     with Journal(path) as journal:
-        journal.begin_episode(observation(0, 0), 0.0, source="human")
+        recording = Recording(observation(0, 0), 0.0, source="human")
+        journal.begin(recording)
         for t in range(10):
-            journal.event(t / 30, 1, True)
-            journal.frame(t, observation(0, t + 1), (t + 1) / 30)
-        journal.end_episode(terminated=True)  # a fall, and the player steps back
-        journal.rewind(6, 1.7e9)
-        journal.frame(15, observation(0, 77), 7 / 30)
-        made = journal.end_episode(truncated=True)
+            journal.write(recording.add(KeyEvent(t / 30, 1, True)))
+            journal.write(recording.add(Frame(t, observation(0, t + 1), (t + 1) / 30)))
+        journal.write(recording.add(End(terminated=True)))  # a fall, and the player steps back
+        journal.write(recording.add(Rewind(6, 1.7e9)))
+        journal.write(recording.add(Frame(15, observation(0, 77), 7 / 30)))
+        journal.write(recording.add(End(truncated=True)))
+        made = recording.episode()
         with pytest.raises(ValueError, match="frame 8 of 7"):
-            journal.rewind(8, 0.0)
+            journal.write(recording.add(Rewind(8, 0.0)))
     (episode,), _ = read_journal(path)
     assert first_difference(episode, made) is None
     assert episode.keys.tolist() == [0, 1, 2, 3, 4, 5, 15]
@@ -334,28 +345,31 @@ def test_rewinds_keep_one_exact_run_and_its_history(tmp_path):
 def test_done_episodes_are_not_recovered_and_others_are(tmp_path):
     path = journal_path(tmp_path / "runs.h5")
     with Journal(path) as journal:
-        ids = []
+        recordings = []
         for n in range(3):
-            ids.append(journal.begin_episode(observation(n, 0), 0.0, source="human"))
-            journal.frame(n, observation(n, 1), 1 / 30)
-            journal.end_episode(truncated=True)
-        journal.done(ids[1])
-    assert [e.id for e in read_journal(path)[0]] == [ids[0], ids[2]]
+            recording = Recording(observation(n, 0), 0.0, source="human")
+            journal.begin(recording)
+            recordings.append(recording)
+            journal.write(recording.add(Frame(n, observation(n, 1), 1 / 30)))
+            journal.write(recording.add(End(truncated=True)))
+        journal.done(recordings[1])
+    assert [e.id for e in read_journal(path)[0]] == [recordings[0].id, recordings[2].id]
     with pytest.raises(DatasetError, match="2 unsaved episode"):
         Journal(path)
     assert len(recover_dataset(tmp_path / "runs.h5").episodes) == 2
     assert not path.exists()
     with Journal(path) as journal:
-        journal.begin_episode(observation(0, 0), 0.0, source="human")
-        journal.frame(0, observation(0, 1), 1 / 30)
-        journal.done()
+        recording = Recording(observation(0, 0), 0.0, source="human")
+        journal.begin(recording)
+        journal.write(recording.add(Frame(0, observation(0, 1), 1 / 30)))
+        journal.done(recording)
     assert not path.exists()
 
 
 @pytest.mark.usefixtures("each_system")
 def test_recovering_twice_stores_an_episode_once(tmp_path):
     path = tmp_path / "runs.h5"
-    DatasetWriter(path).append(played(journal_path(path)))  # and killed before journal.done()
+    DatasetWriter(path).append(played(journal_path(path)))  # and killed before it was done in the journal
     result = recover_dataset(path)
     assert result.episodes == () and result.already_stored == 1
     assert len(DatasetReader(path)) == 1 and not needs_recovery(path)
@@ -383,10 +397,11 @@ def test_a_flipped_bit_never_becomes_a_frame_and_spares_other_episodes(tmp_path)
     path = tmp_path / "runs.h5"
     with Journal(journal_path(path)) as journal:
         for n in range(2):
-            journal.begin_episode(observation(n, 0), 0.0, source="human", id=f"{n:032x}")
+            recording = Recording(observation(n, 0), 0.0, source="human", id=f"{n:032x}")
+            journal.begin(recording)
             for t in range(4):
-                journal.frame(t, observation(n, t + 1), t / 30)
-            journal.end_episode(truncated=True)
+                journal.write(recording.add(Frame(t, observation(n, t + 1), t / 30)))
+            journal.write(recording.add(End(truncated=True)))
     data = journal_path(path).read_bytes()
     rng = random.Random(3)
     second = data.index(f"{1:032x}".encode()) - 40
@@ -422,7 +437,8 @@ def test_what_is_no_journal_is_left_alone(tmp_path):
 def test_a_journal_in_use_is_left_alone(tmp_path):
     path = tmp_path / "runs.h5"
     with Journal(journal_path(path)) as journal:
-        journal.begin_episode(observation(0, 0), 0.0, source="human")
+        recording = Recording(observation(0, 0), 0.0, source="human")
+        journal.begin(recording)
         for call in (lambda: Journal(journal_path(path)), lambda: recover_dataset(path)):
             with pytest.raises(DatasetError, match="a recording is under way"):
                 call()
@@ -467,17 +483,19 @@ def test_a_journal_on_a_full_disk_keeps_what_was_played(small_disk):
     ballast.write_bytes(bytes(300_000))
     failed = 0
     with Journal(path) as journal:
-        journal.begin_episode(observation(0, 0), 0.0, source="human")
+        recording = Recording(observation(0, 0), 0.0, source="human")
+        journal.begin(recording)
         for t in range(1000):
             try:
-                journal.frame(t % 16, observation(0, t + 1), t / 30)
+                journal.write(recording.add(Frame(t % 16, observation(0, t + 1), t / 30)))
             except DatasetError as error:
                 assert "the disk is full" in str(error)
                 failed += 1
         assert failed > 100
         ballast.unlink()
         journal.flush()
-        made = journal.end_episode(truncated=True)
+        journal.write(recording.add(End(truncated=True)))
+        made = recording.episode()
     (episode,), damaged = read_journal(path)
     assert len(episode) == 1000 and damaged == 0
     assert first_difference(episode, made) is None

@@ -23,6 +23,7 @@ from qwop_datasets.cli import main
 from qwop_datasets.compact import write_compact_dataset
 from qwop_datasets.exact_replay import replay_keys
 from qwop_datasets.journal import Journal, journal_path, read_journal
+from qwop_datasets.recording import Frame, Recording
 
 FRAMES = 40
 HUGE = 1 << 40
@@ -39,7 +40,7 @@ def episode(seed=0, **changes):
         "truncated": True,
         "success": False,
         "source": "script",
-        "passport": {"seed": seed},
+        "provenance": {"seed": seed},
         "rewards": {"default": np.zeros(FRAMES)},
     }
     return Episode(**(values | changes))
@@ -544,9 +545,9 @@ HOSTILE_FIELDS = [
     {"id": 5},
     {"id": "zz"},
     {"tags": 5},
-    {"passport": [1]},
-    {"passport": {"x": [1]}},
-    {"passport": {"x/y": 1}},
+    {"provenance": [1]},
+    {"provenance": {"x": [1]}},
+    {"provenance": {"x/y": 1}},
     {"player": {"x": 1}},
     {"player": "x" * 100},
     {"source": "alien"},
@@ -565,11 +566,11 @@ def test_a_journal_that_no_recorder_wrote_is_kept_aside(tmp_path, capsys, fields
         monkeypatch.setattr("qwop_datasets.journal.json.dumps", lambda *_, **__: "[" * 100_000)
     made = episode()
     with Journal(journal_path(path)) as journal:
-        journal.begin_episode(made.raw_observations[0], 0.0, **({"source": "human"} | fields))
+        recording = Recording(made.raw_observations[0], 0.0, source="human")
+        recording.fields |= fields
+        journal.begin(recording)
         for t in range(5):
-            journal.frame(made.keys[t], made.raw_observations[t + 1], made.times[t + 1])
-        del journal._live[journal.current.id]
-        journal._live["x"] = journal.current
+            journal.write(recording.add(Frame(made.keys[t], made.raw_observations[t + 1], made.times[t + 1])))
     monkeypatch.undo()
     data = journal_path(path).read_bytes()
     episodes, damaged = read_journal(journal_path(path))
@@ -615,9 +616,10 @@ def originals(folder):
     with Journal(folder / "j.h5.journal") as journal:
         made = episode(0)
         for _ in range(2):
-            journal.begin_episode(made.raw_observations[0], made.times[0], source="human")
+            recording = Recording(made.raw_observations[0], made.times[0], source="human")
+            journal.begin(recording)
             for t, keys in enumerate(made.keys):
-                journal.frame(keys, made.raw_observations[t + 1], made.times[t + 1])
+                journal.write(recording.add(Frame(keys, made.raw_observations[t + 1], made.times[t + 1])))
     (folder / "redo.h5").write_bytes(runs.read_bytes())
     log = redo_log(folder / "redo.h5", runs.stat().st_size, {})
     storage.redo_path(folder / "redo.h5").write_bytes(log)

@@ -13,6 +13,7 @@ from qwop_datasets.decisions import decisions_of
 from qwop_datasets.filters import matching
 from qwop_datasets.format import INDEX_DTYPE
 from qwop_datasets.journal import Journal, journal_path, read_journal
+from qwop_datasets.recording import End, Frame, Recording
 from qwop_game import ACTION_SETS, canonical_keys
 
 NUMBERS = ("frames", "time", "distance", "knee_share", "upright_share")
@@ -110,10 +111,11 @@ def journal(tmp_path_factory):
     rng = np.random.default_rng(3)
     with Journal(journal_path(path)) as journal:
         for run, frames in enumerate((3, 4)):
-            journal.begin_episode(rng.normal(size=60), 0.0, id=f"{run:032x}", source="human")
+            recording = Recording(rng.normal(size=60), 0.0, id=f"{run:032x}", source="human")
+            journal.begin(recording)
             for frame in range(frames):
-                journal.frame(frame, rng.normal(size=60), (frame + 1) / 30)
-            journal.end_episode(terminated=True)
+                journal.write(recording.add(Frame(frame, rng.normal(size=60), (frame + 1) / 30)))
+            journal.write(recording.add(End(terminated=True)))
         journal.flush()
         return journal_path(path).read_bytes(), (3, 4)
 

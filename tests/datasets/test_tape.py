@@ -60,7 +60,7 @@ def test_a_video_of_another_rate_that_begins_before_the_run(tmp_path):
     )
     episode = converted(path, "--rate", "60", "--offset", "5")
     assert episode.keys.tolist() == MASKS.tolist()
-    assert episode.passport["tape_rate"] == 60 and episode.passport["tape_offset"] == 5
+    assert episode.provenance["tape_rate"] == 60 and episode.provenance["tape_offset"] == 5
     path.write_text(
         "\n".join(["q,w,o,p", *lines]), encoding="utf-8"
     )  # without times, a row is a frame of the video

@@ -20,6 +20,7 @@ from qwop_datasets.episode import action_indices
 from qwop_datasets.exact_replay import replay_keys
 from qwop_datasets.format import INDEX_DTYPE, create_index
 from qwop_datasets.journal import Journal, journal_path, read_journal
+from qwop_datasets.recording import Frame, Recording
 from qwop_datasets.verify import verify_episode, verify_episodes
 from qwop_game import DEFAULT_TRIG, normalize, raw_from_state
 from qwop_game import TRIG_VARIANTS as ALL_VARIANTS
@@ -131,9 +132,10 @@ def test_keys_alone_replay_with_it(tmp_path, mixed):
 def test_a_journal_keeps_it(tmp_path, mixed):
     made = mixed[3]
     with Journal(journal_path(tmp_path / "x.h5")) as journal:
-        journal.begin_episode(made.raw_observations[0], made.times[0], source="human", trig=made.trig)
+        recording = Recording(made.raw_observations[0], made.times[0], source="human", trig=made.trig)
+        journal.begin(recording)
         for t in range(50):
-            journal.frame(made.keys[t], made.raw_observations[t + 1], made.times[t + 1])
+            journal.write(recording.add(Frame(made.keys[t], made.raw_observations[t + 1], made.times[t + 1])))
     (episode,), damaged = read_journal(journal_path(tmp_path / "x.h5"))
     assert (episode.trig, damaged) == ("fdlibm", 0)
 
@@ -201,7 +203,7 @@ def test_keys_without_observations_take_the_variant_that_is_named(tmp_path, mixe
 
 
 def to_version_1(path):
-    """What the program of format 1 would have written: no trig, or the passport's dialect."""
+    """What the program of format 1 would have written: no trig, or its name of that time."""
     with h5py.File(path, "r+", libver=("v110", "v110")) as file:
         rows = file["index"][:]
         old = np.dtype([(name, INDEX_DTYPE[name]) for name in INDEX_DTYPE.names if name != "trig"])
@@ -227,7 +229,7 @@ def test_files_of_before_are_glibc_fma_and_exact(tmp_path, mixed, capsys):
     for command in ("list", "info", "check", "verify"):
         assert main([command, str(path)]) == 0, capsys.readouterr()
     assert DatasetReader(path).index["trig"].tolist() == [b"glibc-fma"] * 2
-    assert [dict(e.passport) for e in DatasetReader(path)] == [{}, {}]
+    assert [dict(e.provenance) for e in DatasetReader(path)] == [{}, {}]
     with pytest.raises(DatasetError, match="older format version 1: run qwop-data edit --migrate"):
         DatasetWriter(path)
     merge(tmp_path / "merged.h5", [path])  # comes out in this version
@@ -251,8 +253,9 @@ def test_a_journal_of_before_is_glibc_fma(tmp_path, monkeypatch):
 
     monkeypatch.setattr(journal_module, "_begin_payload", without_trig)
     with Journal(path) as journal:
-        journal.begin_episode(np.zeros(60), 0.0, source="human")
-        journal.frame(1, np.zeros(60), 0.1)
+        recording = Recording(np.zeros(60), 0.0, source="human")
+        journal.begin(recording)
+        journal.write(recording.add(Frame(1, np.zeros(60), 0.1)))
     assert b"trig" not in path.read_bytes()
     (episode,), damaged = read_journal(path)
     assert (episode.trig, damaged) == ("glibc-fma", 0)

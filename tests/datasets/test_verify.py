@@ -9,6 +9,7 @@ from qwop_datasets import DatasetReader, DatasetWriter, Episode
 from qwop_datasets.cli import main
 from qwop_datasets.exact_replay import replay_keys
 from qwop_datasets.journal import Journal, journal_path
+from qwop_datasets.recording import Frame, Recording
 from qwop_datasets.recovery import recover_dataset
 from qwop_datasets.verify import verify_episode, verify_episodes
 from qwop_game import raw_from_state
@@ -138,8 +139,11 @@ def test_what_is_recovered_from_a_journal_is_verified(tmp_path):
     made = episode(np.full(40, 9, np.uint8))
     with Journal(journal_path(path)) as journal:
         for broken in (0.0, 1.0):
-            journal.begin_episode(made.raw_observations[0], made.times[0], source="human")
+            recording = Recording(made.raw_observations[0], made.times[0], source="human")
+            journal.begin(recording)
             for t, keys in enumerate(made.keys):
-                journal.frame(keys, made.raw_observations[t + 1] + broken, made.times[t + 1])
+                journal.write(
+                    recording.add(Frame(keys, made.raw_observations[t + 1] + broken, made.times[t + 1]))
+                )
     episodes = recover_dataset(path).episodes
     assert [e.verified[:8] for e in episodes] == ["exact", "differs:"]

@@ -90,8 +90,8 @@ def test_keys_of_an_episode_follow_from_its_seed(seed):
         expected += [held] * 3
     assert episode.keys.tolist() == expected[: len(episode)]
     assert len(episode) > drawn.idle_frames + 30
-    assert episode.passport["seed"] == seed
-    assert episode.passport["idle_frames"] == drawn.idle_frames
+    assert episode.provenance["seed"] == seed
+    assert episode.provenance["idle_frames"] == drawn.idle_frames
     # And the states are the simulator's for these keys.
     simulator = Simulator(1)
     for frame, keys in enumerate(episode.keys):
@@ -134,8 +134,8 @@ def test_batches_change_nothing(monkeypatch):
 def test_unperturbed_argmax_episodes_are_all_the_same():
     runs = play(Dice(), range(3), sample=False, perturbed=False, max_seconds=20.0)
     assert len({run.keys.tobytes() for run in runs}) == 1
-    assert runs[0].passport["idle_frames"] == 0
-    assert runs[0].passport["protocol"] == "unperturbed"
+    assert runs[0].provenance["idle_frames"] == 0
+    assert runs[0].provenance["protocol"] == "unperturbed"
 
 
 def test_a_time_limit_cuts_short_and_is_no_end():
@@ -297,7 +297,7 @@ def test_eval_command(checkpoint, tmp_path, capsys):
     stored = DatasetReader(saved)
     assert [episode.keys.tobytes() for episode in stored] == [run.keys.tobytes() for run in runs]
     assert {episode.verified for episode in stored} == {"exact"}
-    assert stored[0].passport["policy_sha256"] == report["policy_sha256"]
+    assert stored[0].provenance["policy_sha256"] == report["policy_sha256"]
 
     assert cli.main([*arguments, "--sample", "--unperturbed"]) == 0
     text = capsys.readouterr().out
@@ -317,13 +317,13 @@ def test_evaluate_is_what_the_command_does(checkpoint, tmp_path, capsys):
     loaded = evaluate(Policy.load(path), episodes=2, seed=4, max_seconds=8.0)
     assert repr(loaded.summary) == repr(result.summary)
     assert (loaded.player.name, loaded.as_json()["policy_sha256"]) == ("policy", None)
-    assert evaluate(result.player, episodes=1, seed=5, max_seconds=8.0).episodes[0].passport["seed"] == 5
+    assert evaluate(result.player, episodes=1, seed=5, max_seconds=8.0).episodes[0].provenance["seed"] == 5
     result.save(tmp_path / "runs.h5")
     loaded.save(tmp_path / "runs.h5")
     result.save(tmp_path / "runs.h5", only_finished=True)
     stored = list(DatasetReader(tmp_path / "runs.h5"))
     assert [episode.verified for episode in stored] == ["exact"] * 4
-    hashes = [episode.passport.get("policy_sha256") for episode in stored]
+    hashes = [episode.provenance.get("policy_sha256") for episode in stored]
     assert hashes == [result.as_json()["policy_sha256"]] * 2 + [None] * 2
 
 
@@ -353,10 +353,10 @@ def test_mistakes_are_one_line_and_exit_code_2(checkpoint, tmp_path, capsys, mon
         ([str(foreign)], "not a readable checkpoint"),
         (
             [checkpoint("a.safetensors", feature_version=99)],
-            "a.safetensors: the checkpoint has feature_version 99",
+            "a.safetensors: feature_version is 99, expected 1",
         ),
-        ([checkpoint("b.safetensors", action_set="mine")], "action_set is 'mine', not one of full"),
-        ([checkpoint("c.safetensors", action_set="full")], "num_actions 9; 16 is needed"),
+        ([checkpoint("b.safetensors", action_set="mine")], "action_set is 'mine', expected one of full"),
+        ([checkpoint("c.safetensors", action_set="full")], "num_actions is 9, expected 16"),
         ([checkpoint("d.safetensors", frame_skip=0)], "frame_skip is 0"),
         ([checkpoint(), "--episodes", "0"], "--episodes 0"),
         ([checkpoint(), "--seed", "-1"], "seed -1 is negative"),

@@ -11,27 +11,29 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from qwop_cli import CommandError
 from qwop_datasets import DatasetWriter, Episode, write_dataset
 from qwop_datasets.exact_replay import replay_keys
 from qwop_evaluation.player import CheckpointPlayer
-from qwop_finetune import cli
-from qwop_finetune.config import DQNRun, PPORun, from_plain, to_plain
+from qwop_finetune import cli, finetune, resume_config
+from qwop_finetune.config import DQNFinetuneConfig, EnvironmentConfig, PPOFinetuneConfig, from_plain, to_plain
 from qwop_finetune.demonstrations import DemonstratedStarts, load_demonstrations
 from qwop_finetune.drills import KEPT, WEIGHTS, Drills
 from qwop_finetune.environment import TrainingEnv, make_environment, training_figures
 from qwop_finetune.forgetting import ForgettingMeter, GaitGuard
+from qwop_finetune.resume import check_unchanged
 from qwop_game import (
     ACTION_SETS,
     DEFAULT_TRIG,
     FEATURE_SIZE,
-    FEATURE_VERSION,
+    PolicySpec,
     QWOPVectorEnv,
     RolloutMetrics,
     Simulator,
     action_masks,
 )
 from qwop_game.gait import knee_near, upright
-from qwop_rl_core import ActorCritic, Policy, QNetwork, load_checkpoint, save_checkpoint
+from qwop_rl_core import ActorCritic, Policy, PPOConfig, QNetwork, load_checkpoint, save_checkpoint
 from qwop_rl_core.checkpoint import prefixed
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "glibc-fma_runs.npz"
@@ -71,10 +73,7 @@ def demos(run_keys, tmp_path_factory) -> Path:
 def clone(path: Path, network=None, **metadata) -> Path:
     network = network or ActorCritic(FEATURE_SIZE, 9, (16,), torch.Generator().manual_seed(1))
     entries = {
-        "action_set": "distinct",
-        "frame_skip": 2,
-        "observation": "features",
-        "feature_version": FEATURE_VERSION,
+        **PolicySpec("distinct", 2).metadata(),
         **network.architecture,
         **metadata,
     }
@@ -95,7 +94,7 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], prefix: str = 
 
 
 def test_training_counts_postures_and_episodes_that_started_at_the_start():
-    envs = make_environment(6, 4, "distinct", "stride", {"knee_seconds": 0.0}, 4.0, disturbed=True)
+    envs = make_environment(EnvironmentConfig(reward_option=("knee_seconds=0",), max_seconds=4.0), 6)
     envs.reset(seed=1)
     expected = RolloutMetrics()
     rng = np.random.default_rng(0)
@@ -138,9 +137,10 @@ def test_transitions_are_what_the_same_decisions_give_live(tmp_path):
     path = tmp_path / "played.h5"
     write_dataset(path, [episode(ACTION_SETS["distinct"][actions].repeat(4))])
     options = {"power": 1.6, "knee_seconds": 1.0}
+    reward_option = ("power=1.6", "knee_seconds=1.0")
     shown = load_demonstrations(path, 4, "distinct").transitions("stride", options)
 
-    envs = make_environment(1, 4, "distinct", "stride", options, 60.0, disturbed=False)
+    envs = make_environment(EnvironmentConfig(reward_option=reward_option, disturb=False), 1)
     observation, _ = envs.reset()
     for step in range(len(shown)):
         assert (shown.observation[step] == observation[0]).all() and shown.action[step] == actions[step]
@@ -184,7 +184,7 @@ def test_starts_from_mixed_demonstrations(run_keys, tmp_path):
     loaded = load_demonstrations(tmp_path / "mixed.h5", 4, "distinct").episodes
     starts = DemonstratedStarts(loaded, 1.0, 200, np.random.default_rng(0))
     given = []
-    envs = make_environment(200, 4, "distinct", "stride", {}, 60.0, disturbed=False, trig="fdlibm")
+    envs = make_environment(EnvironmentConfig(disturb=False, trig="fdlibm"), 200)
     envs.start_states = lambda mask: given.append(starts(mask)) or given[-1]
     _, infos = envs.reset(seed=0)
     began = [
@@ -212,9 +212,8 @@ def test_starts_from_mixed_demonstrations(run_keys, tmp_path):
 
 
 def test_episodes_from_demonstrated_states_count_for_the_gait_only(demos):
-    envs = make_environment(20, 4, "distinct", "stride", {}, 1.0, disturbed=True)
-    episodes = load_demonstrations(demos, 4, "distinct").episodes
-    envs.start_states = DemonstratedStarts(episodes, 1.0, 20, envs.generator)
+    demonstrations = load_demonstrations(demos, 4, "distinct")
+    envs = make_environment(EnvironmentConfig(demo_starts=1.0, max_seconds=1.0), 20, demonstrations)
     envs.reset(seed=0)
     for _ in range(10):
         envs.step(np.zeros(20, np.int64))
@@ -313,9 +312,8 @@ def test_drills_go_on_exactly(shipped):
 
 def test_rewards_and_metrics_across_the_ends_of_drills(shipped):
     frame_skip = shipped.metadata["frame_skip"]
-    envs = make_environment(
-        24, frame_skip, "distinct", "stride", {}, 60.0, True, drills=0.5, drill_meters=3.0
-    )
+    config = EnvironmentConfig(frame_skip=frame_skip, max_seconds=60.0, drills=0.5, drill_meters=3.0)
+    envs = make_environment(config, 24)
     observations, infos = envs.reset(seed=0)
     before, whole, drills = infos["raw_observation"][:, 0], 0, 0
     rng = np.random.default_rng(0)
@@ -384,12 +382,129 @@ def test_gait_guard():
 
 def test_settings_survive_the_checkpoint():
     for arguments, kind in (
-        (["--init", "c.st"], PPORun),
-        (["--algorithm", "ddqn", "--demos", "d.h5"], DQNRun),
+        (["--init", "c.st"], PPOFinetuneConfig),
+        (["--algorithm", "ddqn", "--demos", "d.h5"], DQNFinetuneConfig),
     ):
         run = cli.parse([*arguments, "--reward-option", "power=2", "--hidden", "64", "32"])
         assert isinstance(run, kind) and from_plain(to_plain(run)) == run
-    assert run.hidden == (64, 32) and run.reward_option == ("power=2",)
+    assert run.hidden == (64, 32) and run.environment.reward_option == ("power=2",)
+
+
+def flat(plain: dict) -> dict:
+    """Settings as releases stored them that had no settings of the environment."""
+    return {**plain.pop("environment"), **plain}
+
+
+def test_settings_of_earlier_releases_are_read():
+    learner = {"num_envs": 8, "total_steps": 64}
+    stored = {
+        "algorithm": "ppo",
+        "out": "out.st",
+        "init": None,
+        "reward": "speed",
+        "reward_option": ["knee_seconds=1"],
+        "demo_starts": 0.0,
+        "drills": 0.5,
+        "drill_meters": 3.0,
+        "frame_skip": 2,
+        "action_set": "full",
+        "hidden": [8],
+        "disturb": False,
+        "trig": "msun",
+        "max_seconds": 9,
+        "learner": learner,
+    }
+    config = from_plain(stored)
+    assert isinstance(config, PPOFinetuneConfig)
+    assert config.environment == EnvironmentConfig(
+        reward="speed",
+        reward_option=("knee_seconds=1",),
+        drills=0.5,
+        drill_meters=3.0,
+        frame_skip=2,
+        action_set="full",
+        disturb=False,
+        trig="msun",
+        max_seconds=9.0,
+    )
+    assert (config.out, config.init, config.hidden) == (Path("out.st"), None, (8,))
+    assert (config.learner.num_envs, config.learner.total_steps) == (8, 64)
+    for wrong in ({"reward": 7}, {"drills": "x"}, {"unknown": 1}, {"learner": []}, {"environment": []}):
+        with pytest.raises((TypeError, ValueError, AttributeError)):
+            from_plain({**stored, **wrong})
+
+
+def test_a_training_of_an_earlier_release_goes_on_with_the_same_bits(tmp_path, demos):
+    now, before = tmp_path / "now.st", tmp_path / "before.st"
+    flags = ["--demos", str(demos), "--demo-starts", "0.5", "--no-disturb", *PPO, "--hidden", "8"]
+    assert cli.main([*flags, "--total-steps", "128", "--out", str(now)]) == 0
+    stored, metadata = load_checkpoint(now)
+    metadata["finetune"]["config"] = flat(metadata["finetune"]["config"])
+    assert metadata["finetune"]["config"]["demo_starts"] == 0.5
+    save_checkpoint(before, stored, metadata)
+    for path in (now, before):
+        assert cli.main(["--resume", str(path), "--total-steps", "256"]) == 0
+    assert equal(tensors(now), tensors(before), "network")
+    assert load_checkpoint(before).metadata["finetune"]["config"]["environment"]["disturb"] is False
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        (["--algorithm", "dqn"], "algorithm"),
+        (["--reward", "default"], "reward"),
+        (["--reward-option", "power=2"], "reward-option"),
+        (["--demos", "d.h5"], "demos"),
+        (["--demos-where", "success"], "demos-where"),
+        (["--demo-starts", "0.1"], "demo-starts"),
+        (["--drills", "0.1"], "drills"),
+        (["--drill-meters", "3"], "drill-meters"),
+        (["--drill-falls", "0.1"], "drill-falls"),
+        (["--frame-skip", "3"], "frame-skip"),
+        (["--action-set", "full"], "action-set"),
+        (["--hidden", "9"], "hidden"),
+        (["--no-disturb"], "disturb"),
+        (["--max-seconds", "9"], "max-seconds"),
+        (["--num-envs", "4"], "num-envs"),
+        (["--seed", "4"], "seed"),
+        (["--init", "c.st"], "init"),
+    ],
+)
+def test_what_makes_a_training_this_one_can_not_change(flags, name):
+    before = cli.parse([])
+    now = cli.parse_config("test", PPOFinetuneConfig, flags, before)
+    with pytest.raises(CommandError, match=f"--{name} can't change on --resume"):
+        check_unchanged(before, now)
+
+
+def test_what_may_change_on_resume():
+    before = cli.parse(["--init", "c.st", "--demos", "d.h5"])
+    flags = "--init e.st --demos f.h5 --total-steps 7 --learning-rate 1e-5 --trig msun --logdir logs".split()
+    check_unchanged(before, cli.parse_config("test", PPOFinetuneConfig, flags, before))
+
+
+def test_a_training_may_go_on_in_a_new_file(tmp_path):
+    first, second = tmp_path / "first.st", tmp_path / "second.st"
+    assert cli.main(["--out", str(first), *PPO, "--hidden", "8", "--total-steps", "128"]) == 0
+    content = first.read_bytes()
+    assert cli.main(["--resume", str(first), "--out", str(second), "--total-steps", "256"]) == 0
+    assert first.read_bytes() == content
+    assert load_checkpoint(second).metadata["training"]["steps"] == 256
+
+
+def test_from_python(tmp_path):
+    learner = PPOConfig(num_envs=8, rollout_length=16, total_steps=128, threads=1, device="cpu")
+    config = PPOFinetuneConfig(out=tmp_path / "a.st", hidden=(8,), learner=learner)
+    result = finetune(config)
+    assert (result.checkpoint, result.steps, result.reason) == (config.out, 128, "done")
+    assert "gait/upright" in result.figures
+    more = resume_config(config.out)
+    assert (more.resume, more.learner) == (config.out, learner)
+    more = dataclasses.replace(more, learner=dataclasses.replace(learner, total_steps=256))
+    assert finetune(more).steps == 256
+    other = dataclasses.replace(more, environment=EnvironmentConfig(reward="speed"))
+    with pytest.raises(CommandError, match="--reward can't change"):
+        finetune(other)
 
 
 def test_defaults_depend_on_what_it_starts_from():
@@ -435,15 +550,15 @@ def test_the_clones_policy_stands_still_while_the_critic_warms_up(tmp_path, demo
 
 def interrupt_after(monkeypatch, steps: int) -> None:
     """Ctrl-C, once, in the middle of the training: after so many steps of the environment."""
-    step_wait, count = TrainingEnv.step_wait, [0]
+    step, count = TrainingEnv.step, [0]
 
-    def interrupting(self, **kwargs):
+    def interrupting(self, actions):
         count[0] += 1
         if count[0] == steps:
             os.kill(os.getpid(), signal.SIGINT)
-        return step_wait(self, **kwargs)
+        return step(self, actions)
 
-    monkeypatch.setattr(TrainingEnv, "step_wait", interrupting)
+    monkeypatch.setattr(TrainingEnv, "step", interrupting)
 
 
 @pytest.mark.parametrize(
@@ -553,8 +668,10 @@ def complaint(capsys, arguments: list[str]) -> str:
         (["--reward", "strid"], "unknown reward 'strid'"),
         (["--reward-option", "powr=2"], "no option 'powr'"),
         (["--reward-option", "power"], "not NAME=VALUE"),
-        (["--action-set", "all"], "action_set 'all' is unknown"),
-        (["--frame-skip", "-1"], "frame_skip is -1"),
+        (["--action-set", "all"], "action_set is 'all', expected one of full"),
+        (["--frame-skip", "-1"], "frame_skip is -1, expected a whole number of 1 or more"),
+        (["--frame-skip", "0"], "frame_skip is 0"),
+        (["--max-seconds", "0"], "max_seconds is 0.0, expected a number above 0"),
         (["--init", "missing.st"], "no such checkpoint"),
         (["--resume", "missing.st"], "no such checkpoint"),
         (["--init", "{demos}"], "not a readable checkpoint"),
@@ -565,18 +682,21 @@ def complaint(capsys, arguments: list[str]) -> str:
         (["--demos", "{nan}"], "NaN"),
         (["--demo-starts", "0.5"], "needs --demos"),
         (["--demo-coef", "0.5"], "needs --demos"),
-        (["--demos", "{demos}", "--demo-starts", "2"], "between 0 and 1"),
-        (["--drills", "1.5"], "between 0 and 1"),
-        (["--drills", "0.5", "--drill-meters", "0"], "drill_meters is 0.0: it must be above 0"),
-        (["--drills", "0.5", "--drill-falls", "-1"], "drill_falls is -1.0: a share lies between 0 and 1"),
-        (["--drills", "0.5", "--demos", "{demos}", "--demo-starts", "0.5"], "choose one"),
+        (["--demos", "{demos}", "--demo-starts", "2"], "demo_starts is 2.0, expected a share"),
+        (["--drills", "1.5"], "expected a share between 0 and 1"),
+        (["--drills", "0.5", "--drill-meters", "0"], "drill_meters is 0.0, expected a number above 0"),
+        (["--drills", "0.5", "--drill-falls", "-1"], "drill_falls is -1.0, expected a share"),
+        (["--drills", "0.5", "--demos", "{demos}", "--demo-starts", "0.5"], "use one of them"),
         (["--resume", "{clone}"], "use it as --init"),
-        (["--init", "{clone}", "--frame-skip", "4"], "was made for frame skip 2, not 4"),
-        (["--init", "{clone}", "--action-set", "full"], "has action set 'distinct', not 'full'"),
+        (
+            ["--init", "{clone}", "--frame-skip", "4"],
+            "frame_skip is 2, expected 4; omit --frame-skip, or add --change",
+        ),
+        (["--init", "{clone}", "--action-set", "full"], "action_set is 'distinct', expected 'full'; omit"),
         (["--init", "{q_network}"], "PPO starts from a policy"),
-        (["--init", "{other_features}"], "feature_version 0"),
-        (["--init", "{other_actions}"], "has 9 actions, full has 16"),
-        (["--init", "{no_frame_skip}"], "frame skip None"),
+        (["--init", "{other_features}"], "feature_version is 0"),
+        (["--init", "{other_actions}"], "num_actions is 9, expected 16"),
+        (["--init", "{no_frame_skip}"], "frame_skip is None"),
         (["--reference-kl-coef", "1"], "no reference policy"),
     ],
 )
@@ -687,7 +807,7 @@ def test_logs_of_a_resumed_and_of_a_replaced_training(tmp_path):
 
 
 def test_a_full_disk_for_logs_and_kept_checkpoints_does_not_end_a_training(tmp_path, capsys, monkeypatch):
-    from qwop_finetune import run as module
+    from qwop_finetune import training as module
     from qwop_rl_core import CheckpointError, ppo
 
     save, logs, fails = ppo.Progress.save, tmp_path / "logs", []

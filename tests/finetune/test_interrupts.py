@@ -125,15 +125,15 @@ def test_finetune_saves_at_the_first_signal(tmp_path):
 
 @posix
 def test_finetune_stops_at_once_at_the_second_signal(tmp_path, monkeypatch, capsys):
-    step_wait, steps = TrainingEnv.step_wait, [0]
+    step, steps = TrainingEnv.step, [0]
 
-    def impatient(self, **options):
+    def impatient(self, actions):
         steps[0] += 1
         if steps[0] in (3, 5):
             os.kill(os.getpid(), signal.SIGTERM)
-        return step_wait(self, **options)
+        return step(self, actions)
 
-    monkeypatch.setattr(TrainingEnv, "step_wait", impatient)
+    monkeypatch.setattr(TrainingEnv, "step", impatient)
     out = tmp_path / "runner"
     flags = "--num-envs 8 --threads 1 --device cpu --rollout-length 16 --hidden 8".split()
     assert finetune.main(["--out", str(out), *flags]) == 143

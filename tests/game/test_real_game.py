@@ -40,12 +40,14 @@ from qwop_game.real.browser import Browser, BrowserLost, PageError
 from qwop_game.real.cli import main
 from qwop_game.real.parity import Parity, add, compare, drawn_keys, embedded_states
 from qwop_game.real.reaper import command_lines
+from qwop_recorder import RecordConfig
 from qwop_recorder import cli as recorder_cli
 from qwop_recorder import real_game as recorder_page
 from qwop_recorder.errors import RecorderError
 from qwop_recorder.key_events import KeyEvent, keys_from_events
 from qwop_recorder.loop import SystemClock
-from qwop_recorder.session import Phase
+from qwop_recorder.phases import Phase
+from qwop_recorder.recorder import record
 from qwop_replay import cli as replay_cli
 from qwop_replay.real_game import play_live
 from qwop_replay.runs import Run
@@ -257,6 +259,16 @@ def test_what_is_not_the_game_is_refused(folder, capsys, data, message):
     assert not (folder / "game").exists()
 
 
+def test_without_qwop_gym_the_command_says_how_to_install_it(folder, capsys, monkeypatch):
+    source = folder / "x.js"
+    source.write_text(stand_in(), encoding="utf-8")
+    monkeypatch.setitem(sys.modules, "qwop_gym", None)
+    assert main(["install", str(source)]) == 2
+    assert capsys.readouterr().err == (
+        "qwop-game: qwop-gym is not installed: pip install --no-deps imitation==1.0.1 qwop-gym==1.0.1\n"
+    )
+
+
 def test_a_changed_or_damaged_installation_is_noticed(folder):
     with pytest.raises(RealGameError, match=r"not installed .*: run qwop-game install"):
         install.installed()
@@ -320,7 +332,7 @@ def test_commands_without_the_game_end_with_one_line(bare, tmp_path, capsys):
             assert command([*(["x.h5"] if command is replay_cli.main else []), "--native"]) == 2
         assert re.search("--native.* with --game real", capsys.readouterr().err)
     assert recorder_cli.main(["--game", "real", "--keys", "pynput"]) == 2
-    assert "the real game's keys come from its own page" in capsys.readouterr().err
+    assert "the keys of the real game come from its page" in capsys.readouterr().err
 
 
 # -- the reaper ----------------------------------------------------------------------------------------
@@ -437,7 +449,7 @@ def test_some_drawn_episodes_tell_llvm_from_rounded():
         assert np.flatnonzero(differs).tolist() == [frame]
 
 
-def test_a_native_game_has_the_browsers_variant(with_passport, monkeypatch):
+def test_a_native_game_has_the_browsers_variant(with_provenance, monkeypatch):
     game = RealGame(trig=None)
     game.reset()
     assert (game.trig, game.trig_source) == ("msun", "native")
@@ -625,8 +637,8 @@ class Scripted:
 
 
 @pytest.fixture
-def with_passport(stand_ins, monkeypatch):
-    """Stand-ins that have all that a passport needs of a browser."""
+def with_provenance(stand_ins, monkeypatch):
+    """Stand-ins that name a browser, as the provenance of a run needs it."""
     program = find.Program(Path("chrome"), "1.2")
     game_file = install.Installed(Path("x"), "x", "aa", "bb", "y", "2024-02-29")
     for name, value in (("browser", program), ("driver", program), ("game", game_file)):
@@ -635,7 +647,7 @@ def with_passport(stand_ins, monkeypatch):
 
 @pytest.mark.parametrize(("native", "exact"), [("llvm", True), ("msun", False)])
 def test_a_native_replay_in_another_variant_says_so_and_compares(
-    with_passport, monkeypatch, tmp_path, capsys, native, exact
+    with_provenance, monkeypatch, tmp_path, capsys, native, exact
 ):
     """A short run is often the same in both: the comparison decides. None of it where the variants agree."""
     (episode,) = play(Scripted(), [0], max_seconds=4, game=RealGame())
@@ -655,13 +667,13 @@ def test_a_native_replay_in_another_variant_says_so_and_compares(
     assert capsys.readouterr().err == ""
 
 
-def test_passports_tell_where_sine_and_cosine_come_from(with_passport):
+def test_the_provenance_tells_where_sine_and_cosine_come_from(with_provenance):
     for trig, source in (("fdlibm", "pinned"), (None, "native")):
-        passport = RealGame(trig=trig).passport()
-        assert passport["trig_source"] == source and passport["browser"] == "netscape 4.08"
+        provenance = RealGame(trig=trig).provenance()
+        assert provenance["trig_source"] == source and provenance["browser"] == "netscape 4.08"
 
 
-def test_the_parity_command_counts_and_names_what_it_compared(with_passport, tmp_path, capsys):
+def test_the_parity_command_counts_and_names_what_it_compared(with_provenance, tmp_path, capsys):
     keys = tmp_path / "keys.npz"
     np.savez(keys, run=drawn_keys(585, frames=60))
     parity = ["parity", "--episodes", "0", "--keys", str(keys)]
@@ -672,7 +684,7 @@ def test_the_parity_command_counts_and_names_what_it_compared(with_passport, tmp
         assert named == f"netscape 4.08, sine and cosine {how}, game's file SHA-256 bb"
 
 
-def test_plans_for_the_real_game_are_made_in_the_embedded_one(with_passport):
+def test_plans_for_the_real_game_are_made_in_the_embedded_one(with_provenance):
     player, lookahead = CheckpointPlayer(shipped_policy_path()), Lookahead(3, segment=2, horizon=4)
     (embedded,) = play(player, [3], max_seconds=2, lookahead=lookahead)
     (real,) = play(player, [3], max_seconds=2, lookahead=lookahead, game=RealGame())
@@ -681,14 +693,14 @@ def test_plans_for_the_real_game_are_made_in_the_embedded_one(with_passport):
     assert not np.array_equal(real.keys, play(player, [3], max_seconds=2)[0].keys)
 
 
-def test_protocol_p_gives_the_same_episodes_in_both_games(stand_ins, with_passport):
+def test_protocol_p_gives_the_same_episodes_in_both_games(stand_ins, with_provenance):
     embedded = [play(Scripted(), [seed], max_seconds=4)[0] for seed in (0, 1)]
     stand_ins.trouble[40] = BrowserLost("the browser is gone")
     for seed, ours in enumerate(embedded):
         (real,) = play(Scripted(), [seed], max_seconds=4, game=RealGame())
         assert np.array_equal(ours.keys, real.keys) and np.array_equal(ours.times, real.times)
         assert np.array_equal(ours.raw_observations, real.raw_observations)
-        assert (real.game, real.passport["game_sha256"], real.passport["frame_skip"]) == ("real", "bb", 3)
+        assert (real.game, real.provenance["game_sha256"], real.provenance["frame_skip"]) == ("real", "bb", 3)
         assert verify_episode(real).exact
         # and its keys, pressed again there, give it once more; other keys are told apart
         assert play_live(Run("run", real), RealGame(stop_at_end=False), speed=100).exact
@@ -754,12 +766,12 @@ def test_a_session_takes_what_the_page_played(stand_ins, monkeypatch, tmp_path, 
     for name, value in (("browser", program), ("driver", program), ("game", game_file)):
         monkeypatch.setattr(StandIn, name, value, raising=False)
     path = tmp_path / "runs.h5"
-    config = recorder_cli.RecordConfig(path, "ada", game="real", headless=True, countdown=0)
+    config = RecordConfig(path, "ada", game="real", headless=True, countdown=0)
     if lost:
         with pytest.raises(RecorderError, match="the browser is gone; the session is over, what was played"):
-            recorder_cli.record(config, Hasty())
+            record(config, clock=Hasty())
     else:
-        assert recorder_cli.record(config, Hasty()) == 0
+        assert record(config, clock=Hasty()).kept == 1
     (episode,) = checked(path)
     played = [*first[0], *second[0], *([] if lost else [8])]
     assert episode.keys.tolist() == played and episode.truncated
@@ -999,10 +1011,10 @@ def record_typed(monkeypatch, path, script, **options) -> Typist:
         play_in_page(session, game, *rest)
 
     monkeypatch.setattr(recorder_page, "play", spied_play)
-    config = recorder_cli.RecordConfig(path, "ada", game="real", headless=True, countdown=0.1, **options)
+    config = RecordConfig(path, "ada", game="real", headless=True, countdown=0.1, **options)
     typist.result = None
     try:
-        typist.result = recorder_cli.record(config, typist)
+        typist.result = record(config, clock=typist).unsaved
     except RecorderError as error:
         typist.result = str(error)
     return typist
@@ -1042,7 +1054,7 @@ def test_keys_typed_into_the_page_are_recorded_frame_by_frame(monkeypatch, tmp_p
     script[Phase.PAUSED].insert(0, lambda game: spied.extend(game.selenium.execute_script("return spied")))
     assert record_typed(monkeypatch, path, script).result == 0
     (episode,) = checked(path)
-    assert episode.truncated and not episode.terminated and episode.passport["game_sha256"]
+    assert episode.truncated and not episode.terminated and episode.provenance["game_sha256"]
     seen, down = [], set()
     for time_, key, pressed in spied:  # what the page was told, without repeats
         if key in "qwop" and pressed != (key in down):

@@ -1,16 +1,25 @@
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.vector import SyncVectorEnv
 
 from qwop_game import QWOPEnv, QWOPVectorEnv, StartStates, encode, engines
 
 RESET_FRAMES = 240
+GYMNASIUM_1 = "autoreset_mode" in QWOPVectorEnv.metadata
+FINAL = "final_obs" if GYMNASIUM_1 else "final_observation"
 
 
 def random_actions(steps: int, num_envs: int, seed: int = 0) -> np.ndarray:
     """Held for three steps each, so that the runners get somewhere before they fall."""
     return np.random.default_rng(seed).integers(0, 9, (steps, num_envs)).repeat(3, axis=0)
+
+
+def final_info(infos: dict, i: int) -> dict:
+    """Game i's own facts of the episode that ended, out of either form."""
+    if not GYMNASIUM_1:
+        return infos["final_info"][i]
+    final = infos["final_info"]
+    return {name: final[name][i] for name in final if not name.startswith("_") and final["_" + name][i]}
 
 
 def arrays_equal(a: dict, b: dict) -> bool:
@@ -19,11 +28,11 @@ def arrays_equal(a: dict, b: dict) -> bool:
 
 @pytest.mark.parametrize("observation", ["qwop_gym", "features"])
 @pytest.mark.parametrize("engine", engines())
-def test_equal_to_gymnasiums_vector_of_single_games(engine, observation):
+def test_equal_to_gymnasiums_vector_of_single_games(engine, observation, sync_vector):
     """Every array that SyncVectorEnv gives over QWOPEnv, auto-resets and final infos included."""
     options = {"observation": observation, "max_frames": RESET_FRAMES}
     ours = QWOPVectorEnv(5, engine=engine, **options)
-    theirs = SyncVectorEnv([lambda: QWOPEnv(engine="scalar", **options)] * 5)
+    theirs = sync_vector([lambda: QWOPEnv(engine="scalar", **options)] * 5)
     (a, a_info), (b, b_info) = ours.reset(seed=1), theirs.reset(seed=1)
     assert a.tobytes() == b.tobytes()
     ends = 0
@@ -33,15 +42,17 @@ def test_equal_to_gymnasiums_vector_of_single_games(engine, observation):
             assert ours_array.dtype == theirs_array.dtype
             assert ours_array.tobytes() == theirs_array.tobytes()
         a_info, b_info = a[4], b[4]
-        assert set(b_info) == set(a_info) - {"_final", "final_obs", "_final_obs"}
+        assert set(b_info) == set(a_info) - (
+            {"_final"} if GYMNASIUM_1 else {"_final", "final_obs", "_final_obs"}
+        )
         for name in ("time", "distance", "is_success", "fallen", "keys", "hip_mode", "frame"):
             assert np.array_equal(a_info[name], b_info[name]), name
             assert np.array_equal(a_info["_" + name], b_info["_" + name])
         for i in np.flatnonzero(a[2] | a[3]):
             ends += 1
             assert a_info["_final_info"][i] and b_info["_final_info"][i]
-            assert a_info["final_observation"][i].tobytes() == b_info["final_observation"][i].tobytes()
-            assert arrays_equal(a_info["final_info"][i], b_info["final_info"][i])
+            assert a_info[FINAL][i].tobytes() == b_info[FINAL][i].tobytes()
+            assert arrays_equal(final_info(a_info, i), final_info(b_info, i))
     assert ends > 10
 
 
@@ -128,12 +139,13 @@ def test_a_wrapper_can_end_episodes():
     envs = QWOPVectorEnv(3)
     fresh, _ = envs.reset()
     observations, _, terminated, truncated, infos = envs.step(np.array([4, 4, 8]))
-    assert not (terminated | truncated).any() and "final_observation" not in infos
+    assert not (terminated | truncated).any() and "final_obs" not in infos
     second = observations[1].copy()
     envs.end_episodes(np.array([False, True, False]), observations, infos)
-    assert infos["_final_observation"].tolist() == [False, True, False]
-    assert infos["final_observation"][1].tobytes() == second.tobytes()
-    assert infos["final_info"][1]["frame"] == 4 and infos["final_info"][0] is None
+    assert infos["_final_obs"].tolist() == infos["_final_info"].tolist() == [False, True, False]
+    for name in {"final_obs", FINAL}:
+        assert infos[name][1].tobytes() == second.tobytes() and infos[name][0] is None
+    assert final_info(infos, 1)["frame"] == 4 and not (final_info(infos, 0) or {})
     assert observations[1].tobytes() == fresh[1].tobytes()
     assert infos["frame"].tolist() == [4, 0, 4]
     assert infos["_final"]["frame"].tolist() == [4, 4, 4]
@@ -159,9 +171,9 @@ def test_state_returns_bit_for_bit():
 
 
 def test_make_vec():
-    custom = gymnasium.make_vec(
-        "qwop_game/QWOP-v0", 3, vectorization_mode="custom", vector_kwargs={"frame_skip": 2}
-    )
+    mode = "vector_entry_point" if GYMNASIUM_1 else "custom"
+    options = {"frame_skip": 2} if GYMNASIUM_1 else {"vector_kwargs": {"frame_skip": 2}}
+    custom = gymnasium.make_vec("qwop_game/QWOP-v0", 3, vectorization_mode=mode, **options)
     assert isinstance(custom.unwrapped, QWOPVectorEnv) and custom.unwrapped.frame_skip == 2
     observations, _ = custom.reset(seed=0)
     assert custom.observation_space.contains(observations)

@@ -12,7 +12,7 @@ import pytest
 from qwop_bc.adapter import GameVecEnv
 from qwop_evaluation.lookahead import Lookahead, Planner
 from qwop_evaluation.player import CheckpointPlayer, shipped_policy_path
-from qwop_finetune.environment import make_environment
+from qwop_finetune import EnvironmentConfig, make_environment
 from qwop_game import TRIG_VARIANTS, DisturbedVectorEnv, QWOPEnv, QWOPVectorEnv, Simulator, engines
 from qwop_game.render import Renderer
 from qwop_rewards import RewardVectorEnv
@@ -139,7 +139,9 @@ VECTORS = {
     "plain": vector,
     "disturbed": lambda: DisturbedVectorEnv(vector(), repeat_probability=0.2),
     "rewarded": lambda: DisturbedVectorEnv(RewardVectorEnv(vector(), "stride+alternation+default+torso")),
-    "training": lambda: make_environment(5, 4, "distinct", "stride", {}, 5.0, True, 0.7, 0.1, 0.5),
+    "training": lambda: make_environment(
+        EnvironmentConfig(max_seconds=5.0, drills=0.7, drill_meters=0.1, drill_falls=0.5), 5
+    ),
 }
 
 
@@ -166,7 +168,8 @@ def test_a_vector_environment(way, name):
 
 
 def test_gymnasiums_vector_wrappers(deep_way):
-    envs = gymnasium.wrappers.RecordEpisodeStatistics(vector())
+    wrappers = gymnasium.wrappers  # those of vectors have a module of their own in Gymnasium 1
+    envs = getattr(wrappers, "vector", wrappers).RecordEpisodeStatistics(vector())
     envs.reset()
     actions = drawn(40, 5)
     play(envs, actions[:50])

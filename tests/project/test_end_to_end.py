@@ -61,7 +61,7 @@ def test_main_job_from_recorded_keys_to_a_video(recorded, tmp_path, capfd):
     for name in ("clone", "runner"):
         with DatasetReader(folder / f"{name}.h5") as reader:
             episodes = list(reader)
-        assert [e.passport["seed"] for e in episodes] == [0, 1]
+        assert [e.provenance["seed"] for e in episodes] == [0, 1]
         assert {e.verified for e in episodes} == {"exact"} and {e.source for e in episodes} == {"policy"}
     filmed = max(episodes, key=lambda e: e.distance)
     frames, _ = imageio_ffmpeg.count_frames_and_secs(str(folder / "runner.mp4"))

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from qwop_finetune.cli import parse
-from qwop_finetune.config import PPORun
+from qwop_finetune import PPOFinetuneConfig, parse
 from qwop_game import FEATURE_SIZE
 from qwop_rl_core import Policy, load_checkpoint
 
@@ -36,9 +35,13 @@ def test_every_stage_is_a_training_that_qwop_finetune_knows(train_policy):
     for i, stage in enumerate(train_policy.STAGES):
         before = Path("before.safetensors") if i else None
         run = parse(train_policy.arguments(stage, Path("out.safetensors"), before, 7, stage.steps))
-        assert isinstance(run, PPORun) and run.learner.seed == 7 and run.learner.total_steps == stage.steps
+        assert (
+            isinstance(run, PPOFinetuneConfig)
+            and run.learner.seed == 7
+            and run.learner.total_steps == stage.steps
+        )
         assert run.learner.update_normalizer and run.learner.reference_kl_coef == 0.0
-        skips.append(run.frame_skip)
+        skips.append(run.environment.frame_skip)
     assert skips == sorted(skips, reverse=True) and skips[-1] == 1
 
 

@@ -1,5 +1,7 @@
 """Key events, the pressed set, the rule that makes frames of them, and the sources, with fake keyboards."""
 
+import importlib.util
+import os
 import subprocess
 import sys
 import types
@@ -242,7 +244,20 @@ def test_auto_prefers_pynput_and_falls_back_with_one_line(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "pynput", None)  # import fails
     source, note = open_key_source("auto", Hands().queue, {}, "linux")
-    assert source.name == "window" and "\n" not in note
+    assert source.name == "window" and note.endswith(
+        "pynput is not installed: `pip install --no-deps pynput python-xlib six`"
+    )
+
+
+def test_the_x11_hook_needs_no_evdev():
+    """evdev is C source; qwop-stride has its users install pynput without it."""
+    if not sys.platform.startswith("linux") or not importlib.util.find_spec("pynput"):
+        pytest.skip("no Linux, or pynput is not installed")
+    # Without a display the import fails, too, but on the display.
+    code = "import sys; sys.modules['evdev'] = None; import pynput.keyboard"
+    environment = {k: v for k, v in os.environ.items() if k != "DISPLAY"}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert "failed to acquire X connection" in result.stderr and "evdev" not in result.stderr
 
 
 def test_window_by_name_never_touches_pynput(monkeypatch):

@@ -1,21 +1,18 @@
 """The session's states, with a game and a store that a test sees through."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from qwop_datasets import Frame, Rewind
 from qwop_game import KEY_O, KEY_P, KEY_Q, KEY_W
+from qwop_recorder.keeping import StoreError
 from qwop_recorder.key_events import KeyEvent, keys_from_events
-from qwop_recorder.session import (
-    AUTO_RESTART_SECONDS,
-    Command,
-    PersonalBest,
-    Phase,
-    Session,
-    SessionOptions,
-    StoreError,
-)
+from qwop_recorder.personal_best import PersonalBest
+from qwop_recorder.phases import Command, Phase
+from qwop_recorder.session import AUTO_RESTART_SECONDS, TRANSITIONS, Session, SessionOptions
 
 FALL = KEY_Q | KEY_W | KEY_O | KEY_P
 FAST = SessionOptions(countdown=1 / 30)
@@ -62,6 +59,7 @@ class FakeStore:
         self.journal: list = []
         self.file: list = []
         self.full = False
+        self.fields = {"source": "human"}
 
     def _do(self, name: str) -> None:
         self.calls.append(name)
@@ -71,18 +69,12 @@ class FakeStore:
     def begin(self, run) -> None:
         self._do("begin")
 
-    def event(self, run, event) -> None:
-        self._do("event")
-
-    def frame(self, run) -> None:
-        self.journal.append(run.keys[-1])
-        self._do("frame")
-
-    def rewind(self, run, time, frame) -> None:
-        self._do(f"rewind {frame}")
-
-    def end(self, run) -> None:
-        self._do("end")
+    def write(self, run, changes) -> None:
+        for change in changes:
+            if isinstance(change, Frame):
+                self.journal.append(change.keys)
+        rewinds = [f" {change.frame}" for change in changes if isinstance(change, Rewind)]
+        self._do(" ".join(type(change).__name__.lower() for change in changes) + "".join(rewinds))
 
     def drop(self, run) -> None:
         self._do("drop")
@@ -90,7 +82,7 @@ class FakeStore:
     def commit(self, run) -> str:
         self._do("commit")
         self.file.append(run)
-        return f"run of {run.frames} frames"
+        return f"run of {run.num_frames} frames"
 
     def flush(self) -> None:
         self._do("flush")
@@ -134,12 +126,12 @@ class Player:
 
 def recorded(run) -> list[int]:
     """The run's keys, checked against its events, its game and its own lengths."""
-    assert len(run.observations) == len(run.times) == run.frames + 1
-    assert len(run.sampled) == len(run.lateness) == run.frames
-    assert keys_from_events(run.events, run.sampled).tolist() == run.keys
+    assert len(run.raw_observations) == len(run.times) == run.num_frames + 1
+    assert len(run.wall_times) == len(run.lateness) == run.num_frames
+    assert keys_from_events(run.key_events, run.wall_times).tolist() == run.keys
     game = FakeGame()
-    assert run.observations[0].tobytes() == game.raw_observation[0].tobytes()
-    for keys, observation in zip(run.keys, run.observations[1:], strict=True):
+    assert run.raw_observations[0].tobytes() == game.raw_observation[0].tobytes()
+    for keys, observation in zip(run.keys, run.raw_observations[1:], strict=True):
         game.step(np.array([keys], np.uint8))
         assert observation.tobytes() == game.raw_observation[0].tobytes()
     return run.keys
@@ -149,7 +141,7 @@ def test_the_countdown_lasts_as_long_as_asked_and_records_nothing():
     player = Player(SessionOptions(countdown=2.0), FakeStore())
     for i in range(59):
         player.tick(KEY_Q)
-        assert player.session.phase is Phase.COUNTDOWN and player.session.run.frames == 0
+        assert player.session.phase is Phase.COUNTDOWN and player.session.run.num_frames == 0
         assert player.session.countdown_seconds == pytest.approx((59 - i) / 30)
     player.tick()
     assert player.session.phase is Phase.PLAYING and player.store.calls == ["begin"]
@@ -173,7 +165,7 @@ def test_keys_held_at_the_start_count_and_what_was_typed_before_does_not():
     player.play("o.")
     run = player.session.run
     assert recorded(run) == [KEY_O, 0]
-    assert [(e.key, e.pressed, e.source) for e in run.events] == [
+    assert [(e.key, e.pressed, e.source) for e in run.key_events] == [
         (KEY_O, True, "resume"),
         (KEY_O, False, "test"),
     ]
@@ -191,7 +183,7 @@ def test_a_run_is_kept_with_go_and_enters_the_file_when_the_next_one_is_kept():
     player.do(Command.FINISH)
     assert player.session.phase is Phase.DONE
     assert [run.distance for run in player.store.file] == [3.0, 5.0, 2.0]  # all four keys hold Q too
-    assert all(run.ended and not run.success for run in player.store.file)
+    assert all(run.terminated and not run.success for run in player.store.file)
     assert player.session.log == ["run of 3 frames", "run of 5 frames", "run of 2 frames"]
     assert player.session.unsaved == []
 
@@ -229,7 +221,7 @@ def test_restart_throws_the_run_away_and_begins_anew():
     player.wait()
     player.play("qqqw")
     player.do(Command.RESTART)
-    assert player.session.run.frames == 0 and player.session.phase is Phase.COUNTDOWN
+    assert player.session.run.num_frames == 0 and player.session.phase is Phase.COUNTDOWN
     player.wait()
     player.play("wF")
     player.do(Command.GO, Command.CLOSE)
@@ -248,12 +240,18 @@ def test_a_pause_leaves_no_trace_in_the_run_but_the_keys_that_changed():
     player.play("pq")
     run = player.session.run
     assert recorded(run) == [1, 1, 8, 1]
-    assert [e.source for e in run.events] == ["test", "resume", "resume", "test", "test"]  # +Q, -Q +P, -P +Q
+    assert [e.source for e in run.key_events] == [
+        "test",
+        "resume",
+        "resume",
+        "test",
+        "test",
+    ]  # +Q, -Q +P, -P +Q
 
 
 @pytest.mark.parametrize("snapshot_frames", [1, 7, 30])
 def test_rewind_and_take_over_is_one_exact_run(monkeypatch, snapshot_frames):
-    monkeypatch.setattr("qwop_recorder.session.SNAPSHOT_FRAMES", snapshot_frames)
+    monkeypatch.setattr("qwop_recorder.rewind.SNAPSHOT_FRAMES", snapshot_frames)
     player = Player(SessionOptions(countdown=1 / 30, rewind=0.5), FakeStore())
     player.wait()
     text = "".join(itertools.islice(itertools.cycle("qwoq.pp"), 50))
@@ -262,7 +260,7 @@ def test_rewind_and_take_over_is_one_exact_run(monkeypatch, snapshot_frames):
     before = list(player.session.run.keys)
     player.do(Command.BACK, Command.BACK)  # 2 x 15 frames
     assert player.session.phase is Phase.REWOUND and player.session.cursor == 21
-    assert player.session.observation.tobytes() == player.session.run.observations[21].tobytes()
+    assert player.session.observation.tobytes() == player.session.run.raw_observations[21].tobytes()
     assert not any("rewind" in call for call in player.store.calls)  # only looked at so far
     player.do(Command.GO)
     player.wait()
@@ -277,7 +275,7 @@ def test_rewind_and_take_over_is_one_exact_run(monkeypatch, snapshot_frames):
     assert [(start, end) for _, start, end in run.rewinds] == [(51, 21), (24, 9)]
     assert run.discarded_keys == before[21:] + keys[9:]
     assert [call for call in player.store.calls if "rewind" in call] == ["rewind 21", "rewind 9"]
-    assert player.session.kept == 0 and run.ended
+    assert player.session.kept == 0 and run.terminated
 
 
 def test_stepping_back_and_forward_again_changes_nothing():
@@ -301,7 +299,7 @@ def test_finish_while_stepped_back_keeps_the_whole_run():
     player.play("qqqqqqqqF")
     player.do(Command.BACK, Command.FINISH)
     assert player.session.phase is Phase.DONE
-    assert player.store.file[0].frames == 9 and player.store.file[0].ended
+    assert player.store.file[0].num_frames == 9 and player.store.file[0].terminated
 
 
 @pytest.mark.parametrize("command", [Command.CLOSE, Command.FINISH])
@@ -317,7 +315,7 @@ def test_closing_in_mid_run_keeps_what_was_played_as_a_run_cut_short(command):
         assert player.session.phase is Phase.PAUSED
         player.do(command)
     assert player.session.phase is Phase.DONE
-    assert [(run.frames, run.ended) for run in player.store.file] == [(2, True), (3, False)]
+    assert [(run.num_frames, run.terminated) for run in player.store.file] == [(2, True), (3, False)]
 
 
 def test_closing_a_run_rewound_to_its_start_drops_it():
@@ -355,7 +353,7 @@ def test_runs_over_max_knee_share_are_not_kept(monkeypatch):
 
     # the share is gait_metrics' business; here every frame further than 1 m counts as a knee near the track
     monkeypatch.setattr(
-        "qwop_recorder.session.gait_metrics", lambda raw: Gait(float((raw[:, 0] > 10).mean()))
+        "qwop_recorder.keeping.gait_metrics", lambda raw: Gait(float((raw[:, 0] > 10).mean()))
     )
     player = Player(SessionOptions(countdown=1 / 30, max_knee_share=0.4), FakeStore())
     player.wait()
@@ -365,7 +363,7 @@ def test_runs_over_max_knee_share_are_not_kept(monkeypatch):
     player.play("qqF")  # 2 of 4
     assert "50.0%" in player.session.message and "--max-knee-share 0.4" in player.session.message
     player.do(Command.GO, Command.CLOSE)
-    assert [run.frames for run in player.store.file] == [5]
+    assert [run.num_frames for run in player.store.file] == [5]
 
 
 def test_auto_restart_keeps_a_fallen_run_by_itself():
@@ -427,7 +425,9 @@ def test_a_run_out_of_bounds_is_over_as_it_is_for_a_replay():
     player.session._game.step = lambda keys: player.session._game._put(np.array([1, 1051, 0, 0], np.uint64))
     player.wait()
     player.play("q")
-    assert player.session.phase is Phase.ENDED and player.session.run.ended and player.session.run.success
+    assert (
+        player.session.phase is Phase.ENDED and player.session.run.terminated and player.session.run.success
+    )
 
 
 def test_personal_best_counts_distance_until_a_finish_and_time_from_then_on():
@@ -474,7 +474,7 @@ def test_losing_the_focus_pauses_and_getting_it_starts_only_a_run_that_has_not_b
     player.play("qq")
     player.do(Command.FOCUS_LOST, Command.FOCUS_GAINED)
     player.play("..")
-    assert player.session.phase is Phase.PAUSED and player.session.run.frames == 2
+    assert player.session.phase is Phase.PAUSED and player.session.run.num_frames == 2
 
 
 def test_a_full_disk_pauses_play_and_loses_nothing():
@@ -523,3 +523,53 @@ def test_key_delay_is_measured_from_the_press_to_the_picture():
     player.session.drawn(player.now + 0.004)  # no press in it
     report = player.session.timing.report()
     assert report.presses == 1 and report.delay_median == pytest.approx(14.0)
+
+
+# ---- the table of commands -----------------------------------------------------------------------------
+
+KEYS_OF_GUIDE = {
+    "SPACE": Command.GO,
+    "BACKSPACE": Command.DISCARD,
+    "R": Command.RESTART,
+    "LEFT": Command.BACK,
+    "RIGHT": Command.FORWARD,
+    "ESC": Command.FINISH,
+}
+PHASES_OF_GUIDE = {
+    "countdown": Phase.COUNTDOWN,
+    "while you run": Phase.PLAYING,
+    "after a run": Phase.ENDED,
+    "stepped back": Phase.REWOUND,
+    "paused": Phase.PAUSED,
+}
+ACTIONS_OF_GUIDE = {
+    "pause": Session._pause,
+    "keep it, next run": Session._keep_and_play_next,
+    "take over from here": Session._take_over,
+    "continue": Session._go_on,
+    "throw the run before away": Session._throw_previous_away,
+    "throw it away": Session._throw_away,
+    "start over": Session._start_over,
+    "step back": Session._step_back,
+    "step forward": Session._step_forward,
+    "finish": Session._finish,
+}
+
+
+def test_the_guide_shows_the_transitions():
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "recording.md"
+    lines = [line for line in guide.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    start = next(i for i, line in enumerate(lines) if line.startswith("| key |"))
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[start : start + 7]]
+    phases = [PHASES_OF_GUIDE[name] for name in rows[0][1:]]
+    shown = {
+        (phase, KEYS_OF_GUIDE[row[0]]): ACTIONS_OF_GUIDE[cell]
+        for row in rows[1:]
+        for phase, cell in zip(phases, row[1:], strict=True)
+        if cell
+    }
+    by_key = {pair: action for pair, action in TRANSITIONS.items() if pair[1] in KEYS_OF_GUIDE.values()}
+    assert shown == by_key
+    assert {phase for phase, _ in TRANSITIONS} == set(phases)  # nothing leads out of DONE
+    closing = {phase: action for (phase, command), action in TRANSITIONS.items() if command is Command.CLOSE}
+    assert closing == dict.fromkeys(phases, Session._finish)

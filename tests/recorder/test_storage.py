@@ -10,15 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from qwop_datasets import DatasetReader, DatasetWriter
+from qwop_datasets import DatasetReader, DatasetWriter, first_difference, read_journal
 from qwop_datasets.journal import journal_path
 from qwop_datasets.recovery import recover_dataset
 from qwop_game import Simulator
 from qwop_recorder.errors import RecorderError
 from qwop_recorder.key_events import KeyEvent, keys_from_events
-from qwop_recorder.session import Command, Phase, Session, SessionOptions
-from qwop_recorder.storage import EpisodeStore, personal_best, recover
+from qwop_recorder.personal_best import personal_best
+from qwop_recorder.phases import Command, Phase
+from qwop_recorder.recovery import recover
+from qwop_recorder.session import Session, SessionOptions
+from qwop_recorder.storage import EpisodeStore
 
 OFFSET = 1_800_000_000.25
 OPTIONS = SessionOptions(countdown=1 / 30, rewind=0.5)
@@ -110,18 +115,53 @@ def test_kept_runs_are_in_the_file_exactly_as_they_were_played(tmp_path):
     for run, episode in zip(played, episodes, strict=True):
         check(episode)
         assert episode.keys.tolist() == run.keys
-        assert episode.raw_observations.tobytes() == np.array(run.observations).tobytes()
+        assert episode.raw_observations.tobytes() == np.array(run.raw_observations).tobytes()
         assert episode.times.tolist() == run.times
-        assert episode.wall_times == pytest.approx(np.array(run.sampled) + OFFSET, abs=1e-6)
-        assert episode.lateness.tolist() == [np.float32(0.0005)] * run.frames
+        assert episode.wall_times.tolist() == run.wall_times
+        assert episode.lateness.tolist() == [np.float32(0.0005)] * run.num_frames
         assert (episode.source, episode.player, episode.game) == ("human", "ada", "embedded")
-        assert episode.verified == "exact" and episode.passport["engine"] == "scalar"
+        assert episode.verified == "exact" and episode.provenance["engine"] == "scalar"
         assert episode.wall_clock_offset == OFFSET
-        assert len(episode.key_events) == len(run.events) > 0
+        assert len(episode.key_events) == len(run.key_events) > 0
         assert "knee_near" in episode.gait
     assert [e.terminated for e in episodes] == [True, True, True, False]
     assert [e.truncated for e in episodes] == [False, False, False, True]
     assert len({e.id for e in episodes}) == 4
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    play=st.lists(
+        st.one_of(
+            st.integers(0, 15).map(lambda mask: [mask] * 4),
+            st.sampled_from([Command.BACK, Command.GO, Command.FORWARD, Command.RESTART, Command.DISCARD]),
+        ),
+        max_size=25,
+    )
+)
+def test_the_sessions_run_is_the_journals_after_any_play(tmp_path_factory, play):
+    """Keys, pauses, steps back and take-overs in any order; the journal is read as after a kill."""
+    path = tmp_path_factory.mktemp("session") / "runs.h5"
+    table = Table(path, SessionOptions(countdown=1 / 30, rewind=0.2))
+    table.begin()
+    for item in play:
+        if isinstance(item, Command):
+            table.do(item)
+        else:
+            table.play(item)
+    run = table.session.run
+    copy = path.with_name("copy.journal")
+    copy.write_bytes(table.store.journal_file.read_bytes())
+    table.store.close()
+    episodes, damaged = read_journal(copy)
+    assert damaged == 0
+    in_journal = {episode.id: episode for episode in episodes}
+    if run.num_frames:
+        tags = () if run.end else ("recovered",)
+        assert first_difference(run.episode(tags=tags), in_journal[run.id]) is None
+        check(in_journal[run.id])
+    else:
+        assert run.id not in in_journal
 
 
 def test_a_rewound_run_is_one_exact_run_and_says_so(tmp_path):
@@ -315,7 +355,8 @@ KILLED = textwrap.dedent(
     from pathlib import Path
     sys.path.insert(0, os.path.dirname(sys.argv[1]))
     from test_storage import Table, run_until_over, some_keys
-    from qwop_recorder.session import Command, Phase, SessionOptions
+    from qwop_recorder.phases import Command, Phase
+    from qwop_recorder.session import SessionOptions
 
     folder, kills = Path(sys.argv[2]), int(sys.argv[3])
     random = np.random.default_rng(int(sys.argv[4]))
@@ -328,7 +369,7 @@ KILLED = textwrap.dedent(
             table.begin()
             for mask in some_keys(3000, seed):
                 table.tick(int(mask))
-                os.write(pipe, b"%d %d\\n" % (seed, table.session.run.frames))
+                os.write(pipe, b"%d %d\\n" % (seed, table.session.run.num_frames))
                 if table.session.phase is Phase.ENDED:
                     break
             table.do(Command.GO)

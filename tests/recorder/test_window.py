@@ -19,8 +19,10 @@ from qwop_game import Simulator, key_text
 from qwop_recorder.cli import main
 from qwop_recorder.key_events import KEYS, KeyEvent, KeyQueue, keys_from_events
 from qwop_recorder.key_sources import WindowKeys
-from qwop_recorder.session import Command, Phase, Session, SessionOptions
-from qwop_recorder.window import Window, help_lines
+from qwop_recorder.phases import Command, Phase
+from qwop_recorder.session import Session, SessionOptions
+from qwop_recorder.texts import help_lines
+from qwop_recorder.window import Window
 
 MISSING = [program for program in ("Xvfb", "xdotool") if shutil.which(program) is None]
 needs_display = pytest.mark.skipif(bool(MISSING), reason=f"{' and '.join(MISSING)} not installed")

@@ -15,7 +15,7 @@ from qwop_datasets import DatasetReader, DatasetWriter
 from qwop_evaluation.player import CheckpointPlayer
 from qwop_finetune import cli as finetune
 from qwop_finetune.drills import Drills
-from qwop_finetune.run import _sha256
+from qwop_finetune.resume import file_sha256
 from qwop_game import FEATURE_SIZE, FEATURE_VERSION, QWOPVectorEnv
 from qwop_rl_core import ActorCritic, CheckpointError, Policy, load_checkpoint, save_checkpoint
 from qwop_rl_core.checkpoint import load_network, prefixed
@@ -212,7 +212,7 @@ def test_settings_take_no_more_memory_than_the_file_warrants(
     before = peak_megabytes()
     assert finetune.main(["--resume", str(path), "--total-steps", "64"]) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and f"if that is meant: {flag} {value}" in error
+    assert error.count("\n") == 1 and f"if you want that, add {flag} {value}" in error
     assert peak_megabytes() - before < 100
     # whoever names the setting means it
     run = finetune.parse(["--resume", str(path), flag, str(value)])
@@ -232,7 +232,7 @@ def test_steps_that_no_training_can_have_done(steps, checkpoints, tmp_path, caps
 
 
 def test_a_resumed_training_reads_no_device():
-    assert _sha256(Path("/dev/zero" if os.name == "posix" else "nul")) == ""
+    assert file_sha256(Path("/dev/zero" if os.name == "posix" else "nul")) == ""
 
 
 def test_kept_states_of_drills_are_checked():

@@ -34,7 +34,8 @@ class Identity(VectorEnv):
 
     def __init__(self, num_envs=8, size=4):
         box = gymnasium.spaces.Box(0, 1, (size,), np.float32)
-        super().__init__(num_envs, box, gymnasium.spaces.Discrete(size))
+        self.num_envs, self.single_observation_space = num_envs, box
+        self.single_action_space = gymnasium.spaces.Discrete(size)
         self.size = size
 
     def reset(self, *, seed=None, options=None):
@@ -77,7 +78,8 @@ class TimeLimit(VectorEnv):
     1 / (1 - gamma), without it at most 1 + gamma."""
 
     def __init__(self, num_envs=16):
-        super().__init__(num_envs, gymnasium.spaces.Box(0, 1, (1,), np.float32), gymnasium.spaces.Discrete(2))
+        self.num_envs, self.single_action_space = num_envs, gymnasium.spaces.Discrete(2)
+        self.single_observation_space = gymnasium.spaces.Box(0, 1, (1,), np.float32)
 
     def reset(self, *, seed=None, options=None):
         self.age = 0
@@ -205,7 +207,7 @@ def test_time_limits_are_not_the_end(gamma):
 
 
 @pytest.mark.learning
-def test_ppo_balances_cartpole():
+def test_ppo_balances_cartpole(sync_vector):
     """60,000 steps, seed 1: mean return of 20 greedy episodes at least 400 of 500."""
     config = ppo.PPOConfig(
         total_steps=60_000,
@@ -219,13 +221,13 @@ def test_ppo_balances_cartpole():
         seed=1,
         device="cpu",
     )
-    envs = SyncVectorEnv([lambda: gymnasium.make("CartPole-v1")] * 8)
+    envs = sync_vector([lambda: gymnasium.make("CartPole-v1")] * 8)
     assert cartpole_return(train_ppo(config, envs, (64, 64)).policy) >= 400
 
 
 @pytest.mark.learning
 @pytest.mark.parametrize("double", [False, True], ids=["dqn", "ddqn"])
-def test_dqn_balances_cartpole(double):
+def test_dqn_balances_cartpole(double, sync_vector):
     """20,000 steps, seed 1: mean return of 20 greedy episodes at least 200 of 500."""
     config = dqn.DQNConfig(
         total_steps=20_000,
@@ -242,7 +244,7 @@ def test_dqn_balances_cartpole(double):
         seed=1,
         device="cpu",
     )
-    envs = SyncVectorEnv([lambda: gymnasium.make("CartPole-v1")] * 8)
+    envs = sync_vector([lambda: gymnasium.make("CartPole-v1")] * 8)
     assert cartpole_return(train_dqn(config, envs, (128, 128)).network) >= 200
 
 

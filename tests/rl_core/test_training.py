@@ -28,11 +28,9 @@ def objects(*values):
 def test_final_observations_of_gymnasium_and_as_arrays():
     following = np.array([[1.0], [2.0], [3.0]], np.float32)
     ended = np.array([False, True, True])
-    gymnasium_style = {
-        "final_observation": objects(None, np.array([20.0], np.float32), np.array([30.0], np.float32))
-    }
+    final = objects(None, np.array([20.0], np.float32), np.array([30.0], np.float32))
     arrays = {"_final": {"observation": np.array([[10.0], [20.0], [30.0]], np.float32)}}
-    for infos in (gymnasium_style, arrays):
+    for infos in ({"final_observation": final}, {"final_obs": final}, arrays):
         result = final_observations(infos, ended, following)
         assert result.tolist() == [[1.0], [20.0], [30.0]] and result.dtype == np.float32
         only_last = final_observations(infos, np.array([False, False, True]), following)
@@ -41,8 +39,8 @@ def test_final_observations_of_gymnasium_and_as_arrays():
     assert final_observations({}, np.zeros(3, bool), following) is following
 
 
-def test_final_observations_from_a_real_gymnasium_vector():
-    envs = gymnasium.vector.SyncVectorEnv([lambda: gymnasium.make("CartPole-v1", max_episode_steps=3)] * 2)
+def test_final_observations_from_a_real_gymnasium_vector(sync_vector):
+    envs = sync_vector([lambda: gymnasium.make("CartPole-v1", max_episode_steps=3)] * 2)
     envs.reset(seed=0)
     previous = None
     for _ in range(3):
@@ -78,8 +76,27 @@ def test_episode_statistics():
     assert statistics.episode_return.tolist() == [0.0, 40.0]
 
 
-def test_spaces_that_do_not_fit():
-    envs = gymnasium.vector.SyncVectorEnv([lambda: gymnasium.make("CartPole-v1")] * 2)
+@pytest.mark.parametrize("form", ["0.29", "1"])
+def test_numbers_of_gymnasiums_final_infos(form):
+    """Means over the ended episodes, in both forms; what not all of them have is left out."""
+    ended = np.array([False, True, True])
+    if form == "0.29":
+        dicts = {"distance": 3.0, "is_success": True, "bonus": 9.0}, {"distance": 5.0, "is_success": False}
+        infos = {"final_info": objects(None, *dicts)}
+    else:
+        final = {"distance": np.array([0.0, 3.0, 5.0]), "is_success": np.array([False, True, False])}
+        masks = {"_distance": ended, "_is_success": ended, "_bonus": np.array([False, True, False])}
+        more = {"bonus": np.array([0.0, 9.0, 0.0]), "path": np.zeros((3, 2)), "_path": ended}
+        infos = {"final_info": {**final, **more, **masks}, "_final_info": ended}
+    statistics = EpisodeStatistics(3)
+    statistics.step(np.ones(3), ended, infos)
+    figures = statistics.flush()
+    assert figures["episode/distance"] == 4.0 and figures["episode/is_success"] == 0.5
+    assert figures.keys() == {f"episode/{n}" for n in ("count", "return", "length", "distance", "is_success")}
+
+
+def test_spaces_that_do_not_fit(sync_vector):
+    envs = sync_vector([lambda: gymnasium.make("CartPole-v1")] * 2)
     check_spaces(envs, 2, 4, 2)
     for arguments, message in (
         ((3, 4, 2), "2 environments were made, the configuration says 3"),
@@ -88,10 +105,22 @@ def test_spaces_that_do_not_fit():
     ):
         with pytest.raises(TrainingError, match=message):
             check_spaces(envs, *arguments)
-    pendulum = gymnasium.vector.SyncVectorEnv([lambda: gymnasium.make("Pendulum-v1")])
+    pendulum = sync_vector([lambda: gymnasium.make("Pendulum-v1")])
     with pytest.raises(TrainingError, match="only Discrete"):
         check_spaces(pendulum, 1, 3, 1)
     assert environment_state(envs) is None
+
+
+@pytest.mark.parametrize("mode", ["NEXT_STEP", "DISABLED"])
+def test_environments_that_do_not_reset_in_the_same_step_are_refused(mode, sync_vector):
+    envs = sync_vector([lambda: gymnasium.make("CartPole-v1")] * 2)
+    envs.metadata = {"autoreset_mode": SimpleNamespace(name=mode)}  # as Gymnasium 1's enum has it
+    with pytest.raises(TrainingError, match=f"autoreset_mode {mode}; make it .*SAME_STEP"):
+        check_spaces(envs, 2, 4, 2)
+    if hasattr(gymnasium.vector, "AutoresetMode"):
+        theirs = gymnasium.vector.SyncVectorEnv([lambda: gymnasium.make("CartPole-v1")] * 2)
+        with pytest.raises(TrainingError, match="NEXT_STEP; make"):  # their default
+            check_spaces(theirs, 2, 4, 2)
 
 
 def test_devices():

@@ -45,9 +45,9 @@ def test_the_table_says_what_the_file_holds(records):
         assert row["source"] == episode.source
         assert row["upright"] == f"{gait.upright:.1%}".replace("%", " %")
         assert row["knee near"] == f"{gait.knee_near:.1%}".replace("%", " %")
-        assert row["seed"] == str(episode.passport["seed"])
-        assert row["policy"] == str(episode.passport["policy_sha256"])[:8]
-        frames = episode.passport.get("frames_played")
+        assert row["seed"] == str(episode.provenance["seed"])
+        assert row["policy"] == str(episode.provenance["policy_sha256"])[:8]
+        frames = episode.provenance.get("frames_played")
         assert row["frames played"] == (f"{frames / 1e6:.1f} M" if frames else f"{len(episode.keys)}")
 
 

@@ -114,14 +114,14 @@ def test_command_appends_a_verified_run_that_says_how_it_came_about(tmp_path, ca
     assert first.keys.tolist() == second.keys.tolist()
     assert (first.verified, first.truncated, first.success) == ("exact", True, False)
     assert first.distance >= 4
-    passport = first.passport
-    assert passport["seed"] == 3
+    provenance = first.provenance
+    assert provenance["seed"] == 3
     assert (
-        passport["command"]
+        provenance["command"]
         == f"qwop-search --out {out} --meters 4 --width 8 --children 4 --frames 1e5 --seed 3"
     )
-    assert passport["policy_sha256"] == CheckpointPlayer(shipped_policy_path()).sha256
-    assert passport["frames_played"] >= 100_000
+    assert provenance["policy_sha256"] == CheckpointPlayer(shipped_policy_path()).sha256
+    assert provenance["frames_played"] >= 100_000
 
 
 def test_it_goes_on_from_the_fastest_stored_run(tmp_path):
@@ -133,7 +133,7 @@ def test_it_goes_on_from_the_fastest_stored_run(tmp_path):
     assert cli.main([*command, "--frames", "2e4", "--out", str(out)]) == 0
     with DatasetReader(out) as runs:
         assert runs[0].time <= fastest.time and runs[0].trig == fastest.trig
-        assert runs[0].verified == "exact" and runs[0].passport["passes"] >= 1
+        assert runs[0].verified == "exact" and runs[0].provenance["passes"] >= 1
 
 
 def test_interrupted_it_keeps_the_best_run_so_far(tmp_path, capsys, monkeypatch):
@@ -153,7 +153,7 @@ def test_interrupted_it_keeps_the_best_run_so_far(tmp_path, capsys, monkeypatch)
     assert capsys.readouterr().err == f"qwop-search: interrupted; {out} holds the fastest so far\n"
     with DatasetReader(out) as runs:
         assert len(runs) == 1
-        assert (runs[0].source, runs[0].verified, runs[0].passport["passes"]) == ("search", "exact", 2)
+        assert (runs[0].source, runs[0].verified, runs[0].provenance["passes"]) == ("search", "exact", 2)
 
 
 def write_policy(path: str, network: ActorCritic | QNetwork) -> None:

@@ -88,7 +88,7 @@ def test_a_typed_run_is_an_exact_demonstration(page, tmp_path):
     record = wait(page, "return page.records[0]")
     episode = imported(record, tmp_path)
     assert episode.player == "Zoë <b>" and episode.source == "human"
-    assert episode.passport["page_sha256"] == "checked"
+    assert episode.provenance["page_sha256"] == "checked"
     assert {1, 2, 4, 8} <= set(episode.keys.tolist())
     events = [KeyEvent(t, k, p, "page") for t, k, p, _ in episode.key_events.tolist()]
     instants = episode.wall_times - episode.wall_clock_offset

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qwop_datasets.convert import imitation, minari, qwop_gym, robomimic, tables, tape, web
-from qwop_datasets.convert.common import Imported, Importing, explained
+from qwop_datasets.convert.common import Imported, Importing, damage_as_errors
 from qwop_datasets.errors import DatasetError, NameTakenError
 from qwop_datasets.reader import DatasetReader
 
@@ -78,7 +78,7 @@ def episodes_of(path: Path, options: Importing, kind: str | None = None) -> Iter
         "keys": tape.read,
         "web": web.read,
     }
-    with explained(path):
+    with damage_as_errors(path):
         kind = kind or detect(path)
         if kind != "keys" and (options.rate, options.offset) != (Importing.rate, Importing.offset):
             raise DatasetError(f"{path}: --rate and --offset are for tapes of bare keys; this is {kind}")

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from qwop_datasets import portable
-from qwop_datasets.episode import OBSERVATION_SIZE, OLD_TRIG, SOURCES, Episode, action_indices, name_problem
+from qwop_datasets.episode import OBSERVATION_SIZE, SOURCES, Episode, action_indices, name_problem
 from qwop_datasets.errors import DatasetError
 from qwop_datasets.exact_replay import Replay, replay_keys
-from qwop_datasets.format import explained as explained
+from qwop_datasets.format import damage_as_errors as damage_as_errors
+from qwop_datasets.old_names import with_todays_names
 from qwop_datasets.storage import describe, made_folder
 from qwop_game import DEFAULT_TRIG, TRIG_VARIANTS, action_masks, normalize
 
@@ -89,16 +90,14 @@ class Imported:
 def scalars(episode: Episode) -> str:
     """The scalar fields of an episode as JSON, for a format's free attribute."""
     values = {name: getattr(episode, name) for name in _SCALARS}
-    values |= {"tags": list(episode.tags), "passport": dict(episode.passport)}
+    values |= {"tags": list(episode.tags), "provenance": dict(episode.provenance)}
     return json.dumps(values | {"has_default_reward": "default" in episode.rewards})
 
 
 def own_episode(text: Any, keys: Any, raw: Any, times: Any, rewards: Any) -> Episode:
     """The episode that `scalars` and the arrays of an export came from. Raises ValueError."""
-    values: dict[str, Any] = {"trig": OLD_TRIG} | json_object(
-        text, "its record of the episode"
-    )  # format 1 did not say it
-    if set(values) != {*_SCALARS, "tags", "passport", "has_default_reward"}:
+    values = with_todays_names(json_object(text, "its record of the episode"))
+    if set(values) != {*_SCALARS, "tags", "provenance", "has_default_reward"}:
         raise ValueError("its record of the episode has other fields than ours")
     stored_reward = values.pop("has_default_reward")
     frames = len(np.atleast_1d(keys))

@@ -30,17 +30,19 @@ from qwop_datasets.convert.common import (
     scalars,
     whole_numbers,
 )
-from qwop_datasets.episode import OBSERVATION_SIZE, OLD_TRIG, Episode
+from qwop_datasets.episode import OBSERVATION_SIZE, Episode
 from qwop_datasets.errors import DatasetError
+from qwop_datasets.old_names import OLD_TRIG
 from qwop_datasets.reader import DatasetReader
 from qwop_game import TRIG_VARIANTS
+from qwop_game.unpinned import INSTALL
 
 
 def _serialize():
     try:
         from imitation.data import serialize
     except ImportError as error:
-        raise DatasetError(f"imitation trajectories need the package imitation ({error})") from None
+        raise DatasetError(f"imitation trajectories need imitation ({error}): {INSTALL}") from None
     return serialize
 
 

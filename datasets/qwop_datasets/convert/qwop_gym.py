@@ -37,7 +37,7 @@ def write(
                 left_out.append(f"episode {reader.numbers[i]}: cut short, and a recording ends with the run")
                 continue
             if seed is None:
-                seed = int(episode.passport.get("seed", 0) or 1)  # qwop-gym makes 0 a random one
+                seed = int(episode.provenance.get("seed", 0) or 1)  # qwop-gym makes 0 a random one
                 file.write(f"seed={min(max(seed, 1), _LARGEST_SEED)}\n")
             file.writelines(f"{action}\n" for action in actions_of(episode, action_set or "full"))
             file.write("*\n")
@@ -63,7 +63,7 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
         "game": "real",
         "action_set": options.action_set or "full",
         "trig": options.trig or DEFAULT_TRIG,
-        "passport": {"seed": int(header[1]), "recorded_with": "qwop-gym"},
+        "provenance": {"seed": int(header[1]), "recorded_with": "qwop-gym"},
     }
     actions: list[int] = []
     number = 0

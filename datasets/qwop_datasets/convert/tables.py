@@ -30,9 +30,10 @@ from qwop_datasets.convert.common import (
     scalars,
     whole_numbers,
 )
-from qwop_datasets.episode import OLD_TRIG, Episode
+from qwop_datasets.episode import Episode
 from qwop_datasets.errors import DatasetError
 from qwop_datasets.format import OBSERVATION_FIELDS
+from qwop_datasets.old_names import OLD_TRIG
 from qwop_datasets.reader import DatasetReader
 from qwop_datasets.untrusted import memory_limit
 from qwop_datasets.writer import output_file

@@ -83,7 +83,7 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
         "player": options.player,
         "game": options.game,
         "action_set": options.action_set or "distinct",
-        "passport": {"recorded_with": "keys", "tape_rate": options.rate, "tape_offset": options.offset},
+        "provenance": {"recorded_with": "keys", "tape_rate": options.rate, "tape_offset": options.offset},
     }
     trig = options.trig or DEFAULT_TRIG
     tape = _read(path, options.rate)

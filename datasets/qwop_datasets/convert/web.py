@@ -102,7 +102,7 @@ def _imported(name: str, run: Any, options: Importing) -> Imported:
     rewinds = [(offset + time, before, after) for time, before, after in run["rewinds"]]
     players = [player for _, player in run["players"]]
     paces = [float(pace) for _, pace in run["pace"]]
-    passport: dict[str, Any] = {
+    provenance: dict[str, Any] = {
         "engine": "wasm",
         "trig_source": "engine",
         "recorded_with": "web page",
@@ -111,7 +111,7 @@ def _imported(name: str, run: Any, options: Importing) -> Imported:
         "slowest_pace": min(paces),
     }
     if "policy" in players:  # who chose the keys, from which frame on
-        passport["played_by"] = json.dumps(run["players"])
+        provenance["played_by"] = json.dumps(run["players"])
     if rewinds:
         discarded = {
             "rewinds": np.array(rewinds, REWIND_DTYPE),
@@ -129,7 +129,7 @@ def _imported(name: str, run: Any, options: Importing) -> Imported:
         "lateness": numbers("lateness", run["lateness"], (len(keys),)),
         "wall_clock_offset": offset,
         "key_events": _events(run["events"]),
-        "passport": passport,
+        "provenance": provenance,
         "tags": tuple(
             tag
             for tag, holds in {

@@ -195,7 +195,7 @@ def _parity(options: argparse.Namespace) -> int:
 
         try:
             result = compare(game, runs(), progress)
-            trig, passport = game.trig, game.passport()
+            trig, provenance = game.trig, game.provenance()
         finally:
             game.close()
     seconds = time.monotonic() - begun
@@ -205,8 +205,8 @@ def _parity(options: argparse.Namespace) -> int:
         f"observations' float32; {seconds:.0f} s"
     )
     print(
-        f"{passport['browser']}, sine and cosine {trig} ({passport['trig_source']}), game's file SHA-256 "
-        f"{passport['game_sha256']}"
+        f"{provenance['browser']}, sine and cosine {trig} ({provenance['trig_source']}), game's file SHA-256 "
+        f"{provenance['game_sha256']}"
     )
     if result.first:
         print(f"first difference: {result.first}")

@@ -222,7 +222,7 @@ class RealGame:
             self._row = rows[-1].copy()
 
     @exclusive
-    def passport(self) -> dict[str, str | int | float | bool]:
+    def provenance(self) -> dict[str, str | int | float | bool]:
         """What a recording says about where it comes from, beside `trig`."""
         browser = self._launch()
         game = browser.game

@@ -1,0 +1,135 @@
+"""Fine-tuning from its settings to its checkpoint. Start reading at `finetune`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qwop_cli import CommandError, Interrupted, check_outputs, interrupts
+from qwop_finetune.config import DQNFinetuneConfig, FinetuneConfig, PPOFinetuneConfig, to_plain
+from qwop_finetune.initialization import (
+    TrainingSetup,
+    initial_dqn_state,
+    initial_ppo_state,
+    initialize,
+    ppo_demonstrations,
+    prepare_logs,
+)
+from qwop_finetune.interrupt import InterruptSwitch
+from qwop_finetune.monitor import TrainingMonitor
+from qwop_finetune.resume import same_file
+from qwop_rl_core import ActorCritic, Logger, dqn, ppo
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """How a fine-tuning ended."""
+
+    checkpoint: Path
+    """The file that it wrote."""
+    steps: int
+    """Environment steps done."""
+    reason: str
+    """"done", "interrupted", "time is up" or "the gait collapsed"."""
+    figures: dict[str, float]
+    """Metrics of the last report."""
+    interrupt: Interrupted | None = None
+    """The interrupt that ended it; its text says how to continue."""
+
+
+def finetune(config: FinetuneConfig) -> FinetuneResult:
+    """Train a policy by reinforcement learning and write it to `config.out`.
+
+    Ctrl-C, SIGTERM and SIGHUP end the training after the current iteration, with a checkpoint. A second
+    signal ends it at once.
+
+    Args:
+        config: the settings. `defaults` has those for the algorithm; `resume_config` continues a training.
+
+    Returns:
+        How it ended.
+
+    Raises:
+        CheckpointError, DatasetError, TrainingError, CommandError: something is missing, does not fit or
+            diverges; one line.
+    """
+    _check_paths(config)
+    setup = initialize(config)
+    resumed_at = prepare_logs(setup)
+    interrupt = InterruptSwitch()
+    track = config.track_project if config.track else None
+    with (
+        interrupts(interrupt.press),
+        Logger(config.log_directory, track, _logged_settings(setup.config), resumed_at) as logger,
+    ):
+        monitor = TrainingMonitor(setup, logger, interrupt)
+        if isinstance(setup.config, PPOFinetuneConfig):
+            _train_ppo(setup.config, setup, logger, monitor)
+        else:
+            assert isinstance(setup.config, DQNFinetuneConfig)
+            _train_dqn(setup.config, setup, logger, monitor)
+    setup.envs.close()
+    stopped = None
+    if monitor.reason == "interrupted":
+        stopped = Interrupted(interrupt.signal)
+        stopped.args = (f"go on with: qwop-finetune --resume {config.out}",)
+    return FinetuneResult(config.out, monitor.steps, monitor.reason, monitor.figures, stopped)
+
+
+def _train_ppo(
+    config: PPOFinetuneConfig, setup: TrainingSetup, logger: Logger, monitor: TrainingMonitor
+) -> None:
+    state = initial_ppo_state(config, setup)
+    reference = None
+    if setup.clone is not None and config.learner.reference_kl_coef > 0:
+        assert isinstance(setup.clone.network, ActorCritic)
+        reference = setup.clone.network
+    demonstrations = ppo_demonstrations(config, setup)
+    monitor.begin(state)
+    while monitor.goes_on:
+        learning_rate = config.learner.learning_rate * monitor.learning_rate_share
+        ppo.train(
+            dataclasses.replace(config.learner, learning_rate=learning_rate),
+            setup.envs,
+            state,
+            reference=reference,
+            demonstrations=demonstrations,
+            logger=logger,
+            callback=monitor,
+            progress_bar=sys.stderr.isatty(),
+        )
+
+
+def _train_dqn(
+    config: DQNFinetuneConfig, setup: TrainingSetup, logger: Logger, monitor: TrainingMonitor
+) -> None:
+    learner = dataclasses.replace(config.learner, double=config.algorithm == "ddqn")
+    state = initial_dqn_state(dataclasses.replace(config, learner=learner), setup)
+    monitor.begin(state)
+    while monitor.goes_on:
+        learning_rate = learner.learning_rate * monitor.learning_rate_share
+        dqn.train(
+            dataclasses.replace(learner, learning_rate=learning_rate),
+            setup.envs,
+            state,
+            logger=logger,
+            callback=monitor,
+            progress_bar=sys.stderr.isatty(),
+        )
+
+
+def _check_paths(config: FinetuneConfig) -> None:
+    """Raise CommandError if the outputs can't be written or would overwrite something."""
+    inputs = {"--init": config.init, "--demos": config.demos}
+    check_outputs({"--out": config.out}, {"--logdir": config.log_directory}, inputs)
+    if config.out.exists() and not config.force and not same_file(config.out, config.resume):
+        raise CommandError(f"{config.out}: exists already; --force replaces it, --resume goes on with it")
+
+
+def _logged_settings(config: FinetuneConfig) -> dict[str, Any]:
+    """All settings side by side, as logs show them."""
+    plain = to_plain(config)
+    return {**plain.pop("environment"), **plain.pop("learner"), **plain}

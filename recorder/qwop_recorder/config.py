@@ -1,0 +1,79 @@
+"""The settings of a recording session, which are the options of `qwop-record`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from qwop_datasets import name_problem
+from qwop_game import DEFAULT_TRIG, Trig
+from qwop_recorder.errors import RecorderError
+
+
+@dataclass(frozen=True)
+class RecordConfig:
+    """Play QWOP in a window and record it, 30 frames a second.
+
+    Keys: Q W O P run. SPACE starts, pauses, continues; after a run it keeps the run and starts the next.
+    BACKSPACE throws the last finished run away. R starts this run over. LEFT steps back some seconds, RIGHT
+    forward again, and SPACE takes over from there. ESC pauses, then finishes the session.
+
+    Each frame is in FILE.journal as soon as it is played, so a crash loses nothing. A run enters FILE when
+    the next one is kept or the session ends.
+    """
+
+    file: Annotated[Path, tyro.conf.Positional] = Path("runs.h5")
+    """The dataset to record into. An existing one is appended to."""
+    player: str = ""
+    """Your name, stored with each run."""
+    episodes: int | None = None
+    """Finish once this many runs are kept."""
+    min_distance: float | None = None
+    """Keep no run that is shorter, in meters."""
+    max_knee_share: float | None = None
+    """Keep no run with a knee within 0.12 m of the track for a larger share of its frames, 0 to 1."""
+    auto_restart: bool = False
+    """After a fall, keep the run and start the next one without a key."""
+    practice: bool = False
+    """Record nothing."""
+    game: Literal["embedded", "real"] = "embedded"
+    """Where to play: the embedded game, or the real one in a browser (see qwop-game doctor)."""
+    trig: Trig = DEFAULT_TRIG
+    """Sine and cosine of the game: those of the browser whose game it equals bit for bit."""
+    native: bool = False
+    """Play the real game with the browser's own sine and cosine, not with exact ones of --trig."""
+    browser: str | None = None
+    """Path of the browser for the real game, if it is not found."""
+    driver: str | None = None
+    """Path of its chromedriver or geckodriver, if it is not found."""
+    headless: bool = False
+    """Run the real game without a window, for programs that type."""
+    keys: Literal["auto", "pynput", "window"] = "auto"
+    """Where the keys come from. pynput: exact time stamps. window: the window's own events, which need no
+    permission. auto: the first that works. The real game's keys always come from its page."""
+    countdown: float = 3.0
+    """Seconds before the first run; later countdowns take a second at most."""
+    rewind: float = 2.0
+    """Seconds of one step back."""
+    recover: Literal["ask", "yes", "no"] = "ask"
+    """What to do with runs that a crash left in the journal. Without a terminal, "ask" means yes."""
+
+    def __post_init__(self) -> None:
+        def require(fact: bool, message: str) -> None:
+            if not fact:
+                raise RecorderError(message)
+
+        require(self.episodes is None or self.episodes >= 1, f"--episodes {self.episodes}: give 1 or more")
+        share = self.max_knee_share
+        require(share is None or 0 <= share <= 1, f"--max-knee-share {share}: give a share from 0 to 1")
+        require(0 <= self.countdown <= 60, f"--countdown {self.countdown}: give 0 to 60 seconds")
+        require(0 < self.rewind <= 60, f"--rewind {self.rewind}: give more than 0 and up to 60 seconds")
+        require(
+            self.game == "embedded" or self.keys == "auto",
+            f"--keys {self.keys}: the keys of the real game come from its page; omit --keys",
+        )
+        require(self.game == "real" or not self.headless, "--headless: use it with --game real")
+        require(self.game == "real" or not self.native, "--native: use it with --game real")
+        problem = name_problem(self.player)
+        require(problem is None, f"--player: {problem}")

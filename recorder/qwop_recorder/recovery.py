@@ -1,0 +1,36 @@
+"""What an earlier session left behind when it broke off."""
+
+from pathlib import Path
+
+from qwop_datasets import DatasetError, Recovery, journal_path, needs_recovery, read_journal, recover_dataset
+from qwop_recorder.errors import RecorderError
+
+
+def unsaved_runs(path: Path) -> int | None:
+    """Count the runs of an earlier session that are not in the file.
+
+    Returns:
+        Their number; None where that session ended in order.
+
+    Raises:
+        RecorderError: A session is under way.
+    """
+    if not needs_recovery(path):
+        return None
+    journal = journal_path(path)
+    try:
+        return len(read_journal(journal)[0]) if journal.exists() else 0
+    except DatasetError as error:
+        raise RecorderError(str(error)) from None
+
+
+def recover(path: Path) -> Recovery:
+    """Put what an earlier session left behind into the file.
+
+    Raises:
+        RecorderError: A session is under way, or the disk refuses.
+    """
+    try:
+        return recover_dataset(path)
+    except DatasetError as error:
+        raise RecorderError(str(error)) from None
