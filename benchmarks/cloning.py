@@ -29,11 +29,10 @@ import numpy as np
 import torch
 
 from qwop_bc import CloneConfig, Cloning, agreement, split_decisions
-from qwop_bc.metrics import KEY_NAMES
 from qwop_cli import json_text
 from qwop_datasets import DatasetReader, Decisions, load_decisions, write_compact_dataset
 from qwop_evaluation import CheckpointPlayer, bootstrap_interval, play, shipped_policy_path, summarize
-from qwop_game import ACTION_SETS
+from qwop_game import ACTION_SETS, KEY_NAMES
 from qwop_rl_core import ActorCritic, Policy
 
 DEMOS = Path(__file__).parents[1] / "demos" / "demos.h5"

@@ -1,12 +1,12 @@
-"""GAIL and AIRL: a discriminator learns to tell the clone's decisions from the demonstrated ones, and PPO
-trains the clone to be mistaken for the demonstrator.
+"""GAIL and AIRL: PPO trains the clone against a discriminator.
 
-Ho & Ermon 2016, "Generative adversarial imitation learning"; Fu, Luo & Levine 2018, "Learning robust rewards
-with adversarial inverse reinforcement learning". Both are `imitation`'s, with Stable-Baselines3's PPO as
-`imitation` requires; the policy that they train is our network.
+The discriminator learns to tell the clone's decisions from the demonstrated ones, and its output is the
+clone's reward. Ho & Ermon 2016, "Generative adversarial imitation learning"; Fu, Luo & Levine 2018, "Learning
+robust rewards with adversarial inverse reinforcement learning". Both are implementations of `imitation`,
+which requires Stable-Baselines3's PPO; the policy that they train is this project's network.
 
-Both assume episodes of one length, and runs differ in theirs: GAIL's reward is positive, so that living on
-pays whatever one does, AIRL's may be negative, so that an early fall may pay. Results:
+Both assume episodes of one length, but runs differ in length. GAIL's reward is positive, so staying alive
+pays whatever the clone does. AIRL's may be negative, so an early fall may pay. Results:
 docs/experiments/cloning.md.
 """
 
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from qwop_bc.cloning import Cloning, EpochReport
-from qwop_bc.playing import MAX_SECONDS
+from qwop_bc.rollouts import MAX_SECONDS
 from qwop_datasets import Decisions
 from qwop_game import FRAME_SECONDS, DisturbedVectorEnv, QWOPVectorEnv
 from qwop_rl_core import TrainingError
@@ -31,29 +31,29 @@ from qwop_rl_core import TrainingError
 
 @dataclass(frozen=True)
 class AdversarialConfig:
-    """Settings of --method gail and airl."""
+    """Settings of --method gail and airl. Raises TrainingError for a setting out of range."""
 
     steps: int = 1_000_000
-    """Decisions that the clone plays, of all games together; at least one rollout is."""
+    """Decisions that the clone plays, in all games together; at least one rollout."""
     num_envs: int = 128
-    """Games side by side."""
+    """Number of games side by side."""
     rollout: int = 32
-    """Decisions of each game between two updates."""
+    """Decisions per game between two updates."""
     epochs: int = 4
     """Passes of PPO over a rollout."""
     discriminator_updates: int = 8
-    """Batches of the discriminator a rollout."""
+    """Batches per rollout that train the discriminator."""
     gamma: float = 0.99
     """Discount of the reward per decision."""
     reports: int = 20
-    """Times at which the clone is measured, over the whole training."""
+    """How often the clone is measured during training."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "num_envs", "rollout", "epochs", "discriminator_updates", "reports"):
             if getattr(self, name) < 1:
-                raise TrainingError(f"adversarial.{name} is {getattr(self, name)}; at least 1 is needed")
+                raise TrainingError(f"adversarial.{name} is {getattr(self, name)}; it must be 1 or more")
         if not 0.0 < self.gamma < 1.0:
-            raise TrainingError(f"adversarial.gamma is {self.gamma}; it has to lie between 0 and 1")
+            raise TrainingError(f"adversarial.gamma is {self.gamma}; it must lie between 0 and 1")
 
 
 def train_adversarially(
@@ -63,10 +63,17 @@ def train_adversarially(
     decisions: Sequence[Decisions],
     on_epoch: Callable[[EpochReport], None],
 ) -> None:
-    """Train `cloning.network`, from what it is; `on_epoch` is called after each of the reports.
+    """Train a clone against a discriminator, starting from its present weights.
 
-    method: "gail" or "airl".
-    decisions: those that `cloning` was made from; the held-out ones stay out.
+    Args:
+        cloning: the cloning.
+        method: "gail" or "airl".
+        adversarial: the settings.
+        decisions: those that `cloning` was made from. The held-out ones are not used.
+        on_epoch: called after each report.
+
+    Raises:
+        TrainingError: the loss is not finite.
     """
     import gymnasium
     from imitation.algorithms.adversarial.airl import AIRL
@@ -79,7 +86,7 @@ def train_adversarially(
     from qwop_bc.adapter import GameVecEnv, NetworkPolicy
 
     class Generator(NetworkPolicy):
-        """What PPO asks for beyond cloning: values, and an optimizer."""
+        """The clone's policy with what PPO needs besides: values and an optimizer."""
 
         def __init__(self, space: gymnasium.Space, actions: gymnasium.Space, schedule: Any, **_: Any):
             super().__init__(cloning.network)
@@ -128,7 +135,7 @@ def train_adversarially(
             allow_variable_horizon=True,
             custom_logger=logger.configure(folder, []),
         )
-        # Returns of some tens would saturate a value network that starts from nothing.
+        # Returns of several tens would saturate a new value network.
         ppo.set_env(VecNormalize(trainer.venv_train, norm_obs=False, gamma=adversarial.gamma))
         rounds = max(1, adversarial.steps // (adversarial.num_envs * adversarial.rollout))
         reports = {round(rounds * (i + 1) / adversarial.reports) for i in range(adversarial.reports)} | {
@@ -145,12 +152,12 @@ def train_adversarially(
 
 
 def _transitions(cloning: Cloning, decisions: Sequence[Decisions]) -> Any:
-    """The training split as `imitation`'s Transitions."""
+    """Return the training split as `imitation`'s Transitions."""
     from imitation.data.types import Transitions
 
     held_out = cloning.split.validation_episodes
     kept = [d for i, d in enumerate(decisions) if i not in held_out]
-    # of a single episode only the first part trains
+    # Of a single episode, only the first part is for training.
     lengths = [len(d) for d in kept] if held_out else [len(cloning.split.actions)]
     cut = list(zip(kept, lengths, strict=True))
     return Transitions(

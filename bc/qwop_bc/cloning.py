@@ -1,4 +1,4 @@
-"""The training: `imitation`'s behavioral cloning on our network, until the validation says enough."""
+"""Behavioral cloning with `imitation`'s BC on this project's network, with early stopping."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from qwop_bc.metrics import Agreement, agreement
-from qwop_bc.playing import Runs, play
+from qwop_bc.rollouts import RolloutSummary, rollout
 from qwop_datasets import Decisions
-from qwop_game import DEFAULT_TRIG, Trig
+from qwop_game import ACTION_SETS, DEFAULT_TRIG, Trig, action_masks
 from qwop_rl_core import (
     ActorCritic,
     Checkpoint,
@@ -35,7 +35,7 @@ from qwop_rl_core import (
 
 @dataclass(frozen=True)
 class CloneConfig:
-    """How a clone is trained."""
+    """Settings of a cloning. Raises TrainingError for a setting out of range."""
 
     frame_skip: int = 4
     """Frames that one decision lasts."""
@@ -44,65 +44,82 @@ class CloneConfig:
     hidden: tuple[int, ...] = (256, 256)
     """Sizes of the hidden layers."""
     epochs: int = 200
-    """Passes over the training decisions, at most."""
+    """Maximum number of passes over the training decisions."""
     patience: int = 20
-    """Stop after so many epochs without an improvement."""
+    """Early stopping: epochs without an improvement before training ends."""
     batch_size: int = 256
-    """Decisions per gradient step; fewer where there are fewer."""
+    """Decisions per gradient step; fewer if the dataset has fewer."""
     learning_rate: float = 5e-4
     """Adam's step size."""
     entropy_coef: float = 1e-3
-    """Weight of the entropy bonus, against overconfidence."""
+    """Weight of the entropy bonus, which prevents overconfidence."""
     l2_coef: float = 0.0
     """Weight of the L2 penalty."""
     balance: float = 0.0
-    """Draw decisions by 1 / (frequency of their action)^balance: 0 as they come, 1 all actions alike."""
+    """Draw decisions by 1 / (frequency of their action)^balance. 0: as they are; 1: all actions equally."""
     validation: float = 0.15
-    """Share of the episodes held out, at least one; of a single episode its last part."""
+    """Share of the episodes to hold out, at least one. Of a single episode, its last part is held out."""
     play_every: int = 10
-    """Epochs between two plays in the game, which choose the best epoch by finishes and distance; 0: never,
-    the validation loss chooses."""
+    """Epochs between two plays in the game. Plays choose the best epoch, by finishes and then by distance.
+    0: never play; the validation loss chooses."""
     play_episodes: int = 32
-    """Runs per play."""
+    """Episodes per play."""
     trig: Trig = DEFAULT_TRIG
-    """Sine and cosine of the game that is played: those of the browser whose game it equals bit for bit.
-    Demonstrations of any variant are cloned alike."""
+    """Sine and cosine of the game that the clone plays: those of the browser whose game it equals bit for
+    bit. Demonstrations of all variants are cloned alike."""
     seed: int = 0
     """Seed of the weights, the split, the batches and the plays."""
     device: str = "auto"
-    """auto (CUDA where there is some), cpu, cuda, cuda:1, ..."""
+    """Device to train on: auto (CUDA if available), cpu, cuda, cuda:1, ..."""
     threads: int = 0
-    """CPU threads of PyTorch; 0: as PyTorch chooses."""
+    """CPU threads of PyTorch. 0: PyTorch's own choice."""
 
     def __post_init__(self) -> None:
+        if self.action_set not in ACTION_SETS:
+            raise TrainingError(f"action_set is {self.action_set!r}; choose one of {', '.join(ACTION_SETS)}")
         for name in ("frame_skip", "epochs", "patience", "batch_size", "play_episodes"):
             if getattr(self, name) < 1:
-                raise TrainingError(f"{name} is {getattr(self, name)}; at least 1 is needed")
+                raise TrainingError(f"{name} is {getattr(self, name)}; it must be 1 or more")
         for name in ("entropy_coef", "l2_coef", "balance", "play_every", "threads"):
             if not getattr(self, name) >= 0:
-                raise TrainingError(f"{name} is {getattr(self, name)}; it cannot be negative")
+                raise TrainingError(f"{name} is {getattr(self, name)}; it must be 0 or more")
         if not 0.0 < self.validation < 1.0:
-            raise TrainingError(f"validation is {self.validation}; it has to lie between 0 and 1")
+            raise TrainingError(f"validation is {self.validation}; it must lie between 0 and 1")
         if not self.learning_rate > 0.0:
-            raise TrainingError(f"learning_rate is {self.learning_rate}; it has to be above 0")
+            raise TrainingError(f"learning_rate is {self.learning_rate}; it must be above 0")
 
 
 @dataclass(frozen=True)
 class Split:
     """Decisions for training and, from other episodes, for validation."""
 
-    features: Tensor  # float32 [M, D]
-    actions: Tensor  # int64 [M]
+    features: Tensor
+    """Of the training decisions, float32 [M, D]."""
+    actions: Tensor
+    """Of the training decisions, int64 [M]."""
     validation_features: Tensor
+    """float32 [V, D]"""
     validation_actions: Tensor
-    validation_episodes: tuple[int, ...]  # their numbers; empty: the last part of the only episode
-    validation_lengths: tuple[int, ...]  # decisions of each, in the order of validation_features
+    """int64 [V]"""
+    validation_episodes: tuple[int, ...]
+    """Numbers of the held-out episodes; empty if the last part of the only episode is held out."""
+    validation_lengths: tuple[int, ...]
+    """Decisions of each held-out episode, in the order of `validation_features`."""
 
 
 def split_decisions(decisions: list[Decisions], share: float, seed: int) -> Split:
-    """Hold out whole episodes: neighboring decisions are so alike that holding some out tests nothing.
+    """Hold out whole episodes for validation, chosen at random.
 
-    Of a single episode the last part is held out. Raises TrainingError where a single decision is left.
+    Neighboring decisions are so alike that holding out single ones would test nothing. Of a single episode,
+    the last part is held out.
+
+    Args:
+        decisions: those of each episode.
+        share: share of the episodes to hold out, above 0 and below 1; at least one is held out.
+        seed: seed of the choice.
+
+    Raises:
+        TrainingError: there is a single episode of a single decision.
     """
     order = np.random.default_rng(seed).permutation(len(decisions))
     held_out = tuple(sorted(int(i) for i in order[: max(1, round(share * len(decisions)))]))
@@ -113,7 +130,9 @@ def split_decisions(decisions: list[Decisions], share: float, seed: int) -> Spli
     else:
         only = decisions[0]
         if len(only) < 2:
-            raise TrainingError(f"the only episode has {len(only)} decisions; at least 2 are needed")
+            raise TrainingError(
+                f"the dataset has one episode of {len(only)} decisions; record more, or lower frame_skip"
+            )
         cut = len(only) - max(1, round(share * len(only)))
         training = [(only.features[:cut], only.actions[:cut])]
         validation = [(only.features[cut:-1], only.actions[cut:])]
@@ -130,9 +149,9 @@ def split_decisions(decisions: list[Decisions], share: float, seed: int) -> Spli
 
 
 class Batches:
-    """One epoch of batches per iteration, in the form that `imitation` takes; all of the same size.
+    """Batches of one size, one epoch per iteration, in the form that `imitation` expects.
 
-    A batch is never larger than the data: `imitation` refuses fewer demonstrations than a batch.
+    A batch is never larger than the dataset, because `imitation` requires at least one full batch.
     """
 
     def __init__(self, split: Split, batch_size: int, balance: float, seed: int):
@@ -143,7 +162,12 @@ class Batches:
         self._weigh()
 
     def extend(self, features: Tensor, actions: Tensor) -> None:
-        """More decisions, float32 [M, D] and int64 [M]; the batches keep their size."""
+        """Add decisions. The size of the batches stays.
+
+        Args:
+            features: float32 [M, D].
+            actions: int64 [M].
+        """
         self.features = torch.cat([self.features, features])
         self.actions = torch.cat([self.actions, actions])
         self._weigh()
@@ -164,43 +188,68 @@ class Batches:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What one epoch came to. runs: of the play, where there was one. best: it is the best epoch so far."""
+    """Figures of one epoch (of DAgger: one round; of GAIL and AIRL: one report)."""
 
     epoch: int
+    """Its number, from 1."""
     training_loss: float
+    """Mean negative log-likelihood of (up to 4096) training decisions, nats."""
     agreement: Agreement
-    runs: Runs | None
+    """Agreement with the held-out decisions."""
+    rollouts: RolloutSummary | None
+    """The clone's plays with sampled actions; None if it did not play."""
     best: bool
+    """Whether this is the best epoch so far."""
 
     def figures(self) -> dict[str, float]:
-        """Scalars for the log."""
+        """Return the scalars for the log by name; those that are not finite are left out."""
         figures = {
             "bc/training_loss": self.training_loss,
             "bc/validation_loss": self.agreement.loss,
             "bc/accuracy": self.agreement.accuracy,
         }
         figures |= {f"bc/f1_{key}": f1 for key, f1 in zip("QWOP", self.agreement.key_f1, strict=True)}
-        if self.runs is not None:
-            plays = {name: value for name, value in vars(self.runs).items() if name != "segment_shares"}
-            figures |= {f"play/{name}": float(value) for name, value in plays.items()}
+        if self.rollouts is not None:
+            metrics = self.rollouts.metrics
+            figures |= {
+                "play/episodes": float(metrics.episodes),
+                "play/finish_rate": metrics.finish_rate,
+                "play/distance": metrics.mean_distance,
+                "play/median_time": metrics.median_time,
+                "play/knee_near": metrics.knee_near_share,
+                "play/upright": metrics.upright_share,
+                "play/segment_frames": self.rollouts.segment_frames,
+            }
         return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
 class Cloning:
-    """A cloning in progress: `run` trains until the budget or the patience is used up.
+    """A cloning in progress: the network, its optimizer, its data and the best epoch so far.
 
-    network: the policy being trained, as the last epoch left it.
+    Attributes:
+        network: the policy as the last epoch left it.
+        best: state dict of the policy of the best epoch.
+        best_score: finish rate and distance of the best epoch's plays, or -inf and the negative loss.
+        best_loss: lowest validation loss so far, nats.
+        stale: epochs since the last improvement.
     """
 
     def __init__(self, config: CloneConfig, decisions: list[Decisions]):
-        """Raises TrainingError for data or settings that cannot be trained on."""
-        # a second's import that a mistyped command need not wait for
+        """Prepare a cloning.
+
+        Args:
+            config: the settings.
+            decisions: those of each episode, at the frame skip and in the action set of `config`.
+
+        Raises:
+            TrainingError: the data or the device can't be used for training.
+        """
+        # These imports take a second; a mistyped command should fail before them.
         from imitation.algorithms.bc import BC
         from imitation.util.logger import HierarchicalLogger
         from stable_baselines3.common.logger import Logger
 
         from qwop_bc.adapter import CloningLoss, NetworkPolicy
-        from qwop_game import action_masks
 
         if config.threads:
             torch.set_num_threads(config.threads)
@@ -219,9 +268,7 @@ class Cloning:
         self.bc = BC(
             observation_space=policy.observation_space,
             action_space=policy.action_space,
-            rng=np.random.default_rng(
-                config.seed
-            ),  # draws nothing here: the batches have their own generator
+            rng=np.random.default_rng(config.seed),  # unused: the batches have their own generator
             policy=policy,
             demonstrations=self.batches,  # pyright: ignore[reportArgumentType] (dicts are mappings)
             batch_size=self.batches.size,
@@ -239,12 +286,16 @@ class Cloning:
         self.best_score = (-math.inf, -math.inf)
         self.best = copy.deepcopy(self.network.state_dict())
         self.best_loss = math.inf
-        self.stale = 0  # epochs without an improvement
+        self.stale = 0
 
     def run(self, on_epoch: Callable[[EpochReport], None]) -> None:
-        """Train on; `on_epoch` is called after each epoch.
+        """Train until `config.epochs` or early stopping.
 
-        Raises TrainingError when the loss is no longer finite.
+        Args:
+            on_epoch: called after each epoch.
+
+        Raises:
+            TrainingError: the loss is not finite.
         """
         config = self.config
         while self.epoch < config.epochs and self.stale < config.patience:
@@ -254,17 +305,24 @@ class Cloning:
             on_epoch(self.judge(play))
 
     def train_epochs(self, epochs: int) -> None:
-        """Passes of `imitation`'s BC over the batches."""
+        """Make `epochs` passes of `imitation`'s BC over the batches."""
         with warnings.catch_warnings():
-            # `imitation` turns a loss that carries a gradient into a number, which torch warns of
+            # `imitation` converts a loss that carries a gradient into a number; torch warns about it.
             warnings.filterwarnings("ignore", "Converting a tensor with requires_grad", UserWarning)
             self.bc.train(n_epochs=epochs, log_interval=1_000_000, progress_bar=False)
 
     def judge(self, play: bool) -> EpochReport:
-        """End an epoch: measure the network, keep it where it is the best so far.
+        """End an epoch: measure the network, and keep a copy if it is the best so far.
 
-        play: in the game as well; plays choose the best epoch, or the validation loss where there is none.
-        Raises TrainingError when the loss is no longer finite.
+        Args:
+            play: also play in the game. Plays choose the best epoch; an epoch without one is compared by its
+                validation loss, and never beats an epoch with one.
+
+        Returns:
+            The figures of the epoch.
+
+        Raises:
+            TrainingError: the loss is not finite.
         """
         split, action_set = self.split, self.config.action_set
         device = next(self.network.parameters()).device
@@ -274,12 +332,12 @@ class Cloning:
         result = agreement(self.network, *held_out, action_set)
         training = agreement(self.network, *sample, action_set)
         if not math.isfinite(result.loss):
-            raise TrainingError(f"the loss is not finite after epoch {self.epoch}; lower the learning rate")
-        runs = None
+            raise TrainingError(f"the loss is not finite after epoch {self.epoch}; lower learning_rate")
+        rollouts = None
         score = (-math.inf, -result.loss)
         if play:
-            runs = self.play(self.network, sample=True)
-            score = (runs.finish_rate, runs.distance)
+            rollouts = self.play(self.network, sample=True)
+            score = (rollouts.metrics.finish_rate, rollouts.metrics.mean_distance)
         improved = score > self.best_score
         if improved:
             self.best_score, self.best_epoch = score, self.epoch
@@ -289,23 +347,28 @@ class Cloning:
         else:
             self.stale += 1
         self.best_loss = min(self.best_loss, result.loss)
-        return EpochReport(self.epoch, training.loss, result, runs, improved)
+        return EpochReport(self.epoch, training.loss, result, rollouts, improved)
 
     def start_from(self, network: ActorCritic) -> None:
-        """Take a network's weights and its normalizer, before any training. The sizes are the same."""
+        """Copy the weights and the normalizer of a network of the same sizes. Call it before training."""
         self.network.load_state_dict(network.state_dict())
         self.best = copy.deepcopy(self.network.state_dict())
 
     def best_network(self) -> ActorCritic:
-        """The clone of the best epoch so far, a copy."""
+        """Return a copy of the clone of the best epoch so far."""
         network = copy.deepcopy(self.network)
         network.load_state_dict(self.best)
         return network
 
-    def play(self, network: ActorCritic, sample: bool) -> Runs:
-        """Play a network under this cloning's settings."""
+    def play(self, network: ActorCritic, sample: bool) -> RolloutSummary:
+        """Play a network in the game, under the settings of this cloning.
+
+        Args:
+            network: the policy.
+            sample: draw actions from it; otherwise take the most likely one.
+        """
         config = self.config
-        return play(
+        return rollout(
             network,
             config.play_episodes,
             config.frame_skip,
@@ -316,7 +379,7 @@ class Cloning:
         )
 
     def tensors(self) -> dict[str, Tensor]:
-        """For a checkpoint: the best network to play, the last one and all else to go on from."""
+        """Return the tensors of a checkpoint: the best network, and the state to resume from."""
         return {
             **prefixed("network", self.best),
             **prefixed("last", self.network.state_dict()),
@@ -325,7 +388,7 @@ class Cloning:
         }
 
     def progress(self) -> dict[str, object]:
-        """The plain data beside `tensors`."""
+        """Return the plain data of a checkpoint that belongs to `tensors`."""
         finite = [None if math.isinf(x) else x for x in (*self.best_score, self.best_loss)]
         return {
             "algorithm": "bc",
@@ -336,13 +399,24 @@ class Cloning:
         }
 
     def resume(self, checkpoint: Checkpoint, where: str | Path) -> None:
-        """Go on from a checkpoint, exactly. Raises CheckpointError where it is of another training."""
+        """Continue from a checkpoint, with the same bits as if training had not stopped.
+
+        Args:
+            checkpoint: what `tensors` and `progress` gave, as read from a file.
+            where: the file, for messages.
+
+        Raises:
+            CheckpointError: it belongs to another kind of training, has other layers, or is damaged.
+        """
         with explained(where):
             training = checkpoint.metadata.get("training", {})
             if training.get("algorithm") != "bc":
-                raise CheckpointError(f"{where}: not a checkpoint of a cloning; leave --resume away")
+                raise CheckpointError(f"{where}: not a checkpoint of qwop-bc; omit --resume")
             if checkpoint.metadata.get("hidden") != list(self.network.hidden):
-                raise CheckpointError(f"{where}: its hidden layers are {checkpoint.metadata.get('hidden')}")
+                raise CheckpointError(
+                    f"{where}: its hidden layers are {checkpoint.metadata.get('hidden')}, "
+                    f"not {list(self.network.hidden)}"
+                )
             self.best = load_network(checkpoint, where).state_dict()
             self.network.load_state_dict(section(checkpoint.tensors, "last"))
             restore_optimizer(self.bc.optimizer, section(checkpoint.tensors, "optimizer"))

@@ -1,8 +1,8 @@
-"""DAgger: the clone plays, an expert says what it would have done there, the clone learns that too.
+"""DAgger: the clone plays, an expert labels the states it visits, and the clone trains on these labels too.
 
 Ross, Gordon & Bagnell 2011, "A reduction of imitation learning and structured prediction to no-regret online
-learning". The demonstrations stand for the first round's expert, later rounds are the clone's own (the
-paper's beta_i = [i = 1]). The expert is a policy: no person can answer for a state many times a second.
+learning". The first round trains on the demonstrations; in later rounds the clone plays alone (the paper's
+beta_i = [i = 1]). The expert is a policy, because a person can't label 30 states a second.
 """
 
 from __future__ import annotations
@@ -17,34 +17,41 @@ import numpy as np
 import torch
 
 from qwop_bc.cloning import Cloning, EpochReport
-from qwop_bc.playing import MAX_SECONDS
+from qwop_bc.rollouts import MAX_SECONDS
 from qwop_game import FRAME_SECONDS, DisturbedVectorEnv, QWOPVectorEnv
 from qwop_rl_core import ActorCritic, TrainingError
 
 
 @dataclass(frozen=True)
 class DaggerConfig:
-    """Settings of --method dagger."""
+    """Settings of --method dagger. Raises TrainingError for a setting out of range."""
 
     rounds: int = 10
-    """Rounds; the first learns from the demonstrations alone."""
+    """Number of rounds. The first one trains on the demonstrations alone."""
     episodes: int = 32
-    """Episodes that the clone plays and the expert corrects, a round."""
+    """Episodes per round that the clone plays and the expert labels."""
     epochs: int = 4
-    """Passes over all decisions so far, a round."""
+    """Passes per round over all decisions collected so far."""
 
     def __post_init__(self) -> None:
         for name in ("rounds", "episodes", "epochs"):
             if getattr(self, name) < 1:
-                raise TrainingError(f"dagger.{name} is {getattr(self, name)}; at least 1 is needed")
+                raise TrainingError(f"dagger.{name} is {getattr(self, name)}; it must be 1 or more")
 
 
 def train_by_dagger(
     cloning: Cloning, dagger: DaggerConfig, expert: ActorCritic, on_epoch: Callable[[EpochReport], None]
 ) -> None:
-    """Train `cloning`, fresh; `on_epoch` is called after each round.
+    """Train a clone by DAgger.
 
-    expert: its likeliest action is the label; it takes what the clone takes and has the same actions.
+    Args:
+        cloning: a new cloning.
+        dagger: the settings.
+        expert: policy with the features and actions of the clone. Its most likely action is the label.
+        on_epoch: called after each round.
+
+    Raises:
+        TrainingError: the loss is not finite.
     """
     from imitation.algorithms.dagger import InteractiveTrajectoryCollector
     from imitation.data import rollout
@@ -53,7 +60,7 @@ def train_by_dagger(
 
     config = cloning.config
     rng = np.random.default_rng(config.seed)
-    torch.manual_seed(config.seed)  # of the clone's sampled actions
+    torch.manual_seed(config.seed)  # for the clone's sampled actions
     games = QWOPVectorEnv(
         dagger.episodes,
         config.frame_skip,
@@ -67,14 +74,12 @@ def train_by_dagger(
     teacher = NetworkPolicy(expert).to(device)
     for current in range(dagger.rounds):
         if current > 0:
-            with (
-                tempfile.TemporaryDirectory() as folder,
-                _quiet(),
-            ):  # the collector stores what it returns, too
+            # The collector also writes to disk what it returns.
+            with tempfile.TemporaryDirectory() as folder, _quiet():
                 collector = InteractiveTrajectoryCollector(
                     envs, lambda seen: cloning.bc.policy.predict(seen)[0], beta=0.0, save_dir=folder, rng=rng
                 )
-                # The policy asked here is the expert; the collector plays the clone's actions in their place.
+                # `teacher` chooses the labels; the collector plays the clone's actions instead.
                 runs = rollout.generate_trajectories(
                     teacher,
                     collector,
@@ -94,7 +99,7 @@ def train_by_dagger(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the progress bar that storing shows for every episode, and a warning for every decision."""
+    """Hide the collector's progress bar for every episode and its warning for every decision."""
     from datasets import disable_progress_bars, enable_progress_bars
 
     disable_progress_bars()

@@ -1,4 +1,4 @@
-"""How close a clone comes to its demonstrations."""
+"""How closely a clone matches its demonstrations."""
 
 from __future__ import annotations
 
@@ -10,30 +10,37 @@ import torch
 from qwop_game import action_masks, canonical_keys
 from qwop_rl_core import ActorCritic, log_prob
 
-KEY_NAMES = "QWOP"
 SEGMENT_LENGTHS = ((1, 2), (3, 4), (5, 8), (9, 16), (17, None))
-"""Bins of key segments: shortest and longest, frames; None: no longest."""
+"""Bins of key segments: shortest and longest, frames. None: no upper limit."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """A policy beside demonstrated decisions that it was not trained on.
-
-    loss: mean negative log-likelihood of the demonstrated actions, nats
-    accuracy: share of decisions in which the policy's most likely action is the demonstrated one
-    key_f1: harmonic mean of precision and recall of holding Q, W, O and P; NaN for a key that neither holds
-    """
+    """A policy compared with demonstrated decisions that it was not trained on."""
 
     loss: float
+    """Mean negative log-likelihood of the demonstrated actions, nats."""
     accuracy: float
+    """Share of the decisions in which the policy's most likely action is the demonstrated one."""
     key_f1: tuple[float, float, float, float]
+    """F1 score of holding Q, W, O and P; NaN for a key that neither side holds."""
 
 
 @torch.inference_mode()
 def agreement(
     network: ActorCritic, features: torch.Tensor, actions: torch.Tensor, action_set: str
 ) -> Agreement:
-    """features float32 [M, D], actions int64 [M], M >= 1."""
+    """Compare a policy with demonstrated decisions.
+
+    Args:
+        network: the policy.
+        features: float32 [M, D], M >= 1, on the network's device.
+        actions: the demonstrated actions, int64 [M].
+        action_set: action set of the network and of the actions.
+
+    Returns:
+        Loss, accuracy and F1 scores over all M decisions.
+    """
     logits = network.logits(features)
     loss = -log_prob(logits, actions).mean()
     chosen = logits.argmax(-1)
@@ -46,7 +53,15 @@ def agreement(
 
 
 def key_f1(chosen: np.ndarray, demonstrated: np.ndarray) -> tuple[float, float, float, float]:
-    """F1 of each key: masks uint8 [M] -> 2 both / (chosen + demonstrated), for Q, W, O, P."""
+    """Compute the F1 score of each key: 2 * held by both / (held by one + held by the other).
+
+    Args:
+        chosen: key masks of the policy, uint8 [M].
+        demonstrated: key masks of the demonstrations, uint8 [M].
+
+    Returns:
+        The scores of Q, W, O and P; NaN for a key that is never held.
+    """
     bits = 1 << np.arange(4)
     ours, theirs = (masks[:, None] & bits > 0 for masks in (chosen, demonstrated))
     held = ours.sum(0) + theirs.sum(0)
@@ -55,14 +70,12 @@ def key_f1(chosen: np.ndarray, demonstrated: np.ndarray) -> tuple[float, float, 
     return q, w, o, p
 
 
-def segment_lengths(keys: np.ndarray) -> np.ndarray:
-    """Lengths in frames of the stretches without a change of keys: uint8 [T], T >= 1 -> int64 [segments]."""
-    changes = np.flatnonzero(np.diff(keys)) + 1
-    return np.diff(np.concatenate([[0], changes, [len(keys)]]))
-
-
 def segment_shares(lengths: np.ndarray) -> tuple[float, ...]:
-    """Share of the segments in each of SEGMENT_LENGTHS: int64 [segments], at least one."""
+    """Compute the share of key segments in each bin of SEGMENT_LENGTHS.
+
+    Args:
+        lengths: lengths of the segments, frames, int64 [S], S >= 1.
+    """
     return tuple(
         float(((lengths >= low) & (lengths <= (high or np.inf))).mean()) for low, high in SEGMENT_LENGTHS
     )

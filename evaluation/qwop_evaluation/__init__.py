@@ -1,4 +1,4 @@
-"""Judge policies under protocol P."""
+"""Judge policies under protocol P: `evaluate` plays and measures one."""
 
 import lazy_loader
 

@@ -1,6 +1,7 @@
 from .comparison import bootstrap_interval, interquartile_mean
+from .evaluation import Evaluation, evaluate
 from .lookahead import Lookahead
-from .player import CheckpointPlayer, Player, shipped_policy_path
+from .player import CheckpointPlayer, Player, PolicyPlayer, shipped_policy_path
 from .protocol import play
 from .summary import SPLIT_METERS, Summary, split_times, summarize, summary_json, wilson_interval
 from .table import format_number, results_table
@@ -8,10 +9,13 @@ from .table import format_number, results_table
 __all__ = [
     "SPLIT_METERS",
     "CheckpointPlayer",
+    "Evaluation",
     "Lookahead",
     "Player",
+    "PolicyPlayer",
     "Summary",
     "bootstrap_interval",
+    "evaluate",
     "format_number",
     "interquartile_mean",
     "play",

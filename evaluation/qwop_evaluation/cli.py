@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 from tqdm import tqdm
@@ -21,14 +21,12 @@ from qwop_cli import (
     parse_config,
     run_command,
 )
-from qwop_datasets import DatasetError, DatasetWriter, Episode, verify_episodes
+from qwop_datasets import DatasetError, DatasetWriter, Episode
+from qwop_evaluation.evaluation import Evaluation, append_verified, evaluate
 from qwop_evaluation.lookahead import Lookahead
 from qwop_evaluation.player import CheckpointPlayer, shipped_policy_path
-from qwop_evaluation.protocol import MAX_SECONDS, play
-from qwop_evaluation.summary import summarize, summary_json
-from qwop_evaluation.table import format_number, results_table
+from qwop_evaluation.protocol import MAX_SECONDS
 from qwop_game import DEFAULT_TRIG, FRAME_SECONDS, Trig
-from qwop_game.gait import GaitMetrics
 from qwop_game.real import RealGame, RealGameError
 from qwop_rl_core import CheckpointError
 
@@ -140,9 +138,10 @@ def _evaluate(config: EvaluationConfig) -> None:
                 time.sleep(due - now)
 
         try:
-            play(
+            evaluate(
                 player,
-                range(config.seed, config.seed + config.episodes),
+                episodes=config.episodes,
+                seed=config.seed,
                 sample=config.sample,
                 perturbed=not config.unperturbed,
                 max_seconds=config.max_seconds,
@@ -156,84 +155,13 @@ def _evaluate(config: EvaluationConfig) -> None:
             stopped = error
     kept = [e for e in episodes if e.success or not config.only_finished]
     if writer is not None:
-        _save(writer, kept, player.sha256)
+        append_verified(writer, kept, player)
     if stopped is not None:
         if isinstance(stopped, KeyboardInterrupt) and writer is not None:
             stopped.args = (f"{config.save} has the {len(kept)} episodes that were over",)
         raise stopped
-    if config.json:
-        print(json_text(report(player, episodes, config.seed)))
-    else:
-        print(report_text(player, episodes, config.seed))
-
-
-def report(player: CheckpointPlayer, episodes: Sequence[Episode], seed: int) -> dict[str, Any]:
-    """What `--json` prints: the summary's figures, how they were made, and every episode with its seed."""
-    summary = summarize(episodes)
-    return summary_json(summary) | {
-        "seed": seed,
-        "seeds": [int(episode.provenance["seed"]) for episode in episodes],
-        "protocol": episodes[0].provenance["protocol"],
-        "actions": _how(episodes[0]),
-        "policy": player.name,
-        "policy_sha256": player.sha256,
-        "frame_skip": player.frame_skip,
-        "action_set": player.action_set,
-        "runs": [_run(episode, gait) for episode, gait in zip(episodes, summary.gaits, strict=True)],
-    }
-
-
-def report_text(player: CheckpointPlayer, episodes: Sequence[Episode], seed: int) -> str:
-    """The figures as text: a table, the gait, how they were made."""
-    summary = summarize(episodes)
-    gait, number = summary.gait, format_number
-    provenance = episodes[0].provenance
-    protocol = "protocol P" if provenance["protocol"] == "P" else "unperturbed"
-    cut = sum(episode.truncated for episode in episodes)
-    return "\n".join(
-        [
-            results_table({player.name: summary}),
-            "",
-            f"gait: pelvis at {number(gait.pelvis_height, 2)} m, {number(gait.cadence, 0)} steps a minute, "
-            f"flight {number(100 * gait.flight, 0)} %, symmetry {number(gait.symmetry, 2)}, "
-            f"torso {number(gait.torso_pitch, 0)} +- {number(gait.torso_pitch_std, 0)} degrees forward, "
-            f"{number(gait.key_switches, 1)} key switches a second",
-            f"{protocol}, {_how(episodes[0])} actions, seeds {seed} to {seed + len(episodes) - 1}, "
-            f"frame skip {player.frame_skip}" + (f"; {cut} cut short" if cut else ""),
-        ]
-    )
-
-
-def _how(episode: Episode) -> str:
-    if candidates := episode.provenance.get("lookahead_candidates"):
-        return f"lookahead {candidates}"
-    return "sampled" if episode.provenance["sampled"] else "argmax"
-
-
-def _run(episode: Episode, gait: GaitMetrics) -> dict[str, Any]:
-    return {
-        "seed": episode.provenance["seed"],
-        "idle_frames": episode.provenance["idle_frames"],
-        "finished": episode.success,
-        "truncated": episode.truncated,
-        "time_s": episode.time,
-        "distance_m": episode.distance,
-        "knee_near": gait.knee_near,
-        "upright": gait.upright,
-        "strides": gait.strides,
-        "symmetry": gait.symmetry,
-    }
-
-
-def _save(writer: DatasetWriter, episodes: Sequence[Episode], sha256: str) -> None:
-    writer.append_all(
-        [
-            episode.replace(
-                provenance={**episode.provenance, "policy_sha256": sha256}, verified=verification.text
-            )
-            for episode, verification in zip(episodes, verify_episodes(episodes), strict=True)
-        ]
-    )
+    evaluation = Evaluation(player, tuple(episodes))
+    print(json_text(evaluation.as_json()) if config.json else evaluation)
 
 
 if __name__ == "__main__":

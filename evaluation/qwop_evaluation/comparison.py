@@ -1,5 +1,7 @@
-"""Interval estimates over training runs: Agarwal et al. 2021, "Deep reinforcement learning at the edge of the
-statistical precipice" (the estimates of its library, rliable).
+"""Interval estimates over training runs.
+
+Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice"; the estimates are
+those of its library, rliable.
 """
 
 from __future__ import annotations
@@ -10,12 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
+"""Probability that an interval covers the true value."""
 RESAMPLES = 2000
+"""Resamples of a bootstrap."""
 
 
 def interquartile_mean(scores: NDArray[np.floating]) -> float:
-    """Mean of the middle half of all scores, [R, M] or [R]: the lowest and the highest quarter, rounded down,
-    are left out. Raises ValueError for no scores.
+    """Compute the mean of the middle half of all scores.
+
+    The lowest and the highest quarter are left out, their sizes rounded down.
+
+    Args:
+        scores: [R, M] or [R].
+
+    Raises:
+        ValueError: no scores.
     """
     ordered = np.sort(np.asarray(scores, np.float64), axis=None)
     if not len(ordered):
@@ -31,15 +42,24 @@ def bootstrap_interval(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile interval of `statistic` under the stratified bootstrap.
+    """Compute the percentile interval of a statistic by the stratified bootstrap.
 
-    Every resample draws R runs with replacement, for each of the M tasks by itself: training runs are what
-    chance is in, tasks are not.
+    Each resample draws R training runs with replacement, separately for each of the M tasks: runs are random,
+    tasks are fixed.
 
-    scores: [R, M], one number a training run and task (or [R] for one task), such as finish rates under
-        protocol P.
+    Args:
+        scores: one number per training run and task, [R, M], or [R] for one task; such as finish rates under
+            protocol P.
+        statistic: function of resampled scores [R, M].
+        confidence: probability that the interval covers the true value.
+        resamples: number of resamples.
+        seed: seed of the draws.
 
-    Raises ValueError for no scores or one that is not finite.
+    Returns:
+        Lower and upper end.
+
+    Raises:
+        ValueError: no scores, or one that is not finite.
     """
     scores = np.asarray(scores, np.float64)
     scores = scores[:, None] if scores.ndim == 1 else scores

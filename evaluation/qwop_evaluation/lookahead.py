@@ -1,9 +1,9 @@
-"""A policy that tries its ideas out before it acts: the best of N continuations, played in the embedded game.
+"""Look-ahead: simulate N candidate continuations before acting, and follow the best one.
 
-The embedded game is exact, so what a continuation leads to need not be guessed. Every few decisions the
-policy proposes N ways to go on from the game's present state; each is played to the end of the segment, then
-on by the policy's best actions, and the one that got furthest is followed. What lies beyond that the policy's
-critic judges (as in Lowrey et al. 2019, "Plan online, learn offline"). Disturbances to come are not known.
+Every few decisions, the policy proposes N action sequences from the game's present state. The embedded game,
+which is exact, plays each of them: first the sequence, then the policy's best actions up to the horizon. The
+policy follows the sequence that got farthest; its critic judges the state at the horizon (as in Lowrey et al.
+2019, "Plan online, learn offline"). Future disturbances are unknown to it.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from qwop_game import ACTION_SETS, Simulator, features, next_hip_modes, own_arra
 from qwop_game.rules import FLAG_GAME_ENDED, has_landed
 
 BLOCK = 512
-"""Continuations that are played side by side, at most, if one episode has no more."""
+"""Continuations to simulate side by side, unless a single episode has more."""
 FINISH_WORTH, SECOND_WORTH = 1000.0, 20.0
-"""Meters that a finish is worth and that each second costs: any finish is better than none."""
+"""Score of a finish and cost per second, m. Any finish is better than none."""
 
 
 @dataclass(frozen=True)
 class Lookahead:
-    """How far ahead, and how often. Raises ValueError for counts below 1."""
+    """Settings of the look-ahead. Raises ValueError for counts below 1."""
 
     candidates: int = 16
-    """Continuations tried: the policy's best actions, and draws from its distribution."""
+    """Continuations to simulate: the policy's best actions, and draws from its distribution."""
     segment: int = 8
     """Frames between two choices, rounded up to whole decisions."""
     horizon: int = 40
-    """Frames that a continuation is played in all, likewise."""
+    """Frames to simulate for each continuation, rounded up to whole decisions."""
     value_weight: float = 0.5
-    """Meters that one unit of the critic's value is worth; 0: the distance alone decides."""
+    """Meters per unit of the critic's value. 0: only the distance counts."""
 
     def __post_init__(self) -> None:
         for name in ("candidates", "segment", "horizon"):
@@ -46,39 +46,46 @@ class Lookahead:
 
 
 class Planner:
-    """The plans of n episodes.
-
-    player: a policy with a distribution; its `values`, where it has any, judge what lies beyond the horizon.
-    seeds: of the episodes, [n]; the draws of an episode come from its own, whatever else is played.
-    """
+    """The plans of n episodes that are played side by side."""
 
     def __init__(self, player: Player, config: Lookahead, seeds: Sequence[int]) -> None:
+        """Prepare plans.
+
+        Args:
+            player: a policy with a distribution. Its `values`, if it has any, judge states at the horizon.
+            config: settings.
+            seeds: one per episode, [n]. The draws of an episode depend on its own seed only.
+        """
         self._player, self._config = player, config
         self._masks = ACTION_SETS[player.action_set]
         self._decisions = -(-config.segment // player.frame_skip)
         self._horizon = max(self._decisions, -(-config.horizon // player.frame_skip))
-        # Another stream than that of the disturbances.
+        # These streams differ from those of the disturbances.
         self._generators = [np.random.default_rng([seed, 1]) for seed in seeds]
         self._plans = np.zeros((len(seeds), self._decisions), np.int64)
-        self._next = np.full(len(seeds), self._decisions)  # decisions of its plan that an episode has made
-        self._made = np.zeros(len(seeds), np.int64)  # plans
-        self._block = max(1, BLOCK // config.candidates)  # episodes
+        self._next = np.full(len(seeds), self._decisions)  # next decision of each episode's plan
+        self._made = np.zeros(len(seeds), np.int64)  # number of plans made for each episode
+        self._block = max(1, BLOCK // config.candidates)  # episodes per block
         self._simulators: dict[int, Simulator] = {}  # by their number of games, a power of two
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**own_arrays(self.__dict__), "_simulators": {}}  # no plan outlasts a call
+        return {**own_arrays(self.__dict__), "_simulators": {}}  # simulators keep nothing between calls
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(own_arrays(state))
 
     def provenance(self, episode: int) -> dict[str, int | float]:
-        """How an episode was planned and what that cost, for its provenance."""
+        """Return the settings and the frames simulated, to store with an episode."""
         config = {f"lookahead_{name}": value for name, value in asdict(self._config).items()}
         plan = self._config.candidates * self._horizon * self._player.frame_skip
         return {**config, "frames_played": int(self._made[episode]) * plan}
 
     def disturbed(self, episodes: NDArray[np.int64]) -> None:
-        """These did something else than planned: their plans are void."""
+        """Discard the plans of episodes that did something else than planned.
+
+        Args:
+            episodes: their numbers, [m].
+        """
         self._next[episodes] = self._decisions
 
     def actions(
@@ -88,7 +95,17 @@ class Planner:
         hip_mode: NDArray[np.uint8],
         keys: NDArray[np.uint8],
     ) -> NDArray[np.int64]:
-        """The next action of each of `episodes`, [m]; world, hip_mode and keys are those of all n."""
+        """Return the next action of some episodes, planning again where a plan has ended.
+
+        Args:
+            episodes: their numbers, [m].
+            world: the games of all n episodes.
+            hip_mode: hip modes of all games, [n].
+            keys: keys held in all games, [n].
+
+        Returns:
+            Actions, [m].
+        """
         due = episodes[self._next[episodes] == self._decisions]
         if len(due):
             snapshots = world.snapshot()
@@ -110,14 +127,14 @@ class Planner:
         hip_mode: NDArray[np.uint8],
         keys: NDArray[np.uint8],
     ) -> NDArray[np.int64]:
-        """The best of each episode's continuations, actions [m, segment]."""
+        """Return the best continuation of each of m episodes, actions [m, segment]."""
         n = self._config.candidates
         rows = len(episodes) * n
         games = 1 << (rows - 1).bit_length()
         if games not in self._simulators:
             self._simulators[games] = Simulator(games, threads=os.cpu_count() or 1, trig=trig)
         simulator = self._simulators[games]
-        # Row i * n + k is continuation k of episode i; rows beyond repeat the last, and nobody reads them.
+        # Row i * n + k is continuation k of episode i. Rows beyond repeat the last one and are not used.
         of = np.minimum(np.arange(games), rows - 1) // n
         simulator.restore(snapshots[of])
         hip_mode, keys = hip_mode[of], keys[of]
@@ -142,7 +159,7 @@ class Planner:
     def _worth(
         self, simulator: Simulator, hip_mode: NDArray[np.uint8], keys: NDArray[np.uint8]
     ) -> NDArray[np.float64]:
-        """What the continuations have come to, m."""
+        """Return the score of each simulated game, m: distance plus value; -inf after a fall."""
         worth = simulator.distance.copy()
         if self._config.value_weight:
             values = self._player.values(features(simulator.raw_observation, hip_mode, keys))

@@ -1,4 +1,4 @@
-"""What the protocol needs of a policy: scores for actions, and how its actions become keys."""
+"""Players: policies that protocol P can play."""
 
 from __future__ import annotations
 
@@ -18,42 +18,51 @@ from qwop_rl_core import CheckpointError, Policy, QNetwork
 
 
 class Player(Protocol):
-    """Chooses among `action_masks` every `frame_skip` frames."""
+    """A policy that chooses an action every `frame_skip` frames."""
 
     name: str
-    """Stored with its episodes, at most 64 bytes."""
+    """Name to store with its episodes, at most 64 bytes."""
     frame_skip: int
+    """Frames of one decision."""
     action_set: str
+    """Name of its action set, see `qwop_game.ACTION_SETS`."""
     samples: bool
     """Whether its scores are the logits of a distribution. If not, it always takes the best action."""
 
     def scores(self, features: NDArray[np.float32]) -> NDArray[np.floating]:
-        """features [N, D] -> logits, or action values, [N, A]."""
+        """Return logits, or action values, [N, A] of features [N, D]."""
         ...
 
     def values(self, features: NDArray[np.float32]) -> NDArray[np.floating] | None:
-        """features [N, D] -> the critic's state values [N]; None where there is none, or an untrained one."""
+        """Return the critic's state values [N] of features [N, D]; None without a trained critic."""
         ...
 
 
-class CheckpointPlayer:
-    """A policy checkpoint as a `Player`, once it has proved to fit this game's features and actions."""
+class PolicyPlayer:
+    """A loaded policy as a `Player`."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Raises CheckpointError, in one line: a missing, damaged or foreign file, or one made for other
-        features, actions or frames than this version plays with."""
-        self._policy = Policy.load(path)
+    def __init__(self, policy: Policy, name: str = "policy") -> None:
+        """Check that a policy fits this game.
+
+        Args:
+            policy: the policy.
+            name: name to store with its episodes.
+
+        Raises:
+            CheckpointError: it was made for other features, actions or frames than this version plays with.
+        """
+        self._policy = policy
         try:
-            spec = PolicySpec.from_metadata(self._policy.metadata)
+            spec = PolicySpec.from_metadata(policy.metadata)
         except ValueError as error:
-            raise CheckpointError(f"{path}: {error}") from None
+            raise CheckpointError(str(error)) from None
         self.action_set, self.frame_skip = spec.action_set, spec.frame_skip
-        self.samples = not isinstance(self._policy.network, QNetwork)
-        self.name = storable_name(Path(path).stem)
-        self.sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        self.samples = not isinstance(policy.network, QNetwork)
+        self.name = storable_name(name)
 
     @torch.inference_mode()
     def scores(self, features: NDArray[np.float32]) -> NDArray[np.floating]:
+        """Return logits, or action values, float64 [N, A] of features [N, D]."""
         network = self._policy.network
         batch = torch.as_tensor(features, device=self._policy.device)
         result = network(batch) if isinstance(network, QNetwork) else network.logits(batch)
@@ -61,21 +70,45 @@ class CheckpointPlayer:
 
     @torch.inference_mode()
     def values(self, features: NDArray[np.float32]) -> NDArray[np.floating] | None:
+        """Return the critic's state values float64 [N] of features [N, D]; None without a trained critic."""
         network = self._policy.network
-        # Cloning leaves the critic, and the scale of its returns, as they were made.
+        # Cloning does not train the critic, so the scale of its returns is still the initial one.
         if isinstance(network, QNetwork) or network.value_std == 1:
             return None
         return network.values(torch.as_tensor(features, device=self._policy.device)).double().cpu().numpy()
 
 
-def shipped_policy_path() -> Path:
-    """Where the policy that comes with the project lies: beside this package, or in the repository's demos/.
+class CheckpointPlayer(PolicyPlayer):
+    """A policy checkpoint as a `Player`, named after the file. `sha256` is the hash of the file."""
 
-    Raises CheckpointError where it is in neither.
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Load a checkpoint.
+
+        Args:
+            path: the file.
+
+        Raises:
+            CheckpointError: the file is missing, damaged or foreign, or does not fit this game.
+        """
+        policy = Policy.load(path)
+        try:
+            super().__init__(policy, Path(path).stem)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from None
+        self.sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def shipped_policy_path() -> Path:
+    """Return the path of the policy that comes with the project.
+
+    It is beside this package if that is installed, or in the repository's demos/.
+
+    Raises:
+        CheckpointError: it is in neither place.
     """
     installed = Path(str(files("qwop_evaluation"))) / "demos" / "policy.safetensors"
     repository = Path(__file__).resolve().parents[2] / "demos" / "policy.safetensors"
     for path in (installed, repository):
         if path.is_file():
             return path
-    raise CheckpointError(f"the shipped policy is missing ({repository}): name a checkpoint")
+    raise CheckpointError(f"the shipped policy is missing ({repository}); name a checkpoint")

@@ -1,10 +1,10 @@
-"""Protocol P: how a policy is judged in a game without chance. docs/guides/evaluation.md says why.
+"""Protocol P: small random disturbances to judge a policy with. docs/guides/evaluation.md says why.
 
 Everything random in an episode comes from its own seed s, drawn from numpy's default_rng(s) in this order:
-first integers(0, 30), the idle frames at the start; then, for every decision, two uniform numbers. Is the
-first below 0.02, the previous action is held once more; the second picks a sampled policy's action. So an
-episode is the same whether it is played alone or among a thousand, and a sampled and an argmax policy meet
-the same disturbances.
+first integers(0, 30), the idle frames at the start; then, for every decision, two uniform numbers. If the
+first is below 0.02, the previous action is held once more. The second picks the action of a sampled policy.
+So an episode is the same whether it is played alone or among a thousand, and a sampled and an argmax policy
+meet the same disturbances.
 """
 
 from __future__ import annotations
@@ -22,24 +22,31 @@ from qwop_game import DEFAULT_TRIG, FRAME_SECONDS, MAX_IDLE_FRAMES, REPEAT_PROBA
 from qwop_game.real import RealGame
 
 MAX_SECONDS = 200.0
-"""An episode that has not ended by then is cut short: four times a good run."""
+"""Time limit of an episode, s: four times a good run."""
 BATCH = 128
-"""Episodes that are played side by side; the others wait for the next batch."""
+"""Episodes that are played side by side."""
 
 
 @dataclass(frozen=True)
 class Disturbance:
-    """What an episode's seed decides, drawn in advance."""
+    """All random draws of one episode of D decisions."""
 
     idle_frames: int
+    """Frames without keys at the start."""
     repeats: NDArray[np.bool_]
     """Whether decision k holds the previous action once more, [D]."""
     choices: NDArray[np.float64]
-    """Uniform number that picks decision k's action of a sampled policy, [D]."""
+    """Uniform number in [0, 1) that picks the action of a sampled policy at decision k, [D]."""
 
     @classmethod
     def drawn(cls, seed: int, decisions: int, perturbed: bool = True) -> Disturbance:
-        """Protocol P's draws for one episode. Not perturbed: no idle frames, no repeats, the same choices."""
+        """Draw protocol P's disturbances of one episode.
+
+        Args:
+            seed: seed of the episode.
+            decisions: number of decisions, D.
+            perturbed: if not, there are no idle frames and no repeats; `choices` stay the same.
+        """
         generator = np.random.default_rng(seed)
         idle_frames = int(generator.integers(0, MAX_IDLE_FRAMES + 1))
         uniform = generator.random((decisions, 2))
@@ -50,10 +57,15 @@ class Disturbance:
 
 
 def choose(scores: NDArray[np.floating], uniform: NDArray[np.float64] | None = None) -> NDArray[np.int64]:
-    """Actions from scores [N, A]: the best one, or with `uniform` [N] a draw from softmax(scores).
+    """Choose actions by their scores.
 
-    The draw inverts the cumulative distribution: the first action whose cumulative probability exceeds
-    uniform.
+    Args:
+        scores: logits, or action values, [N, A].
+        uniform: numbers in [0, 1), [N], to draw from softmax(scores): the first action whose cumulative
+            probability exceeds the number. None: take the best action.
+
+    Returns:
+        Actions, int64 [N].
     """
     if uniform is None:
         return scores.argmax(axis=1)
@@ -74,34 +86,34 @@ def play(
     trig: str = DEFAULT_TRIG,
     into: list[Episode] | None = None,
 ) -> list[Episode]:
-    """Play one episode per seed, as protocol P has it.
+    """Play one episode per seed under protocol P.
 
     Args:
         player: the policy.
-        seeds: one a episode, each 0 or more.
-        sample: draw actions from the policy's distribution; else take the best. A player whose scores are
-            action values always takes the best.
-        perturbed: with protocol P's idle frames and repeats; without them and without sampling, all episodes
+        seeds: one per episode, each 0 or more.
+        sample: draw actions from the policy's distribution; otherwise take the best one. A player whose
+            scores are action values always takes the best one.
+        perturbed: with protocol P's idle frames and repeats. Without them and without sampling, all episodes
             are the same.
-        max_seconds: play is cut short (`truncated`) after that time, s.
-        on_frame: called after each frame with (frames played, episodes over), of all.
-        game: the real game, to play in one episode after the other; None: the embedded game.
-        lookahead: plan in the embedded game, wherever it is played. Then `sample` says nothing.
-        trig: the embedded game's variant of sine and cosine, see `Simulator`; the real game has its own.
-        into: filled with the episodes, in place: it has those that are over when an exception ends the play.
+        max_seconds: time limit, s. An episode that reaches it is `truncated`.
+        on_frame: called after each frame with (frames played, episodes over).
+        game: the real game, which plays one episode after the other; None: the embedded game.
+        lookahead: simulate continuations in the embedded game before acting. `sample` then has no effect.
+        trig: variant of sine and cosine of the embedded game, see `Simulator`. The real game has its own.
+        into: list that collects the episodes. When an exception ends the play, it has those that are over.
 
     Returns:
-        Episodes in the order of seeds, per frame. Their `provenance` has seed, idle_frames, protocol.
+        Episodes in the order of seeds. Their `provenance` has seed, idle_frames, protocol and frame_skip.
 
     Raises:
         ValueError: a negative seed, or a time limit shorter than the idle frames.
-        RealGameError: the real game can't be started, or is lost.
+        RealGameError: the real game can't be started, or was closed.
     """
     if any(seed < 0 for seed in seeds):
         raise ValueError(f"seed {min(seeds)} is negative: seeds are 0 or more")
     max_frames = round(max_seconds / FRAME_SECONDS)
     if max_frames <= MAX_IDLE_FRAMES:
-        raise ValueError(f"max_seconds is {max_seconds}: it must be more than the first second")
+        raise ValueError(f"max_seconds is {max_seconds}: it must be above 1, the longest idle start")
     if game is not None:
         trig = game.trig
     episodes = [] if into is None else into
@@ -142,10 +154,10 @@ def _play_batch(
     games = GameBatch(n, 1, player.action_set, "features", max_frames, "auto", game, trig=trig)
     simulator = games.simulator
     games.reset()
-    # Plans are made in the embedded game; beside the real one, one of these plays along.
+    # Plans are made in the embedded game. It plays along when the episode is in the real game.
     provenance = {"trig_source": "engine"} if game is None else game.provenance()
     world = games.simulator if isinstance(games.simulator, Simulator) else Simulator(1, trig=trig)
-    held = np.zeros(n, np.uint8)  # keys of the current decision; none while idle
+    held = np.zeros(n, np.uint8)  # keys of the current decision; 0 while idle
     length = np.zeros(n, np.int64)
     playing, ended, won = np.ones(n, bool), np.zeros(n, bool), np.zeros(n, bool)
     keys: list[NDArray[np.uint8]] = []
@@ -183,7 +195,7 @@ def _play_batch(
             won |= over & games.success
             playing &= ~over
             on_frame(frame + 1, n - int(playing.sum()))
-    finally:  # what is over counts, whatever has ended the rest
+    finally:  # Keep the episodes that are over if an exception ends the others.
         if length.any():
             all_keys, all_raw, all_times = np.stack(keys), np.stack(raw), np.stack(times)
             episodes += [

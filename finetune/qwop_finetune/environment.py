@@ -2,60 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import math
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from qwop_finetune.config import EnvironmentConfig
 from qwop_finetune.demonstrations import DemonstratedStarts, Demonstrations
 from qwop_finetune.drills import Drills
-from qwop_game import FRAME_SECONDS, DisturbedVectorEnv, QWOPVectorEnv, exclusive
-from qwop_game.gait import knee_near, upright
+from qwop_game import FRAME_SECONDS, DisturbedVectorEnv, QWOPVectorEnv, RolloutMetrics, exclusive
 from qwop_rewards import RewardVectorEnv, parse_options
 
 _LATEST_IDLE_START = 1.5
 """Episodes whose clock starts later than this, s, did not start at the start."""
 
 
-@dataclass
-class Tally:
-    """How the runner ran since the last report. Postures are those at the end of each decision."""
+def training_figures(metrics: RolloutMetrics) -> dict[str, float]:
+    """Return a report's figures under their names in the log; shares in [0, 1], s and m.
 
-    steps: int = 0
-    knee_near: int = 0
-    upright: int = 0
-    episodes: int = 0
-    """Episodes that ended, of those that started at the start and are no drills; so are the next two."""
-    meters: float = 0.0
-    finish_times: list[float] = field(default_factory=list)
-
-    def figures(self) -> dict[str, float]:
-        """Shares in [0, 1], s and m; what nothing was counted for is left out."""
-        figures: dict[str, float] = {}
-        if self.steps:
-            figures["gait/knee_near"] = self.knee_near / self.steps
-            figures["gait/upright"] = self.upright / self.steps
-        if self.episodes:
-            figures["finish/rate"] = len(self.finish_times) / self.episodes
-            figures["finish/distance"] = self.meters / self.episodes
-        if self.finish_times:
-            figures["finish/median_seconds"] = float(np.median(self.finish_times))
-            figures["finish/best_seconds"] = min(self.finish_times)
-        return figures
-
-    def state(self) -> dict[str, Any]:
-        """Plain data from which `Tally(**state)` goes on."""
-        return asdict(self)
+    A figure that nothing was counted for is left out.
+    """
+    figures = {
+        "gait/knee_near": metrics.knee_near_share,
+        "gait/upright": metrics.upright_share,
+        "finish/rate": metrics.finish_rate,
+        "finish/distance": metrics.mean_distance,
+        "finish/median_seconds": metrics.median_time,
+        "finish/best_seconds": metrics.best_time,
+    }
+    return {name: value for name, value in figures.items() if not math.isnan(value)}
 
 
 class TrainingEnv(DisturbedVectorEnv):
-    """`DisturbedVectorEnv` that counts in `tally`; after a report, replace it with a new one."""
+    """`DisturbedVectorEnv` that counts its rollouts in `metrics`; replace them after each report.
+
+    Postures are those at the end of each decision. Episodes that did not start at the start, and drills, do
+    not count.
+    """
 
     def __init__(self, env: Any, **disturbance: Any) -> None:
         super().__init__(env, **disturbance)
-        self.tally = Tally()
+        self.metrics = RolloutMetrics()
 
     @exclusive
     def step(
@@ -64,19 +51,17 @@ class TrainingEnv(DisturbedVectorEnv):
         """Play the step and count it: returns what `QWOPVectorEnv.step` does."""
         result = super().step(actions)
         _, _, terminated, truncated, infos = result
-        final, tally = infos["_final"], self.tally
-        tally.steps += self.num_envs
-        tally.knee_near += int(np.count_nonzero(knee_near(final["raw_observation"])))
-        tally.upright += int(np.count_nonzero(upright(final["raw_observation"])))
+        final = infos["_final"]
+        self.metrics.add_steps(final["raw_observation"])
         ended = terminated | truncated
         if ended.any():
             started = final["time"] - final["frame"] * FRAME_SECONDS
             counted = ended & (started < _LATEST_IDLE_START)
             if "drill" in final:
                 counted &= ~final["drill"]
-            tally.episodes += int(np.count_nonzero(counted))
-            tally.meters += float(final["distance"][counted].sum())
-            tally.finish_times += final["time"][counted & final["is_success"]].tolist()
+            self.metrics.add_episodes(
+                final["distance"][counted], final["time"][counted], final["is_success"][counted]
+            )
         return result
 
 

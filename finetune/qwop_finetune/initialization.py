@@ -14,10 +14,10 @@ from qwop_cli import CommandError
 from qwop_datasets import DatasetError
 from qwop_finetune.config import DQNFinetuneConfig, FinetuneConfig, PPOFinetuneConfig
 from qwop_finetune.demonstrations import Demonstrations, load_demonstrations
-from qwop_finetune.environment import Tally, TrainingEnv, make_environment
+from qwop_finetune.environment import TrainingEnv, make_environment, training_figures
 from qwop_finetune.forgetting import GaitGuard
 from qwop_finetune.resume import beside_resumed, check_unchanged, file_sha256, same_file, stored_config
-from qwop_game import FEATURE_SIZE, PolicySpec
+from qwop_game import FEATURE_SIZE, PolicySpec, RolloutMetrics
 from qwop_rewards import parse_options
 from qwop_rl_core import (
     EVENTS,
@@ -98,7 +98,7 @@ def prepare_logs(setup: TrainingSetup) -> int | None:
         return None
     with explained(str(config.resume)):
         steps = resumed.metadata["training"]["steps"]
-        check_kinds({"steps": steps}, Tally())
+        check_kinds({"steps": steps}, RolloutMetrics())
     return steps
 
 
@@ -107,7 +107,7 @@ def initial_ppo_state(config: PPOFinetuneConfig, setup: TrainingSetup) -> ppo.PP
     learner, envs = config.learner, setup.envs
     if setup.resumed is not None:
         state = ppo.resume(learner, envs, setup.resumed, str(config.resume))
-        envs.tally = _stored_tally(config, setup.resumed)
+        envs.metrics = _stored_metrics(config, setup.resumed)
         return state
     generator = torch.Generator().manual_seed(learner.seed)
     policy = ActorCritic(FEATURE_SIZE, len(envs.action_masks), config.hidden, generator)
@@ -140,7 +140,7 @@ def initial_dqn_state(config: DQNFinetuneConfig, setup: TrainingSetup) -> dqn.DQ
         )
     if setup.resumed is not None:
         state = dqn.resume(learner, envs, setup.resumed, demonstrations, str(config.resume))
-        envs.tally = _stored_tally(config, setup.resumed)
+        envs.metrics = _stored_metrics(config, setup.resumed)
         return state
     if setup.clone is None:
         generator = torch.Generator().manual_seed(learner.seed)
@@ -241,13 +241,13 @@ def _make_environment(config: FinetuneConfig, demonstrations: Demonstrations | N
         raise CommandError(str(error)) from None
 
 
-def _stored_tally(config: FinetuneConfig, resumed: Checkpoint) -> Tally:
+def _stored_metrics(config: FinetuneConfig, resumed: Checkpoint) -> RolloutMetrics:
     with explained(str(config.resume)):
         state = resumed.metadata["finetune"]["tally"]
-        check_kinds(state, Tally())
-        tally = Tally(**state)
-        tally.figures()
-    return tally
+        check_kinds(state, RolloutMetrics())
+        metrics = RolloutMetrics(**state)
+        training_figures(metrics)
+    return metrics
 
 
 def _logs_continue(config: FinetuneConfig) -> bool:

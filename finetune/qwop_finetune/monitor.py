@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from qwop_finetune.config import to_plain
-from qwop_finetune.environment import Tally, TrainingEnv
+from qwop_finetune.environment import TrainingEnv, training_figures
 from qwop_finetune.forgetting import ForgettingMeter
 from qwop_finetune.initialization import TrainingSetup
 from qwop_finetune.interrupt import InterruptSwitch
 from qwop_finetune.report import report_line, say
+from qwop_game import RolloutMetrics
 from qwop_rl_core import CheckpointError, Logger, dqn, ppo
 
 MAX_COLLAPSES = 3
@@ -93,8 +94,8 @@ class TrainingMonitor:
         envs, state = progress.envs, progress.state
         assert isinstance(envs, TrainingEnv)
         network = state.policy if isinstance(state, ppo.PPOState) else state.network
-        self.figures = envs.tally.figures() | self._meter.measure(network, state.observation)
-        envs.tally = Tally()
+        self.figures = training_figures(envs.metrics) | self._meter.measure(network, state.observation)
+        envs.metrics = RolloutMetrics()
         self._logger.scalars(self.figures, self.steps)
 
     def _collapsed(self, progress: ppo.Progress | dqn.Progress) -> bool:
@@ -112,7 +113,7 @@ class TrainingMonitor:
     def _save(self, progress: ppo.Progress | dqn.Progress) -> None:
         envs = progress.envs
         assert isinstance(envs, TrainingEnv)
-        state = {"guard": self._guard.state(), "tally": envs.tally.state(), "figures": self.figures}
+        state = {"guard": self._guard.state(), "tally": envs.metrics.state(), "figures": self.figures}
         metadata = {**self._metadata, "finetune": {**self._metadata["finetune"], **state}}
 
         def write(path: Path) -> None:

@@ -41,6 +41,7 @@ from qwop_game.observation import (
 )
 from qwop_game.policy_spec import PolicySpec
 from qwop_game.registration import ENV_ID, REAL_ENV_ID, register_env
+from qwop_game.rollout_metrics import RolloutMetrics
 from qwop_game.simulator import DEFAULT_TRIG, TRIG_VARIANTS, Simulator, Trig, check_trig, engines, exclusive
 from qwop_game.unpinned import INSTALL_UNPINNED
 from qwop_game.vector_env import QWOPVectorEnv
@@ -80,6 +81,7 @@ __all__ = [
     "PolicySpec",
     "QWOPEnv",
     "QWOPVectorEnv",
+    "RolloutMetrics",
     "Simulator",
     "StartStates",
     "Trig",

@@ -14,7 +14,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from qwop_game import FRAME_SECONDS, PARTS, UNITS_PER_METER, geometry
+from qwop_game import geometry
+from qwop_game.observation import FRAME_SECONDS, PARTS, UNITS_PER_METER
 
 KNEE_NEAR_METERS = 0.12
 """A knee closer to the track than this is "near": scraping, or about to."""

@@ -1,4 +1,4 @@
-"""One self-contained page that shows recorded runs: no server, no network, no library.
+"""A self-contained web page that shows recorded runs, without server, network or library.
 
 The page draws the recorded states; it simulates nothing.
 """
@@ -35,9 +35,16 @@ _PLACEHOLDER = "/*DATA*/null"
 
 
 def speed_curve(raw: NDArray[np.float32], window: float = SPEED_WINDOW_SECONDS) -> NDArray[np.float32]:
-    """Forward speed of the torso over `window` seconds around each frame: raw [T + 1, 60] -> m/s [T + 1].
+    """Compute the forward speed of the torso around each frame.
 
-    Near the ends the window is cut, not shifted. One frame alone has speed 0.
+    Near the ends, the window is cut, not shifted. A single frame has speed 0.
+
+    Args:
+        raw: raw observations, [T + 1, 60].
+        window: width of the window around each frame, s.
+
+    Returns:
+        Speed, m/s, float32 [T + 1].
     """
     meters = raw[:, 0].astype(np.float64) / UNITS_PER_METER
     frame = np.arange(len(raw))
@@ -48,7 +55,7 @@ def speed_curve(raw: NDArray[np.float32], window: float = SPEED_WINDOW_SECONDS) 
 
 
 def page(runs: Sequence[ReplayedRun], title: str, subtitle: str = "") -> str:
-    """The page as text; the first run is followed, the others run beside it as ghosts.
+    """Return the page as text. The camera follows the first run; the others are ghosts.
 
     Raises ValueError for no runs.
     """

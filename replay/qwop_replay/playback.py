@@ -16,38 +16,38 @@ HELP = (
     "space pauses, left and right step (shift: 1 s), up and down: speed, home, end, mouse: seek, esc leaves"
 )
 _PICTURES_PER_SECOND = 60
-_BAR_HEIGHT = 22  # px below the picture: where the film stands, and what takes clicks
+_BAR_HEIGHT = 22  # px below the picture: the position, which also takes clicks
 
 
 @dataclass
 class Playback:
-    """Where the film stands: what the keys change, without any window."""
+    """Position, speed and pause of a replay, without a window."""
 
     last_frame: int
     speed: float = 1.0
     playing: bool = True
     position: float = 0.0
-    """In frames; only its whole part is shown."""
+    """Frames from the start; the whole part is shown."""
 
     @property
     def frame(self) -> int:
         return int(self.position)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass. At the end the film stops."""
+        """Move on by this much real time. The replay stops at the end."""
         if self.playing:
             self.position += seconds / FRAME_SECONDS * self.speed
             if self.position >= self.last_frame:
                 self.position, self.playing = float(self.last_frame), False
 
     def toggle(self) -> None:
-        """Pause, or play on; from the start if the film is over."""
+        """Pause or continue; at the end, start again."""
         if not self.playing and self.frame >= self.last_frame:
             self.position = 0.0
         self.playing = not self.playing
 
     def step(self, frames: int) -> None:
-        """Pause and go some frames on, or back."""
+        """Pause and move by some frames."""
         self.playing = False
         self.seek(self.frame + frames)
 
@@ -56,12 +56,12 @@ class Playback:
         self.position = float(min(max(frame, 0), self.last_frame))
 
     def change_speed(self, notches: int) -> None:
-        """Go to the next faster or slower of SPEEDS."""
+        """Change the speed by some steps of SPEEDS."""
         nearest = min(range(len(SPEEDS)), key=lambda i: abs(SPEEDS[i] - self.speed))
         self.speed = SPEEDS[min(max(nearest + notches, 0), len(SPEEDS) - 1)]
 
     def press(self, key: int, shift: bool = False) -> bool:
-        """What a pygame key does. False when it leaves."""
+        """Handle a pygame key. Returns False if the window should close."""
         stride = round(1 / FRAME_SECONDS) if shift else 1
         if key in (pygame.K_ESCAPE, pygame.K_q):
             return False
@@ -81,9 +81,19 @@ class Playback:
 def play_in_window(
     runs: Sequence[ReplayedRun], title: str, speed: float = 1.0, size: tuple[int, int] = (960, 600)
 ) -> int:
-    """Show runs until the window is closed; returns the frame that was shown last.
+    """Show runs until the window is closed.
 
-    Raises DisplayError where no window can be opened.
+    Args:
+        runs: at least one; the first one is followed.
+        title: title of the window.
+        speed: times real time.
+        size: width and height of the picture, px.
+
+    Returns:
+        The frame shown last.
+
+    Raises:
+        DisplayError: no window can be opened.
     """
     width, height = size
     window = Window(title, width, height + _BAR_HEIGHT)

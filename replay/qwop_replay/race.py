@@ -1,4 +1,4 @@
-"""Pictures of one run or of several side by side: the game's own drawing, with splits and all keys."""
+"""Pictures of one or several runs in one scene, with split times and keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DIM = (128, 136, 152)
 
 
 class Race:
-    """Draws frames of runs that start together. The first one is solid and followed, the others are ghosts.
+    """Draws runs that start together. The camera follows the first one; the others are ghosts.
 
     Raises ValueError for no runs.
     """
@@ -28,11 +28,11 @@ class Race:
 
     @property
     def last_frame(self) -> int:
-        """The frame in which the longest run ends."""
+        """Last frame of the longest run."""
         return max(run.last_frame for run in self.runs)
 
     def draw(self, surface: pygame.Surface, frame: int) -> None:
-        """Draw frame 0 to last_frame on the surface; a run that is over stands still."""
+        """Draw a frame, 0 to last_frame, on a surface. A run that is over stays on its last frame."""
         first = self.runs[0]
         labels = [run.name for run in self.runs] if len(self.runs) > 1 else [""]
         dials = Dials(
@@ -49,7 +49,18 @@ class Race:
     def _panel(
         self, surface: pygame.Surface, run: ReplayedRun, color: tuple[int, int, int], frame: int, top: int
     ) -> int:
-        """A run's splits, and in a race its meters and keys, at the right edge; returns the next top."""
+        """Draw a run's splits, and in a race its meters and keys, at the right edge.
+
+        Args:
+            surface: where to draw.
+            run: the run.
+            color: color of its runner.
+            frame: frame to draw.
+            top: upper edge, px.
+
+        Returns:
+            Upper edge of the next panel, px.
+        """
         now = run.seconds_at(frame)
         cells: list[list[tuple[str, tuple[int, int, int]]]] = []
         if len(self.runs) > 1:

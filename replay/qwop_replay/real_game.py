@@ -1,4 +1,4 @@
-"""Recorded runs, played again in the real game: live in its window, or as a video of its own pictures."""
+"""Replay recorded runs in the real game, live in its window or as a video of its pictures."""
 
 from __future__ import annotations
 
@@ -17,13 +17,22 @@ from qwop_replay.video import FPS, VideoWriter
 
 PICTURE_SIZE = (640, 400)
 END_SECONDS = 1.0
-"""How long the last frame stays."""
+"""How long the last frame is shown."""
 
 
 def play_live(run: ReplayedRun, game: RealGame, speed: float = 1.0) -> Verification:
-    """Play a run's keys in the real game at its own pace times `speed`, and compare every frame.
+    """Play a run's keys in the real game and compare every frame.
 
-    Raises RealGameError where the game is lost, or its window was closed.
+    Args:
+        run: the run.
+        game: the real game.
+        speed: times real time.
+
+    Returns:
+        Whether all frames are equal, or the first difference.
+
+    Raises:
+        RealGameError: the game, or its window, was closed.
     """
     start = 0.0
 
@@ -42,9 +51,11 @@ def play_live(run: ReplayedRun, game: RealGame, speed: float = 1.0) -> Verificat
 def write_real_video(
     path: str | os.PathLike[str], run: ReplayedRun, game: RealGame, speed: float = 1.0, force: bool = False
 ) -> Verification:
-    """The same as a .mp4 or .gif of the game's own pictures, at `speed`; finished whatever happens.
+    """Do the same as `play_live`, and write the game's pictures as a video, .mp4 or .gif.
 
-    Raises VideoError, see `VideoWriter`, and RealGameError.
+    Raises:
+        VideoError: see `VideoWriter`.
+        RealGameError: the game was closed.
     """
     with VideoWriter(path, PICTURE_SIZE, force) as video:
         game.reset()

@@ -1,4 +1,4 @@
-"""Stored runs, made ready to be shown: checked against the simulator, with the hurdle that only it knows."""
+"""Stored runs with what pictures need besides: their verification, and the poses of the hurdle."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _STANDING = np.array(STANDING_HURDLE, np.float32)
 
 @dataclass(frozen=True, eq=False)
 class ReplayedRun:
-    """An episode and what a picture of it needs besides. Pictures show the recorded states."""
+    """An episode to show. Pictures show the recorded states."""
 
     name: str
     episode: Episode
 
     @cached_property
     def verification(self) -> Verification:
-        """Whether its keys give the recorded states again."""
+        """Whether a replay of its keys gives the recorded states."""
         return verify_episode(self.episode)
 
     @cached_property
     def hurdle(self) -> NDArray[np.float32]:
         """x, y, angle of the hurdle's base and top in every frame, [T + 1, 2, 3].
 
-        Observations do not hold it. It comes from playing the keys again, and stands where it was put up
-        if that gives other states than the recorded ones.
+        Observations do not contain it, so it comes from a replay of the keys. If the replay differs from the
+        recording, the hurdle stays at its initial place.
         """
         poses = np.tile(_STANDING, (self.last_frame + 1, 1, 1))
         if self.verification.exact:
@@ -47,36 +47,36 @@ class ReplayedRun:
 
     @cached_property
     def splits(self) -> dict[int, float]:
-        """Distance, m -> when the torso was first there, s; NaN if never."""
+        """Distance, m -> time when the torso first got there, s; NaN if never."""
         return dict(
             zip(SPLIT_METERS, split_times(self.episode.raw_observations, self.episode.times), strict=True)
         )
 
     @property
     def last_frame(self) -> int:
-        """T: frames 0 to T can be shown."""
+        """T, the last of frames 0 to T."""
         return self.episode.num_frames
 
     @property
     def ending(self) -> str:
-        """How it ended, in a word or two."""
+        """How it ended: finish, fall or cut short."""
         if self.episode.success:
             return "finish"
         return "fall" if self.episode.terminated else "cut short"
 
     def raw_at(self, frame: int) -> NDArray[np.float32]:
-        """Raw observation [60] of a frame; the last one stays for later frames."""
+        """Return the raw observation [60] of a frame; after the end, that of the last frame."""
         return self.episode.raw_observations[min(frame, self.last_frame)]
 
     def seconds_at(self, frame: int) -> float:
-        """scoreTime there, s."""
+        """Return the game's clock (scoreTime) at a frame, s."""
         return float(self.episode.times[min(frame, self.last_frame)])
 
     def keys_at(self, frame: int) -> int:
-        """Key mask held from that frame to the next; none once the run is over."""
+        """Return the key mask held from a frame to the next; 0 after the end."""
         return int(self.episode.keys[frame]) if frame < self.last_frame else 0
 
     def hurdle_at(self, frame: int) -> HurdlePose:
-        """The hurdle's pose there."""
+        """Return the pose of the hurdle at a frame."""
         base, top = self.hurdle[min(frame, self.last_frame)].tolist()
         return tuple(base), tuple(top)

@@ -1,4 +1,4 @@
-"""Write videos (mp4, gif) with ffmpeg, always finished: whatever stops the writing, the file plays."""
+"""Write videos (mp4, gif) with ffmpeg. A video that was interrupted still plays."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ _ENCODERS = {
 
 
 class VideoError(Exception):
-    """A video can't be written; one line says why and what to do."""
+    """A video can't be written. The message is one line: why, and what to do."""
 
 
 def check_target(path: str | os.PathLike[str], force: bool = False) -> Path:
-    """A path that a file may be written to. Makes its folder.
+    """Check that a file may be written, and make its folder.
 
-    Raises VideoError: it exists (and no force), or its folder can't be made.
+    Raises:
+        VideoError: the file exists (and no `force`), or its folder can't be made.
     """
     path = Path(path)
     if path.is_dir():
@@ -90,7 +91,7 @@ class VideoWriter:
         return self
 
     def write(self, frame: NDArray[np.uint8]) -> None:
-        """Append one picture, uint8 [height, width, 3]."""
+        """Append one frame, uint8 [height, width, 3]."""
         if frame.shape != (self.size[1], self.size[0], 3) or frame.dtype != np.uint8:
             raise ValueError(
                 f"a frame must be uint8 {[self.size[1], self.size[0], 3]}, got {list(frame.shape)}"

@@ -16,9 +16,9 @@ from qwop_game.rules import FINISH
 from qwop_search.beam import BeamConfig, BeamSearch, Found, SearchProgress
 
 MAX_SECONDS = 120.0
-"""The policy's own run is given up after this much of the game's time."""
+"""Time limit of the policy's own run, s of play."""
 HOPELESS_METERS, HOPELESS_AFTER = 0.5, 120
-"""A pass from a moment of the best run is given up once it is so far behind that run, so many frames on."""
+"""A pass from a frame of the best run stops if it is this far behind that run, m, after this many frames."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,15 @@ class Best:
     """Results of a search so far. They are complete at any moment, so an interruption loses nothing."""
 
     runs: list[Found] = field(default_factory=list)
-    """The fastest first, no two alike."""
+    """Different runs, the fastest first."""
     policys_run: Found | None = None
     frames: int = 0
-    """Played so far."""
+    """Frames played so far."""
     passes: int = 0
-    """Begun so far."""
+    """Passes begun so far."""
 
     def add(self, found: list[Found], keep: int) -> bool:
-        """Take runs in, of which the fastest `keep` stay. Whether there is a new fastest one."""
+        """Add runs and keep the fastest `keep`. Returns whether there is a new fastest one."""
         before = self.runs[0].seconds if self.runs else np.inf
         runs = {run.keys.tobytes(): run for run in [*self.runs, *found]}
         self.runs = sorted(runs.values(), key=lambda run: run.seconds)[:keep]
@@ -76,13 +76,19 @@ def search(
     keep: int = 1,
     on_segment: Callable[[SearchProgress], bool] = lambda progress: False,
 ) -> None:
-    """Fill `best`, in place, until the budget is used up.
+    """Search for the fastest runs until the budget is used up.
 
-    The policy's own run comes first, so the result is never slower than it. Each pass draws from
-    default_rng([seed, pass, segment, block]): one seed and one budget give the same runs, whatever the number
-    of threads.
+    The policy's own run comes first, so the result is never slower. Each pass draws from
+    default_rng([seed, pass, segment, block]): one seed and one budget give the same runs with any number of
+    threads.
 
-    on_segment: told after each segment; True ends the search.
+    Args:
+        player: policy that proposes actions.
+        config: settings.
+        best: filled in place.
+        threads: threads to play games with.
+        keep: number of runs to keep.
+        on_segment: called after each segment; True ends the search.
     """
     beam = BeamSearch(player, config.beam, threads, config.meters, config.trig)
     try:
@@ -134,10 +140,15 @@ def episode(
     by_policy: bool,
     trig: str = DEFAULT_TRIG,
 ) -> Episode:
-    """A found run as an episode, its states from playing it again.
+    """Turn a run into an episode by playing its keys.
 
-    trig: the variant that it was found in.
-    by_policy: it is the policy's own run: its source is "policy", not "search".
+    Args:
+        run: the run.
+        player: policy that proposed it.
+        name: name of the player to store.
+        provenance: how it was found, to store.
+        by_policy: whether it is the policy's own run; its source is then "policy", not "search".
+        trig: variant of sine and cosine in which it was found.
     """
     played = replay_keys([run.keys], trig=trig)[0]
     return Episode(

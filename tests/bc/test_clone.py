@@ -1,18 +1,23 @@
 """Cloning: decisions, metrics, the adapter for `imitation`, the training and the command."""
 
 import dataclasses
+import inspect
 import json
 import math
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from qwop_bc.cli import episode_agreements, main
+from qwop_bc import clone
+from qwop_bc.cli import Options, main
 from qwop_bc.cloning import Batches, CloneConfig, Cloning, split_decisions
-from qwop_bc.metrics import agreement, key_f1, segment_lengths, segment_shares
-from qwop_bc.playing import demonstrated, play
+from qwop_bc.metrics import agreement, key_f1, segment_shares
+from qwop_bc.result import agreement_by_episode
+from qwop_bc.rollouts import rollout, summarize_demonstrations
+from qwop_cli import CommandError, ProgressTimer
 from qwop_datasets import DatasetError, DatasetWriter, Episode
 from qwop_datasets.decisions import Decisions, decisions_of, load_decisions
 from qwop_game import (
@@ -150,14 +155,9 @@ def test_equal_runs_count_once(tmp_path):
 def test_key_f1():
     # Q: chosen 2, demonstrated 1, both 1: 2/3. W: 0 and 1: 0. O: 1, 1, both 0: 0. P: nobody: NaN
     chosen = np.array([Q, Q | O, 0], np.uint8)
-    shown = np.array([Q, W, O], np.uint8)
-    q, w, o, p = key_f1(chosen, shown)
+    demonstrated = np.array([Q, W, O], np.uint8)
+    q, w, o, p = key_f1(chosen, demonstrated)
     assert (q, w, o) == (pytest.approx(2 / 3), 0.0, 0.0) and math.isnan(p)
-
-
-def test_segment_lengths():
-    assert segment_lengths(np.array([1, 1, 1, 2, 2, 1], np.uint8)).tolist() == [3, 2, 1]
-    assert segment_lengths(np.array([7], np.uint8)).tolist() == [1]
 
 
 def test_segment_shares():
@@ -172,7 +172,7 @@ def test_agreement_by_episode():
     network = ActorCritic(2, 3, (4,))
     network.policy[2].bias.data[1] = 100.0  # always action 1 of 0, 1, 2, 0, 1, ...
     lengths = [len(decisions[i]) for i in split.validation_episodes]
-    result = episode_agreements(network, split, "distinct")
+    result = agreement_by_episode(network, split, "distinct")
     assert len(result) == 2
     assert [e.accuracy for e in result] == pytest.approx([{6: 2 / 6, 4: 1 / 4, 9: 3 / 9}[n] for n in lengths])
 
@@ -220,7 +220,7 @@ def test_split_of_a_single_episode_holds_out_its_end():
     assert split.features[:, 1].tolist() == list(range(8))
     assert split.validation_features[:, 1].tolist() == [8, 9] and split.validation_episodes == ()
     assert split.validation_actions.tolist() == [2, 0]
-    with pytest.raises(TrainingError, match="has 1 decisions"):
+    with pytest.raises(TrainingError, match="one episode of 1 decisions"):
         split_decisions(numbered([1]), 0.2, seed=0)
 
 
@@ -296,7 +296,7 @@ def test_a_single_short_episode_is_enough(tmp_path):
     cloning = Cloning(dataclasses.replace(CONFIG, batch_size=256), decisions)
     reports = []
     cloning.run(reports.append)
-    assert len(reports) == 6 and reports[2].runs is not None and reports[1].runs is None
+    assert len(reports) == 6 and reports[2].rollouts is not None and reports[1].rollouts is None
 
 
 def test_resumed_cloning_equals_an_uninterrupted_one(dataset, tmp_path, capsys):
@@ -330,7 +330,7 @@ def test_cloning_says_that_a_dataset_mixes_variants(tmp_path, capsys):
     runs = [scripted(seed, frames=60) for seed in (0, 1)]
     for name, trig, said in (
         ("pure", DEFAULT_TRIG, ""),
-        ("mixed", "fdlibm", "mixes fdlibm, rounded: cloning takes states as stored, so that is fine"),
+        ("mixed", "fdlibm", "mixes the variants fdlibm, rounded; cloning uses the states as stored"),
     ):
         path = tmp_path / f"{name}.h5"
         with DatasetWriter(path) as writer:
@@ -341,18 +341,72 @@ def test_cloning_says_that_a_dataset_mixes_variants(tmp_path, capsys):
         assert line == f"{path}: {said}" if said else "mixes" not in line
 
 
-def test_play_and_demonstrated_agree_on_the_same_run():
+def test_a_rollout_and_a_demonstration_of_the_same_keys_agree():
     """A policy that always holds the same keys comes as far as an episode of those keys."""
     network = ActorCritic(FEATURE_SIZE, 9, (4,))
     with torch.no_grad():
         network.policy[2].bias[5] = 100.0  # Q and P
-    runs = play(network, 3, frame_skip=4, action_set="distinct", seed=0, sample=False)
-    again = play(network, 3, frame_skip=4, action_set="distinct", seed=0, sample=False)
-    assert repr(runs) == repr(again)  # as text: a median time that there is none of is NaN
-    episode = demonstrated([play_keys([Q | P] * 4500)])
-    assert runs.finish_rate == episode.finish_rate == 0.0 and math.isnan(runs.median_time)
-    assert runs.distance == pytest.approx(episode.distance, abs=1.5)
-    assert runs.segment_frames >= 4
+    played = rollout(network, 3, frame_skip=4, action_set="distinct", seed=0, sample=False)
+    assert played == rollout(network, 3, frame_skip=4, action_set="distinct", seed=0, sample=False)
+    demonstrated = summarize_demonstrations([play_keys([Q | P] * 4500)])
+    assert played.metrics.finish_rate == demonstrated.metrics.finish_rate == 0.0
+    assert math.isnan(played.metrics.median_time)
+    assert played.metrics.mean_distance == pytest.approx(demonstrated.metrics.mean_distance, abs=1.5)
+    assert played.segment_frames >= 4
+
+
+def test_clone_is_what_the_command_does(dataset, tmp_path, capsys):
+    config = dataclasses.replace(CONFIG, epochs=2, play_every=2, threads=1)
+    reports = []
+    result = clone(dataset, out=tmp_path / "a.st", config=config, on_epoch=reports.append)
+    assert capsys.readouterr().out == ""
+    flags = "--hidden 32 --epochs 2 --batch-size 32 --play-every 2 --play-episodes 4 --device cpu --threads 1"
+    assert main([str(dataset), "--out", str(tmp_path / "b.st"), *flags.split()]) == 0
+    assert capsys.readouterr().out.replace("b.st", "a.st") == f"{result}\n"
+    ours, theirs = load_checkpoint(tmp_path / "a.st"), load_checkpoint(tmp_path / "b.st")
+    assert all(torch.equal(ours.tensors[name], theirs.tensors[name]) for name in theirs.tensors)
+    assert ours.metadata == theirs.metadata
+
+    assert [report.epoch for report in reports] == [1, 2]
+    assert (result.path, result.epochs, result.best_epoch) == (tmp_path / "a.st", 2, 2)
+    assert result.demonstrations.metrics.episodes == 4 and result.sampled.metrics.episodes == 4
+    # Plays have the same seed: the result's is that of the best epoch.
+    assert reports[1].rollouts == result.sampled and repr(reports[1].agreement) == repr(result.agreement)
+    stored = Policy.load(result.path)
+    assert result.policy.metadata == stored.metadata
+    assert torch.equal(weights(result.policy.network), weights(stored.network))
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(dataset, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(ProgressTimer, "due", lambda self: True)
+    flags = "--hidden 8 --epochs 2 --play-every 2 --play-episodes 2 --device cpu --threads 1".split()
+    assert main([str(dataset), "--out", str(tmp_path / "a.st"), *flags]) == 0
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("epoch 1 of 2: loss ") and "meters" not in first
+    assert second.startswith("epoch 2 of 2: loss ") and "finish 0%" in second
+
+
+def test_the_commands_options_are_the_arguments_of_clone():
+    arguments = inspect.signature(clone).parameters
+    options = {f.name: f for f in dataclasses.fields(Options)}
+    assert list(arguments) == [*options, "on_epoch"]
+    for name in options.keys() - {"dataset", "out", "config", "dagger", "adversarial"}:
+        assert arguments[name].default == options[name].default, name
+    assert Path(arguments["out"].default) == options["out"].default
+
+
+def test_an_interrupted_clone_says_what_the_file_holds(dataset, tmp_path):
+    def stop(report):
+        if report.epoch == 2:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "a.st"
+    with pytest.raises(KeyboardInterrupt, match=r"a\.st holds the clone after epoch 2; go on with --resume"):
+        clone(dataset, out=out, config=CONFIG, on_epoch=stop)
+    assert load_checkpoint(out).metadata["training"]["epoch"] == 2
+    with pytest.raises(CommandError, match="a.st exists"):
+        clone(dataset, out=out)
+    assert clone(dataset, out=out, config=CONFIG, resume=True).epochs == 6
 
 
 @pytest.mark.parametrize(
@@ -360,7 +414,7 @@ def test_play_and_demonstrated_agree_on_the_same_run():
     [
         (["missing.h5"], "missing.h5"),
         (["DATASET", "--frame-skip", "0"], "frame_skip is 0"),
-        (["DATASET", "--action-set", "some"], "--action-set some: choose one of"),
+        (["DATASET", "--action-set", "some"], "action_set is 'some'; choose one of"),
         (["DATASET", "--action-sets", "some"], "Unrecognized options"),
         (["DATASET", "--where", "time<0"], "no episodes that match 'time<0'"),
         (["DATASET", "--resume"], "no such checkpoint"),

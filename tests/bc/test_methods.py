@@ -131,13 +131,13 @@ def test_dagger_adds_the_experts_answers_where_the_clone_went(dataset):
     _, decisions = load_decisions(dataset, 4)
     cloning = Cloning(CONFIG, decisions)
     before = len(cloning.batches.actions)
-    shown = cloning.batches.actions.clone()
+    demonstrated = cloning.batches.actions.clone()
     reports = []
     train_by_dagger(cloning, DaggerConfig(rounds=2, episodes=3), constant_policy(QP), reports.append)
-    assert [r.epoch for r in reports] == [1, 2] and all(r.runs is not None for r in reports)
+    assert [r.epoch for r in reports] == [1, 2] and all(r.rollouts is not None for r in reports)
     features, actions = cloning.batches.features, cloning.batches.actions
     assert len(features) == len(actions) > before
-    assert (actions[:before] == shown).all() and set(actions[before:].tolist()) == {QP}
+    assert (actions[:before] == demonstrated).all() and set(actions[before:].tolist()) == {QP}
     # the clone, which has hardly learnt anything, did not hold Q and P all the time
     held = features[before:, -4:]
     assert len(torch.unique(held, dim=0)) > 2

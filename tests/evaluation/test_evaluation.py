@@ -10,7 +10,7 @@ import torch
 
 from qwop_cli.command import json_text
 from qwop_datasets import DatasetReader, Episode
-from qwop_evaluation import cli, protocol
+from qwop_evaluation import Lookahead, cli, evaluate, protocol
 from qwop_evaluation.comparison import bootstrap_interval, interquartile_mean
 from qwop_evaluation.player import CheckpointPlayer
 from qwop_evaluation.protocol import REPEAT_PROBABILITY, Disturbance, choose, play
@@ -19,7 +19,7 @@ from qwop_evaluation.table import results_table
 from qwop_game import ACTION_SETS, FEATURE_SIZE, FEATURE_VERSION, PARTS, Simulator
 from qwop_game.encoder import FEATURE_SLICES
 from qwop_replay.html import speed_curve
-from qwop_rl_core import ActorCritic, CheckpointError, QNetwork, save_checkpoint
+from qwop_rl_core import ActorCritic, CheckpointError, Policy, QNetwork, save_checkpoint
 
 DISTINCT = ACTION_SETS["distinct"].tolist()
 GOLDEN = Path(__file__).parents[1] / "golden" / "glibc-fma_runs.npz"
@@ -302,6 +302,38 @@ def test_eval_command(checkpoint, tmp_path, capsys):
     assert cli.main([*arguments, "--sample", "--unperturbed"]) == 0
     text = capsys.readouterr().out
     assert "unperturbed, sampled actions, seeds 4 to 6, frame skip 4" in text
+
+
+def test_evaluate_is_what_the_command_does(checkpoint, tmp_path, capsys):
+    path = checkpoint()
+    flags = ["--episodes", "2", "--seed", "4", "--max-seconds", "8"]
+    result = evaluate(path, episodes=2, seed=4, max_seconds=8.0)
+    assert capsys.readouterr().out == ""
+    assert cli.main([path, *flags]) == 0
+    assert capsys.readouterr().out == f"{result}\n"
+    assert cli.main([path, *flags, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json_text(result.as_json()))
+
+    loaded = evaluate(Policy.load(path), episodes=2, seed=4, max_seconds=8.0)
+    assert repr(loaded.summary) == repr(result.summary)
+    assert (loaded.player.name, loaded.as_json()["policy_sha256"]) == ("policy", None)
+    assert evaluate(result.player, episodes=1, seed=5, max_seconds=8.0).episodes[0].provenance["seed"] == 5
+    result.save(tmp_path / "runs.h5")
+    loaded.save(tmp_path / "runs.h5")
+    result.save(tmp_path / "runs.h5", only_finished=True)
+    stored = list(DatasetReader(tmp_path / "runs.h5"))
+    assert [episode.verified for episode in stored] == ["exact"] * 4
+    hashes = [episode.provenance.get("policy_sha256") for episode in stored]
+    assert hashes == [result.as_json()["policy_sha256"]] * 2 + [None] * 2
+
+
+def test_evaluate_refuses_what_makes_no_sense(checkpoint):
+    with pytest.raises(ValueError, match="episodes is 0"):
+        evaluate(checkpoint(), episodes=0)
+    values = checkpoint(network=QNetwork(FEATURE_SIZE, 9, (8,)))
+    for options in ({"sample": True}, {"lookahead": Lookahead()}):
+        with pytest.raises(ValueError, match="no distribution to draw from; omit it"):
+            evaluate(values, **options)
 
 
 def test_q_networks_play_their_best_action(checkpoint, capsys):

@@ -19,7 +19,7 @@ from qwop_finetune import cli, finetune, resume_config
 from qwop_finetune.config import DQNFinetuneConfig, EnvironmentConfig, PPOFinetuneConfig, from_plain, to_plain
 from qwop_finetune.demonstrations import DemonstratedStarts, load_demonstrations
 from qwop_finetune.drills import KEPT, WEIGHTS, Drills
-from qwop_finetune.environment import Tally, TrainingEnv, make_environment
+from qwop_finetune.environment import TrainingEnv, make_environment, training_figures
 from qwop_finetune.forgetting import ForgettingMeter, GaitGuard
 from qwop_finetune.resume import check_unchanged
 from qwop_game import (
@@ -28,6 +28,7 @@ from qwop_game import (
     FEATURE_SIZE,
     PolicySpec,
     QWOPVectorEnv,
+    RolloutMetrics,
     Simulator,
     action_masks,
 )
@@ -92,10 +93,10 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], prefix: str = 
 # ---- the environment -----------------------------------------------------------------------------------
 
 
-def test_tally_counts_postures_and_episodes_that_started_at_the_start():
+def test_training_counts_postures_and_episodes_that_started_at_the_start():
     envs = make_environment(EnvironmentConfig(reward_option=("knee_seconds=0",), max_seconds=4.0), 6)
     envs.reset(seed=1)
-    expected = Tally()
+    expected = RolloutMetrics()
     rng = np.random.default_rng(0)
     for _ in range(60):
         _, _, terminated, truncated, infos = envs.step(rng.integers(0, 9, 6))
@@ -106,15 +107,17 @@ def test_tally_counts_postures_and_episodes_that_started_at_the_start():
         for i in np.flatnonzero(terminated | truncated):
             expected.episodes += 1
             expected.meters += infos["_final"]["distance"][i]
-    assert envs.tally.episodes >= 6 and 0 < envs.tally.upright < 360
-    assert envs.tally.meters == pytest.approx(expected.meters)
-    assert dataclasses.replace(envs.tally, meters=0.0) == dataclasses.replace(expected, meters=0.0)
-    assert Tally(**envs.tally.state()) == envs.tally
+    assert envs.metrics.episodes >= 6 and 0 < envs.metrics.upright < 360
+    assert envs.metrics.meters == pytest.approx(expected.meters)
+    assert dataclasses.replace(envs.metrics, meters=0.0) == dataclasses.replace(expected, meters=0.0)
+    assert RolloutMetrics(**envs.metrics.state()) == envs.metrics
 
 
-def test_figures_of_a_tally():
-    tally = Tally(200, knee_near=3, upright=150, episodes=4, meters=320.0, finish_times=[60.0, 50.0, 71.0])
-    assert tally.figures() == {
+def test_figures_of_a_report():
+    metrics = RolloutMetrics(
+        200, knee_near=3, upright=150, episodes=4, meters=320.0, finish_times=[60.0, 50.0, 71.0]
+    )
+    assert training_figures(metrics) == {
         "gait/knee_near": 0.015,
         "gait/upright": 0.75,
         "finish/rate": 0.75,
@@ -122,7 +125,7 @@ def test_figures_of_a_tally():
         "finish/median_seconds": 60.0,
         "finish/best_seconds": 50.0,
     }
-    assert Tally().figures() == {}
+    assert training_figures(RolloutMetrics()) == {}
 
 
 # ---- demonstrations ------------------------------------------------------------------------------------
@@ -214,7 +217,7 @@ def test_episodes_from_demonstrated_states_count_for_the_gait_only(demos):
     envs.reset(seed=0)
     for _ in range(10):
         envs.step(np.zeros(20, np.int64))
-    assert envs.tally.steps == 200 and envs.tally.episodes == 0
+    assert envs.metrics.steps == 200 and envs.metrics.episodes == 0
 
 
 # ---- drills --------------------------------------------------------------------------------------------
@@ -307,7 +310,7 @@ def test_drills_go_on_exactly(shipped):
         again.set_state({k: v for k, v in state.items() if not k.startswith("drills.")})
 
 
-def test_rewards_and_the_tally_across_the_ends_of_drills(shipped):
+def test_rewards_and_metrics_across_the_ends_of_drills(shipped):
     frame_skip = shipped.metadata["frame_skip"]
     config = EnvironmentConfig(frame_skip=frame_skip, max_seconds=60.0, drills=0.5, drill_meters=3.0)
     envs = make_environment(config, 24)
@@ -326,7 +329,7 @@ def test_rewards_and_the_tally_across_the_ends_of_drills(shipped):
         whole += int((ended & ~final["drill"]).sum())
         drills += int((ended & final["drill"]).sum())
         before = infos["raw_observation"][:, 0]
-    assert drills > 20 and envs.tally.episodes == whole > 20
+    assert drills > 20 and envs.metrics.episodes == whole > 20
 
 
 # ---- forgetting ----------------------------------------------------------------------------------------
@@ -592,13 +595,17 @@ def test_an_interrupted_training_goes_on_exactly(algorithm, starts, tmp_path, de
     assert equal(resumed, uninterrupted)
     again, once = (load_checkpoint(path).metadata for path in (parts, whole))
     assert again["finetune"]["figures"] == once["finetune"]["figures"]
+    # The names under which every release has stored what it counted.
+    names = {"steps", "knee_near", "upright", "episodes", "meters", "finish_times"}
+    assert set(again["finetune"]["tally"]) == names
     assert again["training"]["steps"] == 1024
 
 
 def collapsing(monkeypatch, uprights: list[float]) -> None:
     """Reports say these shares of upright postures, one after the other, whatever happened."""
     shares = iter(uprights)
-    monkeypatch.setattr(Tally, "figures", lambda self: {"gait/upright": next(shares), "gait/knee_near": 0.0})
+    monkeypatch.setattr(RolloutMetrics, "upright_share", property(lambda _: next(shares)))
+    monkeypatch.setattr(RolloutMetrics, "knee_near_share", property(lambda _: 0.0))
 
 
 def test_a_collapsed_gait_goes_back_to_the_last_checkpoint_with_half_the_learning_rate(

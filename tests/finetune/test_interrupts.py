@@ -198,9 +198,9 @@ def test_the_main_job_passes_a_signal_on_once(demos, tmp_path):
 
 
 def test_eval_keeps_the_episodes_that_are_over(tmp_path, monkeypatch, capsys):
-    from qwop_evaluation import cli
+    from qwop_evaluation import cli, evaluation
 
-    real = cli.play
+    real = evaluation.play
 
     def play(*arguments, on_frame, **options):
         def impatient(frame, over):
@@ -210,7 +210,7 @@ def test_eval_keeps_the_episodes_that_are_over(tmp_path, monkeypatch, capsys):
 
         return real(*arguments, on_frame=impatient, **options)
 
-    monkeypatch.setattr(cli, "play", play)
+    monkeypatch.setattr(evaluation, "play", play)
     monkeypatch.setattr("qwop_evaluation.protocol.BATCH", 2)
     out = tmp_path / "new" / "runs.h5"
     arguments = ["--episodes", "4", "--max-seconds", "3", "--save", str(out)]

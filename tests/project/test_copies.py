@@ -162,7 +162,7 @@ def test_a_vector_environment(way, name):
     assert all(same(ours[k], theirs[k]) for k in ours if "snapshot" not in k)  # they hold padding
     assert envs.np_random.random() == other.np_random.random()
     if name == "training":
-        assert envs.tally == other.tally and envs.tally is not other.tally
+        assert envs.metrics == other.metrics and envs.metrics is not other.metrics
     envs.close()
     other.step(actions[0])
 

@@ -13,14 +13,16 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from qwop_cli import CommandError
 from qwop_datasets import DatasetReader, DatasetWriter, Episode
 from qwop_game import Simulator
 from qwop_game.render import STANDING_HURDLE, Renderer, pygame
-from qwop_replay import cli, video
-from qwop_replay.cli import load_runs, main, write_video
+from qwop_replay import load_runs, replay, video, write_video
+from qwop_replay.cli import main
 from qwop_replay.playback import Playback, play_in_window
 from qwop_replay.race import Race
 from qwop_replay.runs import ReplayedRun
+from qwop_replay.show import video_frames
 from qwop_replay.video import VideoError, VideoWriter
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "glibc-fma_runs.npz"
@@ -182,6 +184,32 @@ def test_keys_and_mouse_in_the_window(dataset, monkeypatch):
 # -- the command ---------------------------------------------------------------------------------------
 
 
+def test_replay_takes_files_and_episodes(dataset, tmp_path, capsys):
+    with DatasetReader(dataset) as reader:
+        stored = reader[1]
+    seen, gif = [], tmp_path / "a.gif"
+    runs = replay(dataset, 1, html=tmp_path / "a.html", video=gif, size=(64, 64), on_load=seen.append)
+    assert [run.name for run in runs] == ["runs 1"] and seen == [runs]
+    assert gif.stat().st_size > 0
+    replay(stored, ghosts=[stored, f"{dataset}:2"], html=tmp_path / "b.html")
+    assert "run and run and runs 2" in (tmp_path / "b.html").read_text()
+    assert capsys.readouterr().out == ""
+
+
+def test_replay_never_writes_over_what_it_reads(dataset, tmp_path):
+    before = dataset.read_bytes()
+    with pytest.raises(CommandError, match="is the same place"):
+        replay(dataset, html=dataset, force=True)
+    with pytest.raises(VideoError, match="exists already"):
+        (tmp_path / "a.html").write_text("precious")
+        replay(dataset, html=tmp_path / "a.html")
+    with pytest.raises(CommandError, match="the recording is a single episode"):
+        replay(load_runs(dataset)[0].episode, ghosts=[":1"], html=tmp_path / "b.html")
+    with pytest.raises(ValueError, match="speed is 0: it must lie between"):
+        replay(dataset, speed=0.0)
+    assert dataset.read_bytes() == before and (tmp_path / "a.html").read_text() == "precious"
+
+
 def test_a_replay_that_differs_says_where_and_by_how_much(dataset, tmp_path, capsys):
     page = tmp_path / "page.html"
     assert main([str(dataset), "--episode", "2", "--html", str(page)]) == 0
@@ -226,8 +254,8 @@ def test_video_speed(dataset, tmp_path):
     run = load_runs(str(dataset), 1, [])
     assert write_video(tmp_path / "fast.mp4", run, speed=3.0, size=(128, 80)) == 31 + 30
     assert write_video(tmp_path / "slow.mp4", run, speed=0.5, size=(128, 80)) == 181 + 30
-    assert list(cli._video_frames(4, 0.5))[:9] == [0, 0, 1, 2, 2, 2, 3, 4, 4]
-    assert list(cli._video_frames(10, 4.0))[:4] == [0, 4, 8, 10]
+    assert list(video_frames(4, 0.5))[:9] == [0, 0, 1, 2, 2, 2, 3, 4, 4]
+    assert list(video_frames(10, 4.0))[:4] == [0, 4, 8, 10]
 
 
 def test_ctrl_c_leaves_a_finished_video(dataset, tmp_path):

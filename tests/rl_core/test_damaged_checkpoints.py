@@ -285,4 +285,4 @@ def test_what_is_no_cloning_is_not_resumed(tmp_path, capsys):
     network = ActorCritic(FEATURE_SIZE, 9, (8,), torch.Generator().manual_seed(0))
     save_checkpoint(good, prefixed("network", network.state_dict()), {**network.architecture, "made": []})
     assert qwop_bc([str(DEMOS), "--out", str(good), "--resume"]) == 2
-    assert "not a checkpoint of a cloning" in capsys.readouterr().err
+    assert "not a checkpoint of qwop-bc" in capsys.readouterr().err

@@ -1,0 +1,192 @@
+"""Judge a policy: play its episodes, compute their figures, print or save them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from qwop_datasets import DatasetWriter, Episode, verify_episodes
+from qwop_evaluation.lookahead import Lookahead
+from qwop_evaluation.player import CheckpointPlayer, Player, PolicyPlayer, shipped_policy_path
+from qwop_evaluation.protocol import MAX_SECONDS, play
+from qwop_evaluation.summary import Summary, summarize, summary_json
+from qwop_evaluation.table import format_number, results_table
+from qwop_game import DEFAULT_TRIG
+from qwop_game.gait import GaitMetrics
+from qwop_game.real import RealGame
+from qwop_rl_core import Policy
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Episodes that a policy has played. `print` it for the figures."""
+
+    player: Player
+    """The policy."""
+    episodes: tuple[Episode, ...]
+    """At least one, in the order of their seeds."""
+
+    @cached_property
+    def summary(self) -> Summary:
+        """Figures of all episodes together."""
+        return summarize(self.episodes)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `qwop-eval --json` prints: the figures, how they were made, and every episode."""
+        provenance = self.episodes[0].provenance
+        return summary_json(self.summary) | {
+            "seed": provenance["seed"],
+            "seeds": [int(episode.provenance["seed"]) for episode in self.episodes],
+            "protocol": provenance["protocol"],
+            "actions": _actions(self.episodes[0]),
+            "policy": self.player.name,
+            "policy_sha256": _sha256(self.player),
+            "frame_skip": self.player.frame_skip,
+            "action_set": self.player.action_set,
+            "runs": [
+                _episode_json(episode, gait)
+                for episode, gait in zip(self.episodes, self.summary.gaits, strict=True)
+            ],
+        }
+
+    def __str__(self) -> str:
+        gait, number = self.summary.gait, format_number
+        provenance = self.episodes[0].provenance
+        protocol = "protocol P" if provenance["protocol"] == "P" else "unperturbed"
+        truncated = sum(episode.truncated for episode in self.episodes)
+        seeds = f"{provenance['seed']} to {self.episodes[-1].provenance['seed']}"
+        return "\n".join(
+            [
+                results_table({self.player.name: self.summary}),
+                "",
+                f"gait: pelvis at {number(gait.pelvis_height, 2)} m, "
+                f"{number(gait.cadence, 0)} steps a minute, "
+                f"flight {number(100 * gait.flight, 0)} %, symmetry {number(gait.symmetry, 2)}, "
+                f"torso {number(gait.torso_pitch, 0)} +- {number(gait.torso_pitch_std, 0)} degrees forward, "
+                f"{number(gait.key_switches, 1)} key switches a second",
+                f"{protocol}, {_actions(self.episodes[0])} actions, seeds {seeds}, "
+                f"frame skip {self.player.frame_skip}" + (f"; {truncated} cut short" if truncated else ""),
+            ]
+        )
+
+    def save(self, path: str | os.PathLike[str], only_finished: bool = False) -> None:
+        """Verify the episodes by replay and append them to a dataset.
+
+        Args:
+            path: HDF5 dataset; created if it does not exist.
+            only_finished: leave out the episodes that did not finish.
+
+        Raises:
+            DatasetError: the file can't be written.
+        """
+        kept = [episode for episode in self.episodes if episode.success or not only_finished]
+        append_verified(DatasetWriter(path), kept, self.player)
+
+
+def evaluate(
+    policy: str | os.PathLike[str] | Policy | Player | None = None,
+    *,
+    episodes: int = 100,
+    seed: int = 0,
+    sample: bool = False,
+    lookahead: Lookahead | None = None,
+    perturbed: bool = True,
+    max_seconds: float = MAX_SECONDS,
+    trig: str = DEFAULT_TRIG,
+    game: RealGame | None = None,
+    on_frame: Callable[[int, int], None] | None = None,
+    into: list[Episode] | None = None,
+) -> Evaluation:
+    """Judge a policy under protocol P (docs/guides/evaluation.md), as `qwop-eval` does.
+
+    Args:
+        policy: a checkpoint, a loaded policy or a player; None: the shipped policy.
+        episodes: number of episodes.
+        seed: seed of the first episode, 0 or more; the others count up from it.
+        sample: draw actions from the policy; otherwise take the most likely one.
+        lookahead: simulate continuations before acting, in place of `sample`; None: do not.
+        perturbed: with protocol P's idle frames and repeated decisions.
+        max_seconds: time limit of an episode, s.
+        trig: variant of sine and cosine of the embedded game, see `Simulator`.
+        game: the real game, to play in; None: the embedded game.
+        on_frame: called after each frame with (frames played, episodes over).
+        into: list that collects the episodes, so that an interrupt loses only those that are not over.
+
+    Returns:
+        The episodes and their figures.
+
+    Raises:
+        CheckpointError: the checkpoint can't be read, or does not fit this game.
+        ValueError: a setting is out of range, or the policy has no distribution to draw from.
+        RealGameError: the real game can't be started, or was closed.
+    """
+    if episodes < 1:
+        raise ValueError(f"episodes is {episodes}: it must be 1 or more")
+    player = _player(policy)
+    if not player.samples:
+        for name, given in (("sample", sample), ("lookahead", lookahead is not None)):
+            if given:
+                raise ValueError(f"{name}: a Q-network has no distribution to draw from; omit it")
+    played = play(
+        player,
+        range(seed, seed + episodes),
+        sample=sample,
+        perturbed=perturbed,
+        max_seconds=max_seconds,
+        on_frame=on_frame,
+        game=game,
+        lookahead=lookahead,
+        trig=trig,
+        into=into,
+    )
+    return Evaluation(player, tuple(played))
+
+
+def append_verified(writer: DatasetWriter, episodes: Sequence[Episode], player: Player) -> None:
+    """Verify a player's episodes by replay and append them to a dataset, with the hash of its checkpoint."""
+    sha256 = _sha256(player)
+    checkpoint = {} if sha256 is None else {"policy_sha256": sha256}
+    writer.append_all(
+        [
+            episode.replace(provenance={**episode.provenance, **checkpoint}, verified=verification.text)
+            for episode, verification in zip(episodes, verify_episodes(episodes), strict=True)
+        ]
+    )
+
+
+def _player(policy: str | os.PathLike[str] | Policy | Player | None) -> Player:
+    if policy is None:
+        return CheckpointPlayer(shipped_policy_path())
+    if isinstance(policy, Policy):
+        return PolicyPlayer(policy)
+    return CheckpointPlayer(policy) if isinstance(policy, str | os.PathLike) else policy
+
+
+def _sha256(player: Player) -> str | None:
+    """Hash of the player's checkpoint; None if it was not loaded from one."""
+    return player.sha256 if isinstance(player, CheckpointPlayer) else None
+
+
+def _actions(episode: Episode) -> str:
+    """How actions were chosen: argmax, sampled or "lookahead" with its number of candidates."""
+    if candidates := episode.provenance.get("lookahead_candidates"):
+        return f"lookahead {candidates}"
+    return "sampled" if episode.provenance["sampled"] else "argmax"
+
+
+def _episode_json(episode: Episode, gait: GaitMetrics) -> dict[str, Any]:
+    return {
+        "seed": episode.provenance["seed"],
+        "idle_frames": episode.provenance["idle_frames"],
+        "finished": episode.success,
+        "truncated": episode.truncated,
+        "time_s": episode.time,
+        "distance_m": episode.distance,
+        "knee_near": gait.knee_near,
+        "upright": gait.upright,
+        "strides": gait.strides,
+        "symmetry": gait.symmetry,
+    }
