@@ -508,9 +508,9 @@ def draw_run(episode: Episode, strip: Path, film: Path) -> None:
 
     from qwop_game import UNITS_PER_METER
     from qwop_game.render import Dials, Renderer, Runner
-    from qwop_replay import Run, VideoWriter
+    from qwop_replay import ReplayedRun, VideoWriter
 
-    run = Run("", episode)
+    run = ReplayedRun("", episode)
 
     def picture(renderer: Renderer, frame: int) -> NDArray[np.uint8]:
         raw = run.raw_at(frame)

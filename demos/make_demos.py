@@ -8,18 +8,21 @@ Protocol P's idle starts and repeated decisions, and the sampling, make every ru
 
 from __future__ import annotations
 
-import argparse
-import sys
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
+import tyro
 from tqdm import tqdm
 
+from qwop_cli import parse_config, run_command
 from qwop_datasets import DatasetError, Episode, write_compact_dataset
 from qwop_evaluation import CheckpointPlayer, play, results_table, summarize
 from qwop_game.gait import gait_metrics
 from qwop_rl_core import CheckpointError
 
+PROGRAM = "make_demos"
 BATCH = 64
 """Episodes played side by side."""
 GIVE_UP_AFTER = 40
@@ -32,48 +35,59 @@ def chosen(episode: Episode, least_upright: float, most_knee_near: float) -> boo
     return episode.success and gait.upright >= least_upright and gait.knee_near <= most_knee_near
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("demos.h5"))
-    parser.add_argument("--episodes", type=int, default=100)
-    parser.add_argument(
-        "--seed", type=int, default=10_000, help="of the first episode (default: %(default)s)"
+@dataclass(frozen=True)
+class DemosConfig:
+    """Make demos.h5: runs of a policy under protocol P, chosen for their gait."""
+
+    checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
+    """Policy that plays."""
+    out: Path = Path(__file__).with_name("demos.h5")
+    """Dataset to write; an existing one is replaced."""
+    episodes: int = 100
+    """Runs to store."""
+    seed: int = 10_000
+    """Seed of the first episode."""
+    player: str = "qwop-stride"
+    """Name to store with the runs."""
+    least_upright: float = 0.95
+    """Smallest share of upright frames."""
+    most_knee_near: float = 0.01
+    """Largest share of frames with a knee near the track."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Returns its exit code."""
+    return run_command(
+        PROGRAM,
+        lambda: make_demos(parse_config(PROGRAM, DemosConfig, arguments)),
+        CheckpointError,
+        DatasetError,
     )
-    parser.add_argument(
-        "--player", default="qwop-stride", help="name stored with the runs (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--least-upright", type=float, default=0.95, help="share of frames (default: %(default)s)"
-    )
-    parser.add_argument("--most-knee-near", type=float, default=0.01, help="likewise (default: %(default)s)")
-    options = parser.parse_args()
-    try:
-        player = CheckpointPlayer(options.checkpoint)
-        runs: list[Episode] = []
-        with tqdm(total=options.episodes, desc="demonstrations") as bar:
-            first = options.seed
-            while len(runs) < options.episodes and first < options.seed + BATCH * GIVE_UP_AFTER:
-                for episode in play(player, range(first, first + BATCH), sample=True):
-                    if len(runs) < options.episodes and chosen(
-                        episode, options.least_upright, options.most_knee_near
-                    ):
-                        provenance = {**episode.provenance, "policy_sha256": player.sha256}
-                        runs.append(replace(episode, player=options.player, provenance=provenance))
-                bar.update(len(runs) - bar.n)
-                first += BATCH
-        if len(runs) < options.episodes:
-            raise DatasetError(
-                f"{options.checkpoint}: only {len(runs)} of {first - options.seed} runs were good enough"
-            )
-        options.out.unlink(missing_ok=True)
-        write_compact_dataset(options.out, runs)
-    except (CheckpointError, DatasetError) as error:
-        print(f"make_demos: {error}", file=sys.stderr)
-        return 2
-    print(results_table({options.player: summarize(runs)}))
-    print(f"{options.out}: {len(runs)} runs, {options.out.stat().st_size / 1e3:.0f} kB")
-    return 0
+
+
+def make_demos(config: DemosConfig) -> None:
+    """Play until enough runs are good enough, and write them. Raises DatasetError where too few are."""
+    player = CheckpointPlayer(config.checkpoint)
+    runs: list[Episode] = []
+    with tqdm(total=config.episodes, desc="demonstrations") as bar:
+        first = config.seed
+        while len(runs) < config.episodes and first < config.seed + BATCH * GIVE_UP_AFTER:
+            for episode in play(player, range(first, first + BATCH), sample=True):
+                if len(runs) < config.episodes and chosen(
+                    episode, config.least_upright, config.most_knee_near
+                ):
+                    provenance = {**episode.provenance, "policy_sha256": player.sha256}
+                    runs.append(replace(episode, player=config.player, provenance=provenance))
+            bar.update(len(runs) - bar.n)
+            first += BATCH
+    if len(runs) < config.episodes:
+        raise DatasetError(
+            f"{config.checkpoint}: only {len(runs)} of {first - config.seed} runs were good enough"
+        )
+    config.out.unlink(missing_ok=True)
+    write_compact_dataset(config.out, runs)
+    print(results_table({config.player: summarize(runs)}))
+    print(f"{config.out}: {len(runs)} runs, {config.out.stat().st_size / 1e3:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -9,12 +9,15 @@ holds what plays and nothing of the training.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qwop_cli import CommandParser, check_outputs, run_command
+from qwop_cli import check_outputs, parse_config, run_command
 from qwop_finetune.cli import main as qwop_finetune
 from qwop_rl_core import CheckpointError, load_checkpoint, prefixed, save_checkpoint, section
+
+PROGRAM = "train_policy"
 
 
 @dataclass(frozen=True)
@@ -86,19 +89,26 @@ STAGES = (
 )
 
 
-def main() -> int:
-    parser = CommandParser(prog="train_policy", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--seed", type=int, default=0, help="of every stage (default: %(default)s)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/policy"), help="folder to fill (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--budget", type=float, default=1.0, help="share of every stage's steps (default: %(default)s)"
-    )
-    options = parser.parse_args()
-    return run_command(
-        "train_policy", lambda: train(options.out, options.seed, options.budget), CheckpointError
-    )
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Train the shipped policy from nothing, stage after stage."""
+
+    seed: int = 0
+    """Seed of every stage."""
+    out: Path = Path("runs/policy")
+    """Folder to fill."""
+    budget: float = 1.0
+    """Share of the steps of every stage."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Returns its exit code."""
+
+    def command() -> int:
+        config = parse_config(PROGRAM, TrainingConfig, arguments)
+        return train(config.out, config.seed, config.budget)
+
+    return run_command(PROGRAM, command, CheckpointError)
 
 
 def train(out: Path, seed: int, budget: float) -> int:

@@ -14,7 +14,7 @@ from qwop_bc.adversarial import AdversarialConfig
 from qwop_bc.cloning import CloneConfig, EpochReport
 from qwop_bc.dagger import DaggerConfig
 from qwop_bc.trainer import EPOCH_NAMES, Method, clone
-from qwop_cli import Pace, log, parse_config, run_command
+from qwop_cli import ProgressTimer, log_progress, parse_config, run_command
 from qwop_datasets import DatasetError
 from qwop_rl_core import CheckpointError, TrainingError
 
@@ -83,7 +83,7 @@ def command(options: Options) -> None:
 
 def _progress(bar: tqdm, line: str) -> Callable[[EpochReport], None]:
     """Return what shows an epoch: on the bar, or as `line` with its number where the bar is off."""
-    pace = Pace()
+    timer = ProgressTimer()
 
     def show(epoch: EpochReport) -> None:
         figures = {"loss": f"{epoch.agreement.loss:.3f}", "accuracy": f"{epoch.agreement.accuracy:.3f}"}
@@ -92,9 +92,9 @@ def _progress(bar: tqdm, line: str) -> Callable[[EpochReport], None]:
             figures |= {"meters": f"{metrics.mean_distance:.1f}", "finish": f"{metrics.finish_rate:.0%}"}
         bar.update(epoch.epoch - bar.n)
         bar.set_postfix(figures)
-        if bar.disable and pace.due():
+        if bar.disable and timer.due():
             text = ", ".join(f"{name} {value}" for name, value in figures.items())
-            log(f"{line.format(epoch.epoch)}: {text}")
+            log_progress(f"{line.format(epoch.epoch)}: {text}")
 
     return show
 

@@ -15,8 +15,7 @@ from qwop_bc.provenance import check_same_data, check_same_training, config_json
 from qwop_bc.result import CloneResult, measure
 from qwop_cli import CommandError, check_outputs
 from qwop_datasets import load_decisions
-from qwop_game import PolicySpec
-from qwop_game.unpinned import INSTALL
+from qwop_game import INSTALL_UNPINNED, PolicySpec
 from qwop_rl_core import (
     ActorCritic,
     CheckpointError,
@@ -92,7 +91,7 @@ def clone(
         KeyboardInterrupt: training was interrupted; the message says what `out` holds.
     """
     if importlib.util.find_spec("imitation") is None:
-        raise CommandError(f"imitation is not installed: {INSTALL}")
+        raise CommandError(f"imitation is not installed: {INSTALL_UNPINNED}")
     dataset, out = Path(dataset), Path(out)
     config, dagger = config or CloneConfig(), dagger or DaggerConfig()
     adversarial = adversarial or AdversarialConfig()

@@ -1,12 +1,13 @@
-"""How all commands read their arguments and speak of mistakes: one line on standard error, exit code 2."""
+"""How every command parses its arguments and reports errors: one line on standard error, exit code 2."""
 
 from __future__ import annotations
 
-import argparse
+import codecs
 import contextlib
 import io
 import json
 import math
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from types import UnionType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+if TYPE_CHECKING:
+    from tyro.constructors import PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 Config = TypeVar("Config")
 
@@ -23,133 +28,112 @@ SIDES, RULES = "│| ", set("─-╭╮╰╯+ ")  # tyro's box, in UTF-8 and in
 
 
 class CommandError(Exception):
-    """A mistake that the user can mend: what, where and how, in one line."""
+    """Wrong input. The message is one line: what is wrong, where, and what to do."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, or a signal that asks a process to end. `signal` is its number."""
+    """Ctrl-C, or another signal that ends the process. `signal` is its number."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
         self.signal = number
 
 
-def printable(text: str) -> str:
-    """The text with line breaks, escape sequences and all else that is not printable written as escapes."""
+def escape_unprintable(text: str) -> str:
+    """Replace line breaks, terminal escapes and other unprintable characters by backslash escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def plain(value: Any) -> Any:
-    """The same with None for NaN and infinity, which JSON has no words for; a figure that is not, is null."""
+def nan_to_none(value: Any) -> Any:
+    """Copy nested mappings and lists with None in place of NaN and infinity, which JSON does not have."""
     if isinstance(value, Mapping):
-        return {name: plain(v) for name, v in value.items()}
+        return {name: nan_to_none(v) for name, v in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
+        return [nan_to_none(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    """Plain data as JSON that every reader takes: null where a number is NaN or infinite."""
-    return json.dumps(plain(value), allow_nan=False, indent=indent)
+    """Encode nested mappings and lists as standard JSON: NaN and infinity become null."""
+    return json.dumps(nan_to_none(value), allow_nan=False, indent=indent)
 
 
-class CommandParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, without the usage text."""
+def run_command(program: str, command: Callable[[], int | None], *expected_errors: type[Exception]) -> int:
+    """Run the body of a command and turn its errors into one line and an exit code.
 
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+    Args:
+        program: name of the command, in front of every message.
+        command: the body. Returns the exit code; None means 0.
+        expected_errors: errors that wrong input causes, beside CommandError.
 
-
-def add_trig_argument(parser: argparse.ArgumentParser, native: bool = False) -> None:
-    """--trig, for commands that play a game.
-
-    native: with --native too, for commands that also play the real game; `options.trig` is None with it.
-    """
-    from qwop_game import DEFAULT_TRIG, TRIG_VARIANTS
-
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument(
-        "--trig",
-        choices=TRIG_VARIANTS,
-        default=DEFAULT_TRIG,
-        help="sine and cosine of the game: those of the browser whose game it equals bit for bit "
-        "(default: %(default)s, the canonical game)",
-    )
-    if native:
-        group.add_argument(
-            "--native",
-            dest="trig",
-            action="store_const",
-            const=None,
-            help="the real game with the browser's own sine and cosine, not exact ones of --trig",
-        )
-
-
-def run_command(program: str, command: Callable[[], int | None], *mistakes: type[Exception]) -> int:
-    """Run a command's body.
-
-    returns: the exit code: the body's own (None: 0), 2 after one line for CommandError and `mistakes`,
-        128 + the signal's number (Ctrl-C: 130) when it was interrupted; a KeyboardInterrupt's own words,
-        such as how to go on, follow "interrupted"
+    Returns:
+        The exit code of the body; 2 after CommandError or one of `expected_errors`; 128 + the number of the
+        signal that interrupted it (Ctrl-C: 130). The message of a KeyboardInterrupt, such as how to resume,
+        is printed after "interrupted".
     """
     try:
         with interrupts(_interrupt):
             return command() or 0
-    except (CommandError, *mistakes) as error:
-        print(f"{program}: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+    except (CommandError, *expected_errors) as error:
+        print(f"{program}: {escape_unprintable(' '.join(str(error).split()))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
-        said = f"; {interrupt}" if str(interrupt) else ""
-        with contextlib.suppress(OSError):  # the terminal may be gone
-            print(f"{program}: interrupted{said}", file=sys.stderr)
+        hint = f"; {interrupt}" if str(interrupt) else ""
+        with contextlib.suppress(OSError):  # the terminal may be closed
+            print(f"{program}: interrupted{hint}", file=sys.stderr)
         return 128 + getattr(interrupt, "signal", signal.SIGINT)
-    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+    except BrokenPipeError:  # the reader of the pipe, such as head, has exited
         sys.stderr.close()
         return 0
 
 
-def log(line: str) -> None:
-    """Print a line of progress to standard error, where no progress bar is. A full disk or a closed terminal
-    is no reason to stop."""
+def log_progress(line: str) -> None:
+    """Print a line to standard error, where no progress bar is. Ignore a full disk or a closed terminal."""
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)
 
 
-class Pace:
-    """Whether a line of progress is due: after 10 s, then ever more seldom, up to every 5 minutes."""
+class ProgressTimer:
+    """Says when to print the next line of progress: after 10 s, then at intervals that grow to 5 minutes."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._pause = 10.0
-        self._due = clock() + self._pause
+        self._interval = 10.0
+        self._next = clock() + self._interval
 
     def due(self) -> bool:
-        """True once, when the time has come."""
-        if self._clock() < self._due:
+        """Return True once per interval."""
+        if self._clock() < self._next:
             return False
-        self._pause = min(1.5 * self._pause, 300.0)
-        self._due = self._clock() + self._pause
+        self._interval = min(1.5 * self._interval, 300.0)
+        self._next = self._clock() + self._interval
         return True
 
 
 def stop_signals() -> list[signal.Signals]:
-    """The signals that ask a program to end, of those that this system has: Ctrl-C, SIGTERM (a time limit),
-    SIGHUP (a closed terminal), SIGBREAK (Ctrl-Break or a closed console on Windows)."""
+    """Return the signals that ask a program to end, of those that this system has.
+
+    They are Ctrl-C, SIGTERM (a time limit), SIGHUP (a closed terminal) and SIGBREAK (Ctrl-Break or a closed
+    console on Windows).
+    """
     names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
     return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
 OWN_GROUP: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
-"""subprocess.Popen's creationflags for a program that the terminal's Ctrl-C does not reach, as
-start_new_session=True makes it outside Windows."""
+"""Flags for subprocess.Popen that keep the terminal's Ctrl-C from a program on Windows, as
+start_new_session=True does elsewhere."""
 
 
 @contextlib.contextmanager
 def interrupts(handler: Callable[[int, Any], None]) -> Iterator[None]:
-    """Let `handler` answer `stop_signals` within the block.
+    """Call `handler` for each of `stop_signals` within the block.
 
-    Signals that the process was started to ignore, as by nohup, stay ignored. Other threads than the main one
-    get no signals: nothing changes there.
+    Signals that the process ignores from its start, as under nohup, stay ignored. Outside the main thread
+    this does nothing, since other threads receive no signals.
+
+    Args:
+        handler: called with the number of the signal and the interrupted frame.
     """
     before = {}
     if threading.current_thread() is threading.main_thread():
@@ -172,17 +156,17 @@ def check_outputs(
     folders: Mapping[str, Path | None] | None = None,
     inputs: Mapping[str, Path | None] | None = None,
 ) -> None:
-    """Try whether all that a command will write can be written, before it begins.
+    """Check before a long command begins that it can write all its outputs. Creates nothing.
 
-    Nothing is left behind; where a folder is missing, the nearest one above it counts.
+    Where a folder is missing, its nearest existing parent is checked.
 
     Args:
-        files: files to write, by their flag. None: not wanted.
+        files: files to write, by their flag. None: not given.
         folders: folders to write into, by their flag.
-        inputs: files that the command reads; none of them may be written to.
+        inputs: files that the command reads. No output may be one of them.
 
     Raises:
-        CommandError: a place is not writable, is of the wrong kind, or is wanted for two things.
+        CommandError: a path is not writable, is of the wrong kind, or is given twice.
     """
     taken: dict[Path, str] = {}
     for flag, path in [*(inputs or {}).items(), *files.items(), *(folders or {}).items()]:
@@ -210,7 +194,7 @@ def check_outputs(
 def _try_to_write(flag: str, path: Path, folder: Path, prefix: str) -> None:
     try:
         if folder != path and path.exists() and not path.is_file():
-            raise CommandError(f"{flag} {path}: is {'a folder' if path.is_dir() else 'no regular file'}")
+            raise CommandError(f"{flag} {path}: is {'a folder' if path.is_dir() else 'not a regular file'}")
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(f"{folder}: not a folder")
         while not folder.exists():
@@ -224,44 +208,112 @@ def _try_to_write(flag: str, path: Path, folder: Path, prefix: str) -> None:
 
 
 def parse_config(
-    program: str, config_type: type[Config], arguments: Sequence[str] | None, default: Config | None = None
+    program: str,
+    config_type: type[Config] | UnionType,
+    arguments: Sequence[str] | None,
+    default: Config | None = None,
+    description: str | None = None,
 ) -> Config:
-    """A config dataclass from the command line: its fields are the flags, its docstrings the help.
+    """Parse a command line into a config dataclass, or into one of a union of them: the subcommands.
 
-    arguments: None: those of the process
-    default: what holds where the arguments say nothing, in place of the config's own defaults
+    The fields are the flags and their docstrings the help. Whole numbers may be written as 5e7.
 
-    Raises CommandError for arguments that describe no config, SystemExit(0) after --help.
+    Args:
+        program: name of the command.
+        config_type: the dataclass, or the union.
+        arguments: the words behind the name of the command. None: those of the process.
+        default: values of flags that are not given, in place of the dataclass's own defaults.
+        description: the text above the flags. None: the docstring of the dataclass.
+
+    Raises:
+        CommandError: the arguments are wrong.
+        SystemExit: with code 0, after --help.
     """
-    import tyro  # a quarter of a second that commands without a config need not wait
+    import tyro  # 0.1 s, which a use of this package without a command line does not need
+    from tyro.constructors import ConstructorRegistry
 
-    complaint = io.StringIO()
+    registry = ConstructorRegistry()
+    registry.primitive_rule(_whole_numbers)
+    message = io.StringIO()
     try:
-        with contextlib.redirect_stderr(complaint):
-            if default is None:
-                return tyro.cli(config_type, args=arguments, prog=program)
-            return tyro.cli(config_type, args=arguments, prog=program, default=default)
+        with contextlib.redirect_stderr(message), _printable_help():
+            return tyro.cli(
+                cast("type[Config]", config_type),
+                prog=program,
+                args=arguments,
+                description=description,
+                default=tyro.MISSING_NONPROP if default is None else default,
+                # None can be given only where it may undo something that `default` sets.
+                config=(tyro.conf.DisallowNone,) if default is None else (),
+                registry=registry,
+            )
     except SystemExit as stop:
         if stop.code in (None, 0):  # --help
             raise
-        raise CommandError(f"{_first_part(complaint.getvalue())} (see {program} --help)") from None
+        raise CommandError(f"{_first_part(message.getvalue())} (see {program} --help)") from None
+
+
+@contextlib.contextmanager
+def _printable_help() -> Iterator[None]:
+    """Print "*" for characters that standard output can't encode, such as the bullets of tyro's help."""
+    if not isinstance(sys.stdout, io.TextIOWrapper):
+        yield
+        return
+    before = sys.stdout.errors
+    codecs.register_error("star", lambda error: ("*" * (error.end - error.start), error.end))  # type: ignore
+    sys.stdout.reconfigure(errors="star")
+    try:
+        yield
+    finally:
+        sys.stdout.reconfigure(errors=before)
+
+
+def _whole_numbers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
+    """Tell tyro how to parse fields of type int."""
+    from tyro.constructors import PrimitiveConstructorSpec
+
+    if info.type is not int:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda words: _whole_number(words[0]),
+        is_instance=lambda value: isinstance(value, int),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _whole_number(text: str) -> int:
+    """Parse "12", "5e7" or "1_000"."""
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        value = float(text)
+        if value.is_integer():
+            return int(value)
+    except ValueError:
+        pass
+    raise ValueError(f"{text} is not a whole number")
 
 
 def _first_part(box: str) -> str:
-    """What tyro says in its box, without the frame: the part above the first rule, and what it suggests."""
-    said: list[str] = []
+    """Take the message out of tyro's box: the part above the first rule, and the flag that it suggests."""
+    words: list[str] = []
     rules = 0
     suggestion = False
     for line in box.splitlines()[1:]:
         text = line.strip(SIDES)
         if set(text) <= RULES:
-            rules += bool(said)  # without UTF-8 there is a rule below the title too
+            rules += bool(words)  # without UTF-8 there is a rule below the title too
             suggestion = False
         elif rules == 0:
-            said.append(text)
+            words.append(text)
         elif text.startswith("Perhaps you meant"):
             suggestion = True
         elif suggestion and text.startswith("--"):
-            said.append(f"; perhaps {text.split()[0]}")
+            words.append(f"; perhaps {text.split()[0]}")
             suggestion = False
-    return " ".join(said).replace(" ;", ";")
+    # tyro names the class whose check failed, which means nothing to a user.
+    return re.sub(r"^Error parsing [A-Z][a-z]\w*: ", "", " ".join(words).replace(" ;", ";"))

@@ -1,25 +1,27 @@
 """`qwop-data`: look at, check, verify, edit, merge, split, recover and convert datasets.
 
 Exit codes: 0 done; 1 `verify` found an episode that replays differently; 2 bad input, after one line that
-says what is wrong and how to mend it. No command changes a file that it was not told to change.
+says what is wrong and how to fix it. No command changes a file that it was not told to change.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
+import tyro
 from tqdm import tqdm
 
-from qwop_cli import CommandParser, json_text, printable, run_command
+from qwop_cli import escape_unprintable, json_text, parse_config, run_command
 from qwop_datasets import convert, edit, summary
 from qwop_datasets.checks import check_file
-from qwop_datasets.episode import GAMES, SOURCES, Episode
+from qwop_datasets.episode import Episode, Game, Source
 from qwop_datasets.errors import DatasetError, NameTakenError
 from qwop_datasets.format import index_row
 from qwop_datasets.reader import DatasetReader
@@ -27,20 +29,30 @@ from qwop_datasets.recovery import needs_recovery, recover_dataset
 from qwop_datasets.storage import describe
 from qwop_datasets.verify import LANES, verify_episodes
 from qwop_datasets.writer import set_verified, write_dataset
-from qwop_game import DEFAULT_TRIG, TRIG_VARIANTS, engines
+from qwop_game import Trig, engines
 
 PROGRAM = "qwop-data"
-FILTER_HELP = 'episodes to take, such as "source=human success time<60 knee_share<0.02"'
+DESCRIPTION = "Datasets of QWOP episodes."
 T = TypeVar("T")
+
+Flag = tyro.conf.FlagCreatePairsOff[bool]
+File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE", help="Dataset.")]
+Where = Annotated[
+    str,
+    tyro.conf.arg(
+        metavar="FILTER", help='Episodes to take, such as "source=human success time<60 knee_share<0.02".'
+    ),
+]
+DryRun = Annotated[Flag, tyro.conf.arg(help="Say what would be done, and do nothing.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
-    options = _parser().parse_args(arguments)
+    """Run the command. Returns its exit code."""
 
     def command() -> int | None:
+        options = parse_config(PROGRAM, Command, arguments, description=DESCRIPTION)
         try:
-            return options.run(options)
+            return options.run()
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -49,117 +61,100 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(PROGRAM, command, DatasetError, ImportError)
 
 
-def _parser() -> CommandParser:
-    parser = CommandParser(prog=PROGRAM, description="Datasets of QWOP episodes.")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=CommandParser)
-
-    def command(
-        name: str, run: Callable[[Any], int | None], help: str, *, where: bool = True
-    ) -> CommandParser:
-        sub = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
-        sub.set_defaults(run=run)
-        if where:
-            sub.add_argument("--where", default="", metavar="FILTER", help=FILTER_HELP)
-        return sub
-
-    def file_argument(sub: CommandParser, name: str = "file", **more: Any) -> None:
-        sub.add_argument(name, type=Path, metavar=name.upper(), **more)
-
-    def dry_run(sub: CommandParser) -> None:
-        sub.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
-
-    sub = command("info", _info, "what is in a dataset: counts, keys, distances, times, gait, outliers")
-    file_argument(sub)
-    sub.add_argument("--json", action="store_true", help="one JSON object")
-
-    sub = command("list", _list, "one line per episode")
-    file_argument(sub)
-    sub.add_argument("--json", action="store_true", help="a JSON list of objects")
-
-    sub = command("check", _check, "read all of a dataset and report whatever breaks the format", where=False)
-    file_argument(sub, nargs="+")
-
-    sub = command("verify", _verify, "replay episodes and compare every observation bit for bit")
-    file_argument(sub)
-    sub.add_argument("--store", action="store_true", help="write the results into the file")
-    sub.add_argument("--engine", default="auto", help="the simulator's engine (default: the fastest)")
-
-    sub = command("edit", _edit, "delete or relabel episodes, or bring an old file up to date")
-    file_argument(sub)
-    what = sub.add_mutually_exclusive_group()
-    what.add_argument("--delete", action="store_true", help="delete the episodes of --where")
-    what.add_argument("--keep", action="store_true", help="delete all others")
-    sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="set player or source")
-    sub.add_argument("--tag", action="append", default=[], help="add a tag")
-    sub.add_argument("--untag", action="append", default=[], metavar="TAG", help="remove a tag")
-    sub.add_argument("--migrate", action="store_true", help="from an older format version to this one")
-    sub.add_argument("-o", "--output", type=Path, help="leave FILE as it is and write this one")
-    dry_run(sub)
-
-    sub = command("merge", _merge, "all episodes of several datasets in a new one, each once", where=False)
-    file_argument(sub, "output")
-    file_argument(sub, "files", nargs="+")
-    sub.add_argument("--any-settings", action="store_true", help="even if their settings differ")
-    dry_run(sub)
-
-    sub = command("split", _split, "store a training and a validation mask, by episode")
-    file_argument(sub)
-    sub.add_argument("--fraction", type=float, default=0.1, help="for the second mask (default: %(default)s)")
-    sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--names", nargs=2, default=["train", "validation"], metavar="NAME", help="of the masks")
-    sub.add_argument("--into", nargs=2, type=Path, metavar="FILE", help="write two new files, no mask")
-    dry_run(sub)
-
-    sub = command("recover", _recover, "take in what a crash left in FILE.redo and FILE.journal", where=False)
-    file_argument(sub)
-
-    sub = command("convert", _convert, "to and from " + ", ".join(convert.FORMATS))
-    file_argument(sub, "source_path", help="a dataset, or a file or directory of another project")
-    file_argument(sub, "output", help="the new file or directory; a name in .h5 makes a dataset")
-    sub.add_argument("--to", choices=convert.FORMATS, help="format to write, where the name does not tell")
-    sub.add_argument(
-        "--from", dest="kind", choices=convert.READ_FORMATS, help="format to read, if not obvious"
-    )
-    sub.add_argument("--observations", choices=("normalized", "raw"), default="normalized", help="to write")
-    sub.add_argument("--action-set", choices=("full", "reduced", "distinct"), help="that actions index")
-    sub.add_argument("--frames-per-step", type=int, default=1, help="of the file read (default: 1)")
-    sub.add_argument(
-        "--trig",
-        choices=TRIG_VARIANTS,
-        help="whose sine and cosine the file read was played with (default: found by its observations; "
-        f"where it has none, {DEFAULT_TRIG})",
-    )
-    sub.add_argument("--rate", type=float, default=30.0, help="frames per second of a tape of keys")
-    sub.add_argument("--offset", type=float, default=0.0, help="frame of the tape where the run begins")
-    sub.add_argument("--source", choices=SOURCES, help="who played, where the file read does not say")
-    sub.add_argument("--player", default="", help="the name, where the file read does not say")
-    sub.add_argument("--game", choices=GAMES, default="embedded", help="where, if the file read does not say")
-    return parser
-
-
 # ---- looking -------------------------------------------------------------------------------------------
 
 
-def _info(options: Any) -> None:
-    with DatasetReader(options.file, options.where) as reader:
-        result = summary.summarize(reader)
-    _hint_at_leftovers(options.file)
-    print(json_text(result.as_json()) if options.json else summary.text(result, str(options.file)))
+@dataclass(frozen=True)
+class Info:
+    """Show what is in a dataset: counts, keys, distances, times, gait, outliers."""
+
+    file: File
+    where: Where = ""
+    json: Flag = False
+    """Print one JSON object."""
+
+    def run(self) -> None:
+        """Print the summary."""
+        with DatasetReader(self.file, self.where) as reader:
+            result = summary.summarize(reader)
+        _hint_at_leftovers(self.file)
+        print(json_text(result.as_json()) if self.json else summary.text(result, str(self.file)))
 
 
-def _list(options: Any) -> None:
-    with DatasetReader(options.file, options.where) as reader:
-        rows = [_row(row, n) for row, n in zip(reader.index, reader.numbers.tolist(), strict=True)]
-    _hint_at_leftovers(options.file)
-    if options.json:
-        print(json_text(rows))
-        return
-    title = (
-        "number  id        source  player      frames    time     dist  end       verified  knee  trig       "
-    )
-    print(f"{title}tags")
-    for row in rows:
-        print(_line(row))
+@dataclass(frozen=True)
+class List:
+    """Print one line per episode."""
+
+    file: File
+    where: Where = ""
+    json: Flag = False
+    """Print a JSON list of objects."""
+
+    def run(self) -> None:
+        """Print the list."""
+        with DatasetReader(self.file, self.where) as reader:
+            rows = [_row(row, n) for row, n in zip(reader.index, reader.numbers.tolist(), strict=True)]
+        _hint_at_leftovers(self.file)
+        if self.json:
+            print(json_text(rows))
+            return
+        print(_TITLE)
+        for row in rows:
+            print(_line(row))
+
+
+@dataclass(frozen=True)
+class Check:
+    """Read all of a dataset and report whatever breaks the format."""
+
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE...")]
+    """Datasets."""
+
+    def __post_init__(self) -> None:
+        _require_files(self.files)
+
+    def run(self) -> int:
+        """Print the problems. Returns 2 if there are any."""
+        bad = False
+        for path in self.files:
+            problems = check_file(path)
+            for problem in problems:
+                print(f"{PROGRAM}: {path}: {escape_unprintable(str(problem))}", file=sys.stderr)
+            if not problems:
+                print(f"{path}: good, {len(DatasetReader(path))} episodes")
+            bad |= bool(problems)
+        return 2 if bad else 0
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Replay episodes and compare every observation bit for bit."""
+
+    file: File
+    where: Where = ""
+    store: Flag = False
+    """Write the results into the file."""
+    engine: str = "auto"
+    """Engine of the simulator; auto is the fastest."""
+
+    def run(self) -> int:
+        """Print what differs. Returns 1 if an episode does."""
+        if self.engine not in ("auto", *engines()):
+            raise DatasetError(f"--engine {self.engine}: choose auto or one of {', '.join(engines())}")
+        results: dict[int, str] = {}
+        with DatasetReader(self.file, self.where) as reader:
+            checks = verify_episodes(reader, engine=self.engine)
+            for i, result in enumerate(_progress(checks, len(reader), "episodes")):
+                number = int(reader.numbers[i])
+                results[number] = result.text
+                if not result.exact:
+                    identity = _row(reader.index[i], number)["id"][:8]
+                    print(f"episode {number} ({escape_unprintable(identity)}): {result.text}")
+        exact = sum(text == "exact" for text in results.values())
+        print(f"{self.file}: {exact} of {len(results)} episodes replay bit for bit")
+        if self.store and results:
+            set_verified(self.file, results)
+        return 0 if exact == len(results) else 1
 
 
 def _row(row: Any, number: int) -> dict[str, Any]:
@@ -169,6 +164,11 @@ def _row(row: Any, number: int) -> dict[str, Any]:
     return {"number": number} | plain
 
 
+_TITLE = (
+    "number  id        source  player      frames    time     dist  end       verified  knee  trig       tags"
+)
+
+
 def _line(row: dict[str, Any]) -> str:
     end = "finished" if row["success"] else "fell" if row["terminated"] else "cut short"
     verified = {1: "exact", 0: "-", -1: "differs"}[row["verified"]]
@@ -176,7 +176,7 @@ def _line(row: dict[str, Any]) -> str:
     who = f"{row['number']:6d}  {row['id'][:8]}  {row['source']:<6}  {row['player'][:10]:<10}"
     what = f"{row['frames']:6d}  {row['time']:6.2f}s {row['distance']:7.2f}m  {end:<9} {verified:<8}{knee:>6}"
     what += f"  {row['trig']:<9}"
-    return printable(f"{who}  {what}  {row['tags']}".rstrip())
+    return escape_unprintable(f"{who}  {what}  {row['tags']}".rstrip())
 
 
 def _hint_at_leftovers(path: Path) -> None:
@@ -185,74 +185,80 @@ def _hint_at_leftovers(path: Path) -> None:
         print(f"{PROGRAM}: {path}: {hint}", file=sys.stderr)
 
 
-def _check(options: Any) -> int:
-    bad = False
-    for path in options.file:
-        problems = check_file(path)
-        for problem in problems:
-            print(f"{PROGRAM}: {path}: {printable(str(problem))}", file=sys.stderr)
-        if not problems:
-            print(f"{path}: good, {len(DatasetReader(path))} episodes")
-        bad |= bool(problems)
-    return 2 if bad else 0
-
-
-def _verify(options: Any) -> int:
-    if options.engine not in ("auto", *engines()):
-        raise DatasetError(f"--engine {options.engine}: choose auto or one of {', '.join(engines())}")
-    results: dict[int, str] = {}
-    with DatasetReader(options.file, options.where) as reader:
-        checks = verify_episodes(reader, engine=options.engine)
-        for i, result in enumerate(_progress(checks, len(reader), "episodes")):
-            number = int(reader.numbers[i])
-            results[number] = result.text
-            if not result.exact:
-                identity = _row(reader.index[i], number)["id"][:8]
-                print(f"episode {number} ({printable(identity)}): {result.text}")
-    exact = sum(text == "exact" for text in results.values())
-    print(f"{options.file}: {exact} of {len(results)} episodes replay bit for bit")
-    if options.store and results:
-        set_verified(options.file, results)
-    return 0 if exact == len(results) else 1
+def _require_files(files: Sequence[Path]) -> None:
+    if not files:
+        raise DatasetError("expected at least one FILE")
 
 
 # ---- changing ------------------------------------------------------------------------------------------
 
+_DELETE_OR_KEEP = tyro.conf.create_mutex_group(required=False)
 
-def _edit(options: Any) -> None:
-    path: Path = options.file
-    if options.migrate:
-        _migrate(options)
-        return
-    labels = dict(_assignment(text) for text in options.set)
-    change = edit.Relabel(labels, tuple(options.tag), tuple(options.untag))
-    relabels = bool(labels or options.tag or options.untag)
-    if not (relabels or options.delete or options.keep):
-        raise DatasetError("nothing to do: give --delete, --keep, --set, --tag, --untag or --migrate")
-    if (options.delete or options.keep) and not options.where.strip():
-        raise DatasetError("--delete and --keep need --where, so that no episode goes by mistake")
-    if options.delete and relabels:
-        raise DatasetError("--delete and changes of labels are two commands")
-    reader = DatasetReader(path)
-    chosen = np.zeros(len(reader), bool)
-    chosen[reader.select(options.where).numbers] = True
-    keep = ~chosen if options.delete else chosen if options.keep else np.ones(len(reader), bool)
-    rows = [_row(row, number) for number, row in enumerate(reader.index)]
-    would = "would " if options.dry_run else ""
-    for number in np.flatnonzero(~keep):
-        print(f"{would}delete {_line(rows[number])}")
-    changed = np.zeros(len(reader), bool)
-    if relabels:
-        changed = chosen
-        for number in np.flatnonzero(changed):
-            print(f"{would}change {_line(rows[number])}")
-    print(f"{path}: {would}keep {int(keep.sum())} of {len(keep)} episodes, change {int(changed.sum())}")
-    if options.dry_run or (keep.all() and not changed.any() and options.output is None):
-        return
-    ids = reader.index["id"]
-    reader.close()  # Windows replaces no file that is open
-    change_some = change if relabels else None
-    edit.rewrite(path, ids, keep, change=change_some, changed=changed, output=options.output)
+
+@dataclass(frozen=True)
+class Edit:
+    """Delete or relabel episodes, or bring an old file up to date."""
+
+    file: File
+    where: Where = ""
+    delete: Annotated[Flag, _DELETE_OR_KEEP] = False
+    """Delete the episodes of --where."""
+    keep: Annotated[Flag, _DELETE_OR_KEEP] = False
+    """Delete all other episodes."""
+    labels: Annotated[
+        tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(name="set", metavar="NAME=VALUE")
+    ] = ()
+    """Set player or source."""
+    tag: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="TAG")] = ()
+    """Add a tag."""
+    untag: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="TAG")] = ()
+    """Remove a tag."""
+    migrate: Flag = False
+    """Bring the file from an older format version to this one."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Leave FILE as it is and write this one."""
+    dry_run: DryRun = False
+
+    def run(self) -> None:
+        """Print each change and make it."""
+        path: Path = self.file
+        if self.migrate:
+            self._migrate()
+            return
+        labels = dict(_assignment(text) for text in self.labels)
+        change = edit.Relabel(labels, tuple(self.tag), tuple(self.untag))
+        relabels = bool(labels or self.tag or self.untag)
+        if not (relabels or self.delete or self.keep):
+            raise DatasetError("nothing to do: give --delete, --keep, --set, --tag, --untag or --migrate")
+        if (self.delete or self.keep) and not self.where.strip():
+            raise DatasetError("--delete and --keep need --where, so that no episode goes by mistake")
+        if self.delete and relabels:
+            raise DatasetError("--delete and changes of labels are two commands")
+        reader = DatasetReader(path)
+        chosen = np.zeros(len(reader), bool)
+        chosen[reader.select(self.where).numbers] = True
+        keep = ~chosen if self.delete else chosen if self.keep else np.ones(len(reader), bool)
+        rows = [_row(row, number) for number, row in enumerate(reader.index)]
+        would = "would " if self.dry_run else ""
+        for number in np.flatnonzero(~keep):
+            print(f"{would}delete {_line(rows[number])}")
+        changed = np.zeros(len(reader), bool)
+        if relabels:
+            changed = chosen
+            for number in np.flatnonzero(changed):
+                print(f"{would}change {_line(rows[number])}")
+        print(f"{path}: {would}keep {int(keep.sum())} of {len(keep)} episodes, change {int(changed.sum())}")
+        if self.dry_run or (keep.all() and not changed.any() and self.output is None):
+            return
+        ids = reader.index["id"]
+        reader.close()  # Windows replaces no file that is open
+        change_some = change if relabels else None
+        edit.rewrite(path, ids, keep, change=change_some, changed=changed, output=self.output)
+
+    def _migrate(self) -> None:
+        version = edit.migrate_file(self.file, dry_run=self.dry_run)
+        would = "would become" if self.dry_run else "is now"
+        print(f"{self.file}: was format version {version}, {would} {edit.FORMAT_VERSION}")
 
 
 def _assignment(text: str) -> tuple[str, str]:
@@ -262,100 +268,174 @@ def _assignment(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _migrate(options: Any) -> None:
-    version = edit.migrate_file(options.file, dry_run=options.dry_run)
-    would = "would become" if options.dry_run else "is now"
-    print(f"{options.file}: was format version {version}, {would} {edit.FORMAT_VERSION}")
+@dataclass(frozen=True)
+class Merge:
+    """Write all episodes of several datasets into a new one, each once."""
+
+    output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUTPUT")]
+    """New dataset."""
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE...")]
+    """Datasets to merge."""
+    any_settings: Flag = False
+    """Merge even if their settings differ."""
+    dry_run: DryRun = False
+
+    def __post_init__(self) -> None:
+        _require_files(self.files)
+
+    def run(self) -> None:
+        """Merge, and print the counts."""
+        if self.dry_run:
+            counts = [len(DatasetReader(path)) for path in self.files]
+            print(f"{self.output}: would take {sum(counts)} episodes ({' + '.join(map(str, counts))})")
+            return
+        stored, duplicates = edit.merge(self.output, self.files, any_settings=self.any_settings)
+        print(f"{self.output}: {stored} episodes, {duplicates} left out that were there twice")
 
 
-def _merge(options: Any) -> None:
-    if options.dry_run:
-        counts = [len(DatasetReader(path)) for path in options.files]
-        print(f"{options.output}: would take {sum(counts)} episodes ({' + '.join(map(str, counts))})")
-        return
-    stored, duplicates = edit.merge(options.output, options.files, any_settings=options.any_settings)
-    print(f"{options.output}: {stored} episodes, {duplicates} left out that were there twice")
+@dataclass(frozen=True)
+class Split:
+    """Store a training and a validation mask, by episode."""
+
+    file: File
+    where: Where = ""
+    fraction: float = 0.1
+    """Share of the episodes in the second mask."""
+    seed: int = 0
+    """Seed of the random choice."""
+    names: Annotated[tuple[str, str], tyro.conf.arg(metavar="NAME NAME")] = ("train", "validation")
+    """Names of the masks."""
+    into: Annotated[tuple[Path, Path] | None, tyro.conf.arg(metavar="FILE FILE")] = None
+    """Write two new files instead of masks."""
+    dry_run: DryRun = False
+
+    def __post_init__(self) -> None:
+        if self.names[0] == self.names[1]:
+            raise DatasetError("--names: expected two different names")
+
+    def run(self) -> None:
+        """Split, and print the sizes."""
+        reader = DatasetReader(self.file, self.where)
+        masks = edit.split_masks(reader.index, self.fraction, self.seed, self.names)
+        sizes = ", ".join(f"{name} {int(mask.sum())}" for name, mask in masks.items())
+        print(f"{self.file}: {'would be ' if self.dry_run else ''}split by episode: {sizes}")
+        if self.dry_run:
+            return
+        if self.into:
+            ids = DatasetReader(self.file).index["id"]
+            for path, mask in zip(self.into, masks.values(), strict=True):
+                keep = np.zeros(len(ids), bool)
+                keep[reader.numbers[mask]] = True
+                edit.rewrite(self.file, ids, keep, output=path)
+        else:
+            edit.store_split(self.file, reader.numbers, masks)
 
 
-def _split(options: Any) -> None:
-    if options.names[0] == options.names[1]:
-        raise DatasetError("--names: two different ones are needed")
-    reader = DatasetReader(options.file, options.where)
-    masks = edit.split_masks(reader.index, options.fraction, options.seed, options.names)
-    sizes = ", ".join(f"{name} {int(mask.sum())}" for name, mask in masks.items())
-    print(f"{options.file}: {'would be ' if options.dry_run else ''}split by episode: {sizes}")
-    if options.dry_run:
-        return
-    if options.into:
-        ids = DatasetReader(options.file).index["id"]
-        for path, mask in zip(options.into, masks.values(), strict=True):
-            keep = np.zeros(len(ids), bool)
-            keep[reader.numbers[mask]] = True
-            edit.rewrite(options.file, ids, keep, output=path)
-    else:
-        edit.store_split(options.file, reader.numbers, masks)
+@dataclass(frozen=True)
+class Recover:
+    """Take in what a crash left in FILE.redo and FILE.journal."""
+
+    file: File
+
+    def run(self) -> None:
+        """Recover, and print each episode."""
+        path: Path = self.file
+        if not needs_recovery(path) and not path.exists():
+            raise DatasetError(f"{path}: no such file, and no journal of it")
+        result = recover_dataset(path)
+        if result.finished_append:
+            print(f"{path}: finished an append that had broken off")
+        for episode in result.episodes:
+            print(f"{path}: recovered {_line(_row(index_row(episode)[()], len(DatasetReader(path)) - 1))}")
+        if result.already_stored:
+            print(f"{path}: {result.already_stored} episode(s) of the journal were stored already")
+        if result.damaged_copy:
+            damage = f"{result.damaged_bytes} bytes of the journal were damaged"
+            print(f"{path}: {damage}; it is kept as {result.damaged_copy}")
+        if not (result.finished_append or result.episodes or result.already_stored or result.damaged_copy):
+            print(f"{path}: nothing to recover")
 
 
-def _recover(options: Any) -> None:
-    path: Path = options.file
-    if not needs_recovery(path) and not path.exists():
-        raise DatasetError(f"{path}: no such file, and no journal of it")
-    result = recover_dataset(path)
-    if result.finished_append:
-        print(f"{path}: finished an append that had broken off")
-    for episode in result.episodes:
-        print(f"{path}: recovered {_line(_row(index_row(episode)[()], len(DatasetReader(path)) - 1))}")
-    if result.already_stored:
-        print(f"{path}: {result.already_stored} episode(s) of the journal were stored already")
-    if result.damaged_copy:
-        damage = f"{result.damaged_bytes} bytes of the journal were damaged"
-        print(f"{path}: {damage}; it is kept as {result.damaged_copy}")
-    if not (result.finished_append or result.episodes or result.already_stored or result.damaged_copy):
-        print(f"{path}: nothing to recover")
+@dataclass(frozen=True)
+class Convert:
+    """Convert to and from the formats of other projects, or from a tape of keys."""
 
+    source_path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    """Dataset, or a file or directory of another project."""
+    output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUTPUT")]
+    """New file or directory; a name in .h5 makes a dataset."""
+    where: Where = ""
+    to: convert.Format | None = None
+    """Format to write, where the name does not tell."""
+    kind: Annotated[convert.ReadFormat | None, tyro.conf.arg(name="from")] = None
+    """Format to read, where it is not obvious."""
+    observations: Literal["normalized", "raw"] = "normalized"
+    """Observations to write."""
+    action_set: Literal["full", "reduced", "distinct"] | None = None
+    """Action set that the actions index."""
+    frames_per_step: int = 1
+    """Frames per step of the file read."""
+    trig: Trig | None = None
+    """Sine and cosine that the file read was played with. Without it: found by the observations; where there
+    are none, rounded."""
+    rate: float = 30.0
+    """Frames per second of a tape of keys."""
+    offset: float = 0.0
+    """Frame of the tape where the run begins."""
+    source: Source | None = None
+    """Who played, where the file read does not say."""
+    player: str = ""
+    """Name of the player, where the file read does not say."""
+    game: Game = "embedded"
+    """Game that was played, where the file read does not say."""
 
-def _convert(options: Any) -> int | None:
-    source, output = options.source_path, options.output
-    if output.suffix == ".h5" and options.to is None:
-        return _import(options)
-    with DatasetReader(source, options.where) as reader:
-        to = options.to or convert.format_for(output)
-        count, left_out = convert.export(
-            reader, output, to, observations=options.observations, action_set=options.action_set
-        )
-    for line in left_out:
-        print(f"{PROGRAM}: {printable(line)}; left out", file=sys.stderr)
-    print(f"{output}: {count} episodes as {to}")
-    return 0
-
-
-def _import(options: Any) -> int:
-    if options.where:
-        raise DatasetError("--where works on datasets: convert first, then qwop-data edit --keep --where ...")
-    if options.output.exists():
-        raise NameTakenError(options.output)
-    importing = convert.Importing(
-        options.source,
-        options.player,
-        options.game,
-        options.action_set,
-        options.frames_per_step,
-        options.rate,
-        options.offset,
-        options.trig,
-    )
-    left_out: list[str] = []
-    found: Counter[str] = Counter()
-    episodes = _usable(convert.episodes_of(options.source_path, importing, options.kind), left_out)
-    try:
-        count = write_dataset(options.output, _noting(_verified(episodes), found))
-    finally:
+    def run(self) -> int | None:
+        """Convert, and print the counts."""
+        source, output = self.source_path, self.output
+        if output.suffix == ".h5" and self.to is None:
+            return self._import()
+        with DatasetReader(source, self.where) as reader:
+            to = self.to or convert.format_for(output)
+            count, left_out = convert.export(
+                reader, output, to, observations=self.observations, action_set=self.action_set
+            )
         for line in left_out:
-            print(f"{PROGRAM}: {printable(line)}; left out", file=sys.stderr)
-    print(
-        f"{options.output}: {count} episodes, {len(left_out)} left out; sine and cosine: {_variants(found)}"
-    )
-    return 0
+            print(f"{PROGRAM}: {escape_unprintable(line)}; left out", file=sys.stderr)
+        print(f"{output}: {count} episodes as {to}")
+        return 0
+
+    def _import(self) -> int:
+        if self.where:
+            raise DatasetError(
+                "--where works on datasets: convert first, then qwop-data edit --keep --where ..."
+            )
+        if self.output.exists():
+            raise NameTakenError(self.output)
+        importing = convert.Importing(
+            self.source,
+            self.player,
+            self.game,
+            self.action_set,
+            self.frames_per_step,
+            self.rate,
+            self.offset,
+            self.trig,
+        )
+        left_out: list[str] = []
+        found: Counter[str] = Counter()
+        episodes = _usable(convert.episodes_of(self.source_path, importing, self.kind), left_out)
+        try:
+            count = write_dataset(self.output, _noting(_verified(episodes), found))
+        finally:
+            for line in left_out:
+                print(f"{PROGRAM}: {escape_unprintable(line)}; left out", file=sys.stderr)
+        print(
+            f"{self.output}: {count} episodes, {len(left_out)} left out; sine and cosine: {_variants(found)}"
+        )
+        return 0
+
+
+Command = Info | List | Check | Verify | Edit | Merge | Split | Recover | Convert
 
 
 def _usable(imported: Iterable[convert.Imported], left_out: list[str]) -> Iterator[Episode]:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from qwop_cli import printable
+from qwop_cli import escape_unprintable
 from qwop_game import (
     DEFAULT_TRIG,
     FRAME_SECONDS,
@@ -23,8 +23,12 @@ from qwop_game import (
 from qwop_game.gait import gait_metrics
 
 OBSERVATION_SIZE = 60
-SOURCES = ("human", "policy", "script", "search")
-GAMES = ("embedded", "real")
+Source = Literal["human", "policy", "script", "search"]
+"""Who played an episode."""
+Game = Literal["embedded", "real"]
+"""Where an episode was played."""
+SOURCES: tuple[str, ...] = get_args(Source)
+GAMES: tuple[str, ...] = get_args(Game)
 # Who reported a key event; key_events["source"] is an index into this. "focus": the window lost the focus,
 # which releases all keys. "resume": the key was down, or had been released, when play began or continued.
 KEY_SOURCES = ("unknown", "pynput", "window", "page", "script", "focus", "resume")
@@ -69,7 +73,7 @@ def name_problem(name: str, longest: int = 64) -> str | None:
 
 def storable_name(text: str) -> str:
     """Make a text, such as a file name, fit for Episode.player: printable, at most 64 bytes."""
-    return printable(text).encode()[:64].decode(errors="ignore")
+    return escape_unprintable(text).encode()[:64].decode(errors="ignore")
 
 
 def action_indices(keys: np.ndarray, action_set: str) -> np.ndarray:

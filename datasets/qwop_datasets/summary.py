@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qwop_cli import printable
+from qwop_cli import escape_unprintable
 from qwop_datasets.errors import DatasetError
 from qwop_datasets.reader import DatasetReader
 from qwop_game import FRAME_SECONDS, canonical_keys, key_text
@@ -186,7 +186,8 @@ def text(summary: Summary, path: str) -> str:
 
     def listed(counts: dict[str, int]) -> str:
         return (
-            ", ".join(f"{printable(name) or '(no name)'} {count}" for name, count in counts.items()) or "none"
+            ", ".join(f"{escape_unprintable(name) or '(no name)'} {count}" for name, count in counts.items())
+            or "none"
         )
 
     lines = [
@@ -221,7 +222,7 @@ def text(summary: Summary, path: str) -> str:
     if summary.outliers:
         lines += ["", f"  to look at ({len(summary.outliers)})"]
         shown = summary.outliers[:20]
-        lines += [f"    episode {o.number} ({printable(o.id[:8])}): {o.reason}" for o in shown]
+        lines += [f"    episode {o.number} ({escape_unprintable(o.id[:8])}): {o.reason}" for o in shown]
         if len(summary.outliers) > len(shown):
             lines.append(f"    ... and {len(summary.outliers) - len(shown)} more (--json lists all)")
     return "\n".join(lines)

@@ -4,7 +4,7 @@ from .lookahead import Lookahead
 from .player import CheckpointPlayer, Player, PolicyPlayer, shipped_policy_path
 from .protocol import play
 from .summary import SPLIT_METERS, Summary, split_times, summarize, summary_json, wilson_interval
-from .table import figure, results_table
+from .table import format_number, results_table
 
 __all__ = [
     "SPLIT_METERS",
@@ -16,7 +16,7 @@ __all__ = [
     "Summary",
     "bootstrap_interval",
     "evaluate",
-    "figure",
+    "format_number",
     "interquartile_mean",
     "play",
     "results_table",

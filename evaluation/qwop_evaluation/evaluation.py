@@ -13,7 +13,7 @@ from qwop_evaluation.lookahead import Lookahead
 from qwop_evaluation.player import CheckpointPlayer, Player, PolicyPlayer, shipped_policy_path
 from qwop_evaluation.protocol import MAX_SECONDS, play
 from qwop_evaluation.summary import Summary, summarize, summary_json
-from qwop_evaluation.table import figure, results_table
+from qwop_evaluation.table import format_number, results_table
 from qwop_game import DEFAULT_TRIG
 from qwop_game.gait import GaitMetrics
 from qwop_game.real import RealGame
@@ -62,11 +62,12 @@ class Evaluation:
             [
                 results_table({self.player.name: self.summary}),
                 "",
-                f"gait: pelvis at {figure(gait.pelvis_height, 2)} m, "
-                f"{figure(gait.cadence, 0)} steps a minute, "
-                f"flight {figure(100 * gait.flight, 0)} %, symmetry {figure(gait.symmetry, 2)}, "
-                f"torso {figure(gait.torso_pitch, 0)} +- {figure(gait.torso_pitch_std, 0)} degrees forward, "
-                f"{figure(gait.key_switches, 1)} key switches a second",
+                f"gait: pelvis at {format_number(gait.pelvis_height, 2)} m, "
+                f"{format_number(gait.cadence, 0)} steps a minute, "
+                f"flight {format_number(100 * gait.flight, 0)} %, "
+                f"symmetry {format_number(gait.symmetry, 2)}, "
+                f"torso {format_number(gait.torso_pitch, 0)} +- {format_number(gait.torso_pitch_std, 0)} "
+                f"degrees forward, {format_number(gait.key_switches, 1)} key switches a second",
                 f"{protocol}, {_actions(self.episodes[0])} actions, seeds {seeds}, "
                 f"frame skip {self.player.frame_skip}" + (f"; {truncated} cut short" if truncated else ""),
             ]

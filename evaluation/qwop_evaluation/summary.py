@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qwop_cli import plain
+from qwop_cli import nan_to_none
 from qwop_datasets import Episode
 from qwop_game import UNITS_PER_METER, RolloutMetrics
 from qwop_game.gait import GaitMetrics, gait_metrics_of_runs, pooled
@@ -149,7 +149,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "splits_s": {str(at): time for at, time in summary.splits.items()},
         "episodes": summary.episodes,
     }
-    return plain(figures)
+    return nan_to_none(figures)
 
 
 def _median(values: NDArray[np.float64]) -> float:

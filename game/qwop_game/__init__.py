@@ -43,10 +43,12 @@ from qwop_game.policy_spec import PolicySpec
 from qwop_game.registration import ENV_ID, REAL_ENV_ID, register_env
 from qwop_game.rollout_metrics import RolloutMetrics
 from qwop_game.simulator import DEFAULT_TRIG, TRIG_VARIANTS, Simulator, Trig, check_trig, engines, exclusive
+from qwop_game.unpinned import INSTALL_UNPINNED
 from qwop_game.vector_env import QWOPVectorEnv
 from qwop_game.wrapper import QWOPVectorWrapper
 
 __all__ = [
+    "INSTALL_UNPINNED",
     "QWOPVectorWrapper",
     "exclusive",
     "features",

@@ -4,4 +4,4 @@ imitation 1.0.1 and qwop-gym 1.0.1 pin Gymnasium 0.29, and qwop-gym NumPy 1. Bot
 Python 3.13 and newer, which NumPy 1 does not know, they are installed without their dependencies.
 """
 
-INSTALL = "pip install --no-deps imitation==1.0.1 qwop-gym==1.0.1"
+INSTALL_UNPINNED = "pip install --no-deps imitation==1.0.1 qwop-gym==1.0.1"

@@ -37,6 +37,14 @@ class RecordConfig:
     """After a fall, keep the run and start the next one without a key."""
     practice: bool = False
     """Record nothing."""
+    web: bool = False
+    """Play in the browser, in a page served from this machine, not in a window."""
+    port: int = 8017
+    """Port of the page."""
+    host: str = "127.0.0.1"
+    """Address of the page: only this machine reaches 127.0.0.1; use an SSH tunnel from another one."""
+    no_open: bool = False
+    """Print the page's address, and open no browser."""
     game: Literal["embedded", "real"] = "embedded"
     """Where to play: the embedded game, or the real one in a browser (see qwop-game doctor)."""
     trig: Trig = DEFAULT_TRIG
@@ -75,5 +83,10 @@ class RecordConfig:
         )
         require(self.game == "real" or not self.headless, "--headless: use it with --game real")
         require(self.game == "real" or not self.native, "--native: use it with --game real")
+        require(not self.web or self.game == "embedded", "--web plays the embedded game: omit --game real")
+        require(
+            not self.web or self.keys == "auto", f"--keys {self.keys}: the page has keys of its own; omit it"
+        )
+        require(0 <= self.port <= 65535, f"--port {self.port}: give a port from 0 to 65535")
         problem = name_problem(self.player)
         require(problem is None, f"--player: {problem}")

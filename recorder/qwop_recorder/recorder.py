@@ -80,6 +80,8 @@ def record(
     if not config.practice:
         _recover(config, tell, confirm)
     best = personal_best(config.file, config.player)
+    if config.web:
+        return _record_web(config, clock, best, tell)
     if config.game == "real":
         session = _record_real(config, clock, best, tell)
     else:
@@ -122,6 +124,36 @@ def _record_embedded(
         if store is not None:
             store.close()
     return session
+
+
+def _record_web(config: RecordConfig, clock: Clock, best: PersonalBest, tell: Tell) -> RecordResult:
+    # Imported here, because it imports aiohttp.
+    from qwop_recorder.web import play_in_page
+
+    store = None
+    try:
+        if not config.practice:
+            provenance = {
+                "trig_source": "engine",
+                "package": _package(),
+                "frame_skip": 1,
+                "recorded_with": "web",
+            }
+            offset = clock.wall() - clock.now()
+            store = EpisodeStore(config.file, config.player, offset, provenance, trig=config.trig)
+        page = play_in_page(config, store, best, tell)
+    finally:
+        if store is not None:
+            store.close()
+    return RecordResult(
+        file=None if config.practice else config.file,
+        runs=page.attempts,
+        kept=page.keeper.kept - len(page.keeper.unsaved),
+        unsaved=len(page.keeper.unsaved),
+        problem=page.keeper.problem,
+        best=page.best,
+        timing=page.timing.report(),
+    )
 
 
 def _record_real(config: RecordConfig, clock: Clock, best: PersonalBest, tell: Tell) -> Session:

@@ -2,13 +2,13 @@ from .html import page
 from .playback import play_in_window
 from .race import Race
 from .real_game import play_live, write_real_video
-from .runs import Run
+from .runs import ReplayedRun
 from .show import describe, load_runs, replay, write_video
 from .video import VideoError, VideoWriter
 
 __all__ = [
     "Race",
-    "Run",
+    "ReplayedRun",
     "VideoError",
     "VideoWriter",
     "describe",

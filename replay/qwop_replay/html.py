@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwop_cli import json_text
-from qwop_evaluation import SPLIT_METERS, figure
+from qwop_evaluation import SPLIT_METERS, format_number
 from qwop_game import (
     FRAME_SECONDS,
     PARTS,
@@ -28,7 +28,7 @@ from qwop_game import (
 from qwop_game.body import BOXES, HURDLE_BASE, HURDLE_TOP
 from qwop_game.gait import KNEE_NEAR_METERS, foot_contacts, gait_metrics, knee_near
 from qwop_game.render import SHIRTS
-from qwop_replay.runs import Run
+from qwop_replay.runs import ReplayedRun
 
 SPEED_WINDOW_SECONDS = 1.0
 _PLACEHOLDER = "/*DATA*/null"
@@ -54,7 +54,7 @@ def speed_curve(raw: NDArray[np.float32], window: float = SPEED_WINDOW_SECONDS) 
     return ((meters[last] - meters[first]) / seconds).astype(np.float32)
 
 
-def page(runs: Sequence[Run], title: str, subtitle: str = "") -> str:
+def page(runs: Sequence[ReplayedRun], title: str, subtitle: str = "") -> str:
     """Return the page as text. The camera follows the first run; the others are ghosts.
 
     Raises ValueError for no runs.
@@ -92,7 +92,7 @@ def page(runs: Sequence[Run], title: str, subtitle: str = "") -> str:
     return template.replace(_PLACEHOLDER, json_text(data).replace("</", "<\\/"), 1)
 
 
-def _run(run: Run) -> dict[str, Any]:
+def _run(run: ReplayedRun) -> dict[str, Any]:
     episode = run.episode
     raw = episode.raw_observations
     gait = gait_metrics(raw, episode.keys)
@@ -110,11 +110,11 @@ def _run(run: Run) -> dict[str, Any]:
         "name": run.name,
         "figures": [
             run.ending,
-            figure(episode.distance, 1),
-            figure(episode.time, 2),
-            *(figure(time, 2) for time in run.splits.values()),
-            figure(100 * gait.knee_near, 1),
-            figure(100 * gait.upright, 1),
+            format_number(episode.distance, 1),
+            format_number(episode.time, 2),
+            *(format_number(time, 2) for time in run.splits.values()),
+            format_number(100 * gait.knee_near, 1),
+            format_number(100 * gait.upright, 1),
             str(gait.strides),
         ],
         "hurdle": _base64(run.hurdle[hurdle_from:], np.float32),

@@ -9,7 +9,7 @@ from qwop_game import FRAME_SECONDS
 from qwop_game.render import INK, PAPER, SHIRTS, Renderer, pygame
 from qwop_game.window import Window
 from qwop_replay.race import Race
-from qwop_replay.runs import Run
+from qwop_replay.runs import ReplayedRun
 
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 HELP = (
@@ -79,7 +79,7 @@ class Playback:
 
 
 def play_in_window(
-    runs: Sequence[Run], title: str, speed: float = 1.0, size: tuple[int, int] = (960, 600)
+    runs: Sequence[ReplayedRun], title: str, speed: float = 1.0, size: tuple[int, int] = (960, 600)
 ) -> int:
     """Show runs until the window is closed.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from qwop_game import KEY_NAMES, UNITS_PER_METER
 from qwop_game.render import INK, KEY_DOWN, PAPER, SHIRTS, Dials, Renderer, ghost_race, pygame
-from qwop_replay.runs import Run
+from qwop_replay.runs import ReplayedRun
 
 _DIM = (128, 136, 152)
 
@@ -18,7 +18,7 @@ class Race:
     Raises ValueError for no runs.
     """
 
-    def __init__(self, runs: Sequence[Run], renderer: Renderer) -> None:
+    def __init__(self, runs: Sequence[ReplayedRun], renderer: Renderer) -> None:
         if not runs:
             raise ValueError("no runs to show")
         self.runs = tuple(runs)
@@ -47,7 +47,7 @@ class Race:
             top = self._panel(surface, run, SHIRTS[index % len(SHIRTS)], frame, top)
 
     def _panel(
-        self, surface: pygame.Surface, run: Run, color: tuple[int, int, int], frame: int, top: int
+        self, surface: pygame.Surface, run: ReplayedRun, color: tuple[int, int, int], frame: int, top: int
     ) -> int:
         """Draw a run's splits, and in a race its meters and keys, at the right edge.
 

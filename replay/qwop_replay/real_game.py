@@ -12,7 +12,7 @@ from tqdm import tqdm
 from qwop_datasets import Replay, Verification, compare_replay
 from qwop_game import FRAME_SECONDS
 from qwop_game.real import RealGame
-from qwop_replay.runs import Run
+from qwop_replay.runs import ReplayedRun
 from qwop_replay.video import FPS, VideoWriter
 
 PICTURE_SIZE = (640, 400)
@@ -20,7 +20,7 @@ END_SECONDS = 1.0
 """How long the last frame is shown."""
 
 
-def play_live(run: Run, game: RealGame, speed: float = 1.0) -> Verification:
+def play_live(run: ReplayedRun, game: RealGame, speed: float = 1.0) -> Verification:
     """Play a run's keys in the real game and compare every frame.
 
     Args:
@@ -49,7 +49,7 @@ def play_live(run: Run, game: RealGame, speed: float = 1.0) -> Verification:
 
 
 def write_real_video(
-    path: str | os.PathLike[str], run: Run, game: RealGame, speed: float = 1.0, force: bool = False
+    path: str | os.PathLike[str], run: ReplayedRun, game: RealGame, speed: float = 1.0, force: bool = False
 ) -> Verification:
     """Do the same as `play_live`, and write the game's pictures as a video, .mp4 or .gif.
 
@@ -81,7 +81,7 @@ def write_real_video(
     return verification
 
 
-def _replay(run: Run, game: RealGame, after_frame: Callable[[int], None]) -> Verification:
+def _replay(run: ReplayedRun, game: RealGame, after_frame: Callable[[int], None]) -> Verification:
     """Play a run's keys from a fresh reset; `after_frame` is told how many were played."""
     rows, times, flags = [game.raw_observation[0]], [game.time[0]], [game.flags[0]]
     for frame, keys in enumerate(run.episode.keys):

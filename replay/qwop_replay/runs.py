@@ -17,7 +17,7 @@ _STANDING = np.array(STANDING_HURDLE, np.float32)
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class ReplayedRun:
     """An episode to show. Pictures show the recorded states."""
 
     name: str

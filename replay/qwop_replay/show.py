@@ -10,14 +10,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from qwop_cli import CommandError, check_outputs, printable
+from qwop_cli import CommandError, check_outputs, escape_unprintable
 from qwop_datasets import DatasetError, DatasetReader, Episode, replace_file
 from qwop_game.gait import gait_metrics
 from qwop_game.render import SIZE, Renderer, pygame
 from qwop_replay.html import page
 from qwop_replay.playback import play_in_window
 from qwop_replay.race import Race
-from qwop_replay.runs import Run
+from qwop_replay.runs import ReplayedRun
 from qwop_replay.video import FPS, VideoWriter, check_target
 
 END_SECONDS = 1.0
@@ -36,8 +36,8 @@ def replay(
     speed: float = 1.0,
     size: tuple[int, int] = SIZE,
     force: bool = False,
-    on_load: Callable[[Sequence[Run]], None] | None = None,
-) -> list[Run]:
+    on_load: Callable[[Sequence[ReplayedRun]], None] | None = None,
+) -> list[ReplayedRun]:
     """Show a recorded run, as `qwop-replay` does: in a window, unless a video or a page is asked for.
 
     Args:
@@ -104,7 +104,7 @@ def check_places(
 
 def load_runs(
     recording: str | os.PathLike[str] | Episode, episode: int = 0, ghosts: Sequence[str | Episode] = ()
-) -> list[Run]:
+) -> list[ReplayedRun]:
     """Load the run to show and its ghosts, each named after its file and number, or after its player.
 
     Args:
@@ -128,7 +128,7 @@ def load_runs(
     return runs
 
 
-def describe(run: Run) -> str:
+def describe(run: ReplayedRun) -> str:
     """Describe a run in one line."""
     episode, gait = run.episode, gait_metrics(run.episode.raw_observations)
     splits = "".join(f", {at} m {time:.2f}" for at, time in run.splits.items() if not math.isnan(time))
@@ -137,13 +137,13 @@ def describe(run: Run) -> str:
         f"{run.name}: {run.ending} at {episode.distance:.1f} m after {episode.time:.2f} s{splits}; "
         f"knee near {100 * gait.knee_near:.1f} %, upright {100 * gait.upright:.1f} %, "
         f"{gait.strides} strides; "
-        f"{episode.source}{f' {printable(episode.player)}' if episode.player else ''}; {check}"
+        f"{episode.source}{f' {escape_unprintable(episode.player)}' if episode.player else ''}; {check}"
     )
 
 
 def write_video(
     path: str | os.PathLike[str],
-    runs: Sequence[Run],
+    runs: Sequence[ReplayedRun],
     speed: float = 1.0,
     size: tuple[int, int] = SIZE,
     force: bool = False,
@@ -198,9 +198,9 @@ def _split(ghost: str) -> tuple[str, int]:
     return match[1], int(match[2] or 0)
 
 
-def _load(recording: str | os.PathLike[str] | Episode, number: int) -> Run:
+def _load(recording: str | os.PathLike[str] | Episode, number: int) -> ReplayedRun:
     if isinstance(recording, Episode):
-        return Run(recording.player or "run", recording)
+        return ReplayedRun(recording.player or "run", recording)
     reader = DatasetReader(recording)
     count = len(reader)
     if not count:
@@ -209,10 +209,10 @@ def _load(recording: str | os.PathLike[str] | Episode, number: int) -> Run:
         raise CommandError(f"{recording}: no episode {number}: it holds {count}, numbered from 0")
     with reader:
         number %= count
-        return Run(f"{Path(recording).stem} {number}", reader[number])
+        return ReplayedRun(f"{Path(recording).stem} {number}", reader[number])
 
 
-def _write_page(path: Path, runs: Sequence[Run], title: str) -> None:
+def _write_page(path: Path, runs: Sequence[ReplayedRun], title: str) -> None:
     text = page(runs, title, "; ".join(describe(run) for run in runs))
     part = path.with_name(f"{path.name}.part")
     try:

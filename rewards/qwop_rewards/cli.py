@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Annotated, Literal
 
 import numpy as np
+import tyro
 
-from qwop_cli import CommandError, CommandParser, json_text, run_command, text_table
+from qwop_cli import CommandError, json_text, parse_config, run_command, text_table
 from qwop_datasets import DatasetError, DatasetReader
 from qwop_game.gait import gait_metrics
 from qwop_rewards.function import TERMS, make_reward, parse_name, parse_options
@@ -37,50 +39,63 @@ class Row:
     """Reward to the frame at which its knee rule ended the run; missing if it did not."""
 
 
+@dataclass(frozen=True)
+class RewardsCommand:
+    """Compute the return of every stored episode under every reward."""
+
+    command: Annotated[Literal["compare"], tyro.conf.Positional]
+    """What to do."""
+    dataset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATASET")]
+    """HDF5 file of episodes."""
+    where: str = ""
+    """Episodes to take, such as "success time<60"."""
+    reward: Annotated[
+        tuple[str, ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(
+            metavar="NAME[:OPTION=VALUE,...]", help_behavior_hint="(repeatable; default: all terms)"
+        ),
+    ] = ()
+    """Reward term or sum, such as torso:torso_threshold=1.0."""
+    frame_skip: int = 4
+    """Frames per decision."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print one JSON object instead of the table."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = CommandParser(prog=PROGRAM, description="Named reward functions.")
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=CommandParser)
-    compare = commands.add_parser("compare", help="the return of every stored episode under every reward")
-    compare.add_argument("dataset", metavar="DATASET", help="an HDF5 file of episodes")
-    compare.add_argument("--where", default="", metavar="FILTER", help='episodes, such as "success time<60"')
-    compare.add_argument(
-        "--reward",
-        action="append",
-        metavar="NAME[:OPTION=VALUE,...]",
-        help=f"a term or sum, such as torso:torso_threshold=1.0; repeatable (default: {', '.join(TERMS)})",
+    """Run the command. Returns its exit code: 0, or 2 after one line about what is wrong."""
+    return run_command(
+        PROGRAM,
+        lambda: _compare(parse_config(PROGRAM, RewardsCommand, arguments)),
+        DatasetError,
+        ValueError,
     )
-    compare.add_argument(
-        "--frame-skip", type=int, default=4, help="frames per decision (default: %(default)s)"
-    )
-    compare.add_argument("--json", action="store_true", help="one JSON object instead of the table")
-    options = parser.parse_args(arguments)
 
-    def command() -> None:
-        rewards = options.reward or list(TERMS)
-        rows = compare_dataset(options.dataset, rewards, options.frame_skip, options.where)
-        if options.json:
-            print(json_text({"frame_skip": options.frame_skip, "episodes": [asdict(row) for row in rows]}))
-        else:
-            print(comparison_text(rows))
 
-    return run_command(PROGRAM, command, DatasetError, ValueError)
+def _compare(options: RewardsCommand) -> None:
+    rows = compare_dataset(options.dataset, options.reward or list(TERMS), options.frame_skip, options.where)
+    if options.json:
+        print(json_text({"frame_skip": options.frame_skip, "episodes": [asdict(row) for row in rows]}))
+    else:
+        print(comparison_text(rows))
 
 
 def compare_dataset(dataset: str, rewards: Sequence[str], frame_skip: int = 4, where: str = "") -> list[Row]:
-    """Compute the returns of stored episodes under several rewards.
+    """Compute rewards for the episodes of a dataset.
 
     Args:
-        dataset: HDF5 file of episodes.
-        rewards: NAME or NAME:OPTION=VALUE,... each.
+        dataset: path of the HDF5 file.
+        rewards: each NAME or NAME:OPTION=VALUE,...
         frame_skip: frames per decision.
-        where: filter of the episodes; all without it.
+        where: filter of the episodes, as for `DatasetReader`.
 
     Returns:
-        A row per episode.
+        A row for each episode.
 
     Raises:
-        ValueError: a reward or option is unknown.
-        CommandError: no episode matches.
+        ValueError: a reward or an option of it is unknown.
+        CommandError: there is no such episode.
         DatasetError: the file can't be read.
     """
     if len(set(rewards)) != len(rewards):

@@ -1,4 +1,4 @@
-from .beam import BeamConfig, BeamSearch, Found, Progress, States
+from .beam import BeamConfig, BeamSearch, Found, SearchProgress, States
 from .loop import Best, SearchConfig, episode, search
 
 __all__ = [
@@ -6,8 +6,8 @@ __all__ = [
     "BeamSearch",
     "Best",
     "Found",
-    "Progress",
     "SearchConfig",
+    "SearchProgress",
     "States",
     "episode",
     "search",

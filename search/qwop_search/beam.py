@@ -1,9 +1,9 @@
-"""Beam search over keys: simulate many continuations of many runs, and keep the best ones.
+"""Beam search over keys: many continuations of many runs, all at the same moment, of which the best go on.
 
-The game is deterministic and its snapshots are exact, so its keys determine a run, and a run can be continued
-from any of its frames. Each run in the beam is continued by actions drawn from a policy. A stride that is too
-long ends in a fall only later, so each continuation is then played on by the policy's best actions. Its score
-is the distance reached by then.
+The game is deterministic and its snapshots are exact, so a run is its keys, and any moment of it can be
+played on in another way. A policy proposes: every run in the beam is continued by actions drawn from it. How
+good a continuation is shows only after it, when a stride that was too long ends in a fall; so each is played
+on for a while by the policy's best actions, and is worth what it has reached by then.
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ from qwop_game.gait import knee_near, upright
 from qwop_game.rules import FINISH, FLAG_GAME_ENDED, has_landed
 
 LANES = 512
-"""Games that one thread steps at a time. Random numbers are drawn per block of this size, so the result does
-not depend on the number of threads."""
+"""Games that one thread steps at a time. Chance is drawn for each such block, so the number of threads
+changes nothing."""
 KNEE_COST, NOT_UPRIGHT_COST = 0.05, 0.02
-"""Cost of a decision with a knee near the track, or not upright, m. The best runs differ by centimeters, so
-the search avoids such postures if it can."""
+"""Meters that a decision with a knee near the track, or not upright, is set back by. The best runs differ by
+centimeters, so this rules such frames out wherever there is a choice."""
 FULL_SPEED = 2.5
-"""Speed at which a run that has landed is assumed to run on, m/s."""
+"""m/s: what a run that has landed is worth for every second since, as if it had run on."""
 
 
 @dataclass(frozen=True)
 class BeamConfig:
-    """Settings of the beam. Raises ValueError for a setting out of range.
+    """Size and selection of the beam.
 
     A pass over 100 m plays about width * children * 1300 * (1 + lookahead / segment) frames.
     """
 
     width: int = 256
-    """Runs to keep after each segment."""
+    """Runs that are kept after each segment."""
     children: int = 16
     """Continuations of each run."""
     segment: int = 16
-    """Frames between two choices, rounded up to whole decisions."""
+    """Frames between two selections, rounded up to whole decisions."""
     lookahead: int = 28
-    """Frames to play a continuation on before it is scored, rounded up to whole decisions."""
+    """Frames that a continuation is played further before it is judged, rounded up to whole decisions."""
     per_parent: int = 2
-    """Maximum number of continuations of one run to keep. Without a limit, all runs would soon be alike."""
+    """Continuations of one run that may be kept. Without a limit, all runs soon share one start."""
     temperature: float = 1.0
-    """Temperature of the draws; above 1, they differ more often from the policy's best action."""
+    """Temperature of the proposals: above 1 they stray further from the policy's best action."""
     value_weight: float = 0.3
-    """Meters per unit of the critic's value at the end of the look-ahead. 0: only the distance counts."""
+    """Meters that a unit of the critic's value at the end of the look-ahead counts; 0 ignores the critic."""
 
     def __post_init__(self) -> None:
         for name in ("width", "children", "segment", "per_parent"):
@@ -68,16 +68,16 @@ class BeamConfig:
 
 @dataclass(frozen=True)
 class States:
-    """States of N games between two decisions, from which play continues with the same bits."""
+    """N games between two decisions: all that play needs to go on, bit for bit."""
 
     snapshots: NDArray[np.uint8]
-    """Snapshots of S bytes, [N, S]."""
+    """[N, S]"""
     hip_mode: NDArray[np.uint8]
     """[N]"""
     last_keys: NDArray[np.uint8]
     """[N]"""
     cost: NDArray[np.float64]
-    """Cost of bad postures so far, [N], m."""
+    """[N], meters: what bad posture has cost so far."""
 
     def __len__(self) -> int:
         return len(self.last_keys)
@@ -96,7 +96,7 @@ class States:
 
     @classmethod
     def after(cls, keys: NDArray[np.uint8], trig: str = DEFAULT_TRIG) -> States:
-        """Return the state of one game after these keys, uint8 [T]; without keys, the canonical start."""
+        """One game after these frames, uint8 [T]; none of them: the canonical start."""
         simulator = Simulator(1, trig=trig)
         hip_mode, held = np.zeros(1, np.uint8), np.zeros(1, np.uint8)
         for mask in keys:
@@ -107,30 +107,30 @@ class States:
 
 
 @dataclass(frozen=True)
-class Progress:
+class SearchProgress:
     """The beam after a segment."""
 
     frame: int
-    """Frames of the game from its start."""
+    """Frames of the game that it has come to."""
     distances: NDArray[np.float64]
-    """Torso x of the runs in the beam, [B], m; the highest score first."""
+    """[B]: torso x of its runs, m, the most promising first."""
     frames: int
-    """Frames played in this pass so far, with those of dropped continuations."""
+    """Frames that the pass has played so far, those of dropped continuations included."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """A run that arrived."""
+    """A run that reached its end."""
 
     keys: NDArray[np.uint8]
     """uint8 [T], from the canonical start to the frame that ended it."""
     seconds: float
-    """The game's clock at that frame, s."""
+    """The game's clock then."""
 
 
 @dataclass(frozen=True)
 class _Block:
-    """Up to LANES continuations, played and scored."""
+    """Up to LANES continuations, played and judged."""
 
     keys: NDArray[np.uint8]
     """[n, segment]"""
@@ -139,21 +139,18 @@ class _Block:
     distance: NDArray[np.float64]
     """[n], m."""
     seconds: NDArray[np.float64]
-    """The game's clock when the run arrived, [n], s; inf if it did not arrive within the segment."""
+    """[n]: the game's clock when the run came to its end; inf: it did not within the segment."""
     score: NDArray[np.float64]
-    """Score, [n], m; -inf for a run that has ended."""
+    """[n], m; -inf: fallen, or no longer to be continued."""
 
 
 class BeamSearch:
-    """Passes of beam search with the proposals of one policy.
+    """Passes over the beam, proposed by one policy.
 
-    Args:
-        player: the policy.
-        config: settings of the beam.
-        threads: blocks of games to play at a time.
-        meters: length of a run, m. At 100, a run ends as in the game, when a left foot lands past 100 m. At
-            less, it ends when the torso has got there at the end of a decision.
-        trig: the game's variant of sine and cosine, see `Simulator`.
+    threads: blocks of games played at a time.
+    meters: where a run ends. At 100 that is the game's own finish, the landing of a left foot; before it, the
+        torso decides, at the end of a decision.
+    trig: the game's variant of sine and cosine, see `Simulator`.
     """
 
     def __init__(
@@ -180,14 +177,7 @@ class BeamSearch:
             self._simulators.put(Simulator(self._lanes, trig=trig))
 
     def policys_run(self, max_seconds: float) -> tuple[Found | None, int]:
-        """Play the policy's best actions.
-
-        Args:
-            max_seconds: time limit, s of play.
-
-        Returns:
-            The run, None if it does not arrive; and its number of frames.
-        """
+        """The run of the policy's best actions, None if it does not arrive; and its number of frames."""
         simulator = Simulator(1, trig=self.trig)
         states = States.after(np.zeros(0, np.uint8), self.trig)
         decisions = round(max_seconds / FRAME_SECONDS / self.player.frame_skip)
@@ -207,18 +197,14 @@ class BeamSearch:
         self,
         seed: Sequence[int],
         known: NDArray[np.uint8] | None = None,
-        on_segment: Callable[[Progress], bool] = lambda progress: False,
+        on_segment: Callable[[SearchProgress], bool] = lambda progress: False,
     ) -> list[Found]:
-        """Search from a start to the finish.
+        """One pass: from the canonical start, or from the end of `known` (uint8 [T] keys), to the finish.
 
-        Args:
-            seed: seed of the draws of this pass.
-            known: keys of the frames before the start, uint8 [T]; None: the canonical start.
-            on_segment: called after each segment; True stops the pass.
+        on_segment: told of the beam after each segment; True stops the pass.
 
-        Returns:
-            The different runs that arrived in the same segment as the first one, the fastest first. Empty if
-            all fell or the pass was stopped.
+        Returns the finished runs of the segment in which the first one arrived, the fastest first, no two
+        alike; none where all fell or the pass was stopped.
         """
         c = self.config
         start = np.zeros(0, np.uint8) if known is None else np.asarray(known, np.uint8)
@@ -251,7 +237,7 @@ class BeamSearch:
                     )
                     found.setdefault(run.keys.tobytes(), run)
                 runs = list(found.values())
-                on_segment(Progress(len(runs[0].keys), np.array([self.meters]), played))
+                on_segment(SearchProgress(len(runs[0].keys), np.array([self.meters]), played))
                 return runs
 
             distance = np.concatenate([block.distance for block in blocks])
@@ -268,15 +254,15 @@ class BeamSearch:
             )
             history.append((parents[chosen], keys[chosen]))
             now = len(start) + len(history) * self._segment * self.player.frame_skip
-            if on_segment(Progress(now, distance[best], played)):
+            if on_segment(SearchProgress(now, distance[best], played)):
                 return []
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # There is no state between passes.
+        # It keeps nothing between passes.
         return type(self), (self.player, self.config, self._threads, self.meters, self.trig)
 
     def close(self) -> None:
-        """Stop the threads."""
+        """Let the threads go."""
         self._pool.shutdown(cancel_futures=True)
 
     def _choose(
@@ -286,12 +272,9 @@ class BeamSearch:
         distance: NDArray[np.float64],
         num_parents: int,
     ) -> NDArray[np.int64]:
-        """Choose the best `width` continuations, at most `per_parent` of one parent, none twice.
+        """The best `width` continuations, the best first, at most `per_parent` of one parent, none twice.
 
-        If there are too few parents to fill the beam, as at the start, each may have more.
-
-        Returns:
-            Their indices, the best first.
+        Where there are too few parents to fill the beam so, as at the start, each may have more.
         """
         c = self.config
         limit = max(c.per_parent, -(-c.width // num_parents))
@@ -309,11 +292,11 @@ class BeamSearch:
         return np.array(chosen, np.int64)
 
     def _play_block(self, states: States, generator: np.random.Generator) -> _Block:
-        """Continue up to `_lanes` games, in a thread of the pool."""
+        """Continue up to `_lanes` games; for one of the pool's threads."""
         simulator = self._simulators.get()
         n = len(states)
         try:
-            # A smaller last block is filled up with repeats; their results are dropped.
+            # A last, smaller block is filled up with repeats, whose results nobody reads.
             full = states if n == self._lanes else states[np.resize(np.arange(n), self._lanes)]
             block = self._play(simulator, full, generator, self._segment, self._lookahead)
         finally:
@@ -332,15 +315,8 @@ class BeamSearch:
         segment: int,
         lookahead: int,
     ) -> _Block:
-        """Continue games by a segment, then look ahead.
-
-        Args:
-            simulator: as many games as `states`.
-            states: where to continue.
-            generator: draws the actions of the segment; None: take the policy's best actions.
-            segment: decisions of the segment.
-            lookahead: decisions of the look-ahead, always the policy's best actions.
-        """
+        """Continue games by `segment` decisions, drawn with `generator`, or the best ones without it; then
+        look ahead by so many of the best ones."""
         simulator.restore(states.snapshots)
         hip_mode, held, cost = states.hip_mode, states.last_keys, states.cost.copy()
         keys = np.zeros((len(states), segment), np.uint8)
@@ -369,7 +345,7 @@ class BeamSearch:
         distance = simulator.distance.copy()
         for _ in range(lookahead):
             decide(None)
-        # Games that are over keep their clock; all others show the same time.
+        # Games that are over stand still, with their clock; the others have all come to one time.
         landed = has_landed(simulator.flags)
         gained = np.where(landed, FULL_SPEED * (simulator.time.max() - simulator.time), 0.0)
         score = simulator.distance + gained - cost
@@ -377,7 +353,7 @@ class BeamSearch:
             values = self.player.values(features(simulator.raw_observation, hip_mode, held))
             if values is not None:
                 score[~landed] += self.config.value_weight * values[~landed]
-                # A landing has no value of its own: it gets the best value of the others.
+                # Nothing comes after a landing: it counts as what the best of the others still hope for.
                 score[landed] += self.config.value_weight * values.max()
         score[over | (simulator.flags & FLAG_GAME_ENDED != 0) & ~landed] = -np.inf
         return _Block(keys, after, distance, seconds, score)
@@ -385,18 +361,18 @@ class BeamSearch:
     def _arrived(self, simulator: Simulator) -> NDArray[np.bool_]:
         if self.meters < FINISH:
             return simulator.distance >= self.meters
-        # A dive with the torso past 100 m also finishes the game, but it is not a stride.
+        # A dive that ends with the torso past 100 m finishes, too, but it is no stride.
         return has_landed(simulator.flags)
 
     def _frames(self, segments: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """Turn keys of decisions, one array per segment, into keys of frames, uint8 [T]."""
+        """Keys of decisions, one array a segment -> keys of frames, uint8 [T]."""
         return np.repeat(np.concatenate([np.zeros(0, np.uint8), *segments]), self.player.frame_skip)
 
     @staticmethod
     def _ancestry(
         history: Sequence[tuple[NDArray[np.int64], NDArray[np.uint8]]], index: int
     ) -> list[NDArray[np.uint8]]:
-        """Return the keys of the segments that led to run `index` of the last beam, the last one first."""
+        """Keys of the segments that led to run `index` of the last beam, the last segment first."""
         segments = []
         for parents, keys in reversed(history):
             segments.append(keys[index])
@@ -404,5 +380,5 @@ class BeamSearch:
         return segments
 
     def _found(self, keys: NDArray[np.uint8], seconds: float) -> Found:
-        """Return the run that arrived at `seconds` on its clock, without the keys of later frames."""
+        """The run whose clock stood at `seconds` when it arrived; keys of frames after that are dropped."""
         return Found(keys[: round((seconds - self._clock_start) / FRAME_SECONDS)], seconds)

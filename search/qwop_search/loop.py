@@ -1,4 +1,4 @@
-"""The whole search: passes from the start, then passes from random frames of the best run so far."""
+"""The whole search: passes from the start, then passes from random moments of the best run so far."""
 
 from __future__ import annotations
 
@@ -6,33 +6,36 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+import tyro
 from numpy.typing import NDArray
 
 from qwop_datasets import Episode, replay_keys
 from qwop_evaluation import Player
-from qwop_game import DEFAULT_TRIG
+from qwop_game import DEFAULT_TRIG, Trig
 from qwop_game.rules import FINISH
-from qwop_search.beam import BeamConfig, BeamSearch, Found, Progress
+from qwop_search.beam import BeamConfig, BeamSearch, Found, SearchProgress
 
 MAX_SECONDS = 120.0
-"""Time limit of the policy's own run, s of play."""
+"""The policy's own run is given up after this much of the game's time."""
 HOPELESS_METERS, HOPELESS_AFTER = 0.5, 120
-"""A pass from a frame of the best run stops if it is this far behind that run, m, after this many frames."""
+"""A pass from a moment of the best run is given up once it is so far behind that run, so many frames on."""
 
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """Settings of a search. Raises ValueError for a setting out of range."""
+    """Settings of a search."""
 
-    frames: int
-    """Budget: frames to play in all passes. The last pass stops when it is used up."""
+    frames: int = 50_000_000
+    """Frames to play in all. The pass that uses them up is the last one and is cut short."""
     seed: int = 0
+    """Seed of the random draws."""
     passes: int = 2
-    """Passes from the start. Later ones begin at a random frame of the best run."""
+    """Passes from the start; later ones begin along the best run."""
     meters: float = FINISH
-    trig: str = DEFAULT_TRIG
-    """The game's variant of sine and cosine, see `Simulator`."""
-    beam: BeamConfig = field(default_factory=BeamConfig)
+    """Length of the run in meters."""
+    trig: Trig = DEFAULT_TRIG
+    """Sine and cosine of the game: those of the browser whose game it equals bit for bit."""
+    beam: tyro.conf.OmitArgPrefixes[BeamConfig] = field(default_factory=BeamConfig)
 
     def __post_init__(self) -> None:
         if self.frames < 1:
@@ -47,18 +50,18 @@ class SearchConfig:
 
 @dataclass
 class Best:
-    """Result of a search so far. It is valid at any time, so an interrupt loses nothing."""
+    """Results of a search so far. They are complete at any moment, so an interruption loses nothing."""
 
     runs: list[Found] = field(default_factory=list)
-    """Different runs, the fastest first."""
+    """The fastest first, no two alike."""
     policys_run: Found | None = None
     frames: int = 0
-    """Frames played so far."""
+    """Played so far."""
     passes: int = 0
-    """Passes begun so far."""
+    """Begun so far."""
 
     def add(self, found: list[Found], keep: int) -> bool:
-        """Add runs and keep the fastest `keep`. Returns whether there is a new fastest one."""
+        """Take runs in, of which the fastest `keep` stay. Whether there is a new fastest one."""
         before = self.runs[0].seconds if self.runs else np.inf
         runs = {run.keys.tobytes(): run for run in [*self.runs, *found]}
         self.runs = sorted(runs.values(), key=lambda run: run.seconds)[:keep]
@@ -71,21 +74,15 @@ def search(
     best: Best,
     threads: int = 1,
     keep: int = 1,
-    on_segment: Callable[[Progress], bool] = lambda progress: False,
+    on_segment: Callable[[SearchProgress], bool] = lambda progress: False,
 ) -> None:
-    """Search for the fastest runs until the budget is used up.
+    """Fill `best`, in place, until the budget is used up.
 
-    The policy's own run comes first, so the result is never slower. Each pass draws from
-    default_rng([seed, pass, segment, block]): one seed and one budget give the same runs with any number of
-    threads.
+    The policy's own run comes first, so the result is never slower than it. Each pass draws from
+    default_rng([seed, pass, segment, block]): one seed and one budget give the same runs, whatever the number
+    of threads.
 
-    Args:
-        player: policy that proposes actions.
-        config: settings.
-        best: filled in place.
-        threads: threads to play games with.
-        keep: number of runs to keep.
-        on_segment: called after each segment; True ends the search.
+    on_segment: told after each segment; True ends the search.
     """
     beam = BeamSearch(player, config.beam, threads, config.meters, config.trig)
     try:
@@ -104,7 +101,7 @@ def search(
                 distances = replay_keys([fastest], trig=config.trig)[0].raw_observations[:, 0] / 10
             before, stopped = best.frames, False
 
-            def watch(progress: Progress, before: int = before, start=known, along=distances) -> bool:
+            def watch(progress: SearchProgress, before: int = before, start=known, along=distances) -> bool:
                 nonlocal stopped
                 best.frames = before + progress.frames
                 stopped = on_segment(progress)
@@ -121,14 +118,9 @@ def search(
         beam.close()
 
 
-def _hopeless(progress: Progress, start: int, along: NDArray[np.floating]) -> bool:
-    """Return whether a pass is too far behind the run that it should improve.
-
-    Args:
-        progress: the pass.
-        start: frame at which it began.
-        along: torso x of that run after each frame, m.
-    """
+def _hopeless(progress: SearchProgress, start: int, along: NDArray[np.floating]) -> bool:
+    """Whether a pass that began after `start` frames is far behind the run it wants to better, whose torso
+    was at along[t], m, after t frames."""
     frame = min(progress.frame, len(along) - 1)
     late = progress.frame - start >= HOPELESS_AFTER
     return late and float(progress.distances.max()) < float(along[frame]) - HOPELESS_METERS
@@ -142,15 +134,10 @@ def episode(
     by_policy: bool,
     trig: str = DEFAULT_TRIG,
 ) -> Episode:
-    """Turn a run into an episode by playing its keys.
+    """A found run as an episode, its states from playing it again.
 
-    Args:
-        run: the run.
-        player: policy that proposed it.
-        name: name of the player to store.
-        provenance: how it was found, to store.
-        by_policy: whether it is the policy's own run; its source is then "policy", not "search".
-        trig: variant of sine and cosine in which it was found.
+    trig: the variant that it was found in.
+    by_policy: it is the policy's own run: its source is "policy", not "search".
     """
     played = replay_keys([run.keys], trig=trig)[0]
     return Episode(

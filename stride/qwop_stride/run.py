@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import shutil
@@ -10,9 +9,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from qwop_cli import CommandError, CommandParser, Interrupted, interrupts, run_command
+from qwop_cli import CommandError, Interrupted, interrupts, parse_config, run_command
 from qwop_datasets import DatasetError, DatasetReader, Episode
 from qwop_evaluation import Summary, results_table, summarize
 
@@ -37,34 +37,31 @@ FINETUNING = (
 )
 
 
+@dataclass(frozen=True)
+class RunConfig:
+    """Make a runner from demonstrations, in a few minutes."""
+
+    demos: Path | None = None
+    """Dataset of demonstrations; without it, the bundled ones."""
+    folder: Path = Path("runs/main")
+    """Folder to empty and fill."""
+    epochs: int = 20
+    """Epochs of the cloning."""
+    steps: int = 4_000_000
+    """Decisions of the fine-tuning."""
+    minutes: float = 6.5
+    """Time limit of the fine-tuning."""
+    episodes: int = 100
+    """Episodes of each evaluation."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = CommandParser(prog=PROGRAM, description="From demonstrations to a runner, in a few minutes.")
-    parser.add_argument("--demos", type=Path, metavar="FILE", help="default: the bundled ones")
-    parser.add_argument(
-        "--folder", type=Path, default=Path("runs/main"), help="emptied and filled (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--epochs", type=int, default=20, metavar="N", help="of the cloning (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--steps",
-        type=int,
-        default=4_000_000,
-        metavar="N",
-        help="of the fine-tuning, in decisions (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--minutes", type=float, default=6.5, help="that the fine-tuning takes at most (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--episodes", type=int, default=100, metavar="N", help="of each evaluation (default: %(default)s)"
-    )
-    options = parser.parse_args(arguments)
-    return run_command(PROGRAM, lambda: job(options), DatasetError)
+    """Run the command. Returns its exit code."""
+    return run_command(PROGRAM, lambda: job(parse_config(PROGRAM, RunConfig, arguments)), DatasetError)
 
 
-def job(options: argparse.Namespace) -> int:
-    """All stages in turn; the exit code of the first command that fails, else 0."""
+def job(options: RunConfig) -> int:
+    """Run all stages. Returns the exit code of the first command that fails, else 0."""
     began = time.monotonic()
     demos, folder = _shown(options.demos or bundled_demos()), _emptied(options.folder)
     clone, runner = folder / "clone.safetensors", folder / "runner.safetensors"

@@ -17,7 +17,7 @@ from qwop_bc.cloning import Batches, CloneConfig, Cloning, split_decisions
 from qwop_bc.metrics import agreement, key_f1, segment_shares
 from qwop_bc.result import agreement_by_episode
 from qwop_bc.rollouts import rollout, summarize_demonstrations
-from qwop_cli import CommandError, Pace
+from qwop_cli import CommandError, ProgressTimer
 from qwop_datasets import DatasetError, DatasetWriter, Episode
 from qwop_datasets.decisions import Decisions, decisions_of, load_decisions
 from qwop_game import (
@@ -378,7 +378,7 @@ def test_clone_is_what_the_command_does(dataset, tmp_path, capsys):
 
 
 def test_without_a_terminal_progress_is_a_line_now_and_then(dataset, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(Pace, "due", lambda self: True)
+    monkeypatch.setattr(ProgressTimer, "due", lambda self: True)
     flags = "--hidden 8 --epochs 2 --play-every 2 --play-episodes 2 --device cpu --threads 1".split()
     assert main([str(dataset), "--out", str(tmp_path / "a.st"), *flags]) == 0
     first, second = capsys.readouterr().err.splitlines()

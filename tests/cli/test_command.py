@@ -1,5 +1,6 @@
 """A config dataclass as a command line."""
 
+import io
 from dataclasses import dataclass
 
 import pytest
@@ -41,7 +42,7 @@ def test_settings_reach_the_command():
         (("x", "--learning-rate"), "Missing value for argument '--learning-rate'"),
         ((), "Missing from prog: STR Its name."),
         (("x", "y"), "Unrecognized options: y"),
-        (("x", "--learning-rate", "-1"), "Error parsing Settings: learning_rate is -1.0"),
+        (("x", "--learning-rate", "-1"), "learning_rate is -1.0"),
     ],
 )
 def test_mistakes_are_one_line(arguments, expected, capsys):
@@ -64,3 +65,31 @@ def test_errors_and_interrupts_of_the_command(capsys):
     with pytest.raises(SystemExit) as stop:
         run("--help")
     assert stop.value.code == 0 and "Its step size." in capsys.readouterr().out
+
+
+@dataclass(frozen=True)
+class Count:
+    """Count the things in a file."""
+
+    limit: int = 3
+    """The most to count."""
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("12", 12), ("5e7", 50_000_000), ("9007199254740993", 2**53 + 1)]
+)
+def test_whole_numbers(text, number):
+    assert parse_config("prog", Count, ["--limit", text]) == Count(number)
+    with pytest.raises(CommandError, match="1.5 is not a whole number"):
+        parse_config("prog", Count, ["--limit", "1.5"])
+
+
+@pytest.mark.parametrize(("encoding", "bullet"), [("ascii", "*"), ("utf-8", "•")])
+def test_a_union_of_dataclasses_is_subcommands(monkeypatch, encoding, bullet):
+    assert parse_config("prog", Count | Settings, ["count", "--limit", "1"]) == Count(1)
+    output = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict")
+    monkeypatch.setattr("sys.stdout", output)
+    with pytest.raises(SystemExit):
+        parse_config("prog", Count | Settings, ["--help"])
+    output.seek(0)
+    assert f"{bullet} count" in output.read() and output.errors == "strict"

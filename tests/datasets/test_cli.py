@@ -335,10 +335,9 @@ def test_mistakes_are_one_line(path, capsys, arguments, message):
 
 def test_usage_errors_are_one_line(capsys):
     for arguments in ([], ["frobnicate"], ["info"], ["split", "x.h5", "--fraction", "much"]):
-        with pytest.raises(SystemExit) as stop:
-            main(arguments)
+        code = main(arguments)
         err = capsys.readouterr().err.splitlines()
-        assert stop.value.code == 2 and len(err) == 1 and err[0].startswith("qwop-data")
+        assert code == 2 and len(err) == 1 and err[0].startswith("qwop-data")
 
 
 def test_damaged_bytes_never_pass_for_data(tmp_path, capsys):

@@ -362,8 +362,8 @@ def test_mistakes_are_one_line_and_exit_code_2(checkpoint, tmp_path, capsys, mon
         ([checkpoint(), "--seed", "-1"], "seed -1 is negative"),
         ([checkpoint(), "--only-finished"], "--save"),
         ([checkpoint(), "--save", str(foreign)], "foreign.safetensors"),
-        ([checkpoint(), "--sample", "--argmax"], "not allowed with"),
-        ([checkpoint(), "--epsodes", "3"], "unrecognized arguments"),
+        ([checkpoint(), "--sample", "--argmax"], "are not allowed together"),
+        ([checkpoint(), "--epsodes", "3"], "Unrecognized options: --epsodes, 3"),
     ]
     for arguments, message in cases:
         try:

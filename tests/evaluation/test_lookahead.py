@@ -112,7 +112,7 @@ def test_mistakes_are_one_line(tmp_path, capsys):
     for arguments, says in (
         ([str(path), "--lookahead"], "a Q-network has no distribution"),
         (["--lookahead", "--candidates", "0"], "candidates is 0: it must be 1 or more"),
-        (["--candidates", "4"], "--candidates goes with --lookahead"),
+        (["--candidates", "4"], "--candidates needs --lookahead"),
     ):
         assert cli.main(arguments) == 2
         error = capsys.readouterr().err

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qwop_cli.command import Interrupted, Pace, interrupts, run_command, stop_signals
+from qwop_cli.command import Interrupted, ProgressTimer, interrupts, run_command, stop_signals
 from qwop_datasets import DatasetReader, DatasetWriter
 from qwop_finetune import cli as finetune
 from qwop_finetune.environment import TrainingEnv
@@ -100,7 +100,7 @@ def test_interrupts_without_sighup(monkeypatch):
 
 def test_a_line_of_progress_now_and_then():
     now = 0.0
-    pace = Pace(lambda: now)
+    pace = ProgressTimer(lambda: now)
     due = []
     for now in range(7200):
         if pace.due():

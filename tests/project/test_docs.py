@@ -96,10 +96,8 @@ def flags_of(command: str, words: list[str]) -> set[str]:
 
 
 def subcommands_of(command: str) -> set[str]:
-    """What argparse lists below the name of the subcommands; none for most commands."""
-    if not re.search(r"^usage: .*(?:COMMAND|\{[\w,]+\}) \.\.\.$", help_of(command), re.MULTILINE):
-        return set()
-    return set(re.findall(r"^    ([a-z]+) ", help_of(command), re.MULTILINE))
+    """The subcommands that the help lists; none for most commands."""
+    return set(re.findall(r"^\W*• ([a-z]+) ", help_of(command), re.MULTILINE))
 
 
 def choosing(command: str, words: list[str]) -> list[str]:

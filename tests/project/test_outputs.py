@@ -41,7 +41,7 @@ def test_a_checkpoint_without_suffix(tmp_path):
         ("out", "out/logs", "lies in --out"),
         ("out", "/proc/nothing", "can't be written"),
         ("/proc/out", None, "can't be written"),
-        ("/dev/null", None, "no regular file"),
+        ("/dev/null", None, "not a regular file"),
         ("x" * 300, None, "name too long"),
         ("x" * 255, None, "name too long"),
         ("loop", None, "loop"),

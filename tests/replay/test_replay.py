@@ -21,7 +21,7 @@ from qwop_replay import load_runs, replay, video, write_video
 from qwop_replay.cli import main
 from qwop_replay.playback import Playback, play_in_window
 from qwop_replay.race import Race
-from qwop_replay.runs import Run
+from qwop_replay.runs import ReplayedRun
 from qwop_replay.show import video_frames
 from qwop_replay.video import VideoError, VideoWriter
 
@@ -77,7 +77,7 @@ def dataset(golden, golden_keys, tmp_path_factory):
 
 
 def test_hurdle_stands_until_it_is_met(golden):
-    run = Run("golden", golden)
+    run = ReplayedRun("golden", golden)
     assert run.hurdle.shape == (2302, 2, 3)
     moved = np.flatnonzero((run.hurdle != run.hurdle[0]).any(axis=(1, 2)))
     assert run.hurdle_at(0) == pytest.approx(np.array(STANDING_HURDLE), abs=1e-4)
@@ -105,20 +105,20 @@ def test_pictures_show_keys_splits_and_ghosts(golden, golden_keys):
         Race(runs, renderer).draw(surface, frame)
         return pygame.surfarray.array3d(surface).copy()
 
-    run = Run("golden", golden)
-    other_keys = Run("other", golden.replace(keys=np.roll(golden.keys, 1)))
+    run = ReplayedRun("golden", golden)
+    other_keys = ReplayedRun("other", golden.replace(keys=np.roll(golden.keys, 1)))
     frame = int(np.flatnonzero(golden.keys != np.roll(golden.keys, 1))[3])
     changed = (picture([run], frame) != picture([other_keys], frame)).any(axis=2)
     assert changed.any()
     assert not changed[:, :330].any()  # only the keys at the bottom differ
 
     ten_meters = int(np.flatnonzero(golden.raw_observations[:, 0] >= 100)[0])
-    without = picture([Run("x", golden.replace(times=golden.times * 0 + 50.0))], ten_meters)
+    without = picture([ReplayedRun("x", golden.replace(times=golden.times * 0 + 50.0))], ten_meters)
     before = picture([run], ten_meters - 1)
     assert (picture([run], ten_meters)[560:, 60:90] != before[560:, 60:90]).mean() > 0.3  # the split's plate
     assert without.shape == (640, 400, 3)
 
-    ghost = Run("ghost", episode_of(golden_keys[:200]))
+    ghost = ReplayedRun("ghost", episode_of(golden_keys[:200]))
     assert Race([run, ghost], renderer).last_frame == 2301
     assert (picture([run, ghost], 150) != picture([run], 150)).any()
     with pytest.raises(ValueError, match="no runs"):
@@ -331,8 +331,8 @@ def test_mistakes_are_one_line_and_exit_code_2(dataset, tmp_path, capsys, monkey
             "is the same place",
         ),
         ([source, "--speed", "0"], "--speed 0.0"),
-        ([source, "--size", "101x100"], "--size 101x100"),
-        ([source, "--sped", "2"], "unrecognized arguments"),
+        ([source, "--size", "101x100"], "--size: 101x100: expected WIDTHxHEIGHT in even pixels"),
+        ([source, "--sped", "2"], "Unrecognized options: --sped, 2"),
     ]
     if sys.platform.startswith("linux"):
         cases.append(([source], "no window can be opened"))
@@ -464,7 +464,7 @@ def test_page_escapes_names(dataset, tmp_path, browser):
 
     name = "</script><b>x</b>"
     path = tmp_path / "names.html"
-    path.write_text(page([Run(name, episode)], name), encoding="utf-8")
+    path.write_text(page([ReplayedRun(name, episode)], name), encoding="utf-8")
     browser.get(path.as_uri())
     assert browser.title == name
     assert browser.find_elements("css selector", "#runs td")[0].text == name

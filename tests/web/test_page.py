@@ -2,13 +2,16 @@
 
 import contextlib
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 
 import numpy as np
 import pytest
 
-from qwop_datasets import replay_keys
+from qwop_datasets import DatasetReader, replay_keys
 from qwop_datasets.convert import Importing, episodes_of
 from qwop_evaluation import CheckpointPlayer, shipped_policy_path
 from qwop_game import ACTION_SETS, Simulator, encode, hip_modes, last_keys
@@ -221,3 +224,49 @@ def test_the_page_fits_a_phone_and_has_no_overflow(page):
             assert min(box) >= 44
     finally:
         page.set_window_size(size["width"], size["height"])
+
+
+@pytest.fixture
+def recorder(tmp_path):
+    """`qwop-record --web`: its process and the link to its page."""
+    path = tmp_path / "runs.h5"
+    arguments = [str(path), "--web", "--port", "0", "--no-open", "--countdown", "0.1", "--rewind", "1"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "qwop_recorder.cli", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdout
+        yield process, process.stdout.readline().removeprefix("play at ").strip(), path
+        process.kill()
+
+
+def test_the_page_records_through_its_server(driver, recorder):
+    process, link, path = recorder
+    driver.get("about:blank")
+    driver.get(link)
+    wait(driver, "return window.page?.sync?.state === 'connected'")
+    assert driver.execute_script("return location.hash") == ""  # the token is not left in the address bar
+    play(driver, "wqopwo")
+    wait(driver, "return page.session.run.frames > 40")
+    from selenium.webdriver import ActionChains, Keys
+
+    ActionChains(driver).send_keys(Keys.ARROW_LEFT).send_keys(" ").perform()
+    wait(driver, "return page.session.phase === 'playing'")
+    # The connection breaks and comes back: the page plays on, and what was played meanwhile arrives.
+    driver.execute_script("page.sync.socket.close()")
+    wait(driver, "return page.sync.state === 'connected' && page.session.run.frames > 60")
+    driver.execute_script("page.session.phase = 'ended'; page.command('keep')")
+    wait(driver, "return page.records.at(-1)?.stored === true && page.sync.settled")
+    (episode,) = DatasetReader(path)
+    keys = driver.execute_script("return page.session.run.keys")
+    assert episode.keys.tolist() == keys and episode.verified == "exact"
+    assert episode.provenance["page_sha256"] == "checked" and "rewound" in episode.tags
+    events = [KeyEvent(t, k, p, "page") for t, k, p, _ in episode.key_events.tolist()]
+    instants = episode.wall_times - episode.wall_clock_offset
+    assert (keys_from_events(events, instants) == episode.keys).all()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    wait(driver, "return page.sync.state === 'connecting'")
+    assert "lost" in driver.execute_script("return document.getElementById('recorder').textContent")

@@ -9,12 +9,29 @@ from pathlib import Path
 
 from qwop_evaluation import shipped_policy_path
 
-POLICY = "/policy.safetensors"
+POLICY = "policy.safetensors"
+_TYPES = {  # some systems say text/plain of JavaScript, which no browser runs as a module
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".wasm": "application/wasm",
+}
 
 
 def page_folder() -> Path:
     """The folder with the page's files, all but the policy, which the page loads from beside them."""
     return Path(str(files("qwop_web"))) / "page"
+
+
+def page_files() -> dict[str, Path]:
+    """Every file of the page, the policy included: name -> where it lies."""
+    return {path.name: path for path in page_folder().iterdir()} | {POLICY: shipped_policy_path()}
+
+
+def content_type(name: str) -> str:
+    """The media type of a file of the page."""
+    return _TYPES.get(Path(name).suffix, "application/octet-stream")
 
 
 def serve(port: int = 0) -> ThreadingHTTPServer:
@@ -30,14 +47,10 @@ def serve(port: int = 0) -> ThreadingHTTPServer:
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    extensions_map = {
-        **SimpleHTTPRequestHandler.extensions_map,
-        ".js": "text/javascript",  # some systems say text/plain, which no browser runs as a module
-        ".wasm": "application/wasm",
-    }
+    extensions_map = {**SimpleHTTPRequestHandler.extensions_map, **_TYPES}
 
     def translate_path(self, path: str) -> str:
-        if path.partition("?")[0] == POLICY:
+        if path.partition("?")[0] == f"/{POLICY}":
             return str(shipped_policy_path())
         return super().translate_path(path)
 

@@ -20,14 +20,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, get_args
 
 from qwop_datasets.convert import imitation, minari, qwop_gym, robomimic, tables, tape, web
 from qwop_datasets.convert.common import Imported, Importing, damage_as_errors
 from qwop_datasets.errors import DatasetError, NameTakenError
 from qwop_datasets.reader import DatasetReader
 
-FORMATS = ("minari", "robomimic", "imitation", "qwop-gym", "npz", "csv")  # written and read
-READ_FORMATS = (*FORMATS, "keys", "web")
+Format = Literal["minari", "robomimic", "imitation", "qwop-gym", "npz", "csv"]
+"""Formats that are written and read."""
+ReadFormat = Literal[Format, "keys", "web"]
+"""Formats that are read."""
+FORMATS: tuple[str, ...] = get_args(Format)
+READ_FORMATS: tuple[str, ...] = get_args(ReadFormat)
 _SUFFIXES = {".rec": "qwop-gym", ".npz": "npz", ".csv": "csv", ".hdf5": "robomimic"}
 
 
@@ -120,8 +125,10 @@ def format_for(path: Path) -> str:
 __all__ = [
     "FORMATS",
     "READ_FORMATS",
+    "Format",
     "Imported",
     "Importing",
+    "ReadFormat",
     "detect",
     "episodes_of",
     "export",

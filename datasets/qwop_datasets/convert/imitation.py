@@ -34,15 +34,14 @@ from qwop_datasets.episode import OBSERVATION_SIZE, Episode
 from qwop_datasets.errors import DatasetError
 from qwop_datasets.old_names import OLD_TRIG
 from qwop_datasets.reader import DatasetReader
-from qwop_game import TRIG_VARIANTS
-from qwop_game.unpinned import INSTALL
+from qwop_game import INSTALL_UNPINNED, TRIG_VARIANTS
 
 
 def _serialize():
     try:
         from imitation.data import serialize
     except ImportError as error:
-        raise DatasetError(f"imitation trajectories need imitation ({error}): {INSTALL}") from None
+        raise DatasetError(f"imitation trajectories need imitation ({error}): {INSTALL_UNPINNED}") from None
     return serialize
 
 

@@ -1,72 +1,100 @@
-"""`qwop-game`: install the real game's file, look after it, and compare both games.
+"""`qwop-game`: install the real game's file, check it, and compare both games.
 
 Exit codes: 0 done; 1 `doctor` found something missing, or `parity` a difference; 2 bad input or a game that
 can't be started, after one line.
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import tyro
 
-from qwop_cli import CommandParser, add_trig_argument, check_outputs, run_command
+from qwop_cli import check_outputs, parse_config, run_command
 from qwop_game.real.errors import RealGameError
 from qwop_game.real.find import find_browser, find_driver, find_pair
 from qwop_game.real.install import DIRECTORY_VARIABLE, game_directory, install, installed, qwop_gym_game
-from qwop_game.simulator import DEFAULT_TRIG, TRIG_VARIANTS
+from qwop_game.real.parity import SEED
+from qwop_game.simulator import DEFAULT_TRIG, TRIG_VARIANTS, Trig
 
 PROGRAM = "qwop-game"
 DOCTOR_FRAMES = 60
 
 
+_ONE_TRIG = tyro.conf.create_mutex_group(required=False)
+
+
+@dataclass(frozen=True)
+class Install:
+    """Put the game's file where the other commands find it."""
+
+    file: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")] = None
+    """Copy of the file; without it, it is downloaded from its author's site."""
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Say what is installed, what is missing, and how to fix it."""
+
+    browser: str | None = None
+    """Path of Chrome, Chromium or Firefox."""
+    driver: str | None = None
+    """Path of its chromedriver or geckodriver."""
+
+
+@dataclass(frozen=True)
+class ParityConfig:
+    """Play both games and compare every number of every frame."""
+
+    episodes: int = 20
+    """Number of episodes with random keys."""
+    keys: Path | None = None
+    """Recorded keys to play too: an .npz file with a uint8 array of key masks for each episode."""
+    seed: int = SEED
+    """Seed of the random keys."""
+    trig: Annotated[Trig, _ONE_TRIG] = DEFAULT_TRIG
+    """Sine and cosine of the game: those of the browser whose game it equals bit for bit."""
+    native: Annotated[tyro.conf.FlagCreatePairsOff[bool], _ONE_TRIG] = False
+    """Play the real game with the browser's own sine and cosine, not with exact ones of --trig."""
+    browser: str | None = None
+    """Path of Chrome, Chromium or Firefox."""
+    driver: str | None = None
+    """Path of its chromedriver or geckodriver."""
+
+    def __post_init__(self) -> None:
+        if self.episodes < 0:
+            raise RealGameError(f"--episodes {self.episodes}: expected 0 or more")
+
+
+Command = Install | Doctor | Annotated[ParityConfig, tyro.conf.subcommand("parity")]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
-    options = _parser().parse_args(arguments)
-    return run_command(PROGRAM, lambda: options.run(options), RealGameError, ImportError)
+    """Run the command. Returns its exit code."""
+    return run_command(PROGRAM, lambda: _command(arguments), RealGameError, ImportError)
 
 
-def _parser() -> CommandParser:
-    parser = CommandParser(prog=PROGRAM, description="The real game: install its file, check it, compare it.")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=CommandParser)
-
-    add = commands.add_parser("install", help="put the game's file where the other commands find it")
-    add.add_argument(
-        "file", nargs="?", type=Path, metavar="FILE", help="a copy; without it: from its author's site"
-    )
-    add.set_defaults(run=_install)
-
-    doctor = commands.add_parser("doctor", help="say what is there, what is missing, and the mend")
-    doctor.set_defaults(run=_doctor)
-
-    parity = commands.add_parser("parity", help="play both games and compare every number of every frame")
-    parity.add_argument("--episodes", type=int, default=20, metavar="N", help="drawn episodes (20)")
-    parity.add_argument(
-        "--keys",
-        type=Path,
-        metavar="FILE",
-        help="play recorded keys too: an .npz file with uint8 arrays of key masks, one an episode",
-    )
-    parity.add_argument("--seed", type=int, default=None, metavar="N", help="of the drawn keys")
-    add_trig_argument(parity, native=True)
-    parity.set_defaults(run=_parity)
-    for command in (doctor, parity):
-        command.add_argument("--browser", metavar="PATH", help="Chrome, Chromium or Firefox")
-        command.add_argument("--driver", metavar="PATH", help="its chromedriver or geckodriver")
-    return parser
+def _command(arguments: Sequence[str] | None) -> int:
+    description = "Install the file of the real game, check it, compare the games."
+    options = parse_config(PROGRAM, Command, arguments, description=description)
+    if isinstance(options, Install):
+        return _install(options)
+    return _doctor(options) if isinstance(options, Doctor) else _parity(options)
 
 
-def _install(options: argparse.Namespace) -> int:
+def _install(options: Install) -> int:
     check_outputs({}, {DIRECTORY_VARIABLE: game_directory()})
     found = install(options.file)
     print(f"game      installed in {found.path} ({found.patched_by}), SHA-256 {found.sha256}")
     return 0
 
 
-def _doctor(options: argparse.Namespace) -> int:
+def _doctor(options: Doctor) -> int:
     """One line per item; 1 where something is missing."""
     well = True
 
@@ -112,7 +140,7 @@ def _doctor(options: argparse.Namespace) -> int:
     return 0 if well else 1
 
 
-def _missing_programs(options: argparse.Namespace) -> list[tuple[str, str]]:
+def _missing_programs(options: Doctor) -> list[tuple[str, str]]:
     """Which of browser and driver was not found, and the line about it."""
     family, missing = "chrome", []
     try:
@@ -126,7 +154,7 @@ def _missing_programs(options: argparse.Namespace) -> list[tuple[str, str]]:
     return missing
 
 
-def _native_trig(options: argparse.Namespace) -> tuple[str, str | None]:
+def _native_trig(options: Doctor) -> tuple[str, str | None]:
     """The browser's name and version, and whose its own sine and cosine are. Needs no game."""
     from qwop_game.real.browser import Browser
 
@@ -151,7 +179,7 @@ def _consequence(native: str | None) -> str:
     )
 
 
-def _plays(options: argparse.Namespace, trig: str | None) -> str:
+def _plays(options: Doctor, trig: str | None) -> str:
     """Two seconds of play in both games. Raises RealGameError where that fails."""
     from qwop_game.real.game import RealGame
     from qwop_game.real.parity import compare, drawn_keys
@@ -169,24 +197,22 @@ def _plays(options: argparse.Namespace, trig: str | None) -> str:
     return f"{result.frames} frames equal to the embedded game's ({how}), {seconds:.1f} s with the start"
 
 
-def _parity(options: argparse.Namespace) -> int:
+def _parity(options: ParityConfig) -> int:
     from tqdm import tqdm
 
     from qwop_game.real.game import RealGame
-    from qwop_game.real.parity import SEED, Parity, compare, drawn_keys
+    from qwop_game.real.parity import Parity, compare, drawn_keys
 
-    if options.episodes < 0:
-        raise RealGameError(f"--episodes {options.episodes}: it can't be negative")
-    seed = SEED if options.seed is None else options.seed
     recorded = [] if options.keys is None else _recorded_keys(options.keys)
 
     def runs() -> Iterator[np.ndarray]:
         for episode in range(options.episodes):
-            yield drawn_keys(episode, seed)
+            yield drawn_keys(episode, options.seed)
         yield from recorded
 
     begun = time.monotonic()
-    game = RealGame(browser=options.browser, driver=options.driver, trig=options.trig)
+    trig = None if options.native else options.trig
+    game = RealGame(browser=options.browser, driver=options.driver, trig=trig)
     with tqdm(total=options.episodes + len(recorded), unit="episode", disable=None) as bar:
 
         def progress(total: Parity) -> None:

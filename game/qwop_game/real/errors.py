@@ -1,5 +1,5 @@
-"""What a user can mend: one line, exit code 2."""
+"""The error that wrong input or a missing program causes: one line, exit code 2."""
 
 
 class RealGameError(Exception):
-    """Its text is one line that says what is wrong, where, and the mend."""
+    """The message is one line: what is wrong, where, and how to fix it."""

@@ -27,7 +27,7 @@ from pathlib import Path
 from types import ModuleType
 
 from qwop_game.real.errors import RealGameError
-from qwop_game.unpinned import INSTALL
+from qwop_game.unpinned import INSTALL_UNPINNED
 
 GAME_URL = "https://www.foddy.net/QWOP.min.js"
 DIRECTORY_VARIABLE = "QWOP_GAME_DIR"
@@ -188,10 +188,10 @@ def qwop_gym_game() -> Path:
     """The folder of qwop-gym's page: scripts and pictures. Raises RealGameError without qwop-gym."""
     spec = importlib.util.find_spec("qwop_gym")
     if spec is None or not spec.submodule_search_locations:
-        raise RealGameError(f"qwop-gym is not installed: {INSTALL}")
+        raise RealGameError(f"qwop-gym is not installed: {INSTALL_UNPINNED}")
     folder = Path(spec.submodule_search_locations[0]) / "envs" / "v1" / "game"
     if not (folder / "extensions.js").is_file():
-        raise RealGameError(f"{folder}: this is not qwop-gym 1.0: {INSTALL}")
+        raise RealGameError(f"{folder}: this is not qwop-gym 1.0: {INSTALL_UNPINNED}")
     return folder
 
 
@@ -203,7 +203,7 @@ def _patcher() -> ModuleType:
     path = qwop_gym_game().parents[2] / "tools" / "patch.py"
     spec = importlib.util.spec_from_file_location("qwop_gym_patcher", path)
     if spec is None or spec.loader is None or not path.is_file():
-        raise RealGameError(f"{path} is missing: {INSTALL}")
+        raise RealGameError(f"{path} is missing: {INSTALL_UNPINNED}")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -236,7 +236,7 @@ def _replacements(module: ModuleType) -> list[tuple[str, str]]:
     for node in ast.walk(ast.parse(inspect.getsource(module))):
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "replacements":
             return ast.literal_eval(node.value)
-    raise RealGameError(f"qwop-gym's patcher is not that of 1.0.1: {INSTALL}")
+    raise RealGameError(f"qwop-gym's patcher is not that of 1.0.1: {INSTALL_UNPINNED}")
 
 
 def _fetch(url: str) -> bytes:

@@ -9,9 +9,9 @@ import { Policy } from "./policy.js";
 import { RunStore, download, fromBase64, fromFragment, toFragment, toRecord } from "./runs.js";
 import { Session } from "./session.js";
 import { Stage } from "./stage.js";
+import { Sync, changesOf } from "./sync.js";
 
 const PERIOD = 1000 / 30;
-const TRIG = constants.trigVariants[0];
 
 /** @template {HTMLElement} T @param {string} id @returns {T} */
 const $ = (id) => /** @type {T} */ (document.getElementById(id));
@@ -21,13 +21,16 @@ const text = (/** @type {string} */ id, /** @type {string} */ value) => {
 };
 
 class Page {
-  /** @param {Engine} engine @param {RunStore | null} store */
-  constructor(engine, store) {
+  /** @param {Engine} engine @param {RunStore | null} store @param {Record<string, any> | null} recorder its settings */
+  constructor(engine, store, recorder) {
     this.engine = engine;
     this.store = store;
+    this.trig = recorder?.trig ?? constants.trigVariants[0];
     this.stage = new Stage($("stage"));
     this.queue = new KeyQueue();
-    this.session = new Session(engine, { keep: (run) => this.keep(run), changed: () => this.changed() });
+    this.session = new Session(engine, { keep: (run) => this.keep(run), changed: () => this.changed(), log: (change) => this.log(change), trig: this.trig, ...recorder?.options });
+    this.recorder = recorder;
+    /** @type {Sync | null} */ this.sync = null;
     /** @type {Record<string, any>[]} */ this.records = [];
     /** @type {{ keys: Uint8Array, game: import("./engine.js").Game, name: string } | null} */ this.ghost = null;
     /** A run that is shown, not played. @type {{ keys: Uint8Array, game: import("./engine.js").Game, frame: number } | null} */
@@ -40,6 +43,7 @@ class Page {
     channel.port1.onmessage = () => this.wait();
     this.post = () => channel.port2.postMessage(0);
     this.wire();
+    if (recorder) this.openRecorder();
     this.post();
     requestAnimationFrame(() => this.draw());
   }
@@ -198,8 +202,8 @@ class Page {
     const { run, phase } = this.session;
     if (phase !== "ended") return;
     $("review").hidden = false;
-    drawDiagram($("diagram"), postures(this.engine, run.keys, TRIG), run.keys);
-    $("link").href = toFragment(run.keys, TRIG);
+    drawDiagram($("diagram"), postures(this.engine, run.keys, this.trig), run.keys);
+    $("link").href = toFragment(run.keys, this.trig);
   }
 
   // -- ghosts, links, the policy
@@ -266,11 +270,70 @@ class Page {
     }
   }
 
+  // -- the recorder on the page's own server
+
+  openRecorder() {
+    $("recorder").hidden = false;
+    this.token ??= Sync.token();
+    if (!this.token) return text("recorder", "Not recording: open the page with the link that qwop-record printed.");
+    this.sync = new Sync(this.token, (news) => this.told(news));
+    text("recorder", "Connecting to the recorder…");
+  }
+
+  about() {
+    return { clock_offset: performance.timeOrigin / 1000, trig: this.trig, player: this.name() };
+  }
+
+  name() { return this.recorder?.player || /** @type {HTMLInputElement} */ ($("player")).value.trim(); }
+
+  /** @param {any[]} change of the session */
+  log([kind, ...more]) {
+    if (!this.sync) return;
+    if (kind === "begin") {
+      const [{ id, created }] = more;
+      this.sync.push(["begin", { id, created, ...this.about() }]);
+    } else this.sync.push([kind, ...more]);
+  }
+
+  /** @param {Record<string, any>} news of the recorder */
+  async told(news) {
+    if (news.connected) text("recorder", `Recording into ${this.recorder?.file}`);
+    if (news.problem) text("recorder", news.problem);
+    if (news.finished) text("recorder", "The session is over: all runs are in the file. You may close this page.");
+    if (news.rejected) text("recorder", `Not kept: ${news.rejected}`);
+    if (news.line) text("recorder", `In the file: ${news.line.trim()}`);
+    const record = this.records.find(({ id }) => id === news.kept);
+    if (record) {
+      record.stored = true;
+      await this.store?.add(record);
+      this.list();
+    }
+    if (news.lost) this.resend();
+  }
+
+  /** The recorder was started anew: give it the run under way, and the kept runs that it has not put into the file. */
+  resend() {
+    this.openRecorder();
+    const seconds = (/** @type {number[]} */ list) => list.map((ms) => ms / 1000);
+    for (const record of this.records.filter(({ stored, session }) => stored === false && session === performance.timeOrigin))
+      this.sync?.push(...changesOf({ ...record, keys: fromBase64(record.keys) }, { ...this.about(), player: record.player }), ...end(record));
+    const { run } = this.session;
+    if (!run.begun || run.kept) return;
+    run.id = crypto.randomUUID().replaceAll("-", ""); // what the old recorder had of it may be in the file already
+    const { id, created, keys } = run, events = run.events.map(([time, ...rest]) => [time / 1000, ...rest]);
+    this.sync?.push(...changesOf({ id, created, keys, events, instants: seconds(run.instants), lateness: seconds(run.lateness) }, this.about()));
+    if (run.ended) this.sync?.push(["end"]);
+  }
+
   // -- runs that were kept
 
   /** @param {import("./session.js").Run} run */
   async keep(run) {
-    const record = await toRecord(run, { player: $("player").value.trim(), consent: $("consent").checked, trig: TRIG });
+    const record = await toRecord(run, { player: this.name(), consent: $("consent").checked, trig: this.trig });
+    if (this.sync) {
+      Object.assign(record, { stored: false, session: performance.timeOrigin });
+      this.sync.push(...end(record));
+    }
     this.records.push(record);
     this.list();
     try {
@@ -292,7 +355,7 @@ class Page {
     $("empty").hidden = records.length > 0;
     body.replaceChildren(...[...records].reverse().map((record) => {
       const row = document.createElement("tr"), buttons = document.createElement("td");
-      for (const value of [new Date(record.created).toLocaleString(), record.distance.toFixed(1), record.time.toFixed(2)]) row.insertCell().textContent = value;
+      for (const value of [new Date(record.created).toLocaleString() + (record.stored ? " ✓" : ""), record.distance.toFixed(1), record.time.toFixed(2)]) row.insertCell().textContent = value;
       const button = (/** @type {string} */ label, /** @type {() => void} */ action) => {
         const made = document.createElement("button");
         made.type = "button";
@@ -335,12 +398,15 @@ class Page {
   }
 }
 
+/** What ends a kept run for the recorder. @param {Record<string, any>} record */
+function end({ observations_sha256, license, pace, players }) { return [["keep", { observations_sha256, license, pace, players }]]; }
+
 try {
   const answer = await fetch("engine.wasm");
   if (!answer.ok) throw new Error(`engine.wasm: ${answer.status} ${answer.statusText}`);
   const engine = await Engine.load(await answer.arrayBuffer());
   const store = await RunStore.open().catch(() => null); // private windows may have no storage
-  const page = new Page(engine, store);
+  const page = new Page(engine, store, await Sync.settings());
   await page.restore();
   /** @type {HTMLButtonElement} */ ($("go")).disabled = false;
   page.changed();

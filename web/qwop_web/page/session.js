@@ -25,6 +25,8 @@ export class Run {
     /** @type {("person" | "policy")[]} who chose the keys of each frame */ this.players = [];
     this.ended = false;
     this.success = false;
+    this.begun = false; // its first frame was played
+    this.kept = false;
     this.created = new Date().toISOString();
     this.id = crypto.randomUUID?.().replaceAll("-", "")
       ?? Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
@@ -48,10 +50,11 @@ export class Run {
 
 export class Session {
   /** @param {import("./engine.js").Engine} engine
-   *  @param {{ keep: (run: Run) => void, changed: () => void, countdown?: number, rewind?: number }} options */
+   *  @param {{ keep: (run: Run) => void, changed: () => void, log?: (change: any[]) => void, trig?: string,
+   *  countdown?: number, rewind?: number }} options log: takes every change of a run, see sync.js */
   constructor(engine, options) {
-    this.game = engine.game();
-    this.options = { countdown: 3, rewind: 2, ...options };
+    this.game = engine.game(options.trig);
+    this.options = { countdown: 3, rewind: 2, log: () => {}, ...options };
     this.phase = "ready";
     this.cursor = 0; // the frame on show
     this.down = 0; // keys that the person holds
@@ -117,7 +120,12 @@ export class Session {
       [this.recordedDown, keys] = applyEvents(this.recordedDown, events);
       run.events.push(...events);
     }
+    const { log } = this.options;
+    if (!run.begun) log(["begin", run]);
+    run.begun = true;
     game.step(keys);
+    for (const [time, key, pressed, source] of player === "person" ? events : []) log(["event", time / 1000, key, pressed, source]);
+    log(["frame", keys, now / 1000, lateness / 1000]);
     run.keys.push(keys);
     run.instants.push(now);
     run.lateness.push(lateness);
@@ -131,6 +139,7 @@ export class Session {
       run.ended = true;
       run.success = game.success;
       this.phase = "ended";
+      log(["end"]);
       this.options.changed();
     }
   }
@@ -148,11 +157,13 @@ export class Session {
   resume() { this.#countDown(AGAIN_SECONDS); }
 
   again() {
+    if (this.run.begun && !this.run.kept) this.options.log(["drop"]);
     this.run = this.#fresh();
     this.#countDown(AGAIN_SECONDS);
   }
 
   keep() {
+    this.run.kept = true;
     this.options.keep(this.run);
     this.phase = "kept";
   }
@@ -168,7 +179,9 @@ export class Session {
   takeOver() {
     const { run, game } = this;
     if (this.cursor < run.frames) {
-      run.cut(this.cursor, performance.now());
+      const now = performance.now();
+      run.cut(this.cursor, now);
+      this.options.log(["rewind", this.cursor, now / 1000]);
       game.reset();
       for (const keys of run.keys) game.step(keys);
       this.recordedDown = applyEvents(0, run.events)[0];
