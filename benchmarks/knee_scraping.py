@@ -274,7 +274,8 @@ def collect(tasks: Iterable[Task]) -> dict[str, Any]:
 def train_with_sb3(task: Task) -> None:
     """Stable-Baselines3's PPO on the learners' games, with the network size, batch, discount and entropy
     bonus of our `PPOConfig`, and its own defaults in everything else: no observation normalizer, a constant
-    learning rate of 3e-4, advantages normalized by minibatch, policy and value gradients clipped together."""
+    learning rate of 3e-4, advantages normalized by minibatch, policy and value gradients clipped together.
+    """
     from stable_baselines3 import PPO
     from stable_baselines3.common.callbacks import CheckpointCallback
 

@@ -18,16 +18,16 @@ import numpy as np
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
-from qwop_cli import json_text  # noqa: E402
-from qwop_game import FRAME_SECONDS, Simulator  # noqa: E402
-from qwop_recorder import (  # noqa: E402
+from qwop_cli import json_text
+from qwop_game import FRAME_SECONDS, Simulator
+from qwop_recorder import (
     Command,
-    EpisodeStore,  # noqa: E402
-    KeyQueue,  # noqa: E402
+    EpisodeStore,
+    KeyQueue,
     Phase,
     Session,
     SessionOptions,
-    Window,  # noqa: E402
+    Window,
 )
 
 

@@ -227,7 +227,8 @@ def steps_per_second(curves: list[list[Row]], clock: int = 1) -> float:
 
 def moving_mean(rows: list[Row], column: int) -> np.ndarray:
     """Mean of distance (column 4) or return (5) over the episodes that ended in the last WINDOW steps until
-    each iteration's end, [iterations]; NaN where there were none."""
+    each iteration's end, [iterations]; NaN where there were none.
+    """
     steps, episodes, values = (np.array([row[k] for row in rows], float) for k in (0, 3, column))
     total, count = np.cumsum(episodes * values), np.cumsum(episodes)
     before = np.searchsorted(steps, steps - WINDOW, side="right")  # iterations that are too long ago

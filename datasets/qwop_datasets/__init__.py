@@ -26,6 +26,11 @@ from qwop_datasets.verify import Verification, compare_replay, verify_episode, v
 from qwop_datasets.writer import DatasetWriter, write_dataset
 
 __all__ = [
+    "FORMAT_VERSION",
+    "INDEX_DTYPE",
+    "KEY_EVENT_DTYPE",
+    "KEY_SOURCES",
+    "REWIND_DTYPE",
     "Change",
     "DatasetError",
     "DatasetReader",
@@ -33,14 +38,9 @@ __all__ = [
     "Decisions",
     "End",
     "Episode",
-    "FORMAT_VERSION",
     "Frame",
-    "INDEX_DTYPE",
     "Journal",
-    "KEY_EVENT_DTYPE",
-    "KEY_SOURCES",
     "KeyEvent",
-    "REWIND_DTYPE",
     "Recording",
     "Recovery",
     "Replay",

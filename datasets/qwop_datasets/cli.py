@@ -457,7 +457,7 @@ def _noting(episodes: Iterable[Episode], found: Counter[str]) -> Iterator[Episod
 
 
 def _variants(counts: Mapping[str, int]) -> str:
-    """ "rounded", or "rounded 3, fdlibm 2" where they are mixed."""
+    """Format counts of variants: "rounded", or "rounded 3, fdlibm 2" if they are mixed."""
     if len(counts) == 1:
         return next(iter(counts))
     return ", ".join(f"{name} {count}" for name, count in counts.items())

@@ -319,7 +319,7 @@ class Episode:
 
     @property
     def distance(self) -> float:
-        """x of the torso after the last frame, m."""
+        """X of the torso after the last frame, m."""
         return float(self.raw_observations[-1, 0]) / UNITS_PER_METER
 
     @property

@@ -39,7 +39,7 @@ class Replay:
 
     @property
     def distance(self) -> float:
-        """x of the torso after the last frame, m."""
+        """X of the torso after the last frame, m."""
         return float(self.raw_observations[-1, 0]) / 10
 
     @property

@@ -65,9 +65,8 @@ class DatasetReader:
 
     def __getitem__(self, i: int) -> Episode:
         number = int(self.numbers[i])
-        with self._open() as file:
-            with damage_as_errors(f"{self.path}: episode {number}"):
-                episode = read_episode(stored_episode(file, number))
+        with self._open() as file, damage_as_errors(f"{self.path}: episode {number}"):
+            episode = read_episode(stored_episode(file, number))
         if episode.id.encode() != self.index["id"][i]:
             raise DatasetError(
                 f"{self.path}: episode {number} has changed since the file was opened; open it again"
@@ -81,14 +80,13 @@ class DatasetReader:
             DatasetError: The episode has no such array, or is damaged.
         """
         number = int(self.numbers[i])
-        with self._open() as file:
-            with damage_as_errors(f"{self.path}: episode {number}"):
-                stored = stored_episode(file, number)
-                if name in REPLAYED_ARRAYS and REPLAY_DIGEST in stored.attrs:
-                    return getattr(read_episode(stored), name)
-                if name not in set(stored):
-                    raise DatasetError(f"{self.path}: episode {number} has no {name}")
-                return dataset(stored, name)[()]
+        with self._open() as file, damage_as_errors(f"{self.path}: episode {number}"):
+            stored = stored_episode(file, number)
+            if name in REPLAYED_ARRAYS and REPLAY_DIGEST in stored.attrs:
+                return getattr(read_episode(stored), name)
+            if name not in set(stored):
+                raise DatasetError(f"{self.path}: episode {number} has no {name}")
+            return dataset(stored, name)[()]
 
     def __iter__(self) -> Iterator[Episode]:
         return (self[i] for i in range(len(self)))

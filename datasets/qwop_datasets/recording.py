@@ -133,7 +133,7 @@ class Recording:
 
     @property
     def distance(self) -> float:
-        """x of the torso after the last frame, m."""
+        """X of the torso after the last frame, m."""
         return float(self.raw_observations[-1][0]) / UNITS_PER_METER
 
     @property

@@ -21,6 +21,7 @@ byte of the file."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Returns its exit code."""
     return run_command(
         PROGRAM,
         lambda: _command(sys.argv[1:] if arguments is None else list(arguments)),
@@ -68,8 +69,11 @@ def parse(arguments: list[str]) -> FinetuneConfig:
 
 
 def _check_memory(path: Path, config: FinetuneConfig, arguments: list[str]) -> None:
-    """Raise CheckpointError for a stored setting that takes far more memory than the file's size suggests,
-    unless the command line repeats it."""
+    """Check the memory that stored settings take; those that the command line repeats are not checked.
+
+    Raises:
+        CheckpointError: a setting takes far more memory than the file's size suggests.
+    """
     learner = config.learner
     row = 8 * FEATURE_SIZE + 32  # bytes of a transition
     if isinstance(learner, PPOConfig):

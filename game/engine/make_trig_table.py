@@ -48,7 +48,7 @@ GLIBC_LOW_OFFSETS = {
 
 
 def sin_cos(k: int, steps: int) -> tuple[Fraction, Fraction]:
-    """sin and cos of k/steps within 2**-300, by their Taylor series in fixed point."""
+    """Sin and cos of k/steps within 2**-300, by their Taylor series in fixed point."""
     x = (k << WORK_BITS) // steps
     sums = [0, 0]  # cos takes the even powers, sin the odd ones
     term, n = 1 << WORK_BITS, 0  # x**n / n!
@@ -60,7 +60,7 @@ def sin_cos(k: int, steps: int) -> tuple[Fraction, Fraction]:
 
 
 def double_double(value: Fraction) -> tuple[float, float]:
-    """value as high + low; Fraction to float is correctly rounded, ties to even."""
+    """Value as high + low; Fraction to float is correctly rounded, ties to even."""
     high = float(value)
     return high, float(value - Fraction(high))
 

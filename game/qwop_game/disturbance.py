@@ -1,5 +1,6 @@
-"""Protocol P's disturbances, for training: the game has no chance of its own, and a policy that never met any
-learns one sequence of keys by heart. docs/guides/evaluation.md describes the protocol.
+"""Protocol P's disturbances, for training. docs/guides/evaluation.md describes the protocol.
+
+The game is deterministic: without disturbances, a policy learns one sequence of keys by heart.
 """
 
 import json

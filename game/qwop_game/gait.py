@@ -36,8 +36,11 @@ _TORSO_X = 5 * PARTS.index("torso")
 
 @dataclass(frozen=True)
 class GaitMetrics:
-    """Gait of one run. Shares are of its T + 1 stored frames, in [0, 1]; a figure that the run does not
-    define (no stride, no keys) is NaN."""
+    """Gait of one run.
+
+    Shares are of its T + 1 stored frames, in [0, 1]. A figure that the run does not define (no stride, no
+    keys) is NaN.
+    """
 
     frames: int
     """Stored frames, T + 1."""
@@ -186,9 +189,11 @@ def gait_metrics_of_runs(
 
 
 def pooled(metrics: Sequence[GaitMetrics]) -> GaitMetrics:
-    """The gait of many runs as one: shares, heights and pitch weighted by frames; steps and strides summed;
-    stride length, cadence, symmetry and key switches averaged over the runs that define them; distance
-    averaged; the longest knee time is the longest of all.
+    """Pool the gait of many runs.
+
+    Shares, heights and pitch are weighted by frames; steps and strides are summed. Stride length, cadence,
+    symmetry and key switches are averaged over the runs that define them, the distance over all. The longest
+    knee time is the longest of all.
 
     Raises:
         ValueError: no metrics.

@@ -36,7 +36,9 @@ _FEET_HALF_HEIGHT = _float32([BOXES[part].half_height for part in ("leftFoot", "
 # A knee is where the calf's box and the thigh's box end: their edges on the side of the knee joint.
 _KNEE_NAMES = ("leftCalf", "rightCalf", "leftThigh", "rightThigh")
 _KNEE_PARTS = _parts(*_KNEE_NAMES)
-_KNEE_ANCHORS = [JOINTS["leftKnee"].local_a, JOINTS["rightKnee"].local_a] + [
+_KNEE_ANCHORS = [
+    JOINTS["leftKnee"].local_a,
+    JOINTS["rightKnee"].local_a,
     JOINTS["leftKnee"].local_b,
     JOINTS["rightKnee"].local_b,
 ]

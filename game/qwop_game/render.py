@@ -4,6 +4,7 @@ Nothing needs a display: a Renderer draws on any pygame surface. Lengths below a
 named otherwise; the picture shows VIEW_HEIGHT units from top to bottom at any size.
 """
 
+import itertools
 import os
 import random
 import threading
@@ -166,7 +167,7 @@ class Renderer:
         return self.width / 2 + (x - camera_x) * self.scale, self._ground + (y - TRACK_Y) * self.scale
 
     def _on_track(self, camera_x: float, x: float, depth: float) -> Point:
-        """px of a point on the track, `depth` units nearer than the runners' line: lower, and wider apart."""
+        """Px of a point on the track, `depth` units nearer than the runners' line: lower, and wider apart."""
         return (
             self.width / 2 + (x - camera_x) * self.scale * (1 + 0.075 * depth),
             self._ground + depth * self.scale,
@@ -195,7 +196,7 @@ class Renderer:
 
         # lanes: every second one a shade darker, lines between them
         edges = [far, -0.62, 0.55, 2.1, near + 0.1]
-        for i, (upper, lower) in enumerate(zip(edges, edges[1:], strict=False)):
+        for i, (upper, lower) in enumerate(itertools.pairwise(edges)):
             if i % 2:
                 y = self._ground + round(upper * scale)
                 pygame.draw.rect(

@@ -69,10 +69,11 @@ class Default:
 
 
 class Torso:
-    """`Default` minus torso_weight * max(torso_threshold - h, 0), with h the height of the torso's center
-    above the track after the step, m.
+    """`Default` minus a penalty for a low torso.
 
-    The torso's center is at about 1.1 m in an upright runner and 0.7 m in a scraper.
+    The penalty is torso_weight * max(torso_threshold - h, 0), with h the height of the torso's center above
+    the track after the step, m. The torso's center is at about 1.1 m in an upright runner and 0.7 m in a
+    scraper.
 
     torso_threshold: m. torso_weight: reward per meter below it, a step.
     """
@@ -92,12 +93,12 @@ class Torso:
 
 
 class Stride(Memoryless):
-    """Forward progress: 0.1 per world unit forward, -step_cost per step, -fall_cost if the episode ends
-    without success (also by the knee rule), +finish_bonus on success.
+    """Forward progress.
 
-    With `power` p, progress d (world units) at mean speed v pays 0.1 * d * (v / reference_speed)^(p - 1): a
-    meter at more than the reference speed is worth more, a slower one less, whatever the frame skip. p = 1
-    gives 0.1 * d. Steps backward always pay 0.1 * d.
+    0.1 per world unit forward, -step_cost per step, -fall_cost if the episode ends without success (also by
+    the knee rule), +finish_bonus on success. With `power` p, progress d (world units) at mean speed v pays
+    0.1 * d * (v / reference_speed)^(p - 1): a meter at more than the reference speed is worth more, a slower
+    one less, whatever the frame skip. p = 1 gives 0.1 * d. Steps backward always pay 0.1 * d.
 
     Args:
         num_envs: number of games.
@@ -184,8 +185,9 @@ class Knee(Memoryless):
 
 
 class Upright(Memoryless):
-    """Minus the time that the runner was not upright (`qwop_game.gait.upright`), s: -frames / 30 for a step
-    that ends so.
+    """Minus the time that the runner was not upright, s: -frames / 30 for a step that ends so.
+
+    `qwop_game.gait.upright` says what upright is.
     """
 
     def __call__(self, transition: Transition) -> NDArray[np.floating]:
@@ -193,9 +195,11 @@ class Upright(Memoryless):
 
 
 class Energy(Memoryless):
-    """Minus the movement of the limbs, m^2/s: the mean over the 12 parts of |v_part - v_torso|^2 after the
-    step, (m/s)^2, times the length of the step, frames / 30 s. This is twice the kinetic energy per kilogram
-    relative to the torso. Flailing limbs cost; running fast does not.
+    """Minus the movement of the limbs, m^2/s.
+
+    It is the mean over the 12 parts of |v_part - v_torso|^2 after the step, (m/s)^2, times the length of the
+    step, frames / 30 s: twice the kinetic energy per kilogram relative to the torso. Flailing limbs cost;
+    running fast does not.
     """
 
     def __call__(self, transition: Transition) -> NDArray[np.floating]:
@@ -206,11 +210,11 @@ class Energy(Memoryless):
 
 
 class KneeRule:
-    """Fails an episode when a knee has been closer to the track than `knee_meters`, at the end of each step,
-    for `knee_seconds`.
+    """Fails an episode whose knee has been near the track for too long.
 
-    None of 38 finished human runs has a knee within 0.12 m for 1 s; all of them have single frames of it.
-    0 s within 0.01 m fails on contact.
+    Near is closer than `knee_meters`, at the end of each step; too long is `knee_seconds`. None of 38
+    finished human runs has a knee within 0.12 m for 1 s; all of them have single frames of it. 0 s within
+    0.01 m fails on contact.
     """
 
     def __init__(self, num_envs: int, knee_seconds: float, knee_meters: float = KNEE_NEAR_METERS) -> None:

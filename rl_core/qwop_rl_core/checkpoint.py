@@ -6,6 +6,7 @@ Names of tensors: `network.*` is what plays; everything else (`optimizer.*`, `ge
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import tempfile
@@ -46,6 +47,8 @@ _DAMAGE = (
 
 
 class Checkpoint(NamedTuple):
+    """What a file holds."""
+
     tensors: dict[str, Tensor]
     metadata: dict[str, Any]
 
@@ -214,7 +217,7 @@ def _check_size(checkpoint: Checkpoint) -> None:
     sizes = [feature_size, *hidden, num_actions]
     if not all(type(size) is int and size > 0 for size in sizes):
         raise ValueError("a size is not a whole number of 1 or more")
-    wanted = sum(a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+    wanted = sum(a * b for a, b in itertools.pairwise(sizes))
     if len(hidden) > len(weights) or wanted > sum(tensor.numel() for tensor in weights.values()):
         raise ValueError("it wants more weights than the file holds")
 
@@ -225,7 +228,7 @@ def _short(error: Exception) -> str:
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """{"a": x} -> {"prefix.a": x}"""
+    """Put a prefix before names: {"a": x} -> {"prefix.a": x}."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
@@ -236,8 +239,10 @@ def section(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Moments and step counts as {"<parameter index>.<name>": tensor}. The learning rate is not among them:
-    it is a function of the steps done, and the loops set it anew."""
+    """Return moments and step counts as {"<parameter index>.<name>": tensor}.
+
+    The learning rate is not among them: it is a function of the steps done, and the loops set it anew.
+    """
     state = optimizer.state_dict()["state"]
     return {f"{index}.{name}": value for index, entry in state.items() for name, value in entry.items()}
 

@@ -9,6 +9,8 @@ from torch import Tensor
 
 
 class PolicyLoss(NamedTuple):
+    """PPO's loss of a minibatch, and how far the policy has moved."""
+
     loss: Tensor  # [] to be minimized
     approx_kl: Tensor  # [] estimate of KL(old || new), nats
     clip_fraction: Tensor  # [] share of samples whose ratio left [1 - clip, 1 + clip]
@@ -169,6 +171,7 @@ def large_margin_loss(q: Tensor, expert_action: Tensor, margin: float) -> Tensor
 
         J_E = max_a [Q(s, a) + l(a_E, a)] - Q(s, a_E),  l = margin where a != a_E, else 0
                                             (Hester et al. 2018, "large margin classification loss")
+
     Args:
         q: float [N, A].
         expert_action: int64 [N], the demonstrated actions.

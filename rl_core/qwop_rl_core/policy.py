@@ -58,7 +58,9 @@ class Policy:
         return cls(load_network(checkpoint, path), checkpoint.metadata, device)
 
     def require(self, **expected: Any) -> None:
-        """Check the metadata against an environment, as in require(num_actions=9, action_set="distinct").
+        """Check the metadata against an environment.
+
+        For example `policy.require(num_actions=9, action_set="distinct")`.
 
         Args:
             **expected: names and values that the metadata must have.

@@ -125,8 +125,13 @@ def search(
 
 
 def _hopeless(progress: SearchProgress, start: int, along: NDArray[np.floating]) -> bool:
-    """Whether a pass that began after `start` frames is far behind the run it wants to better, whose torso
-    was at along[t], m, after t frames."""
+    """Return whether a pass is too far behind the run that it should improve.
+
+    Args:
+        progress: the pass.
+        start: frame at which it began.
+        along: torso x of that run after each frame, m.
+    """
     frame = min(progress.frame, len(along) - 1)
     late = progress.frame - start >= HOPELESS_AFTER
     return late and float(progress.distances.max()) < float(along[frame]) - HOPELESS_METERS

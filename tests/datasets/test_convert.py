@@ -75,7 +75,7 @@ def converted(path, to, out, **options):
 
 
 def back(out, **options):
-    return [i for i in convert.episodes_of(out, convert.Importing(**options))]
+    return list(convert.episodes_of(out, convert.Importing(**options)))
 
 
 @pytest.mark.parametrize("observations", ["normalized", "raw"])

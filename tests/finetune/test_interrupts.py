@@ -1,5 +1,6 @@
 """SIGTERM and SIGHUP do as Ctrl-C in long commands: what there is is saved, and one line says so."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -106,7 +107,7 @@ def test_a_line_of_progress_now_and_then():
         if pace.due():
             due.append(now)
     assert due[:3] == [10, 25, 48] and len(due) < 40
-    assert max(b - a for a, b in zip(due, due[1:], strict=False)) == 300
+    assert max(b - a for a, b in itertools.pairwise(due)) == 300
 
 
 @posix

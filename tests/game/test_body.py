@@ -16,7 +16,7 @@ from qwop_game.simulator import _library
 
 
 def engine_constants() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """bodies [14, 5], joints [11, 9], game [3]: see qwop_constants in qwop.h."""
+    """Bodies [14, 5], joints [11, 9], game [3]: see qwop_constants in qwop.h."""
     tables = np.full((14, 5), np.nan), np.full((11, 9), np.nan), np.full(3, np.nan)
     _library().qwop_constants(*(table.ctypes.data for table in tables))
     return tables
@@ -33,8 +33,15 @@ def test_boxes_are_the_engines() -> None:
 def test_joints_are_the_engines() -> None:
     _, joints, _ = engine_constants()
     rows = [
-        [STATE_PARTS.index(joint.part_a), STATE_PARTS.index(joint.part_b), *joint.world_a, *joint.world_b]
-        + [joint.reference_angle, joint.lower_angle, joint.upper_angle]
+        [
+            STATE_PARTS.index(joint.part_a),
+            STATE_PARTS.index(joint.part_b),
+            *joint.world_a,
+            *joint.world_b,
+            joint.reference_angle,
+            joint.lower_angle,
+            joint.upper_angle,
+        ]
         for joint in JOINTS.values()
     ]
     assert (joints == rows).all()

@@ -115,7 +115,8 @@ def test_a_fall_costs_ten_and_stands_still():
 
 def test_reward_is_qwop_gyms():
     """The same clock and distances put into qwop-gym's own function give the same, but for rounding:
-    it divides by frames_per_step in float64 or float32, depending on NumPy's version."""
+    it divides by frames_per_step in float64 or float32, depending on NumPy's version.
+    """
     qwop_env = pytest.importorskip("qwop_gym.envs.v1.qwop_env")
     theirs = qwop_env.QwopEnv(browser_mock=True, frames_per_step=4)
     env = QWOPEnv()
@@ -179,7 +180,7 @@ def test_out_of_bounds_ends_the_episode():
     for meters, success in ((-10.5, False), (105.2, True)):
         env.reset()
         env.games.simulator.teleport(None, 10 * meters, 0.0)
-        _, reward, terminated, _, info = env.step(0)
+        _, _reward, terminated, _, info = env.step(0)
         assert terminated and info["is_success"] == success
         env.reset()
         env.games.simulator.teleport(None, 10 * meters * 0.9, 0.0)

@@ -61,7 +61,7 @@ def node(code: str, *arguments: object) -> str:
 
 @pytest.fixture(scope="module")
 def browsers() -> dict[str, np.ndarray]:
-    """x float64 [24000], half of them arguments where variants differ; each variant's values [24000, 2]."""
+    """X float64 [24000], half of them arguments where variants differ; each variant's values [24000, 2]."""
     with np.load(TESTS / "golden" / "trig_variants.npz") as file:
         values = {name.replace("_", "-"): file[name] for name in file.files}
     return {**values, "llvm": values["rounded"]}  # Chromium 153's; the two differ in none of them
@@ -103,8 +103,15 @@ def test_rounded_is_the_nearest_double(tmp_path: Path, browsers) -> None:
     with mpmath.workprec(1400):
         near = [float(mpmath.mpf(int(n)) * mpmath.pi / 2) for n in rng.integers(1, 600_000, 500)]
         x = np.concatenate(
-            [[float.fromhex(word) for word in HARD.split()], near, np.nextafter(near, 0), browsers["x"][:500]]
-            + [np.arange(110) / 256, rng.uniform(-1e6, 1e6, 500), np.ldexp(1.5, rng.integers(-60, 1023, 500))]
+            [
+                [float.fromhex(word) for word in HARD.split()],
+                near,
+                np.nextafter(near, 0),
+                browsers["x"][:500],
+                np.arange(110) / 256,
+                rng.uniform(-1000000.0, 1000000.0, 500),
+                np.ldexp(1.5, rng.integers(-60, 1023, 500)),
+            ]
         )
         nearest = [[float(mpmath.sin(mpmath.mpf(v))), float(mpmath.cos(mpmath.mpf(v)))] for v in x.tolist()]
     assert same_bits(values(tmp_path, x, "rounded")[0], np.array(nearest))

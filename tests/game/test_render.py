@@ -40,7 +40,7 @@ def renderer() -> Renderer:
 
 
 def near(picture: np.ndarray, color: tuple[int, int, int], tolerance: int = 12) -> np.ndarray:
-    """bool [H, W]: where a color is."""
+    """Bool [H, W]: where a color is."""
     return (np.abs(picture.astype(int) - color) <= tolerance).all(axis=-1)
 
 

@@ -135,7 +135,7 @@ def checks(tmp_path_factory: pytest.TempPathFactory) -> Checks:
 
 @pytest.fixture(scope="module")
 def browsers() -> dict[str, np.ndarray]:
-    """x float64 [24000], half of them arguments where variants differ; each variant's values [24000, 2]."""
+    """X float64 [24000], half of them arguments where variants differ; each variant's values [24000, 2]."""
     with np.load(Path(__file__).parents[1] / "golden" / "trig_variants.npz") as file:
         values = {name.replace("_", "-"): file[name] for name in file.files}
     return {**values, "llvm": values["rounded"]}
@@ -185,8 +185,13 @@ def test_rounded_is_the_nearest_double(checks: Checks, browsers, way: str) -> No
     mpmath = pytest.importorskip("mpmath")
     rng = np.random.default_rng(3)
     x = np.concatenate(
-        [doubles(HARD_SINES + HARD_COSINES + LARGE), browsers["x"][:1000], rng.uniform(-10, 10, 1000)]
-        + [rng.uniform(-4096, 4096, 500), np.ldexp(1 + rng.random(500), np.arange(-400, 100))]
+        [
+            doubles(HARD_SINES + HARD_COSINES + LARGE),
+            browsers["x"][:1000],
+            rng.uniform(-10, 10, 1000),
+            rng.uniform(-4096, 4096, 500),
+            np.ldexp(1 + rng.random(500), np.arange(-400, 100)),
+        ]
     )
     with mpmath.workprec(1400):
         nearest = [[float(mpmath.sin(mpmath.mpf(v))), float(mpmath.cos(mpmath.mpf(v)))] for v in x.tolist()]

@@ -195,7 +195,7 @@ def test_macos_builds_are_for_the_oldest_macos_of_their_tag(
 
 @pytest.mark.parametrize("tag", hatch_build.TARGETS)
 def test_a_wheel_for_another_platform(checkout: Path, monkeypatch: pytest.MonkeyPatch, tag: str) -> None:
-    """zig compiles it into a folder of its own; this machine's library is not touched."""
+    """Zig compiles it into a folder of its own; this machine's library is not touched."""
     commands = fake_system(monkeypatch, "Linux", "riscv64")
     own = hatch_build.compile_engine(checkout)
     own.write_text("own")

@@ -238,9 +238,7 @@ def test_every_file_and_link_exists(path: Path) -> None:
         if re.match(r"[a-z]+:", link):
             continue
         to = (path.parent / target).resolve() if target else path
-        if not to.exists():
-            wrong.append(link)
-        elif anchor and to.suffix == ".md" and anchor not in anchors_of(to):
+        if not to.exists() or (anchor and to.suffix == ".md" and anchor not in anchors_of(to)):
             wrong.append(link)
     # Files named in code, from the repository's root.
     for name in re.findall(

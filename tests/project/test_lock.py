@@ -83,7 +83,7 @@ def test_the_lock_has_the_corrected_metadata():
 def test_versions_before_and_from_python_3_13():
     versions = {}
     for package in LOCK["package"]:
-        versions.setdefault(package["name"], []).append(package["version"] if "version" in package else None)
+        versions.setdefault(package["name"], []).append(package.get("version", None))
     assert versions["gymnasium"][0] == "0.29.1" and versions["gymnasium"][1].startswith("1.")
     assert versions["numpy"][0] == "1.26.4" and versions["numpy"][1].startswith("2.")
     assert versions["imitation"] == versions["qwop-gym"] == ["1.0.1"]

@@ -250,7 +250,7 @@ def test_auto_prefers_pynput_and_falls_back_with_one_line(monkeypatch):
 
 
 def test_the_x11_hook_needs_no_evdev():
-    """evdev is C source; qwop-stride has its users install pynput without it."""
+    """Evdev is C source; qwop-stride has its users install pynput without it."""
     if not sys.platform.startswith("linux") or not importlib.util.find_spec("pynput"):
         pytest.skip("no Linux, or pynput is not installed")
     # Without a display the import fails, too, but on the display.

@@ -217,7 +217,7 @@ def test_a_page_records_and_ctrl_c_keeps_the_run_under_way(server, path):
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0 and not err
     assert "2 runs played, 2 kept" in out and "replay exact" in out
-    first, second = DatasetReader(path)
+    _first, second = DatasetReader(path)
     assert second.truncated and second.keys.tolist() == [1] and not journal_path(path).exists()
 
 

@@ -90,7 +90,7 @@ class Recorder:
             time.sleep(0.005)
 
     def type(self, script: str) -> None:
-        """xdotool commands, such as "keydown q sleep 0.005 keyup q"."""
+        """Xdotool commands, such as "keydown q sleep 0.005 keyup q"."""
         subprocess.run(["xdotool", *script.split()], env=environment(self.display), check=True)
 
     def end(self) -> tuple[int, str, str]:

@@ -261,7 +261,7 @@ def test_video_speed(dataset, tmp_path):
 def test_ctrl_c_leaves_a_finished_video(dataset, tmp_path):
     path = tmp_path / "run.mp4"
     process = subprocess.Popen(
-        [sys.executable, "-m", "qwop_replay.cli"] + [str(dataset), "--video", str(path), "--size", "320x200"],
+        [sys.executable, "-m", "qwop_replay.cli", str(dataset), "--video", str(path), "--size", "320x200"],
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

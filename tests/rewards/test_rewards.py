@@ -1,5 +1,6 @@
 """Rewards: worked numbers, qwop-gym's own arithmetic, stored runs against live ones, the command."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -182,9 +183,7 @@ def test_alternation_pays_for_changes_of_the_leading_foot_while_upright(start):
     reward = make_reward("alternation", 1)
     reward.reset(np.array([True]))
     leads = [0.5, 0.2, -0.2, -0.4, -0.1, 0.31, 0.29, -0.35]
-    paid = [
-        float(reward(step(start, edit=feet(a, b)))[0][0]) for a, b in zip(leads[:-1], leads[1:], strict=True)
-    ]
+    paid = [float(reward(step(start, edit=feet(a, b)))[0][0]) for a, b in itertools.pairwise(leads)]
     assert paid == [0, 0, 1, 0, 1, 0, 1]
     # Crouching with knees at the track, the same change earns nothing; and a reset forgets the leader.
     assert reward(step(start, drop=4.0, edit=feet(-0.35, 0.5)))[0][0] == 0

@@ -4,6 +4,7 @@ Budgets and seeds are fixed; CartPole takes some five seconds an algorithm on on
 """
 
 import dataclasses
+import itertools
 
 import gymnasium
 import numpy as np
@@ -75,7 +76,8 @@ class Identity(VectorEnv):
 
 class TimeLimit(VectorEnv):
     """One symbol, reward 1 a step, truncated after every second step: with the bootstrap the value is
-    1 / (1 - gamma), without it at most 1 + gamma."""
+    1 / (1 - gamma), without it at most 1 + gamma.
+    """
 
     def __init__(self, num_envs=16):
         self.num_envs, self.single_action_space = num_envs, gymnasium.spaces.Discrete(2)
@@ -414,7 +416,7 @@ def test_critic_warmup_moves_only_the_critic():
         )
 
     train_ppo(config, callback=record)
-    for (_, policy, value, _), (steps, next_policy, next_value, count) in zip(seen, seen[1:], strict=False):
+    for (_, policy, value, _), (steps, next_policy, next_value, count) in itertools.pairwise(seen):
         assert torch.equal(policy, next_policy) == (steps <= 512)
         assert not torch.equal(value, next_value)
         assert (count == 0) == (steps <= 512)
@@ -512,7 +514,8 @@ def named_symbols(length):
 
 def test_dqn_imitates_demonstrations_before_the_first_step():
     """DQfD's pretraining: the margin loss names the symbols before anything was played; without it the
-    values of actions never demonstrated are left to chance."""
+    values of actions never demonstrated are left to chance.
+    """
     config = dataclasses.replace(DQN_SMALL, total_steps=8, pretrain_updates=150, learning_starts=100)
     state = train_dqn(config, demonstrations=named_symbols(40))
     assert state.updates == 150 and symbols_named(state.network) == 1.0
@@ -526,8 +529,9 @@ def test_dqn_imitates_demonstrations_before_the_first_step():
 @pytest.mark.learning
 @pytest.mark.parametrize("dueling", [False, True])
 def test_a_clones_values_start_at_the_height_of_the_returns(dueling):
-    """gamma 0.5, reward 1, 40 steps: k steps before the end G = 1 + 0.5 + ... = 2 - 2 * 0.5^k; the mean is
-    2 - 2 * (0.5 + 0.25 + ...) / 40 = 1.95. No action changes its rank."""
+    """Gamma 0.5, reward 1, 40 steps: k steps before the end G = 1 + 0.5 + ... = 2 - 2 * 0.5^k; the mean is
+    2 - 2 * (0.5 + 0.25 + ...) / 40 = 1.95. No action changes its rank.
+    """
     policy = ActorCritic(4, 4, (8,), generator())
     network = QNetwork.from_policy(policy, dueling)
     before = network(torch.eye(4)).detach()

@@ -45,9 +45,12 @@ from qwop_game import KEY_O, KEY_P, KEY_Q, KEY_W, key_text
 def write_npz(
     reader: DatasetReader, path: Path, *, observations: str, action_set: str | None
 ) -> tuple[int, list[str]]:
-    """Arrays over all N steps: observations, next_observations [N, 60], actions, rewards, terminations,
-    truncations [N]; and for the way back keys [N], times, raw_observations over all N + E states,
-    episode_ends [E] (steps up to and with each episode), episodes [E] (JSON)."""
+    """Write arrays over all N steps.
+
+    observations, next_observations [N, 60], actions, rewards, terminations, truncations [N]; and for the way
+    back keys [N], times, raw_observations over all N + E states, episode_ends [E] (steps up to and with each
+    episode), episodes [E] (JSON).
+    """
     columns: dict[str, list[np.ndarray]] = {}
     texts: list[str] = []
     for episode in reader:
@@ -121,8 +124,10 @@ def read_npy(data: bytes, name: str) -> np.ndarray:
 
 
 def read_npz(path: Path, options: Importing) -> Iterator[Imported]:
-    """Ours exactly; another's from observations, actions and terminations/truncations (D4RL: terminals and
-    timeouts), its actions replayed."""
+    """Read our own arrays exactly, and others by replaying their actions.
+
+    Others need observations, actions and terminations/truncations (D4RL: terminals and timeouts).
+    """
     data = load_npz(path)
     if "episodes" in data:
         yield from _own_npz(data)
@@ -174,8 +179,11 @@ _LABELS = ("episode", "source", "player", "game", "trig", "end", "frame", "time"
 def write_csv(
     reader: DatasetReader, path: Path, *, observations: str, action_set: str | None
 ) -> tuple[int, list[str]]:
-    """A row for each of the T + 1 states: the keys and action that follow it (none in the last row), and 60
-    columns. Numbers are written so that they read back as the same bits. Always raw observations."""
+    """Write a row for each of the T + 1 states.
+
+    It has the keys and action that follow the state (none in the last row), and 60 columns of raw
+    observations. Numbers are written so that they read back as the same bits.
+    """
     with output_file(path) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([*_LABELS, *OBSERVATION_FIELDS])

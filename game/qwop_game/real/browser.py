@@ -155,7 +155,7 @@ class Browser:
 
     @property
     def selenium(self) -> Any:
-        """selenium's WebDriver, for tests that type."""
+        """Selenium's WebDriver, for tests that type."""
         return self._selenium
 
     # -- inside --------------------------------------------------------------------------------------

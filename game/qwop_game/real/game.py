@@ -242,7 +242,7 @@ class RealGame:
 
     @property
     def selenium(self) -> object:
-        """selenium's WebDriver, for tests that type."""
+        """Selenium's WebDriver, for tests that type."""
         return self._browser.selenium if self._browser else None
 
     @exclusive
