@@ -48,5 +48,7 @@ def constraints(exported: str) -> str:
 
 
 if __name__ == "__main__":
-    exported = subprocess.run(EXPORT, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    exported = subprocess.run(
+        EXPORT, cwd=ROOT, check=True, capture_output=True, text=True, encoding="utf-8"
+    ).stdout
     (ROOT / "constraints.txt").write_text(constraints(exported), encoding="utf-8")

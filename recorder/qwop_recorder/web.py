@@ -283,7 +283,7 @@ class WebRecorder:
     async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
         # Another site's page whose name was pointed at this machine still says its own name here.
         if request.host not in self.hosts:
-            raise web.HTTPMisdirectedRequest(text="unknown host\n")
+            raise web.HTTPMisdirectedRequest(body=b"unknown host\n")
         response = await handler(request)
         if not response.prepared:
             response.headers.update(SECURITY)
@@ -292,7 +292,7 @@ class WebRecorder:
     async def _file(self, request: web.Request) -> web.Response:
         name = request.match_info["name"] or "index.html"
         if name not in self._files:
-            raise web.HTTPNotFound(text="no such file\n")
+            raise web.HTTPNotFound(body=b"no such file\n")
         body = await asyncio.to_thread(self._files[name].read_bytes)
         return web.Response(body=body, content_type=content_type(name))
 
@@ -309,7 +309,7 @@ class WebRecorder:
 
     async def _record(self, request: web.Request) -> web.WebSocketResponse:
         if request.headers.get("Origin") not in {f"http://{host}" for host in self.hosts}:
-            raise web.HTTPForbidden(text="another site's page\n")
+            raise web.HTTPForbidden(body=b"another site's page\n")
         socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE, heartbeat=20, compress=False)
         await socket.prepare(request)
         try:

@@ -19,7 +19,7 @@ import pytest
 from qwop_game import TRIG_VARIANTS
 from qwop_game.real.browser import Browser
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 SCRIPT = TESTS.parent / "game" / "qwop_game" / "real" / "trig.js"
 HARD = """
  0x1.e0000000001c2p-20 0x1.598bae9e632f6p-7 0x1.d5064e6fe82c5p-3 0x1.d98c4c612718dp-1 0x1.921fb54442d18p+0
@@ -89,7 +89,7 @@ def test_variants_are_the_browsers(tmp_path: Path, browsers) -> None:
 def test_variants_are_the_engines(tmp_path: Path) -> None:
     """On all its families of arguments: near multiples of pi/2 and the ends of ranges, tiny and far ones."""
     pytest.importorskip("hatchling", reason="the engine's compiler flags stand in hatch_build.py")
-    checks = load(TESTS / "test_trig.py").Checks(tmp_path)
+    checks = load(TESTS / "game" / "test_trig.py").Checks(tmp_path)
     x = np.frombuffer(checks.run("", "arguments", "4000"))
     assert len(x) >= 8 * 4000
     for name, ours in zip(TRIG_VARIANTS, values(tmp_path, x, *TRIG_VARIANTS), strict=True):

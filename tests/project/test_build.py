@@ -198,7 +198,7 @@ def test_a_wheel_for_another_platform(checkout: Path, monkeypatch: pytest.Monkey
     """Zig compiles it into a folder of its own; this machine's library is not touched."""
     commands = fake_system(monkeypatch, "Linux", "riscv64")
     own = hatch_build.compile_engine(checkout)
-    own.write_text("own")
+    own.write_text("own", encoding="utf-8")
     commands.clear()
     monkeypatch.setenv(hatch_build.TARGET_VARIABLE, tag)
     hook = hatch_build.EngineBuildHook(str(checkout), {}, None, None, "", "wheel")
@@ -208,7 +208,7 @@ def test_a_wheel_for_another_platform(checkout: Path, monkeypatch: pytest.Monkey
     ((library, name),) = data["force_include"].items()
     assert data["tag"] == f"py3-none-{tag}" and not data["pure_python"]
     assert Path(library).parent == checkout / "build" / f"engine-{tag}"
-    assert name == f"qwop_game/{Path(library).name}" and own.read_text() == "own"
+    assert name == f"qwop_game/{Path(library).name}" and own.read_text(encoding="utf-8") == "own"
     triple = hatch_build.TARGETS[tag].zig_triple
     assert all(command[command.index("-target") + 1] == triple for command in commands)
     lanes = any("lanes_avx2.cpp" in argument for command in commands for argument in command)

@@ -92,7 +92,11 @@ def test_versions_before_and_from_python_3_13():
 def test_constraints_are_the_locks_versions():
     """All but the CPU build of torch, which pip takes from where it is told to."""
     in_lock = {(p["name"], p["version"]) for p in LOCK["package"] if "version" in p}
-    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    lines = [
+        line
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        if not line.startswith("#")
+    ]
     pins = [line.partition(";")[0].strip().partition("==")[::2] for line in lines]
     assert len(pins) > 200 and set(pins) <= in_lock
     for requirement in map(Requirement, PYPROJECT["project"]["dependencies"]):

@@ -90,7 +90,7 @@ def traces_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
 def play(command: list[str], rows: dict[str, int], environment: dict[str, str] | None = None) -> set[str]:
     """Run a golden player; every engine must play all rows without a difference. Returns the engines."""
     result = subprocess.run(
-        command, env={**os.environ, **(environment or {})}, capture_output=True, text=True
+        command, env={**os.environ, **(environment or {})}, capture_output=True, text=True, encoding="utf-8"
     )
     played = [line.split() for line in result.stdout.splitlines()]
     print(result.stdout)
@@ -126,7 +126,9 @@ def test_golden_traces_without_python(tmp_path: Path, traces_file: tuple[Path, d
     damaged = bytearray(path.read_bytes())
     damaged[-8] ^= 1
     (tmp_path / "damaged.bin").write_bytes(damaged)
-    result = subprocess.run([player, library, tmp_path / "damaged.bin"], capture_output=True, text=True)
+    result = subprocess.run(
+        [player, library, tmp_path / "damaged.bin"], capture_output=True, text=True, encoding="utf-8"
+    )
     assert result.returncode == 1
     different = [
         line.split()[-1] for line in result.stdout.splitlines() if line.startswith(TRIG_VARIANTS[-1])
@@ -214,7 +216,9 @@ def test_needs_of_an_elf_library_are_those_that_readelf_finds(tmp_path: Path) ->
     if shutil.which("readelf") is None:
         pytest.skip("readelf is not installed")
     path = ROOT / "game" / "qwop_game" / "_engine.so"
-    text = subprocess.check_output(["readelf", "--dynamic", "--version-info", path], text=True)
+    text = subprocess.check_output(
+        ["readelf", "--dynamic", "--version-info", path], text=True, encoding="utf-8"
+    )
     versions = {tuple(map(int, version.split("."))) for version in re.findall(r"Name: GLIBC_([\d.]+)", text)}
     library = load("library_format").read_library(path)
     assert sorted(library.needs) == sorted(re.findall(r"Shared library: \[(.*)\]", text))

@@ -256,7 +256,9 @@ def test_the_x11_hook_needs_no_evdev():
     # Without a display the import fails, too, but on the display.
     code = "import sys; sys.modules['evdev'] = None; import pynput.keyboard"
     environment = {k: v for k, v in os.environ.items() if k != "DISPLAY"}
-    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, encoding="utf-8"
+    )
     assert "failed to acquire X connection" in result.stderr and "evdev" not in result.stderr
 
 

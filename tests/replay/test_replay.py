@@ -192,7 +192,7 @@ def test_replay_takes_files_and_episodes(dataset, tmp_path, capsys):
     assert [run.name for run in runs] == ["runs 1"] and seen == [runs]
     assert gif.stat().st_size > 0
     replay(stored, ghosts=[stored, f"{dataset}:2"], html=tmp_path / "b.html")
-    assert "run and run and runs 2" in (tmp_path / "b.html").read_text()
+    assert "run and run and runs 2" in (tmp_path / "b.html").read_text(encoding="utf-8")
     assert capsys.readouterr().out == ""
 
 
@@ -201,13 +201,13 @@ def test_replay_never_writes_over_what_it_reads(dataset, tmp_path):
     with pytest.raises(CommandError, match="is the same place"):
         replay(dataset, html=dataset, force=True)
     with pytest.raises(VideoError, match="exists already"):
-        (tmp_path / "a.html").write_text("precious")
+        (tmp_path / "a.html").write_text("precious", encoding="utf-8")
         replay(dataset, html=tmp_path / "a.html")
     with pytest.raises(CommandError, match="the recording is a single episode"):
         replay(load_runs(dataset)[0].episode, ghosts=[":1"], html=tmp_path / "b.html")
     with pytest.raises(ValueError, match="speed is 0: it must lie between"):
         replay(dataset, speed=0.0)
-    assert dataset.read_bytes() == before and (tmp_path / "a.html").read_text() == "precious"
+    assert dataset.read_bytes() == before and (tmp_path / "a.html").read_text(encoding="utf-8") == "precious"
 
 
 def test_a_replay_that_differs_says_where_and_by_how_much(dataset, tmp_path, capsys):
@@ -266,8 +266,8 @@ def test_ctrl_c_leaves_a_finished_video(dataset, tmp_path):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        start_new_session=True,
         encoding="utf-8",
+        start_new_session=True,
     )
     part = tmp_path / "run.part.mp4"
     while process.poll() is None and not part.exists():
