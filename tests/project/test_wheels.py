@@ -138,7 +138,7 @@ def test_golden_traces_without_python(tmp_path: Path, traces_file: tuple[Path, d
 
 def cross_build(tag: str, folder: Path) -> tuple[Path, Path]:
     """The player and the engine's library for a platform, by zig: seconds, or minutes the first time."""
-    if not os.environ.get("QWOP_TEST_CROSS"):
+    if not (os.environ.get("QWOP_TEST_CROSS") or os.environ.get("QWOP_EVERY_TRACE")):
         pytest.skip("set QWOP_TEST_CROSS=1 to compile for other systems, which takes minutes the first time")
     hatch_build = load("hatch_build")
     pytest.importorskip("ziglang", reason="zig, which compiles for other platforms, is not installed")
