@@ -7,7 +7,6 @@ whole run. Appends are in wall-clock time, since they wait for the disk, everyth
 time. Opening and streaming are measured in fresh processes, with their peak memory over that of the imports.
 """
 
-import argparse
 import json
 import resource
 import statistics
@@ -15,18 +14,41 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tyro
 
-from qwop_cli import json_text
+from qwop_cli import CommandError, json_text, parse_config, run_command
 from qwop_datasets import DatasetReader, DatasetWriter, Episode, replay_keys, verify_episodes, write_dataset
 from qwop_datasets.verify import LANES
 
+PROGRAM = "loader"
 TRIG = "glibc-fma"  # of the browser that recorded it
 RUN = Path(__file__).parents[1] / "tests" / "golden" / f"{TRIG}_runs.npz"
 FILTER = "source=human success time<60 knee_share<0.02"
+
+
+@dataclass(frozen=True)
+class LoaderConfig:
+    """Measure what a dataset costs: to write, append to, open, filter, read and verify."""
+
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print a JSON object instead of a table."""
+    episodes: int = 10_000
+    """Episodes in the dataset."""
+    frames: int = 300
+    """Frames of each episode."""
+    directory: Path | None = None
+    """Folder to write into; a temporary one without this flag. What is written is deleted at the end."""
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1:
+            raise CommandError(f"--episodes {self.episodes}: expected 1 or more")
+        if self.directory is not None and not self.directory.is_dir():
+            raise CommandError(f"--directory {self.directory}: is not a folder; choose another")
 
 
 def whole_run() -> Episode:
@@ -76,7 +98,11 @@ def peak_memory() -> float:
 
 def in_fresh_process(what: str, path: Path) -> dict[str, float]:
     """Run `child` there."""
-    command = [sys.executable, __file__, "--child", what, "--directory", str(path)]
+    code = (
+        "import json, pathlib, runpy, sys; _, script, what, path = sys.argv; "
+        "print(json.dumps(runpy.run_path(script)['child'](what, pathlib.Path(path))))"
+    )
+    command = [sys.executable, "-c", code, __file__, what, str(path)]
     return json.loads(
         subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8").stdout
     )
@@ -108,6 +134,8 @@ def appends(path: Path, run: Episode, frames: int, count: int = 50) -> tuple[lis
 
 def measure(directory: Path, episodes: int, frames: int) -> dict[str, float]:
     run = whole_run()
+    if not 1 <= frames < len(run):
+        raise CommandError(f"--frames {frames}: expected 1 to {len(run) - 1}")
     path, small = directory / "many.h5", directory / "few.h5"
     figures: dict[str, float] = {"episodes": episodes, "frames_per_episode": frames}
 
@@ -153,28 +181,22 @@ def measure(directory: Path, episodes: int, frames: int) -> dict[str, float]:
     return figures
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark. Returns its exit code."""
+    return run_command(
+        PROGRAM, lambda: benchmark(parse_config(PROGRAM, LoaderConfig, arguments, description=__doc__))
     )
-    parser.add_argument("--json", action="store_true", help="print a JSON object instead of a table")
-    parser.add_argument("--episodes", type=int, default=10_000)
-    parser.add_argument("--frames", type=int, default=300, help="of each episode")
-    parser.add_argument("--directory", type=Path, help="where to write (default: a temporary one)")
-    parser.add_argument("--child", choices=("open", "stream"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        print(json_text(child(options.child, options.directory)))
-        return 0
-    with tempfile.TemporaryDirectory(dir=options.directory) as directory:
-        figures = measure(Path(directory), options.episodes, options.frames)
-    if options.json:
+
+
+def benchmark(config: LoaderConfig) -> None:
+    with tempfile.TemporaryDirectory(dir=config.directory) as directory:
+        figures = measure(Path(directory), config.episodes, config.frames)
+    if config.json:
         print(json_text(figures, indent=1))
-        return 0
+        return
     for name, value in figures.items():
         number = f"{value:12,.0f}" if value >= 1000 else f"{value:12.4g}"
         print(f"{name.replace('_', ' '):44} {number}")
-    return 0
 
 
 if __name__ == "__main__":

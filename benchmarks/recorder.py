@@ -7,18 +7,19 @@ to write to. A list of objects: what, count, median, 99th percentile and worst i
 frame's 33.3 ms that the 99th percentile takes.
 """
 
-import argparse
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tyro
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
-from qwop_cli import json_text
+from qwop_cli import CommandError, json_text, parse_config, run_command
 from qwop_game import FRAME_SECONDS, Simulator
 from qwop_recorder import (
     Command,
@@ -29,6 +30,26 @@ from qwop_recorder import (
     SessionOptions,
     Window,
 )
+
+PROGRAM = "recorder"
+
+
+@dataclass(frozen=True)
+class RecorderConfig:
+    """Measure what recording costs: milliseconds of each part of a frame."""
+
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print a JSON list instead of a table."""
+    frames: int = 6000
+    """Frames to play, with a store and again without."""
+    folder: Path | None = None
+    """Folder on the disk to write to; that of temporary files without this flag."""
+
+    def __post_init__(self) -> None:
+        if self.frames < 1:
+            raise CommandError(f"--frames {self.frames}: expected 1 or more")
+        if self.folder is not None and not self.folder.is_dir():
+            raise CommandError(f"--folder {self.folder}: is not a folder; choose another")
 
 
 def timed(action: Callable[[], object]) -> float:
@@ -82,26 +103,29 @@ def row(what: str, seconds: list[float]) -> dict[str, float | int | str]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--frames", type=int, default=6000)
-    parser.add_argument("--folder", type=Path, default=None)
-    options = parser.parse_args()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark. Returns its exit code."""
+    return run_command(
+        PROGRAM, lambda: benchmark(parse_config(PROGRAM, RecorderConfig, arguments, description=__doc__))
+    )
+
+
+def benchmark(config: RecorderConfig) -> None:
     window = Window("benchmark")
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+    with tempfile.TemporaryDirectory(dir=config.folder) as folder:
         store = EpisodeStore(Path(folder) / "runs.h5", "", 0.0, {})
-        recorded = play(options.frames, store, window)
+        recorded = play(config.frames, store, window)
         store.close()
-    practiced = play(options.frames, None, None)
+    practiced = play(config.frames, None, None)
     window.close()
-    rows = [
-        row("frame: keys, game, journal", recorded["tick"]),
-        row("frame: keys, game (practice)", practiced["tick"]),
-        row("picture", recorded["picture"]),
-        row("keep a run: replay, append, sync", recorded["keep"]),
-    ]
-    if options.json:
+    measured = {
+        "frame: keys, game, journal": recorded["tick"],
+        "frame: keys, game (practice)": practiced["tick"],
+        "picture": recorded["picture"],
+        "keep a run: replay, append, sync": recorded["keep"],
+    }
+    rows = [row(what, seconds) for what, seconds in measured.items() if seconds]  # few frames end no run
+    if config.json:
         print(json_text(rows, indent=1))
         return
     for r in rows:
@@ -112,4 +136,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

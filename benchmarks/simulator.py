@@ -10,25 +10,45 @@ processes disturb less; quote the ratios. Only the lines with "wall clock" go by
 show what threads bring, on an idle machine.
 """
 
-import argparse
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import gymnasium
 import numpy as np
+import tyro
 
 import qwop_game
-from qwop_cli import json_text
+from qwop_cli import CommandError, json_text, parse_config, run_command
 from qwop_game import Simulator, action_masks, engines
 from qwop_game.rules import FLAG_GAME_ENDED
 
+PROGRAM = "simulator"
 RUN = Path(__file__).parents[1] / "tests" / "golden" / "glibc-fma_runs.npz"
 CHUNK = 100  # frames that each game plays from its snapshot before it returns there
+
+
+@dataclass(frozen=True)
+class SimulatorConfig:
+    """Measure how fast the game is: frames per second of each engine, of environments and of threads."""
+
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print a JSON list instead of a table."""
+    repeats: int = 5
+    """Measurements of each line; the median is printed."""
+    seconds: float = 0.5
+    """CPU seconds of one measurement."""
+
+    def __post_init__(self) -> None:
+        if self.repeats < 1:
+            raise CommandError(f"--repeats {self.repeats}: expected 1 or more")
+        if not 0.0 < self.seconds < float("inf"):
+            raise CommandError(f"--seconds {self.seconds}: expected a number above 0")
 
 
 def runners(num_envs: int) -> tuple[np.ndarray, np.ndarray]:
@@ -127,17 +147,14 @@ def vector_environment(num_envs: int, observation: str) -> Callable[[], int]:
     return play
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark. Returns its exit code."""
+    return run_command(
+        PROGRAM, lambda: benchmark(parse_config(PROGRAM, SimulatorConfig, arguments, description=__doc__))
     )
-    parser.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
-    parser.add_argument(
-        "--repeats", type=int, default=5, help="measurements of each line; the median is printed"
-    )
-    parser.add_argument("--seconds", type=float, default=0.5, help="CPU seconds of one measurement")
-    options = parser.parse_args()
 
+
+def benchmark(config: SimulatorConfig) -> None:
     cases: list[tuple[str, str, int, Callable[[], int]]] = []
     wall = ", wall clock"
     for workload, make in (("run", in_run), ("random", at_random)):
@@ -155,10 +172,10 @@ def main() -> int:
 
     # Repeats go round all cases, so that a slow minute of the machine falls on all of them.
     rates: list[list[float]] = [[] for _ in cases]
-    for _ in range(options.repeats):
+    for _ in range(config.repeats):
         for measured, (_, workload, _, play) in zip(rates, cases, strict=True):
             clock = time.perf_counter if workload.endswith(wall) else time.process_time
-            measured.append(rate(play, options.seconds, clock))
+            measured.append(rate(play, config.seconds, clock))
     scalar = {
         (workload, n): statistics.median(measured)
         for measured, (name, workload, n, _) in zip(rates, cases, strict=True)
@@ -177,16 +194,15 @@ def main() -> int:
         }
         for measured, (name, workload, n, _) in zip(rates, cases, strict=True)
     ]
-    if options.json:
+    if config.json:
         print(json_text(rows, indent=1))
-        return 0
+        return
     heads = f"{'frames/s':>9} {'lowest':>9} {'highest':>9} {'ratio':>6}"
     print(f"{'engine':32} {'workload':15} {'games':>5} {heads}")
     for row in rows:
         name, workload, n, median, low, high, ratio, *memory = row.values()
         size = f"  {memory[0]:,} bytes a game" if memory and memory[0] else ""
         print(f"{name:32} {workload:15} {n:5} {median:9,} {low:9,} {high:9,} {ratio:6.2f}{size}")
-    return 0
 
 
 if __name__ == "__main__":

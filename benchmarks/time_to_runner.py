@@ -11,7 +11,6 @@ its frames and an upright posture in more than 90 %.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import shlex
@@ -22,12 +21,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
-from qwop_cli import json_text
+import tyro
+
+from qwop_cli import CommandError, json_text, parse_config, run_command
 from qwop_stride.run import CLONING, FINETUNING, MODULES, bundled_demos
 
+PROGRAM = "time_to_runner"
+Start = Literal["nothing", "demonstrations"]
 ENOUGH = 0.9
 MAX_KNEE, MIN_UPRIGHT = 0.02, 0.9
 FIRST_SEED = 10_000  # of the episodes; trainings and qwop-eval's default use small ones
@@ -35,14 +39,41 @@ FIRST_SEED = 10_000  # of the episodes; trainings and qwop-eval's default use sm
 FROM_NOTHING = "--frame-skip 4 --reward stride --reward-option knee_seconds=0 --total-steps 8000000"
 FROM_CLONE = f"{FINETUNING} --total-steps 3000000"
 CLONE_EPOCHS = 20
-TARGET_SECONDS = {"nothing": 300, "demonstrations": 120}
+TARGET_SECONDS: dict[Start, int] = {"nothing": 300, "demonstrations": 120}
 
 
-def commands(start: str, folder: Path, seed: int, options: argparse.Namespace) -> list[list[str]]:
+@dataclass(frozen=True)
+class TimingConfig:
+    """Measure the seconds of training until 90 % of protocol P's episodes finish upright."""
+
+    starts: Annotated[
+        tuple[Start, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="[START...]", help_behavior_hint="(default: both)"),
+    ] = ()
+    """What trainings start from: nothing, demonstrations."""
+    seeds: int = 3
+    """Trainings from each start."""
+    threads: int = 2
+    """Threads of PPO."""
+    episodes: int = 100
+    """Episodes of an evaluation."""
+    every: int = 500_000
+    """Environment steps between two evaluations."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print a JSON list instead of a table."""
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "threads", "episodes", "every"):
+            if getattr(self, name) < 1:
+                raise CommandError(f"--{name} {getattr(self, name)}: expected 1 or more")
+
+
+def commands(start: Start, folder: Path, seed: int, config: TimingConfig) -> list[list[str]]:
     """What trains, one after the other; checkpoints appear in `folder` and below."""
     finetune = ["qwop-finetune", "--out", str(folder / "runner.safetensors"), "--keep-checkpoints"]
-    finetune += ["--checkpoint-every", str(options.every), "--seed", str(seed)]
-    speed = f"--precision auto --threads {options.threads}".split()
+    finetune += ["--checkpoint-every", str(config.every), "--seed", str(seed)]
+    speed = f"--precision auto --threads {config.threads}".split()
     if start == "nothing":
         return [finetune + FROM_NOTHING.split() + speed]
     clone = folder / "clone.safetensors"
@@ -71,13 +102,13 @@ def finished_upright(checkpoint: Path, episodes: int) -> float:
     return sum(good) / len(good)
 
 
-def train(start: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+def train(start: Start, seed: int, config: TimingConfig) -> dict[str, Any]:
     """One training until it is good enough, or its commands' end: {"seconds": or None, "curve": ...}."""
     curve: list[tuple[float, str, float]] = []  # seconds of training, checkpoint, share finished upright
     spent = 0.0
     with tempfile.TemporaryDirectory() as directory:
         folder, seen = Path(directory), set()
-        for command in commands(start, folder, seed, options):
+        for command in commands(start, folder, seed, config):
             print(f"$ {shlex.join(command)}", file=sys.stderr, flush=True)
             process = subprocess.Popen(python_of(command), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             with contextlib.ExitStack() as at_the_end:
@@ -97,7 +128,7 @@ def train(start: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
                     if not over:
                         process.send_signal(signal.SIGSTOP)
                     spent += time.monotonic() - since
-                    share = finished_upright(newest, options.episodes)
+                    share = finished_upright(newest, config.episodes)
                     curve.append((round(spent, 1), newest.stem, share))
                     print(f"  {spent:6.1f} s  {newest.stem:>12}  {share:.2f}", file=sys.stderr, flush=True)
                     if share >= ENOUGH:
@@ -119,35 +150,25 @@ def end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark. Returns its exit code."""
+    return run_command(
+        PROGRAM, lambda: benchmark(parse_config(PROGRAM, TimingConfig, arguments, description=__doc__))
     )
-    parser.add_argument(
-        "starts", nargs="*", metavar="START", help=f"of {', '.join(TARGET_SECONDS)}; default: both"
-    )
-    parser.add_argument(
-        "--seeds", type=int, default=3, help="trainings from each start (default: %(default)s)"
-    )
-    parser.add_argument("--threads", type=int, default=2, help="of PPO (default: %(default)s)")
-    parser.add_argument("--episodes", type=int, default=100, help="of an evaluation (default: %(default)s)")
-    parser.add_argument("--every", type=int, default=500_000, help="steps between two (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    options = parser.parse_args()
-    starts = options.starts or list(TARGET_SECONDS)
-    if unknown := [start for start in starts if start not in TARGET_SECONDS]:
-        parser.error(f"{unknown[0]!r} is no start: choose from {', '.join(TARGET_SECONDS)}")
-    results = [train(start, seed, options) for start in starts for seed in range(options.seeds)]
-    if options.json:
+
+
+def benchmark(config: TimingConfig) -> None:
+    starts = config.starts or get_args(Start)
+    results = [train(start, seed, config) for start in starts for seed in range(config.seeds)]
+    if config.json:
         print(json_text(results, indent=1))
-        return 0
+        return
     for start in starts:
         times = [r["seconds"] for r in results if r["start"] == start]
         shown = ", ".join("never" if t is None else f"{t:.0f} s" for t in times)
         reached = sorted(t for t in times if t is not None)
         median = f"{statistics.median(reached):.0f} s" if len(reached) == len(times) else "-"
         print(f"from {start:15} median {median:>6} of {shown}; target {TARGET_SECONDS[start]} s")
-    return 0
 
 
 if __name__ == "__main__":

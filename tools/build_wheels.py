@@ -6,7 +6,7 @@ It needs hatchling and ziglang, which are in the extra `dev`. The first build of
 because zig compiles its C++ library.
 """
 
-import argparse
+import argparse  # not tyro: this runs with hatchling and ziglang alone, without the project
 import email
 import importlib.util
 import os

@@ -9,7 +9,6 @@ version gives the same bytes on any machine.
 
 from __future__ import annotations
 
-import argparse
 import base64
 import dataclasses
 import hashlib
@@ -17,10 +16,15 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import tyro
+
+from qwop_cli import parse_config, run_command
 from qwop_datasets import DatasetReader
 from qwop_game import (
     ACTION_SETS,
@@ -42,6 +46,7 @@ from qwop_game.observation import STATE_FIELDS, STATE_GLOBALS, STATE_PARTS
 from qwop_game.render import GROUND, KEY_DOWN, KEY_UP, SHIRTS, VIEW_HEIGHT
 from qwop_game.rules import FINISH, FLAG_GAME_ENDED, FLAG_JUMP_LANDED, TOO_FAR_AHEAD, TOO_FAR_BACK
 
+PROGRAM = "web/build.py"
 ROOT = Path(__file__).resolve().parents[1]
 ENGINE, PAGE = ROOT / "game" / "engine", ROOT / "web" / "qwop_web" / "page"
 SOURCES = [
@@ -84,14 +89,25 @@ FLAGS = [
 ]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Build what the page needs of the rest of the project.")
-    parser.add_argument("--check", action="store_true", help="compare with the committed files")
-    options = parser.parse_args()
+@dataclass(frozen=True)
+class BuildConfig:
+    """Build what the page needs of the rest of the project."""
+
+    check: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Compare with the committed files instead of writing them; exit code 1 where they differ."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Returns its exit code."""
+    return run_command(PROGRAM, lambda: write_or_check(parse_config(PROGRAM, BuildConfig, arguments)))
+
+
+def write_or_check(config: BuildConfig) -> bool:
+    """Returns whether a file differs."""
     wrong = []
     for name, content in build().items():
         path = PAGE / name
-        if options.check:
+        if config.check:
             if not path.is_file() or path.read_bytes() != content:
                 wrong.append(name)
         else:

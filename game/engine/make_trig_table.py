@@ -11,7 +11,7 @@ GLIBC_LOW_OFFSETS. 2/pi and pi/4 as words of 64 bits: for any double, and for re
 
 from __future__ import annotations
 
-import argparse
+import argparse  # not tyro: this runs before the engine is compiled, and needs the standard library alone
 import math
 import sys
 from fractions import Fraction

@@ -141,6 +141,44 @@ def test_every_command_and_flag_exists(path: Path) -> None:
     assert not wrong
 
 
+def flags_in(source: str) -> set[str]:
+    """The flags of a script: those that it names, and the fields of the classes that parse_config fills."""
+    tree = ast.parse(source)
+    calls = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("parse_config", "tyro.cli")
+    ]
+    named = {node.id for call in calls for node in ast.walk(call) if isinstance(node, ast.Name)}
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name in named]
+    assert bool(calls) == bool(classes), "parse_config must name a dataclass of the same script"
+    fields = [
+        statement.target.id
+        for node in classes
+        for statement in node.body
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+        if "Positional" not in ast.unparse(statement.annotation)
+    ]
+    flags = {f"--{name.replace('_', '-')}" for name in fields}
+    return flags | set(re.findall(r"\"(--[a-z][\w-]*)\"", source))
+
+
+def test_flags_are_found_in_the_source_of_a_script() -> None:
+    source = """
+class Options:
+    file: Annotated[Path, tyro.conf.Positional]
+    frame_skip: int = 4
+    json: Flag = False
+
+class Row:
+    median: float
+
+parser.add_argument("--old")
+parse_config("script", Options, None)
+"""
+    assert flags_in(source) == {"--frame-skip", "--json", "--old"}
+
+
 @pytest.mark.parametrize("path", [*PAGES, *NOTEBOOKS], ids=page_name)
 def test_every_flag_named_alone_is_a_flag_of_some_command(path: Path) -> None:
     everywhere = {"--help", "--frozen"}
@@ -153,7 +191,7 @@ def test_every_flag_named_alone_is_a_flag_of_some_command(path: Path) -> None:
             everywhere |= flags_of(command, [subcommand])
     scripts = [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "demos").glob("*.py"), ROOT / "hatch_build.py"]
     for script in scripts:
-        everywhere |= set(re.findall(r"\"(--[a-z][\w-]*)\"", script.read_text(encoding="utf-8")))
+        everywhere |= flags_in(script.read_text(encoding="utf-8"))
     prose = FENCE.sub("", text_of(path))
     named = set(re.findall(r"`(--[a-z][\w.-]*)[^`]*`", prose))
     assert not named - everywhere

@@ -126,5 +126,6 @@ def load_build():
     spec = importlib.util.spec_from_file_location("web_build", ROOT / "web" / "build.py")
     assert spec and spec.loader
     build = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = build  # dataclasses look their module up
     spec.loader.exec_module(build)
     return build
