@@ -301,7 +301,7 @@ def speed(
 class CloningConfig:
     """Measure what cloning comes to."""
 
-    tables: Annotated[tuple[Table, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TABLE...")] = ()
+    tables: Annotated[tuple[Table, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[TABLE ...]")] = ()
     """Some of demos, balance, skip and methods. Without any, all of them."""
     seeds: int = 3
     """Trainings of each arm."""
