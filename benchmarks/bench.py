@@ -12,7 +12,6 @@ environment of its own, build/peers/qwop-python, which pip fills the first time.
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import json
 import os
@@ -20,12 +19,17 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from qwop_cli import CommandError, check_outputs, json_text
+import tyro
 
+from qwop_cli import CommandError, check_outputs, json_text, parse_config, run_command
+
+PROGRAM = "bench"
 HERE = Path(__file__).resolve().parent
 # Script and arguments; the same for a try.
 BENCHMARKS: dict[str, tuple[list[str], list[str]]] = {
@@ -188,31 +192,47 @@ def show(table: list[Line]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="a try of everything; its figures say nothing")
-    parser.add_argument("--only", help=f"some of {','.join(BENCHMARKS)}")
-    parser.add_argument("--qwop-python", type=Path, metavar="FOLDER", help="a copy of it to measure beside")
-    parser.add_argument("--out", type=Path, help="JSON file (default: benchmarks/results/DATE.json)")
-    options = parser.parse_args()
-    names = list(BENCHMARKS) if options.only is None else options.only.split(",")
-    if unknown := [name for name in names if name not in BENCHMARKS]:
-        parser.error(f"{unknown[0]!r} is no benchmark: choose from {', '.join(BENCHMARKS)}")
+@dataclass(frozen=True)
+class BenchConfig:
+    """Run every benchmark in turn."""
 
+    quick: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Try everything in a minute or two; the figures say nothing."""
+    only: Annotated[str | None, tyro.conf.arg(metavar="NAME,...")] = None
+    """Some of simulator,trainer,cloning,recorder,datasets. Without this flag, all of them."""
+    qwop_python: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Copy of github.com/bicrick/qwop-python, whose simulator is measured too."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE.json")] = None
+    """JSON file to write. Without this flag, benchmarks/results/DATE.json; with --quick, none."""
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            if name not in BENCHMARKS:
+                raise CommandError(f"--only {name}: no such benchmark; choose from {', '.join(BENCHMARKS)}")
+
+    @property
+    def names(self) -> list[str]:
+        """The benchmarks to run."""
+        return list(BENCHMARKS) if self.only is None else self.only.split(",")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Returns its exit code: 1 where a benchmark failed."""
+    return run_command(
+        PROGRAM, lambda: bench(parse_config(PROGRAM, BenchConfig, arguments, description=__doc__))
+    )
+
+
+def bench(config: BenchConfig) -> int:
     began = time.monotonic()
     today = datetime.date.today().isoformat()
-    out = options.out or (None if options.quick else HERE / "results" / f"{today}.json")
-    try:
-        check_outputs({"--out": out})
-    except CommandError as error:
-        parser.error(str(error))
-    report: dict[str, Any] = {"date": today, "machine": machine(), "quick": options.quick}
-    report["results"] = {name: run(name, BENCHMARKS[name][options.quick]) for name in names}
+    out = config.out or (None if config.quick else HERE / "results" / f"{today}.json")
+    check_outputs({"--out": out})
+    report: dict[str, Any] = {"date": today, "machine": machine(), "quick": config.quick}
+    report["results"] = {name: run(name, BENCHMARKS[name][config.quick]) for name in config.names}
     failed = None in report["results"].values()
-    if "simulator" in names:
-        report["results"]["qwop-python"] = qwop_python(options.qwop_python)
+    if "simulator" in config.names:
+        report["results"]["qwop-python"] = qwop_python(config.qwop_python)
     report["seconds"] = round(time.monotonic() - began)
 
     if out is not None:

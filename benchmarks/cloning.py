@@ -11,7 +11,6 @@ gets, where it does not get all of them.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import io
@@ -22,19 +21,22 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import torch
+import tyro
 
 from qwop_bc import CloneConfig, Cloning, agreement, split_decisions
-from qwop_cli import json_text
+from qwop_cli import CommandError, check_outputs, json_text, parse_config, run_command
 from qwop_datasets import DatasetReader, Decisions, load_decisions, write_compact_dataset
 from qwop_evaluation import CheckpointPlayer, bootstrap_interval, play, shipped_policy_path, summarize
 from qwop_game import ACTION_SETS, KEY_NAMES
 from qwop_rl_core import ActorCritic, Policy
 
+PROGRAM = "cloning"
 DEMOS = Path(__file__).parents[1] / "demos" / "demos.h5"
 DEMONSTRATIONS = 100
 EPISODES = 100
@@ -46,10 +48,11 @@ FEW = f"--batch-size 128 {COMMON}"
 EPOCHS_OF_FEW = {1: 200, 3: 120, 10: 50, 30: 20}
 ADVERSARIAL = "--threads 1 --adversarial.reports 5 --adversarial.steps"
 
+Table = Literal["demos", "balance", "skip", "methods"]
 Arm = tuple[int, int, str]  # demonstrations, frame skip, further arguments of qwop-bc
 
 
-def arms(table: str, quick: bool) -> dict[str, Arm]:
+def arms(table: Table, quick: bool) -> dict[str, Arm]:
     """Name -> what is trained. EXPERT and CLONE stand for the shipped policy and for the seed's own clone."""
     everything: Arm = (DEMONSTRATIONS, 2, MANY)
     if table == "demos":
@@ -294,39 +297,54 @@ def speed(
     }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+@dataclass(frozen=True)
+class CloningConfig:
+    """Measure what cloning comes to."""
+
+    tables: Annotated[tuple[Table, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[TABLE ...]")] = ()
+    """Some of demos, balance, skip and methods. Without any, all of them."""
+    seeds: int = 3
+    """Trainings of each arm."""
+    adversarial_seeds: int = 1
+    """Trainings of each arm of GAIL and AIRL, at most --seeds."""
+    folder: Path = Path("runs/cloning")
+    """Folder of the trainings. Arms that it already holds are not trained again."""
+    quick: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Try every arm for a moment; the figures say nothing."""
+    speed: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Measure only the training loop, and print JSON."""
+
+    def __post_init__(self) -> None:
+        for flag, count in (("--seeds", self.seeds), ("--adversarial-seeds", self.adversarial_seeds)):
+            if count < 1:
+                raise CommandError(f"{flag} {count}: expected 1 or more")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Returns its exit code."""
+    return run_command(
+        PROGRAM, lambda: measure(parse_config(PROGRAM, CloningConfig, arguments, description=__doc__))
     )
-    tables = ("demos", "balance", "skip", "methods")
-    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"of {', '.join(tables)}; all without")
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each arm (default: %(default)s)")
-    parser.add_argument(
-        "--adversarial-seeds", type=int, default=1, help="of gail and airl (default: %(default)s)"
-    )
-    parser.add_argument("--folder", type=Path, default=Path("runs/cloning"), help="default: %(default)s")
-    parser.add_argument("--quick", action="store_true", help="a try of every arm; its figures say nothing")
-    parser.add_argument("--speed", action="store_true", help="measure the loop alone and print JSON")
-    options = parser.parse_args()
-    if unknown := set(options.tables) - set(tables):
-        parser.error(f"no table {', '.join(sorted(unknown))}: choose of {', '.join(tables)}")
-    if options.speed:
-        print(json_text(speed(*((20_000, 1, 10) if options.quick else ())), indent=1))
-        return 0
-    folder = options.folder / "quick" if options.quick else options.folder
+
+
+def measure(config: CloningConfig) -> None:
+    if config.speed:
+        print(json_text(speed(*((20_000, 1, 10) if config.quick else ())), indent=1))
+        return
+    check_outputs({}, {"--folder": config.folder})
+    folder = config.folder / "quick" if config.quick else config.folder
     folder.mkdir(parents=True, exist_ok=True)
-    seeds, episodes = (1, 4) if options.quick else (options.seeds, EPISODES)
-    for table in options.tables or tables:
+    seeds, episodes = (1, 4) if config.quick else (config.seeds, EPISODES)
+    for table in config.tables or get_args(Table):
         rows = []
-        for name, arm in arms(table, options.quick).items():
+        for name, arm in arms(table, config.quick).items():
             adversarial = "gail" in arm[2] or "airl" in arm[2]
-            count = min(seeds, options.adversarial_seeds) if adversarial else seeds
+            count = min(seeds, config.adversarial_seeds) if adversarial else seeds
             rows.append(row(name, [train(folder, name, arm, seed, episodes) for seed in range(count)]))
         print(f"\n## {table}\n")
         if table == "balance":
             print(f"Shares of the demonstrated actions: {action_shares()}\n")
         print(markdown(rows), flush=True)
-    return 0
 
 
 if __name__ == "__main__":

@@ -10,19 +10,23 @@ is a C++ compiler, has torch.compile try itself at a network's gradient, which t
 
 from __future__ import annotations
 
-import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+import tyro
 from torch import Tensor, nn
 
+from qwop_cli import CommandError, parse_config, run_command
 from qwop_rl_core import ActorCritic
 from qwop_rl_core.bfloat16 import linear_tanh
 from qwop_rl_core.devices import keep_freed_memory
 from qwop_rl_core.losses import log_softmax
 from qwop_rl_core.normalizer import RunningNormalizer
+
+PROGRAM = "kernels"
 
 
 def cases() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
@@ -86,23 +90,37 @@ def compare(cases: dict[str, tuple[Callable[[], object], Callable[[], object]]],
         print(f"{name:46} {own:6,.0f} us {ours:6,.0f} us {own / ours:6.1f}")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+@dataclass(frozen=True)
+class KernelsConfig:
+    """Compare PyTorch's operations with the trainer's."""
+
+    repeats: int = 100
+    """Times that each operation is measured."""
+    compile: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Measure torch.compile, too. It needs a C++ compiler and half a minute."""
+
+    def __post_init__(self) -> None:
+        if self.repeats < 1:
+            raise CommandError(f"--repeats {self.repeats}: expected 1 or more")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Returns its exit code."""
+    return run_command(
+        PROGRAM, lambda: measure(parse_config(PROGRAM, KernelsConfig, arguments, description=__doc__))
     )
-    parser.add_argument("--repeats", type=int, default=100)
-    parser.add_argument("--compile", action="store_true", help="measure torch.compile, too")
-    options = parser.parse_args()
+
+
+def measure(config: KernelsConfig) -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
     print(f"PyTorch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}")
     print(f"{'operation':46} {'PyTorch':>9} {'trainer':>9} {'ratio':>6}")
     with torch.inference_mode():
-        compare(cases(), options.repeats)
-    compare({"a network's gradient in bfloat16": gradients(compiled=False)}, options.repeats)
-    if options.compile:
-        compare({"a network's gradient, torch.compile": gradients(compiled=True)}, options.repeats)
-    return 0
+        compare(cases(), config.repeats)
+    compare({"a network's gradient in bfloat16": gradients(compiled=False)}, config.repeats)
+    if config.compile:
+        compare({"a network's gradient, torch.compile": gradients(compiled=True)}, config.repeats)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ docs/experiments/knee-scraping.md.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import shlex
@@ -25,13 +24,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+import tyro
 from numpy.typing import NDArray
 
-from qwop_cli import json_text
+from qwop_cli import CommandError, check_outputs, json_text, parse_config, run_command
 from qwop_datasets import DatasetReader, Episode, write_compact_dataset
 from qwop_evaluation import (
     CheckpointPlayer,
@@ -42,8 +42,10 @@ from qwop_evaluation import (
     summarize,
     summary_json,
 )
+from qwop_rl_core.devices import Precision
 from qwop_stride.run import CLONING, MODULES
 
+PROGRAM = "knee_scraping"
 ROOT = Path(__file__).resolve().parents[1]
 DEMOS = ROOT / "demos" / "demos.h5"
 DOCUMENT = ROOT / "docs" / "experiments" / "knee-scraping.md"
@@ -589,50 +591,69 @@ def rounded(value: Any) -> Any:
 # ---- the command ---------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class StudyConfig:
+    """The study of docs/experiments/knee-scraping.md."""
+
+    folder: Path = Path("runs/knee-scraping")
+    """Folder of the trainings. What is finished there is not done again."""
+    arms: Annotated[
+        tuple[str, ...], tyro.conf.arg(metavar="ARM...", help=f"Arms to train: {', '.join(ARMS)}.")
+    ] = tuple(ARMS)
+    seeds: Annotated[tuple[int, ...], tyro.conf.arg(metavar="SEED...")] = (0, 1, 2)
+    """Seeds of the trainings of each arm."""
+    steps: int | None = None
+    """Environment steps of each training. Without this flag, the arm's own, about a million."""
+    precision: Precision = "bfloat16"
+    """Precision of the PPO trainings: --precision of qwop-finetune."""
+    jobs: int = 1
+    """Trainings that run side by side."""
+    report: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Only draw the tables and pictures again, from the stored results."""
+    no_report: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Only train and evaluate."""
+
+    def __post_init__(self) -> None:
+        for flag, given in (("--arms", self.arms), ("--seeds", self.seeds)):
+            if not given:
+                raise CommandError(f"{flag}: expected one or more")
+        for arm in self.arms:
+            if arm not in ARMS:
+                raise CommandError(f"--arms {arm}: no such arm; choose from {', '.join(ARMS)}")
+        if min(self.seeds) < 0:
+            raise CommandError(f"--seeds {min(self.seeds)}: expected 0 or more")
+        for flag, count in (("--steps", self.steps), ("--jobs", self.jobs)):
+            if count is not None and count < 1:
+                raise CommandError(f"{flag} {count}: expected 1 or more")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="The study of docs/experiments/knee-scraping.md.")
-    parser.add_argument(
-        "--folder", type=Path, default=Path("runs/knee-scraping"), help="default: %(default)s"
-    )
-    parser.add_argument(
-        "--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM", help=", ".join(ARMS)
-    )
-    parser.add_argument(
-        "--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="SEED", help="default: 0 1 2"
-    )
-    parser.add_argument(
-        "--steps", type=int, help="of each training (default: the arm's own, about a million)"
-    )
-    parser.add_argument("--precision", default="bfloat16", help="of the PPO trainings (default: %(default)s)")
-    parser.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="trainings side by side (default: 1)"
-    )
-    parser.add_argument("--report", action="store_true", help="only redraw tables and pictures")
-    parser.add_argument("--no-report", action="store_true", help="only train and evaluate")
-    options = parser.parse_args(arguments)
-    if not options.report:
-        folder = options.folder.resolve()
-        tasks = [
-            task_of(folder, name, seed, options.steps) for name in options.arms for seed in options.seeds
-        ]
+    """Run the command. Returns its exit code."""
+    return run_command(PROGRAM, lambda: study(parse_config(PROGRAM, StudyConfig, arguments)))
+
+
+def study(config: StudyConfig) -> None:
+    if not config.report:
+        check_outputs({}, {"--folder": config.folder})
+        folder = config.folder.resolve()
+        tasks = [task_of(folder, name, seed, config.steps) for name in config.arms for seed in config.seeds]
         for seed in sorted({t.seed for t in tasks if ARMS[t.arm].from_clone}):
             out = clone_of(folder, seed)
             run_once(cloning_command(out, seed), out)
         clones = [clone_of(folder, t.seed) if ARMS[t.arm].from_clone else None for t in tasks]
-        work = [(task, clone, options.precision) for task, clone in zip(tasks, clones, strict=True)]
-        if options.jobs > 1:
-            with ProcessPoolExecutor(options.jobs) as pool:
+        work = [(task, clone, config.precision) for task, clone in zip(tasks, clones, strict=True)]
+        if config.jobs > 1:
+            with ProcessPoolExecutor(config.jobs) as pool:
                 for line in pool.map(carry_out, *zip(*work, strict=True)):
                     print(line, flush=True)
         else:
             for one in work:
                 print(carry_out(*one), flush=True)
-        if options.no_report:
-            return 0
+        if config.no_report:
+            return
         seeds = {name: sorted(int(path.name) for path in (folder / name).glob("[0-9]*")) for name in ARMS}
-        store([task_of(folder, name, seed, options.steps) for name in ARMS for seed in seeds[name]])
+        store([task_of(folder, name, seed, config.steps) for name in ARMS for seed in seeds[name]])
     report()
-    return 0
 
 
 if __name__ == "__main__":

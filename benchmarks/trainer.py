@@ -17,7 +17,6 @@ line and all seeds between the edges of a band. A million steps or more are wort
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import os
@@ -25,19 +24,22 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import gymnasium
 import numpy as np
 import torch
+import tyro
 
 import qwop_game
-from qwop_cli import CommandError, check_outputs, json_text
+from qwop_cli import CommandError, check_outputs, json_text, parse_config, run_command
 from qwop_rl_core import ActorCritic, ppo
 from qwop_rl_core.ppo import PPOConfig
 
+PROGRAM = "trainer"
 HIDDEN = 256
 MAX_FRAMES = 1800  # of an episode, a minute: else slow ones end late or never, and the mean is that of falls
 WINDOW = 120_000  # steps over whose episodes means are taken; 256 episodes of 450 steps are 115,200
@@ -57,6 +59,39 @@ TRAINERS = {
 
 def settings(steps: int, threads: int, seed: int) -> PPOConfig:
     return PPOConfig(total_steps=steps, num_envs=256, threads=threads, seed=seed, device="cpu")
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """Compare the trainers."""
+
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print a JSON object instead of a table."""
+    steps: int = 300_000
+    """Environment steps of each training."""
+    threads: int = 2
+    """CPU threads of each training."""
+    seed: int = 0
+    """Seed of the first training; the others count up from it."""
+    seeds: int = 1
+    """Trainings of each trainer. All trainers train with one seed before the next seed begins."""
+    plot: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Picture of the learning curves to write."""
+    child: Annotated[str | None, tyro.conf.arg(metavar="TRAINER")] = None
+    """Train once, in this process, and print the learning curve. The benchmark runs itself with this flag."""
+
+    def __post_init__(self) -> None:
+        for flag, count in (("--threads", self.threads), ("--seeds", self.seeds)):
+            if count < 1:
+                raise CommandError(f"{flag} {count}: expected 1 or more")
+        if self.seed < 0:
+            raise CommandError(f"--seed {self.seed}: expected 0 or more")
+        ppo_config = settings(self.steps, self.threads, self.seed)
+        least = 2 * ppo_config.num_envs * ppo_config.rollout_length
+        if self.steps < least:
+            raise CommandError(f"--steps {self.steps}: expected {least} or more, two rollouts")
+        if self.child is not None and self.child not in TRAINERS:
+            raise CommandError(f"--child {self.child}: no such trainer; choose from {'; '.join(TRAINERS)}")
 
 
 class Curve:
@@ -206,10 +241,10 @@ def child(name: str, config: PPOConfig) -> list[Row]:
     return stable_baselines3(config) if name == "sb3" else cleanrl(config, "our games" in name)
 
 
-def in_fresh_process(name: str, seed: int, options: argparse.Namespace) -> list[Row]:
-    command = [sys.executable, __file__, "--child", name, "--steps", str(options.steps)]
-    command += ["--threads", str(options.threads), "--seed", str(seed)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
+def in_fresh_process(name: str, seed: int, benchmark: TrainerConfig) -> list[Row]:
+    command = [sys.executable, __file__, "--child", name, "--steps", str(benchmark.steps)]
+    command += ["--threads", str(benchmark.threads), "--seed", str(seed)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(benchmark.threads)}
     result = subprocess.run(
         command, check=True, stdout=subprocess.PIPE, text=True, env=environment, encoding="utf-8"
     )
@@ -262,13 +297,13 @@ def plot(curves: Result, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
+def measure(benchmark: TrainerConfig) -> dict[str, Any]:
     """Every trainer in turn: {"settings": ..., "rows": [...], "curves": {...}}."""
     curves: Result = {name: [] for name in TRAINERS}
-    for seed in range(options.seed, options.seed + options.seeds):
+    for seed in range(benchmark.seed, benchmark.seed + benchmark.seeds):
         for name in TRAINERS:
             print(f"training, seed {seed}: {TRAINERS[name]}", file=sys.stderr, flush=True)
-            curves[name].append(in_fresh_process(name, seed, options))
+            curves[name].append(in_fresh_process(name, seed, benchmark))
     fastest = steps_per_second(curves["ours"])
     rows = []
     for name, seeds in curves.items():
@@ -286,47 +321,39 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 "return_at_the_end": round(episode_return, 2),
             }
         )
-    config = dataclasses.asdict(settings(options.steps, options.threads, options.seed))
+    config = dataclasses.asdict(settings(benchmark.steps, benchmark.threads, benchmark.seed))
     return {
         "settings": config,
-        "seeds": options.seeds,
+        "seeds": benchmark.seeds,
         "max_frames": MAX_FRAMES,
         "rows": rows,
         "curves": curves,
     }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Returns its exit code."""
+    return run_command(
+        PROGRAM, lambda: compare(parse_config(PROGRAM, TrainerConfig, arguments, description=__doc__))
     )
-    parser.add_argument("--json", action="store_true", help="print a JSON object instead of a table")
-    parser.add_argument("--steps", type=int, default=300_000, help="environment steps of each trainer")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads of each")
-    parser.add_argument("--seed", type=int, default=0, help="the first")
-    parser.add_argument("--seeds", type=int, default=1, help="trainings of each, seed by seed in turn")
-    parser.add_argument("--plot", type=Path, help="picture of the learning curves to write")
-    parser.add_argument("--child", choices=tuple(TRAINERS), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        rows = child(options.child, settings(options.steps, options.threads, options.seed))
-        print(json_text(rows))
-        return 0
-    try:
-        check_outputs({"--plot": options.plot})
-    except CommandError as error:
-        parser.error(str(error))
-    result = measure(options)
-    if options.plot:
-        plot(result["curves"], options.plot)
-    if options.json:
+
+
+def compare(benchmark: TrainerConfig) -> None:
+    if benchmark.child is not None:
+        config = settings(benchmark.steps, benchmark.threads, benchmark.seed)
+        print(json_text(child(benchmark.child, config)))
+        return
+    check_outputs({"--plot": benchmark.plot})
+    result = measure(benchmark)
+    if benchmark.plot:
+        plot(result["curves"], benchmark.plot)
+    if benchmark.json:
         print(json_text(result, indent=1))
-        return 0
+        return
     print(f"{'trainer':40} {'steps/s':>8} {'ours is':>8} {'per CPU s':>9} {'meters':>7} {'return':>7}")
     for row in result["rows"]:
         name, rate, ratio, by_cpu, meters, episode_return = row.values()
         print(f"{name:40} {rate:8,} {ratio:7.1f}x {by_cpu:9,} {meters:7.1f} {episode_return:7.1f}")
-    return 0
 
 
 if __name__ == "__main__":
