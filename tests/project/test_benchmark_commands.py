@@ -1,22 +1,31 @@
 """The command lines of benchmarks/: wrong input is one line and exit code 2, before anything is measured."""
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-@pytest.fixture
-def main(request, monkeypatch):
-    """`main` of the script that the test's parameter names."""
-    spec = importlib.util.spec_from_file_location(request.param, BENCHMARKS / f"{request.param}.py")
+def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A script of benchmarks/."""
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")  # which recorder.py sets, too
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look their module up
     spec.loader.exec_module(module)
-    return module.main
+    return module
+
+
+@pytest.fixture
+def main(request, monkeypatch):
+    """`main` of the script that the test's parameter names."""
+    return load(request.param, monkeypatch).main
 
 
 @pytest.mark.parametrize(
@@ -32,6 +41,15 @@ def main(request, monkeypatch):
         ("knee_scraping", "--arms nothing", "--arms nothing: no such arm"),
         ("knee_scraping", "--precision half", "'auto', 'float32', 'bfloat16'"),
         ("knee_scraping", "--folder {file}", "not a folder"),
+        ("loader", "--episodes 0", "--episodes 0: expected 1 or more"),
+        ("loader", "--frames 2301", "--frames 2301: expected 1 to 2300"),
+        ("loader", "--directory {file}", "is not a folder"),
+        ("recorder", "--folder {file}", "is not a folder"),
+        ("recorder", "--frames 0", "--frames 0: expected 1 or more"),
+        ("simulator", "--repeats 0", "--repeats 0: expected 1 or more"),
+        ("simulator", "--seconds nan", "--seconds nan: expected a number above 0"),
+        ("time_to_runner", "nowhere", "'nothing', 'demonstrations'"),
+        ("time_to_runner", "--seeds 0", "--seeds 0: expected 1 or more"),
         ("trainer", "--steps 16383", "--steps 16383: expected 16384 or more"),
         ("trainer", "--child nothing", "--child nothing: no such trainer"),
         ("trainer", "--plot {file}/out.png", "not a folder"),
@@ -47,7 +65,57 @@ def test_wrong_input_is_one_line(main, arguments, said, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == [file]
 
 
-@pytest.mark.parametrize("main", ["bench", "cloning", "kernels", "knee_scraping", "trainer"], indirect=True)
+@pytest.mark.parametrize(
+    "main",
+    [
+        "bench",
+        "cloning",
+        "kernels",
+        "knee_scraping",
+        "loader",
+        "recorder",
+        "simulator",
+        "time_to_runner",
+        "trainer",
+    ],
+    indirect=True,
+)
 def test_unknown_flags_are_wrong_input(main, capsys):
     assert main(["--nothing"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_time_to_runner_takes_starts_between_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("time_to_runner", monkeypatch)
+    trained = []
+
+    def train(start: str, seed: int, config: object) -> dict:
+        trained.append((start, seed))
+        return {"start": start, "seed": seed, "seconds": 1.0, "curve": []}
+
+    monkeypatch.setattr(script, "train", train)
+    assert script.main(["--seeds", "2", "demonstrations", "--json"]) == 0
+    assert script.main(["--seeds", "1"]) == 0
+    expected = [("demonstrations", 0), ("demonstrations", 1), ("nothing", 0), ("demonstrations", 0)]
+    assert trained == expected
+
+
+def test_loader_measures_in_a_fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("loader", monkeypatch)
+    figures = script.in_fresh_process("open", BENCHMARKS.parent / "demos" / "records.h5")
+    assert figures["frames"] == 0 and figures["seconds"] > 0
+
+
+def test_recorder_leaves_out_what_did_not_happen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = load("recorder", monkeypatch)
+    window = SimpleNamespace(draw=lambda session: None, close=lambda: None)
+    monkeypatch.setattr(script, "Window", lambda title: window)
+    assert script.main(["--frames", "5", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["what"][:7], row["count"]) for row in rows] == [
+        ("frame: ", 5),
+        ("frame: ", 5),
+        ("picture", 5),
+    ]

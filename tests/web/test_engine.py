@@ -122,6 +122,12 @@ def test_the_page_is_what_the_sources_give():
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_wrong_flags_of_the_build_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert load_build().main(["--chek"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--chek; perhaps --check" in line
+
+
 def load_build():
     spec = importlib.util.spec_from_file_location("web_build", ROOT / "web" / "build.py")
     assert spec and spec.loader
