@@ -839,7 +839,7 @@ def test_both_games_give_the_same_numbers(game):
 
 @needs_game
 def test_a_whole_run_over_the_hurdle_to_the_sand_is_the_same(game):
-    with np.load(GOLDEN / "glibc-fma_runs.npz") as file:
+    with np.load(GOLDEN / "rounded_runs.npz") as file:
         keys = file["actions_0"]
     result = compare(game, [keys])
     assert (result.finished, result.frames, result.differing) == (1, len(keys), 0)
