@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qwop_bc import CloneConfig as CloneConfig
     from qwop_bc import CloneResult as CloneResult
     from qwop_bc import clone as clone
-    from qwop_datasets import DatasetReader as Dataset  # noqa: F401
+    from qwop_datasets import DatasetReader as Dataset  # noqa: F401 # pyright: ignore[reportUnusedImport]
     from qwop_datasets import DatasetWriter as DatasetWriter
     from qwop_datasets import Episode as Episode
     from qwop_evaluation import Evaluation as Evaluation
