@@ -28,8 +28,6 @@ from qwop_cli import parse_config, run_command
 from qwop_datasets import DatasetReader
 from qwop_game import (
     ACTION_SETS,
-    FIELDS,
-    FRAME_SECONDS,
     KEY_NAMES,
     PARTS,
     SAND_X,
@@ -38,12 +36,11 @@ from qwop_game import (
     UNITS_PER_METER,
     encoder,
 )
-from qwop_game.body import BOXES, HURDLE_BASE, HURDLE_TOP
+from qwop_game.body import HURDLE_BASE, HURDLE_TOP
 from qwop_game.episodes import encoder_bytes
 from qwop_game.figure import Limb, shapes
 from qwop_game.gait import KNEE_NEAR_METERS, UPRIGHT_PELVIS_METERS, UPRIGHT_TILT_RADIANS
-from qwop_game.observation import STATE_FIELDS, STATE_GLOBALS, STATE_PARTS
-from qwop_game.render import GROUND, KEY_DOWN, KEY_UP, SHIRTS, VIEW_HEIGHT
+from qwop_game.render import GROUND, SHIRTS, VIEW_HEIGHT
 from qwop_game.rules import FINISH, FLAG_GAME_ENDED, FLAG_JUMP_LANDED, TOO_FAR_AHEAD, TOO_FAR_BACK
 
 PROGRAM = "web/build.py"
@@ -164,13 +161,8 @@ def sources_digest() -> str:
 def page_constants() -> dict[str, Any]:
     """What the page draws and computes with, from the packages that define it."""
     return {
-        "frameSeconds": FRAME_SECONDS,
         "keyNames": KEY_NAMES,
         "parts": PARTS,
-        "fields": FIELDS,
-        "stateParts": STATE_PARTS,
-        "stateFields": STATE_FIELDS,
-        "stateGlobals": STATE_GLOBALS,
         "trigVariants": TRIG_VARIANTS,
         "trackY": TRACK_Y,
         "sandX": SAND_X,
@@ -186,11 +178,8 @@ def page_constants() -> dict[str, Any]:
         "viewHeight": VIEW_HEIGHT,
         "ground": GROUND,
         "shirts": SHIRTS,
-        "keyUp": KEY_UP,
-        "keyDown": KEY_DOWN,
         "hurdlePoses": [[box.x, box.y, box.angle] for box in (HURDLE_BASE, HURDLE_TOP)],
         "hurdle": [[box.half_width, box.half_height] for box in (HURDLE_BASE, HURDLE_TOP)],
-        "boxes": {name: [box.half_width, box.half_height] for name, box in BOXES.items()},
         "clearanceScale": float(encoder.CLEARANCE_SCALE),
         "actions": {name: masks.tolist() for name, masks in ACTION_SETS.items()},
         "figure": [

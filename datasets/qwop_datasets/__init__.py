@@ -17,6 +17,7 @@ from qwop_datasets.errors import DatasetError
 from qwop_datasets.exact_replay import Replay, replay_keys
 from qwop_datasets.format import FORMAT_VERSION, INDEX_DTYPE
 from qwop_datasets.journal import Journal, journal_path, read_journal
+from qwop_datasets.page_play import page_play_fields
 from qwop_datasets.reader import DatasetReader
 from qwop_datasets.recording import Change, End, Frame, KeyEvent, Recording, Rewind
 from qwop_datasets.recovery import Recovery, needs_recovery, recover_dataset
@@ -54,6 +55,7 @@ __all__ = [
     "made_folder",
     "name_problem",
     "needs_recovery",
+    "page_play_fields",
     "read_journal",
     "recover_dataset",
     "replace_file",

@@ -12,7 +12,6 @@ import hmac
 import json
 import re
 import secrets
-import signal
 import webbrowser
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +19,18 @@ from typing import Any
 import numpy as np
 from aiohttp import WSMsgType, web
 
-from qwop_datasets import KEY_SOURCES, Change, End, Frame, KeyEvent, Recording, Rewind, name_problem
+from qwop_cli import interrupts
+from qwop_datasets import (
+    KEY_SOURCES,
+    Change,
+    End,
+    Frame,
+    KeyEvent,
+    Recording,
+    Rewind,
+    name_problem,
+    page_play_fields,
+)
 from qwop_game import Simulator
 from qwop_game.rules import has_finished, is_over
 from qwop_recorder.config import RecordConfig
@@ -214,8 +224,7 @@ class PageSession:
         run = self._current()
         if not run.num_frames:
             raise ValueError("a run without a frame")
-        players = {str(player) for _, player in about.get("players", [])}
-        slow = any(float(pace) < 1 for _, pace in about.get("pace", []))
+        play = page_play_fields(about["players"], about["pace"])
         self.run = None
         observations = np.array(run.raw_observations, np.float32).tobytes()
         digest = about.get("observations_sha256")
@@ -224,12 +233,10 @@ class PageSession:
         if reject:
             self.keeper.drop(run)
             return {"rejected": reject}
-        facts = {"slow-motion": slow, "taken-over": len(players) > 1}
-        run.fields["tags"] = tuple(tag for tag, holds in facts.items() if holds)
-        if players == {"policy"}:
-            run.fields["source"] = "policy"
+        run.fields |= {"source": play["source"], "tags": play["tags"]}
         run.fields["provenance"] = {
             **run.fields.get("provenance", {}),
+            **play["provenance"],
             "license": str(about.get("license") or "not given")[:40],
             "page_sha256": "checked" if same and digest else "none" if same else "differs",
         }
@@ -386,12 +393,11 @@ def play_in_page(
         if not config.no_open:
             webbrowser.open(address)
         loop = asyncio.get_running_loop()
-        with contextlib.ExitStack() as stack:
-            for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
-                number = getattr(signal, name, None)
-                if number is not None:
-                    before = signal.signal(number, lambda *_: loop.call_soon_threadsafe(server.done.set))
-                    stack.callback(signal.signal, number, before)
+
+        def end(_number: int, _frame: object) -> None:
+            loop.call_soon_threadsafe(server.done.set)
+
+        with interrupts(end):
             while not server.done.is_set():  # Windows wakes a waiting loop for no signal
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(server.done.wait(), 0.5)

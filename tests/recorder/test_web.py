@@ -105,6 +105,16 @@ def test_a_rewind_leaves_one_exact_run(path):
     assert (episode.keys == KEYS).all() and "rewound" in episode.tags
 
 
+def test_who_played_and_how_fast_is_stored(path):
+    changes = run_of()
+    changes[-1][1] |= {"players": [[0, "person"], [20, "policy"]], "pace": [[0, 1], [5, 0.5]]}
+    page_session(path).apply(0, changes)
+    episode = DatasetReader(path)[0]
+    assert episode.source == "human" and episode.tags == ("slow-motion", "taken-over")
+    assert episode.provenance["played_by"] == '[[0, "person"], [20, "policy"]]'
+    assert episode.provenance["slowest_pace"] == 0.5
+
+
 def test_other_numbers_than_the_pages_are_an_alarm(path):
     changes = run_of()
     changes[-1][1]["observations_sha256"] = "0" * 64

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from qwop_datasets.convert.common import (
 from qwop_datasets.episode import KEY_EVENT_DTYPE, KEY_SOURCES, REWIND_DTYPE
 from qwop_datasets.errors import DatasetError
 from qwop_datasets.exact_replay import replay_keys
+from qwop_datasets.page_play import page_play_fields
 
 RUN, RUNS = "qwop-run", "qwop-runs"
 VERSION = 1
@@ -100,18 +100,15 @@ def _imported(name: str, run: Any, options: Importing) -> Imported:
     offset = float(run["clock_offset"])
     instants = numbers("instants", run["instants"], (len(keys),), np.float64)
     rewinds = [(offset + time, before, after) for time, before, after in run["rewinds"]]
-    players = [player for _, player in run["players"]]
-    paces = [float(pace) for _, pace in run["pace"]]
+    play = page_play_fields(run["players"], run["pace"])
     provenance: dict[str, Any] = {
         "engine": "wasm",
         "trig_source": "engine",
         "recorded_with": "web page",
         "license": str(run["license"] or "not given"),
         "page_sha256": "checked" if digest is not None else "none",
-        "slowest_pace": min(paces),
+        **play["provenance"],
     }
-    if "policy" in players:  # who chose the keys, from which frame on
-        provenance["played_by"] = json.dumps(run["players"])
     if rewinds:
         discarded = {
             "rewinds": np.array(rewinds, REWIND_DTYPE),
@@ -122,7 +119,7 @@ def _imported(name: str, run: Any, options: Importing) -> Imported:
     fields = {
         "id": run["id"],
         "created": run["created"],
-        "source": options.source or ("policy" if set(players) == {"policy"} else "human"),
+        "source": options.source or play["source"],
         "player": options.player or run["player"],
         "trig": run["trig"],
         "wall_times": offset + instants,
@@ -130,15 +127,7 @@ def _imported(name: str, run: Any, options: Importing) -> Imported:
         "wall_clock_offset": offset,
         "key_events": _events(run["events"]),
         "provenance": provenance,
-        "tags": tuple(
-            tag
-            for tag, holds in {
-                "rewound": bool(rewinds),
-                "slow-motion": min(paces) < 1,
-                "taken-over": len(set(players)) > 1,
-            }.items()
-            if holds
-        ),
+        "tags": (*(["rewound"] if rewinds else []), *play["tags"]),
         **discarded,
     }
     return Imported(name, episode_of_replay(keys, played, fields))

@@ -42,65 +42,8 @@ export default {
    12
   ]
  },
- "boxes": {
-  "head": [
-   1.075,
-   1.325
-  ],
-  "leftArm": [
-   1.85,
-   0.625
-  ],
-  "leftCalf": [
-   2.5,
-   0.75
-  ],
-  "leftFoot": [
-   1.35,
-   0.675
-  ],
-  "leftForearm": [
-   1.75,
-   0.55
-  ],
-  "leftThigh": [
-   2.525,
-   1.0
-  ],
-  "rightArm": [
-   1.95,
-   0.75
-  ],
-  "rightCalf": [
-   2.5,
-   0.75
-  ],
-  "rightFoot": [
-   1.35,
-   0.725
-  ],
-  "rightForearm": [
-   2.225,
-   0.675
-  ],
-  "rightThigh": [
-   2.65,
-   1.0
-  ],
-  "torso": [
-   3.275,
-   1.425
-  ]
- },
  "clearanceScale": 2.0,
  "encoder": "AAACRAAAAAAAAAAAAACgQQAAjEEAAAJEAAAAAAAAAAAAAKBBAACMQQAAAkQAAAAAAAAAAAAAoEEAAIxBAAACRAAAAAAAAAAAAACgQQAAjEEAAAJEAAAAAAAAAAAAAKBBAACMQQAAAkQAAAAAAAAAAAAAoEEAAIxBAAACRAAAAAAAAAAAAACgQQAAjEEAAAJEAAAAAAAAAAAAAKBBAACMQQAAAkQAAAAAAAAAAAAAoEEAAIxBAAACRAAAAAAAAAAAAACgQQAAjEEAAAJEAAAAAAAAAAAAAKBBAACMQQAAAkQAAAAAAAAAAAAAoEEAAIxBAIAERAAAIEEAAMBAAAAgQgAAKkIAgAREAAAgQQAAwEAAACBCAAAqQgCABEQAACBBAADAQAAAIEIAACpCAIAERAAAIEEAAMBAAAAgQgAAKkIAgAREAAAgQQAAwEAAACBCAAAqQgCABEQAACBBAADAQAAAIEIAACpCAIAERAAAIEEAAMBAAAAgQgAAKkIAgAREAAAgQQAAwEAAACBCAAAqQgCABEQAACBBAADAQAAAIEIAACpCAIAERAAAIEEAAMBAAAAgQgAAKkIAgAREAAAgQQAAwEAAACBCAAAqQgCABEQAACBBAADAQAAAIEIAACpCAAAgwQAAIMEAAMDAAACgwQAAyMEAQINEAAAgQQAAwEAAAHBCAABwQjKNp79eD0m/XwoGwCjROT/8CS7AXwoGQDL+pT9BZsq+j4QSQDa63L8gEMm/zcysP83MrD/NzCw/mpk5PwAAIEAAACBAmpkhwJqZKUAAAEA/AABAPwAAgD8AAIA/AAD6QwAA+kMAAHpEAAB6RAAAyEIAAKBBAADIQgAAoEHqXQrAv4NfvrRIEkEAACBBzczMPc3MzD0AAABAAQAAAAcAAAACAAAABgAAAAsAAAAFAAAACgAAAAMAAAAIAAAABAAAAAkAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAIAAAAHAAAABgAAAAsAAAADAAAACAAAAAQAAAAJAAAAAwAAAAgAAAAGAAAACwAAAA==",
- "fields": [
-  "x",
-  "y",
-  "angle",
-  "vx",
-  "vy"
- ],
  "figure": [
   {
    "color": [
@@ -1411,7 +1354,6 @@ export default {
   }
  ],
  "finish": 100.0,
- "frameSeconds": 0.03333333333333333,
  "gameEnded": 8,
  "ground": 18.4,
  "hurdle": [
@@ -1437,17 +1379,7 @@ export default {
   ]
  ],
  "jumpLanded": 4,
- "keyDown": [
-  255,
-  190,
-  60
- ],
  "keyNames": "QWOP",
- "keyUp": [
-  52,
-  60,
-  78
- ],
  "kneeNear": 0.12,
  "parts": [
   "torso",
@@ -1490,40 +1422,6 @@ export default {
    96,
    200
   ]
- ],
- "stateFields": [
-  "x",
-  "y",
-  "angle",
-  "vx",
-  "vy",
-  "angular_velocity"
- ],
- "stateGlobals": [
-  "score_time",
-  "score",
-  "fallen",
-  "jumped",
-  "jump_landed",
-  "game_ended",
-  "pause",
-  "touching_contacts"
- ],
- "stateParts": [
-  "torso",
-  "head",
-  "leftArm",
-  "leftCalf",
-  "leftFoot",
-  "leftForearm",
-  "leftThigh",
-  "rightArm",
-  "rightCalf",
-  "rightFoot",
-  "rightForearm",
-  "rightThigh",
-  "hurdleBase",
-  "hurdleTop"
  ],
  "tooFarAhead": 105.0,
  "tooFarBack": -10.0,

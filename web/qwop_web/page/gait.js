@@ -36,11 +36,12 @@ export function postures(engine, keys, trig) {
 
 const SPLITS = [10, 50, 100];
 
-/** When the torso first passes each split, s; null: never. @param {number[]} meters @param {number[]} times */
-export function splits(meters, times) {
+/** When the torso first passes each split, s; null: not by frame `frame`. @param {Float32Array[]} observations
+ *  @param {number[]} times @param {number} frame */
+export function splits(observations, times, frame) {
   return SPLITS.map((at) => {
-    const i = meters.findIndex((m) => m >= at);
-    return { at, seconds: i < 0 ? null : times[i] };
+    const i = observations.findIndex((observation) => observation[0] / constants.unitsPerMeter >= at);
+    return { at, seconds: i < 0 || i > frame ? null : times[i] };
   });
 }
 

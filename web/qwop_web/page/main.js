@@ -174,7 +174,7 @@ class Page {
     text("upright", share(this.up));
     if (this.watched) return;
     const { run } = this.session;
-    for (const { at, seconds } of splits(run.observations.slice(0, frame + 1).map((o) => o[0] / constants.unitsPerMeter), run.times))
+    for (const { at, seconds } of splits(run.observations, run.times, frame))
       text(`split${at}`, seconds === null ? "-" : `${seconds.toFixed(1)} s`);
   }
 
