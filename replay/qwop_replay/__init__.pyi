@@ -1,13 +1,14 @@
 from .html import page
 from .playback import play_in_window
 from .race import Race
-from .real_game import play_live, write_real_video
+from .real_game import RealReplay, play_live, replay_in_real_game, write_real_video
 from .runs import ReplayedRun
 from .show import describe, load_runs, replay, write_video
 from .video import VideoError, VideoWriter
 
 __all__ = [
     "Race",
+    "RealReplay",
     "ReplayedRun",
     "VideoError",
     "VideoWriter",
@@ -17,6 +18,7 @@ __all__ = [
     "play_in_window",
     "play_live",
     "replay",
+    "replay_in_real_game",
     "write_real_video",
     "write_video",
 ]
