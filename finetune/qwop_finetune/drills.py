@@ -155,13 +155,13 @@ class Drills(QWOPVectorWrapper):
             return
         now = {**final, "snapshot": self.env.games.simulator.snapshot()}
         for game in self._generator.permutation(games)[:KEEP_AT_MOST]:
-            self._store(int(place[game]), now, game)
+            self._store(int(place[game]), now, int(game))
 
     def _keep_before(self, fell: NDArray[np.bool_], frames: NDArray[np.int64]) -> None:
         """Keep the states of the fallen games 40 to 80 frames before, if their episodes are that old."""
         if len(self._past) == 2:
             for game in np.flatnonzero(fell & (frames > 2 * LOOK_BACK_FRAMES)):
-                self._store(_FALLS, self._past[0], game)
+                self._store(_FALLS, self._past[0], int(game))
 
     def _store(self, row: int, states: dict[str, NDArray[Any]], game: int) -> None:
         slot = row, self._count[row] % KEPT

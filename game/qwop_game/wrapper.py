@@ -70,7 +70,7 @@ class QWOPVectorWrapper(VectorEnv):
         return self.env.unwrapped  # pyright: ignore[reportReturnType]
 
     @property
-    def closed(self) -> bool:
+    def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether `close` has freed the games."""
         return self.env.closed
 
