@@ -182,12 +182,15 @@ def run(command: list[str]) -> None:
         raise SystemExit(f"{result.stdout}{result.stderr}engine: this command failed: {shlex.join(command)}")
 
 
-def compile_engine(root: Path, extra_flags: Sequence[str] = (), tag: str | None = None) -> Path:
+def compile_engine(
+    root: Path, extra_flags: Sequence[str] = (), tag: str | None = None, compiler: Compiler | None = None
+) -> Path:
     """Bring the engine's library up to date and return its path.
 
     extra_flags: for the compiler and the linker, after all others.
     tag: of TARGETS: build/engine-<tag>/_engine.<suffix>, by zig. None: this machine's own library,
         game/qwop_game/_engine.<suffix>.
+    compiler: instead of the one that `find_compiler` finds.
 
     An object's name holds a digest of all that it is made from, so what is unchanged is never compiled twice.
     """
@@ -195,7 +198,7 @@ def compile_engine(root: Path, extra_flags: Sequence[str] = (), tag: str | None 
     engine, objects = root / "game" / "engine", root / "build" / (f"engine-{tag}" if tag else "engine")
     folder = objects if tag else root / "game" / "qwop_game"
     library = folder / f"_engine{LIBRARY_SUFFIXES.get(target.system, '.so')}"
-    compiler = find_compiler(target)
+    compiler = compiler or find_compiler(target)
     system_flags = SYSTEM_FLAGS.get(target.system, SYSTEM_FLAGS["Linux"])
     flags = [*FLAGS, *compiler.compile_flags, *system_flags]
     headers = [path.read_bytes() for path in sorted(engine.glob("*.h*"))]
