@@ -1,6 +1,6 @@
-"""When a run is over, when it is a success and what a step is worth, as in qwop-gym 1.0.1.
+"""The rules of qwop-gym 1.0.1: when a run is over, when it is a success, and the default reward.
 
-The one reference of these rules. The native code gets the numbers from here (episodes.py).
+These are the only definitions: the native code gets the numbers from here (episodes.py).
 """
 
 import numpy as np
@@ -16,11 +16,11 @@ TOO_FAR_BACK, TOO_FAR_AHEAD = -10.0, 105.0
 
 SPEED_WEIGHT, TIME_COST = 0.01, 10.0
 SUCCESS_REWARD, FAILURE_COST = 50.0, 10.0
-"""Of `default_reward`."""
+"""Coefficients of `default_reward`."""
 
 
 def has_landed(flags: np.ndarray) -> np.ndarray:
-    """Whether runs were won by a foot's landing beyond 100 m, not by a fall after the jump, bool [...]."""
+    """Whether runs were won by a foot that landed beyond 100 m, not by a fall after the jump, bool [...]."""
     return (flags & FLAG_JUMP_LANDED != 0) & (flags & FLAG_FALLEN == 0)
 
 
@@ -43,11 +43,11 @@ def is_over(flags: np.ndarray, distance: np.ndarray) -> np.ndarray:
 def default_reward(
     ds: np.ndarray, dt: np.ndarray, frame_skip: int, terminated: np.ndarray, success: np.ndarray
 ) -> np.ndarray:
-    """qwop-gym's reward of a step, float32 [N]: 0.01 * ds / dt - 10 * dt / frame_skip, +50 or -10 at the end.
+    """Compute qwop-gym's reward, float32 [N]: 0.01 * ds / dt - 10 * dt / frame_skip, +50 or -10 at the end.
 
     Args:
         ds: Change of the distance, m, float32 [N].
-        dt: Change of scoreTime / 10, float32 [N]. It is 0 where an ended game is stepped on without a reset.
+        dt: Change of scoreTime / 10, float32 [N]. It is 0 if an ended game is stepped without a reset.
         frame_skip: Frames of the step.
         terminated: Whether the run is over, bool [N].
         success: Whether it is over and finished, bool [N].

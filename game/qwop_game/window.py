@@ -13,15 +13,15 @@ class DisplayError(RuntimeError):
 
 
 class Window:
-    """Opens at once; `closed` turns true when the user closes it.
+    """A window that opens when it is created. `closed` becomes true when the user closes it.
 
-    Raises DisplayError where none can be opened.
+    Raises DisplayError if no window can be opened.
     """
 
     def __init__(self, title: str = "QWOP", width: int = SIZE[0], height: int = SIZE[1]) -> None:
         variables = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
         if sys.platform.startswith("linux") and not any(map(os.environ.get, variables)):
-            # SDL would try its way through every driver, with their messages.
+            # Otherwise SDL would try every driver, and print their messages.
             raise DisplayError(_no_display("DISPLAY is not set"))
         try:
             pygame.display.init()
@@ -38,7 +38,7 @@ class Window:
         self._clock = pygame.time.Clock()
 
     def show(self, *scene, **options) -> None:
-        """Draw with the arguments of `Renderer.draw` and wait until the frame's time has passed."""
+        """Draw with the arguments of `Renderer.draw` and wait until the frame's time is over."""
         if self.closed:
             return
         for event in pygame.event.get():

@@ -44,7 +44,7 @@ def test_spaces():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"frame_skip": 0}, "frame_skip is 0: it must be a whole number of frames"),
+        ({"frame_skip": 0}, "frame_skip is 0: it must be a whole number, 1 or more"),
         ({"frame_skip": 1.5}, "frame_skip is 1.5"),
         ({"action_set": "all"}, "action_set 'all' is unknown: choose one of full, reduced, distinct"),
         ({"observation": "pixels"}, "observation 'pixels' is unknown"),

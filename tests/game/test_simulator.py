@@ -118,13 +118,13 @@ def test_arrays_are_read_only_and_live():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda g: g.step(np.zeros(2, np.int64)), r"keys are int64 \[2\]: needed are uint8 \[2\]"),
+        (lambda g: g.step(np.zeros(2, np.int64)), r"keys are int64 \[2\]: expected uint8 \[2\]"),
         (lambda g: g.step(np.zeros(3, np.uint8)), r"keys are uint8 \[3\]"),
-        (lambda g: g.step(keys(0, 16)), "keys hold 16"),
+        (lambda g: g.step(keys(0, 16)), "keys have 16"),
         (lambda g: g.step(keys(0, 0), -1), "frames is -1"),
-        (lambda g: g.reset(np.ones(2, np.uint8)), r"the mask is uint8 \[2\]: needed is bool \[2\]"),
+        (lambda g: g.reset(np.ones(2, np.uint8)), r"the mask is uint8 \[2\]: expected bool \[2\]"),
         (lambda g: g.restore(np.zeros((1, 4), np.uint8)), "the snapshot is uint8"),
-        (lambda g: g.restore(np.zeros((2, g.snapshot_size), np.uint8)), "these bytes are no snapshot"),
+        (lambda g: g.restore(np.zeros((2, g.snapshot_size), np.uint8)), "these bytes are not a snapshot"),
     ],
 )
 def test_wrong_arrays_are_named(call, message):

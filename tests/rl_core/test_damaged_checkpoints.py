@@ -246,7 +246,7 @@ def test_kept_states_of_drills_are_checked():
     snapshot = good["snapshot"][0]
     kept = {name: array.copy() for name, array in good.items()}
     kept["drills.count"][3] = 1
-    with pytest.raises(ValueError, match="no snapshot"):  # zeros are none
+    with pytest.raises(ValueError, match="not a snapshot"):  # zeros are none
         drills.set_state(kept)
     kept["drills.snapshots"][3, 0] = snapshot
     drills.set_state(kept)
