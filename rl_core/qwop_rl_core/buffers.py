@@ -35,7 +35,7 @@ class Transitions:
                 "the last transition neither terminates nor truncates its episode: mark it as truncated"
             )
         if not (np.isfinite(self.observation).all() and np.isfinite(self.reward).all()):
-            raise ValueError("observations or rewards hold NaN or infinity")
+            raise ValueError("observations or rewards contain NaN or infinity")
 
     def __len__(self) -> int:
         return len(self.action)
@@ -43,7 +43,7 @@ class Transitions:
 
 @dataclass(frozen=True)
 class Batch:
-    """What `ReplayBuffer.sample` returns: K transitions of up to n steps each.
+    """A batch from `ReplayBuffer.sample`: K transitions of up to n steps each.
 
     observation, next_observation: float32 [K, D]; action: int64 [K]
     returns: float32 [K], discounted sum of up to n rewards

@@ -37,7 +37,7 @@ Network = TypeVar("Network", ActorCritic, QNetwork)
 
 
 class RunState(Protocol):
-    """What the states of all trainers have in common."""
+    """The common part of the states of all trainers."""
 
     observation: np.ndarray  # [N, D], the environments' current observations
     statistics: EpisodeStatistics

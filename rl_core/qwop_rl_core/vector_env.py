@@ -1,4 +1,4 @@
-"""Vector environments: do they fit the network, final observations, episode statistics, stored state."""
+"""Helpers for vector environments: space checks, final observations, episode statistics, stored state."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def check_spaces(envs: VectorEnv, num_envs: int, feature_size: int, num_actions:
         num_actions: number of actions A that the network gives.
 
     Raises:
-        TrainingError: they do not fit, or an ended episode's reset takes a step of its own, which learners
-            would take for a decision.
+        TrainingError: they do not fit, or the reset of an ended episode takes a separate step, which learners
+            would count as a decision.
     """
     mode = (envs.metadata or {}).get("autoreset_mode")  # Gymnasium 0.29 has none: it resets in the same step
     if mode is not None and getattr(mode, "name", mode) != "SAME_STEP":
@@ -49,7 +49,7 @@ def check_spaces(envs: VectorEnv, num_envs: int, feature_size: int, num_actions:
 def final_observations(
     infos: Mapping[str, Any], ended: np.ndarray, next_observation: np.ndarray
 ) -> np.ndarray:
-    """Return the observation that really followed each step.
+    """Return the observation that followed each step, before any reset.
 
     A vector environment resets an ended episode in the same step. `next_observation` then belongs to the next
     episode, and the final observation of the ended one is in `infos`: in an object array under "final_obs"
