@@ -243,7 +243,7 @@ def parse_config(
                 args=arguments,
                 description=description,
                 default=tyro.MISSING_NONPROP if default is None else default,
-                # None can be given only where it may undo something that `default` sets.
+                # "None" is accepted only for flags that `default` sets, so that it can be undone.
                 config=(tyro.conf.DisallowNone,) if default is None else (),
                 registry=registry,
             )

@@ -88,7 +88,7 @@ def page(runs: Sequence[ReplayedRun], title: str, subtitle: str = "") -> str:
         "runs": [_run(run) for run in runs],
     }
     template = files("qwop_replay").joinpath("page.html").read_text(encoding="utf-8")
-    # "</" would end the script element, whatever string it stands in.
+    # "</" would end the script element, even inside a string.
     return template.replace(_PLACEHOLDER, json_text(data).replace("</", "<\\/"), 1)
 
 
