@@ -282,11 +282,11 @@ def test_a_text_of_variable_length_is_not_believed(tmp_path, path):
             text = file[group].attrs[attribute]
         claim_long_text(target, text)
     said = refused_cheaply("convert", foreign, tmp_path / "x.h5")
-    assert "damaged: attribute qwop is not where it says, or longer than" in said
+    assert "damaged: attribute qwop is missing in the file, or longer than" in said
     for arguments in (["edit", plain, "--tag", "x"], ["merge", tmp_path / "m.h5", plain]):
         refused_cheaply(*arguments)
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    refused(plain, "attribute id is not where it says")
+    refused(plain, "attribute id is missing in the file")
     assert resource.getrlimit(resource.RLIMIT_DATA) == before
 
 
@@ -301,9 +301,9 @@ def test_a_heap_without_end(path, tmp_path, size):
         at = data.find(b"GCOL") + 16  # the first object: its index, 6 bytes of others, its size
         data[at : at + 16] = struct.pack("<H6xQ", 1 if size else 0, size)
         target.write_bytes(data)
-    assert "are broken" in refused_cheaply("convert", foreign, tmp_path / "x.h5")
-    refused(plain, "its texts of variable length, at byte [0-9]+, are broken")
-    with pytest.raises(OSError, match="are broken"):
+    assert "are damaged" in refused_cheaply("convert", foreign, tmp_path / "x.h5")
+    refused(plain, "its texts of variable length, at byte [0-9]+, are damaged")
+    with pytest.raises(OSError, match="are damaged"):
         untrusted.check_before_copying(plain)
 
 
@@ -315,7 +315,7 @@ def test_compressed_trajectories_are_not_inflated(tmp_path, capsys):
     for name, obs, compression, message in (
         ("packed", rows, "zstd", "data-0.arrow is compressed"),
         ("packed2", rows, "lz4", "data-0.arrow is compressed"),
-        ("endless", endless, None, "a trajectory holds lists of null"),
+        ("endless", endless, None, "a trajectory has lists of null"),
         ("texts", pa.array([[["a", "b"]]]), None, "not QWOP: observations of trajectory 0: has text"),
     ):
         (tmp_path / name).mkdir()
@@ -360,7 +360,7 @@ def test_an_interrupted_change_that_nobody_made(path, capsys, command):
     redo.write_bytes(redo_log(path, 1 << 50, {}))
     assert main([command, str(path)]) in (1, 2)
     captured = capsys.readouterr()
-    assert "runs.h5.redo would make it 1125899906842624 bytes long, but holds" in captured.out + captured.err
+    assert "runs.h5.redo would make it 1125899906842624 bytes long, but has" in captured.out + captured.err
     assert captured.err.count("\n") <= 1 and path.read_bytes() == data
     for log in (
         redo_log(path, len(data), {1 << 40: page, (1 << 64) - 1: page}),  # beyond the end: nothing to write
@@ -393,7 +393,7 @@ def test_pickles_are_not_read(tmp_path, capsys):
     np.save(tmp_path / "evil.npy", array)
     for name in ("evil.npz", "evil.npy"):
         assert main(["convert", str(tmp_path / name), str(tmp_path / "x.h5"), "--source", "human"]) == 2
-        assert "holds pickled objects, which could run code" in capsys.readouterr().err
+        assert "has pickled objects, which could run code" in capsys.readouterr().err
     source = str(tmp_path / "evil.npy")
     assert main(["convert", source, str(tmp_path / "x.h5"), "--from", "imitation"]) == 2
     assert "pickles, which can run code" in capsys.readouterr().err
@@ -482,10 +482,10 @@ def test_what_is_no_qwop_has_its_own_words(tmp_path, capsys):
         ),
         ("b.hdf5", (), "demo_0 has actions float64 [9], not numbers [T, 4]"),
         ("c.hdf5", (), "demo_0 has actions |S1 [9, 4], not numbers [T, 4]"),
-        ("d.hdf5", (), "an episode without a step"),
+        ("d.hdf5", (), "an episode has no step"),
         ("e.hdf5", (), "damaged: states is missing"),
         ("a.npz", (), "observations of episode 0: has float32 of shape [57, 59]"),
-        ("b.npz", (), "observations [57, 60] and actions [9] are not one for each step"),
+        ("b.npz", (), "observations [57, 60] and actions [9]: expected one of each per step"),
         ("c.npz", (), "terminals: has float64 of shape [3], not numbers of shape [57]"),
         ("d.npz", (), "actions of the set full: has text of shape [57]"),
         ("e.npz", (), "array episode_ends is missing"),
@@ -512,14 +512,14 @@ def test_what_is_no_qwop_has_its_own_words(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        ({"keys": "QQ"}, "'QQ' is no combination of the keys"),
-        ({"keys": "X"}, "'X' is no combination of the keys"),
+        ({"keys": "QQ"}, "'QQ' is not a combination of the keys"),
+        ({"keys": "X"}, "'X' is not a combination of the keys"),
         ({"time": "x"}, "a cell is wrong: could not convert string to float: 'x'"),
         ({"torso.x": "1e999"}, "raw_observations holds NaN or infinity"),
         ({"frame": "7"}, "its frames are not 0 to T in order"),
         ({"end": "won"}, "its end is 'won', not one of success"),
         ({"source": "me"}, "source 'me' is none of human"),
-        ({"trig": "sin"}, "trig 'sin' is none of rounded"),
+        ({"trig": "sin"}, "trig 'sin' is not one of rounded"),
         ({"player": "x" * 65}, "player is longer than 64 bytes"),
     ],
 )

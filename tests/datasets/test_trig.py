@@ -84,7 +84,7 @@ def test_each_run_replays_in_its_own_variant_and_in_no_other(mixed):
 
 
 def test_an_unknown_variant_is_refused():
-    with pytest.raises(ValueError, match="trig 'glibc-3' is none of rounded, glibc"):
+    with pytest.raises(ValueError, match="trig 'glibc-3' is not one of rounded, glibc"):
         episode("rounded").replace(trig="glibc-3")
 
 

@@ -75,8 +75,8 @@ def test_many_runs_with_slow_motion_rewinds_and_a_policy(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"observations_sha256": "0" * 64}, "other observations than the page saw"),
-        ({"keys": "AAAA////"}, "not a whole one of 0 to 15"),
+        ({"observations_sha256": "0" * 64}, "other observations than the page stored"),
+        ({"keys": "AAAA////"}, "expected a whole number from 0 to 15"),
         ({"keys": "no base 64!"}, "base 64"),
         ({"keys": ""}, "it has 0 frames"),
         ({"keys": 7}, "not text in base 64"),
