@@ -26,7 +26,7 @@ import tyro
 
 from qwop_cli import parse_config, run_command
 from qwop_datasets import DatasetReader
-from qwop_evaluation import Lookahead
+from qwop_evaluation import SPLIT_METERS, Lookahead
 from qwop_evaluation.lookahead import FINISH_WORTH, SECOND_WORTH
 from qwop_game import (
     ACTION_SETS,
@@ -42,8 +42,21 @@ from qwop_game import (
 from qwop_game.body import HURDLE_BASE, HURDLE_TOP
 from qwop_game.episodes import encoder_bytes
 from qwop_game.figure import Limb, shapes
-from qwop_game.gait import KNEE_NEAR_METERS, UPRIGHT_PELVIS_METERS, UPRIGHT_TILT_RADIANS
-from qwop_game.rules import FINISH, FLAG_FALLEN, FLAG_GAME_ENDED, FLAG_JUMP_LANDED, TOO_FAR_AHEAD, TOO_FAR_BACK
+from qwop_game.gait import (
+    KNEE_NEAR_METERS,
+    LIFT_METERS,
+    TOUCH_METERS,
+    UPRIGHT_PELVIS_METERS,
+    UPRIGHT_TILT_RADIANS,
+)
+from qwop_game.rules import (
+    FINISH,
+    FLAG_FALLEN,
+    FLAG_GAME_ENDED,
+    FLAG_JUMP_LANDED,
+    TOO_FAR_AHEAD,
+    TOO_FAR_BACK,
+)
 
 PROGRAM = "web/build.py"
 ROOT = Path(__file__).resolve().parents[1]
@@ -175,6 +188,9 @@ def page_constants() -> dict[str, Any]:
         "fallen": FLAG_FALLEN,
         "gameEnded": FLAG_GAME_ENDED,
         "jumpLanded": FLAG_JUMP_LANDED,
+        "footTouches": TOUCH_METERS,
+        "footLifts": LIFT_METERS,
+        "splits": SPLIT_METERS,
         "kneeNear": KNEE_NEAR_METERS,
         "uprightPelvis": UPRIGHT_PELVIS_METERS,
         "uprightTilt": UPRIGHT_TILT_RADIANS,

@@ -1382,6 +1382,8 @@ export default {
   }
  ],
  "finish": 100.0,
+ "footLifts": 0.03,
+ "footTouches": 0.01,
  "gameEnded": 8,
  "hurdle": [
   [
@@ -1744,6 +1746,28 @@ export default {
     200
    ]
   ],
+  "SHOES": [
+   [
+    58,
+    150,
+    214
+   ],
+   [
+    240,
+    92,
+    52
+   ]
+  ],
+  "SHOE_LEFT": [
+   58,
+   150,
+   214
+  ],
+  "SHOE_RIGHT": [
+   240,
+   92,
+   52
+  ],
   "SKY_BOTTOM": [
    226,
    240,
@@ -1820,6 +1844,11 @@ export default {
   "TRACK_FAR": -1.15,
   "VIEW_HEIGHT": 23.0
  },
+ "splits": [
+  10,
+  50,
+  100
+ ],
  "tooFarAhead": 105.0,
  "tooFarBack": -10.0,
  "trackY": 9.14275,

@@ -5,11 +5,13 @@ import { Autopilot, fetchBytes } from "./autopilot.js";
 import { Clock } from "./clock.js";
 import { $, button, canvas, input, link, select, text } from "./dom.js";
 import { Engine } from "./engine.js";
-import { drawDiagram, posture, postures, splits } from "./gait.js";
+import { drawGait, drawSpeed } from "./diagram.js";
+import { posture, seriesOf, splits } from "./gait.js";
 import ghosts from "./ghosts.js";
 import { KeyQueue, listen, listenToButtons, pollGamepad } from "./keys.js";
 import { Recording } from "./recording.js";
 import { RunStore, fromBase64, fromFragment, toFragment, toRecord } from "./runs.js";
+import { rgb } from "./scenery.js";
 import { Session } from "./session.js";
 import { Shelf } from "./shelf.js";
 import { Stage } from "./stage.js";
@@ -200,7 +202,10 @@ class Page {
     const { run, phase } = this.session;
     if (phase !== "ended") return;
     $("review").hidden = false;
-    drawDiagram(canvas("diagram"), postures(this.engine, run.keys, this.trig), run.keys);
+    const last = run.frames, [left, right] = constants.scenery.SHOES.map(rgb);
+    const series = seriesOf(this.engine, run.keys, this.trig, rgb(constants.scenery.SHIRTS[0]));
+    drawGait(canvas("gait"), series, last, { left, right, kneeNear: constants.kneeNear });
+    drawSpeed(canvas("speed"), [series], last);
     link("link").href = toFragment(run.keys, this.trig);
   }
 
