@@ -35,12 +35,12 @@ from qwop_game import (
     TRIG_VARIANTS,
     UNITS_PER_METER,
     encoder,
+    scenery,
 )
 from qwop_game.body import HURDLE_BASE, HURDLE_TOP
 from qwop_game.episodes import encoder_bytes
 from qwop_game.figure import Limb, shapes
 from qwop_game.gait import KNEE_NEAR_METERS, UPRIGHT_PELVIS_METERS, UPRIGHT_TILT_RADIANS
-from qwop_game.render import GROUND, SHIRTS, VIEW_HEIGHT
 from qwop_game.rules import FINISH, FLAG_GAME_ENDED, FLAG_JUMP_LANDED, TOO_FAR_AHEAD, TOO_FAR_BACK
 
 PROGRAM = "web/build.py"
@@ -175,9 +175,8 @@ def page_constants() -> dict[str, Any]:
         "kneeNear": KNEE_NEAR_METERS,
         "uprightPelvis": UPRIGHT_PELVIS_METERS,
         "uprightTilt": UPRIGHT_TILT_RADIANS,
-        "viewHeight": VIEW_HEIGHT,
-        "ground": GROUND,
-        "shirts": SHIRTS,
+        "scenery": {name: value for name, value in vars(scenery).items() if name.isupper()},
+        "clouds": scenery.clouds(),
         "hurdlePoses": [[box.x, box.y, box.angle] for box in (HURDLE_BASE, HURDLE_TOP)],
         "hurdle": [[box.half_width, box.half_height] for box in (HURDLE_BASE, HURDLE_TOP)],
         "clearanceScale": float(encoder.CLEARANCE_SCALE),

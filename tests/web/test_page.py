@@ -189,7 +189,7 @@ def test_a_link_replays_the_run(page, address):
     # As text: Firefox's driver rounds doubles.
     state = json.loads(
         page.execute_script(
-            "page.due = Infinity;"
+            "page.clock.due = Infinity;"
             "return JSON.stringify([page.watched.frame, Array.from(page.watched.game.state())])"
         )
     )

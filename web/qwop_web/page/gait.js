@@ -70,7 +70,7 @@ export function drawDiagram(canvas, { postures: all, meters }, keys) {
       c.fillRect(x(first), y, Math.max(x(f + 1) - x(first), 0.7), 10);
     }
   };
-  [...constants.keyNames].forEach((name, bit) => band(name, 6 + 14 * bit, (f) => f < keys.length && keys[f] >> bit & 1, ink));
+  for (const [bit, name] of [...constants.keyNames].entries()) band(name, 6 + 14 * bit, (f) => f < keys.length && keys[f] >> bit & 1, ink);
   band("left foot", 68, (f) => all[f].feet[0] <= 0.01, "#3a96d6");
   band("right foot", 84, (f) => all[f].feet[1] <= 0.01, "#f05c34");
   band("knee near", 100, (f) => all[f].kneeNear, accent);
@@ -93,6 +93,6 @@ export function drawDiagram(canvas, { postures: all, meters }, keys) {
   c.strokeStyle = accent;
   c.lineWidth = 1.5;
   c.beginPath();
-  speed.forEach((v, f) => c.lineTo(x(f), y(v)));
+  for (const [f, v] of speed.entries()) c.lineTo(x(f), y(v));
   c.stroke();
 }
