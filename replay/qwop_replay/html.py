@@ -56,16 +56,24 @@ def speed_curve(raw: NDArray[np.float32], window: float = SPEED_WINDOW_SECONDS) 
     return ((meters[last] - meters[first]) / seconds).astype(np.float32)
 
 
-def page(runs: Sequence[ReplayedRun], title: str, subtitle: str = "") -> str:
+def page(runs: Sequence[ReplayedRun], title: str, subtitle: str = "", notes: Sequence[str] = ()) -> str:
     """Return the page as text. The camera follows the first run; the others are ghosts.
 
-    Raises ValueError for no runs.
+    Args:
+        runs: at least one.
+        title: heading.
+        subtitle: a line under the heading.
+        notes: sentences to list under the picture.
+
+    Raises:
+        ValueError: no runs.
     """
     if not runs:
         raise ValueError("no runs to show")
     data = {
         "title": title,
         "subtitle": subtitle,
+        "notes": list(notes),
         "parts": [
             {"name": part, "half_width": BOXES[part].half_width, "half_height": BOXES[part].half_height}
             for part in PARTS

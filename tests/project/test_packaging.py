@@ -23,6 +23,7 @@ COMMANDS = {
     "qwop-finetune": "qwop_finetune.cli:main",
     "qwop-eval": "qwop_evaluation.cli:main",
     "qwop-replay": "qwop_replay.cli:main",
+    "qwop-coach": "qwop_replay.coach_cli:main",
     "qwop-rewards": "qwop_rewards.cli:main",
     "qwop-search": "qwop_search.cli:main",
 }

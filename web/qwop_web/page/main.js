@@ -174,8 +174,12 @@ class Page {
     text("upright", share(this.up));
     if (this.watched) return;
     const { run } = this.session;
-    for (const { at, seconds } of splits(run.observations, run.times, frame))
-      text(`split${at}`, seconds === null ? "-" : `${seconds.toFixed(1)} s`);
+    // A foot can land beyond 100 m while the torso is still short of it.
+    const landed = run.success && frame === run.frames ? run.time : null;
+    for (const { at, seconds } of splits(run.observations, run.times, frame)) {
+      const shown = seconds ?? (at === 100 ? landed : null);
+      text(`split${at}`, shown === null ? "-" : `${shown.toFixed(1)} s`);
+    }
   }
 
   /** After a command, and when a run ends. */
