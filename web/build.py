@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def write_or_check(config: BuildConfig) -> bool:
     """Returns whether a file differs."""
-    wrong = []
+    wrong: list[str] = []
     for name, content in build().items():
         path = PAGE / name
         if config.check:

@@ -15,6 +15,7 @@ from math import ceil, cos, floor, hypot, sin
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_game import scenery
 from qwop_game.body import HURDLE_BASE, HURDLE_TOP, Box
@@ -46,7 +47,7 @@ STANDING_HURDLE: HurdlePose = (
 class Runner:
     """One runner of a picture."""
 
-    raw: np.ndarray
+    raw: NDArray[np.float32]
     """Raw observation, [60]."""
     label: str = ""
     """Shown above the head."""
@@ -67,14 +68,16 @@ class Dials:
     """Distance, shown with one decimal."""
 
 
-def hurdle_pose(state: np.ndarray) -> HurdlePose:
+def hurdle_pose(state: NDArray[np.float64]) -> HurdlePose:
     """Where a state's hurdle is, from one row of `Simulator.state`, float64 [92]."""
     width = len(STATE_FIELDS)
     base, top = (width * STATE_PARTS.index(part) for part in ("hurdleBase", "hurdleTop"))
     return tuple(map(float, state[base : base + 3])), tuple(map(float, state[top : top + 3]))  # pyright: ignore
 
 
-def ghost_race(raws: Sequence[np.ndarray], labels: Sequence[str], opacity: int = 120) -> list[Runner]:
+def ghost_race(
+    raws: Sequence[NDArray[np.float32]], labels: Sequence[str], opacity: int = 120
+) -> list[Runner]:
     """Runners in shirts of different colors: the first one solid, the others as ghosts behind it."""
     runners = [
         Runner(raw, label, SHIRTS[i % len(SHIRTS)], opacity)
@@ -112,11 +115,11 @@ class Renderer:
     @exclusive
     def rgb_array(
         self,
-        runners: Sequence[Runner] | np.ndarray,
+        runners: Sequence[Runner] | NDArray[np.float32],
         dials: Dials | None = None,
         hurdle: HurdlePose = STANDING_HURDLE,
         camera_x: float | None = None,
-    ) -> np.ndarray:
+    ) -> NDArray[np.uint8]:
         """The picture that `draw` makes, a new uint8 [height, width, 3]."""
         self.draw(self._surface, runners, dials, hurdle, camera_x)
         pixels = np.frombuffer(pygame.image.tobytes(self._surface, "RGB"), np.uint8)
@@ -126,7 +129,7 @@ class Renderer:
     def draw(
         self,
         surface: pygame.Surface,
-        runners: Sequence[Runner] | np.ndarray,
+        runners: Sequence[Runner] | NDArray[np.float32],
         dials: Dials | None = None,
         hurdle: HurdlePose = STANDING_HURDLE,
         camera_x: float | None = None,
@@ -414,7 +417,7 @@ _SHAPES = shapes()
 class _Figure:
     """One runner on a sprite."""
 
-    def __init__(self, surface: pygame.Surface, parts: np.ndarray, scale: float, origin: Point) -> None:
+    def __init__(self, surface: pygame.Surface, parts: NDArray[Any], scale: float, origin: Point) -> None:
         self._surface = surface
         self._scale = scale
         self._origin = origin

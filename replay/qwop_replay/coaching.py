@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ STEADY_SPREAD = 0.35
 """Presses of a key whose intervals spread less than this share of their median have a rhythm."""
 
 
-def time_at(episode: Episode, meters: NDArray[np.floating]) -> NDArray[np.float64]:
+def time_at(episode: Episode, meters: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Find when the torso first reached each distance, between frames by linear interpolation.
 
     Args:
