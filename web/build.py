@@ -26,6 +26,8 @@ import tyro
 
 from qwop_cli import parse_config, run_command
 from qwop_datasets import DatasetReader
+from qwop_evaluation import SPLIT_METERS, Lookahead
+from qwop_evaluation.lookahead import FINISH_WORTH, SECOND_WORTH
 from qwop_game import (
     ACTION_SETS,
     KEY_NAMES,
@@ -40,8 +42,21 @@ from qwop_game import (
 from qwop_game.body import HURDLE_BASE, HURDLE_TOP
 from qwop_game.episodes import encoder_bytes
 from qwop_game.figure import Limb, shapes
-from qwop_game.gait import KNEE_NEAR_METERS, UPRIGHT_PELVIS_METERS, UPRIGHT_TILT_RADIANS
-from qwop_game.rules import FINISH, FLAG_GAME_ENDED, FLAG_JUMP_LANDED, TOO_FAR_AHEAD, TOO_FAR_BACK
+from qwop_game.gait import (
+    KNEE_NEAR_METERS,
+    LIFT_METERS,
+    TOUCH_METERS,
+    UPRIGHT_PELVIS_METERS,
+    UPRIGHT_TILT_RADIANS,
+)
+from qwop_game.rules import (
+    FINISH,
+    FLAG_FALLEN,
+    FLAG_GAME_ENDED,
+    FLAG_JUMP_LANDED,
+    TOO_FAR_AHEAD,
+    TOO_FAR_BACK,
+)
 
 PROGRAM = "web/build.py"
 ROOT = Path(__file__).resolve().parents[1]
@@ -170,8 +185,12 @@ def page_constants() -> dict[str, Any]:
         "finish": FINISH,
         "tooFarBack": TOO_FAR_BACK,
         "tooFarAhead": TOO_FAR_AHEAD,
+        "fallen": FLAG_FALLEN,
         "gameEnded": FLAG_GAME_ENDED,
         "jumpLanded": FLAG_JUMP_LANDED,
+        "footTouches": TOUCH_METERS,
+        "footLifts": LIFT_METERS,
+        "splits": SPLIT_METERS,
         "kneeNear": KNEE_NEAR_METERS,
         "uprightPelvis": UPRIGHT_PELVIS_METERS,
         "uprightTilt": UPRIGHT_TILT_RADIANS,
@@ -180,6 +199,11 @@ def page_constants() -> dict[str, Any]:
         "hurdlePoses": [[box.x, box.y, box.angle] for box in (HURDLE_BASE, HURDLE_TOP)],
         "hurdle": [[box.half_width, box.half_height] for box in (HURDLE_BASE, HURDLE_TOP)],
         "clearanceScale": float(encoder.CLEARANCE_SCALE),
+        "lookahead": {
+            **dataclasses.asdict(Lookahead()),
+            "finishWorth": FINISH_WORTH,
+            "secondWorth": SECOND_WORTH,
+        },
         "actions": {name: masks.tolist() for name, masks in ACTION_SETS.items()},
         "figure": [
             {"kind": "limb" if isinstance(shape, Limb) else "patch", **dataclasses.asdict(shape)}

@@ -6,7 +6,7 @@ colors are RGB. `web/build.py` exports every name in capitals.
 
 import random
 
-from qwop_game.figure import OUTLINE, PAPER, Color
+from qwop_game.figure import OUTLINE, PAPER, SHOE_LEFT, SHOE_RIGHT, Color
 
 VIEW_HEIGHT = 23.0  # from top to bottom of the picture, at any size
 GROUND = 18.4  # from the picture's top to the line that feet touch
@@ -14,6 +14,7 @@ CAMERA_AHEAD = 3.0  # the camera looks this far ahead of the runner
 PERSPECTIVE = 0.075  # a unit of depth makes the track this much wider
 
 SHIRTS: tuple[Color, ...] = ((226, 60, 66), (60, 140, 220), (252, 186, 50), (86, 176, 98), (160, 96, 200))
+SHOES = SHOE_LEFT, SHOE_RIGHT
 INK: Color = (24, 28, 40)
 KEY_UP: Color = (52, 60, 78)
 KEY_DOWN: Color = (255, 190, 60)

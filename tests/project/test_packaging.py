@@ -36,6 +36,7 @@ PUBLIC_MODULES = {
     "qwop_game.real",
     "qwop_game.render",
     "qwop_game.rules",
+    "qwop_game.scenery",
     "qwop_game.window",
     "qwop_rl_core.dqn",
     "qwop_rl_core.ppo",

@@ -34,3 +34,16 @@ def test_the_keys_have_the_windows_colors():
     assert found["key"] == scenery.KEY_UP and found["key-down"] == scenery.KEY_DOWN
     assert found["key-rim"] == scenery.KEY_RIM and found["key-rim-down"] == scenery.KEY_RIM_DOWN
     assert found["key-ink"] == scenery.LABEL and found["key-ink-down"] == scenery.INK
+
+
+def test_the_page_loads_all_its_modules_at_once():
+    page = WEB / "qwop_web" / "page"
+    text = (page / "index.html").read_text(encoding="utf-8")
+    named = set(re.findall(r'<link rel="modulepreload" href="(\S+)">', text))
+    needed, waiting = set(), ["main.js"]
+    while waiting:
+        source = (page / waiting.pop()).read_text(encoding="utf-8")
+        found = set(re.findall(r'^import .* from "\./(\S+)";', source, re.MULTILINE)) - needed
+        needed |= found
+        waiting += found
+    assert named == needed

@@ -1,15 +1,17 @@
 // The page: one session, its picture, its commands, and the runs that were kept.
 
 import constants from "./constants.js";
+import { Autopilot, fetchBytes } from "./autopilot.js";
 import { Clock } from "./clock.js";
 import { $, button, canvas, input, link, select, text } from "./dom.js";
 import { Engine } from "./engine.js";
-import { drawDiagram, posture, postures, splits } from "./gait.js";
+import { drawGait, drawSpeed } from "./diagram.js";
+import { posture, seriesOf, splits } from "./gait.js";
 import ghosts from "./ghosts.js";
 import { KeyQueue, listen, listenToButtons, pollGamepad } from "./keys.js";
-import { Policy } from "./policy.js";
 import { Recording } from "./recording.js";
 import { RunStore, fromBase64, fromFragment, toFragment, toRecord } from "./runs.js";
+import { rgb } from "./scenery.js";
 import { Session } from "./session.js";
 import { Shelf } from "./shelf.js";
 import { Stage } from "./stage.js";
@@ -18,8 +20,9 @@ import { Sync } from "./sync.js";
 const PERIOD = 1000 / 30;
 
 class Page {
-  /** @param {Engine} engine @param {RunStore | null} store @param {import("./recording.js").Settings | null} recorder */
-  constructor(engine, store, recorder) {
+  /** @param {ArrayBuffer} bytes of engine.wasm @param {Engine} engine @param {RunStore | null} store
+   *  @param {import("./recording.js").Settings | null} recorder */
+  constructor(bytes, engine, store, recorder) {
     this.engine = engine;
     /** @type {string} */ this.trig = recorder?.trig ?? constants.trigVariants[0];
     this.stage = new Stage(canvas("stage"));
@@ -44,12 +47,12 @@ class Page {
     /** @type {{ keys: Uint8Array, game: import("./engine.js").Game, name: string } | null} */ this.ghost = null;
     /** A run that is shown, not played. @type {{ keys: Uint8Array, game: import("./engine.js").Game, frame: number } | null} */
     this.watched = null;
-    /** @type {Policy | null} */ this.network = null;
+    this.autopilot = new Autopilot(bytes, this.trig);
     this.near = this.up = this.counted = 0; // postures of the run so far
     this.dirty = true;
     this.wire();
     this.clock = new Clock(() => PERIOD / (this.watched ? this.speed() : this.session.pace), (lateness) => this.tick(lateness));
-    requestAnimationFrame(() => this.draw());
+    requestAnimationFrame(() => { this.draw(); performance.mark("first-frame"); });
   }
 
   // For whoever looks at the page from outside, as the tests do.
@@ -171,8 +174,12 @@ class Page {
     text("upright", share(this.up));
     if (this.watched) return;
     const { run } = this.session;
-    for (const { at, seconds } of splits(run.observations, run.times, frame))
-      text(`split${at}`, seconds === null ? "-" : `${seconds.toFixed(1)} s`);
+    // A foot can land beyond 100 m while the torso is still short of it.
+    const landed = run.success && frame === run.frames ? run.time : null;
+    for (const { at, seconds } of splits(run.observations, run.times, frame)) {
+      const shown = seconds ?? (at === 100 ? landed : null);
+      text(`split${at}`, shown === null ? "-" : `${shown.toFixed(1)} s`);
+    }
   }
 
   /** After a command, and when a run ends. */
@@ -188,8 +195,8 @@ class Page {
     if (phase === "countdown" || phase === "playing" || phase === "ready") $("review").hidden = true;
     if (phase === "countdown" && run.frames === 0) {
       this.counted = this.near = this.up = 0;
-      if (session.policy) session.policy = this.player();
     }
+    if (phase === "countdown" && session.policy) session.policy = this.player();
     if (phase === "countdown") this.placeGhost(run.frames);
     if (phase === "ended") this.review();
   }
@@ -199,7 +206,10 @@ class Page {
     const { run, phase } = this.session;
     if (phase !== "ended") return;
     $("review").hidden = false;
-    drawDiagram(canvas("diagram"), postures(this.engine, run.keys, this.trig), run.keys);
+    const last = run.frames, [left, right] = constants.scenery.SHOES.map(rgb);
+    const series = seriesOf(this.engine, run.keys, this.trig, rgb(constants.scenery.SHIRTS[0]));
+    drawGait(canvas("gait"), series, last, { left, right, kneeNear: constants.kneeNear });
+    drawSpeed(canvas("speed"), [series], last);
     link("link").href = toFragment(run.keys, this.trig);
   }
 
@@ -249,19 +259,21 @@ class Page {
     this.dirty = true;
   }
 
-  player() { return /** @type {Policy} */ (this.network).player(); }
+  /** Who plays while the policy does. */
+  player() { return this.autopilot.player(input("lookahead").checked, this.session.run.keys); }
 
   async togglePolicy() {
-    if (this.session.policy) return this.session.handOver(null, performance.now());
+    const { session } = this;
+    if (session.policy) {
+      this.autopilot.stop();
+      session.handOver(null, performance.now());
+      return;
+    }
     try {
-      if (!this.network) {
-        text("message", "Loading the policy…");
-        const answer = await fetch("policy.safetensors");
-        if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`);
-        this.network = new Policy(await answer.arrayBuffer());
-      }
-      this.session.handOver(this.player(), performance.now());
-      if (this.session.phase === "ready") this.command("go");
+      text("message", "Loading the policy…");
+      await this.autopilot.load();
+      session.handOver(this.player(), performance.now(), input("lookahead").checked ? "lookahead" : "policy");
+      if (session.phase === "ready") this.command("go");
     } catch (error) {
       text("message", `The policy could not be loaded: ${/** @type {Error} */ (error).message}`);
     }
@@ -281,11 +293,12 @@ class Page {
 }
 
 try {
-  const answer = await fetch("engine.wasm");
-  if (!answer.ok) throw new Error(`engine.wasm: ${answer.status} ${answer.statusText}`);
-  const engine = await Engine.load(await answer.arrayBuffer());
-  const store = await RunStore.open().catch(() => null); // private windows may have no storage
-  const page = new Page(engine, store, await Sync.settings());
+  const [bytes, store, recorder] = await Promise.all([
+    fetchBytes("engine.wasm"),
+    RunStore.open().catch(() => null), // private windows may have no storage
+    Sync.settings(),
+  ]);
+  const page = new Page(bytes, await Engine.load(bytes), store, recorder);
   await page.shelf.restore();
   button("go").disabled = false;
   page.changed();
