@@ -91,7 +91,7 @@ def installed() -> Installed:
     return found
 
 
-def install(file: str | os.PathLike | None = None) -> Installed:
+def install(file: str | os.PathLike[str] | None = None) -> Installed:
     """Patch a copy of the game's file (None: download it from its author's site) into `game_directory()`.
 
     Raises RealGameError if it can't be read or downloaded, is not the game, or can't be written.
@@ -163,7 +163,7 @@ def replace_loosely(text: str, replacements: Iterable[tuple[str, str]]) -> tuple
 
     A pattern whose replacement is empty may be missing: somebody may have removed it before.
     """
-    absent = []
+    absent: list[str] = []
     for old, new in replacements:
         pattern = loose_pattern(old)
         if pattern.search(text):
