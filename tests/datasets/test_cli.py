@@ -340,7 +340,7 @@ def test_usage_errors_are_one_line(capsys):
         assert code == 2 and len(err) == 1 and err[0].startswith("qwop-data")
 
 
-def test_damaged_bytes_never_pass_for_data(tmp_path, capsys):
+def test_damaged_bytes_are_never_read_as_data(tmp_path, capsys):
     """Truncations, flipped bits and overwritten stretches: one line and code 2, or all the data as it was."""
     path, out = tmp_path / "runs.h5", tmp_path / "out.h5"
     episodes = [run(i, 20, rewards={"r": np.zeros(20)}, provenance={"a": 1, "b": "c"}) for i in range(2)]

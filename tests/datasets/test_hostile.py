@@ -139,7 +139,7 @@ def test_no_command_copies_from_another_file(path, tmp_path):
 
 @pytest.mark.parametrize("chunks", [None, (1 << 20,)])
 @pytest.mark.parametrize("name", ["index", "masks/train", "episodes/000000/keys", "episodes/000000/times"])
-def test_a_declared_size_is_not_believed(path, name, chunks):
+def test_a_declared_size_is_checked(path, name, chunks):
     with h5py.File(path) as file:
         dtype = file[name].dtype
     replaced(path, name, shape=(HUGE,), dtype=dtype, chunks=chunks)
@@ -163,7 +163,7 @@ def test_a_chunk_that_inflates_without_end(path):
     refused(path, "a chunk of keys inflates to more than its size")
 
 
-def test_gzip_in_gzip_is_no_filter_of_ours(path):
+def test_gzip_in_gzip_is_refused(path):
     with h5py.File(path, "r+") as file:
         group = file["episodes/000000"]
         del group["keys"]
@@ -217,7 +217,7 @@ LIMITED = """
 """
 
 
-def test_bombs_cost_little_memory(tmp_path):
+def test_decompression_bombs_take_little_memory(tmp_path):
     """Measured from outside: the resident set of a process that converts them, of 256 MB and 4 GB."""
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         for name in ("observations", "actions"):
@@ -271,7 +271,7 @@ def claim_long_text(path: Path, text: str) -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux limits a process's memory")
-def test_a_text_of_variable_length_is_not_believed(tmp_path, path):
+def test_the_length_of_a_variable_text_is_checked(tmp_path, path):
     """HDF5 allocates it, and fills it with zeros, before it looks for it."""
     foreign, plain = tmp_path / "foreign.hdf5", tmp_path / "plain.h5"
     assert main(["convert", str(path), str(foreign)]) == 0

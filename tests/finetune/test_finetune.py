@@ -727,7 +727,7 @@ def test_a_folder_that_can_not_be_written_is_known_at_once(tmp_path, capsys):
     assert f"{file}: not a folder" in complaint(capsys, arguments)
 
 
-def test_a_resumed_training_keeps_what_makes_it_this_one(tmp_path, demos, capsys):
+def test_a_resumed_training_keeps_its_fixed_settings(tmp_path, demos, capsys):
     out = tmp_path / "out.st"
     arguments = ["--init", str(clone(tmp_path / "clone.st")), "--demos", str(demos), "--out", str(out), *PPO]
     assert cli.main([*arguments, "--reference-kl-coef", "1", "--total-steps", "128"]) == 0

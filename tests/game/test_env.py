@@ -99,7 +99,7 @@ def test_a_whole_recorded_run_through_the_environment(engine):
     assert info["distance"] == pytest.approx(101.66665, abs=1e-4)
 
 
-def test_a_fall_costs_ten_and_stands_still():
+def test_a_fall_costs_ten_and_the_game_stops():
     keys, frames, states = golden("random", 1)  # falls in frame 78
     env = QWOPEnv(frame_skip=1, action_set="full", trig="glibc-fma")
     index_of = {int(mask): i for i, mask in enumerate(ACTION_SETS["full"])}

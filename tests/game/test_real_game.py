@@ -493,7 +493,7 @@ def test_without_recovery_a_lost_episode_says_so_until_the_next_reset(stand_ins)
     assert len(stand_ins.made) == 2
 
 
-def test_an_episode_that_comes_back_otherwise_is_not_passed_off_as_the_same(stand_ins):
+def test_an_episode_that_replays_differently_is_refused(stand_ins):
     game = RealGame()
     game.reset()
     game.step(np.array([1], np.uint8), 5)

@@ -22,7 +22,7 @@ def test_scalar_is_always_there():
     assert Simulator(1).engine == ("avx2" if "avx2" in engines() else engines()[0])
 
 
-def test_arrays_of_a_new_simulator_stand_at_the_start():
+def test_a_new_simulator_is_at_the_canonical_start():
     with np.load(GOLDEN / "glibc-fma_constant.npz") as traces:
         start = traces["states_0"][0]
     games = Simulator(3)
@@ -90,7 +90,7 @@ def test_snapshots_return_and_move_between_games_and_engines(engine):
     assert other.state.tobytes() == after.tobytes()
 
 
-def test_an_ended_game_stands_still_unless_told_otherwise():
+def test_an_ended_game_stops_unless_stop_at_end_is_false():
     with np.load(GOLDEN / "glibc-fma_random.npz") as traces:
         actions = traces["actions_1"]  # a fall in frame 78 of 138
     stops, goes_on = Simulator(1), Simulator(1, stop_at_end=False)
@@ -151,7 +151,7 @@ def test_keys_with_gaps_in_memory():
     assert games.state.tobytes() == reference.state.tobytes()
 
 
-def test_closed_games_say_so():
+def test_calls_on_closed_games_raise():
     games = Simulator(1)
     observation = games.raw_observation
     games.close()

@@ -386,7 +386,7 @@ def test_auto_restart_keeps_a_fallen_run_by_itself():
     assert player.store.file == []
 
 
-def test_auto_restart_waits_for_whoever_steps_back_and_after_a_finish():
+def test_auto_restart_waits_after_a_step_back_and_after_a_finish():
     player = Player(SessionOptions(countdown=1 / 30, auto_restart=True, rewind=0.1), FakeStore())
     player.wait()
     player.play("qqqqF")
@@ -441,7 +441,7 @@ def test_personal_best_counts_distance_until_a_finish_and_time_from_then_on():
     assert best.distance == 100.0 and best.time == pytest.approx(100 / 30)
 
 
-def test_a_run_with_a_rewind_is_no_personal_best():
+def test_a_run_with_a_rewind_does_not_count_as_a_personal_best():
     player = Player(SessionOptions(countdown=1 / 30, rewind=0.1), FakeStore())
     player.wait()
     player.play("qqqq")

@@ -184,7 +184,7 @@ def test_a_rewound_run_is_one_exact_run_and_says_so(tmp_path):
     assert "rewound" in episode.tags and episode.verified == "exact" and episode.truncated
 
 
-def test_discarded_runs_never_enter_the_file(tmp_path):
+def test_discarded_runs_are_never_stored(tmp_path):
     path = tmp_path / "runs.h5"
     table = Table(path)
     for seed, command in enumerate([Command.DISCARD, Command.RESTART, Command.GO]):

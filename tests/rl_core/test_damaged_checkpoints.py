@@ -143,7 +143,7 @@ def test_mutated_checkpoints_resume_or_say_why_not(kind, checkpoints, tmp_path, 
 @pytest.mark.parametrize(
     "text", ["[" * 100_000, '{"a":' * 100_000, "[]", "7", '{"hidden": ' + "9" * 5000 + "}"]
 )
-def test_metadata_that_is_no_flat_object(text, checkpoints, tmp_path, capsys):
+def test_metadata_that_is_not_a_flat_object(text, checkpoints, tmp_path, capsys):
     path = tmp_path / "deep"
     path.write_bytes(with_metadata(checkpoints["ppo"], text))
     for load in (Policy.load, load_checkpoint):
@@ -181,7 +181,7 @@ def test_more_games_than_are_stored(checkpoints, tmp_path):
         finetune.parse(["--resume", str(path)])
 
 
-def test_a_pipe_is_no_checkpoint(tmp_path):
+def test_a_pipe_is_not_a_checkpoint(tmp_path):
     if not hasattr(os, "mkfifo"):
         pytest.skip("no named pipes")
     os.mkfifo(tmp_path / "pipe")
