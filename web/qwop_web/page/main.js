@@ -82,6 +82,7 @@ class Page {
         try { localStorage.setItem(id, String(/** @type {any} */ (input)[kind])); } catch { /* as above */ }
       });
     }
+    input("player").addEventListener("keydown", ({ key }) => { if (key === "Enter" || key === "Escape") $("player").blur(); });
     this.offer(ghosts);
     addEventListener("hashchange", () => this.watchLink());
     addEventListener("resize", () => { this.dirty = true; });
@@ -136,7 +137,7 @@ class Page {
       runners.push({ observation: this.ghost.game.observation(), shirt: 1, opacity: 0.5, label: this.ghost.name });
     this.stage.draw(runners, observation[0] > 450 && session.phase !== "rewound" ? playing.state() : null);
     const meters = observation[0] / constants.unitsPerMeter;
-    text("meters", `${meters.toFixed(1)} m`);
+    text("meters", `${(Math.round(10 * meters) / 10 || 0).toFixed(1)} m`); // never -0.0
     text("clock", `${time.toFixed(1)} s`);
     $("here").style.left = `${Math.min(Math.max(meters, 0), 100)}%`;
     const held = watched ? watched.held : session.shownKeys;

@@ -16,6 +16,7 @@ export class Review {
     /** @type {import("./diagram.js").Series | null} */ this.series = null;
     $("copy").addEventListener("click", () => navigator.clipboard?.writeText(link("link").href));
     addEventListener("resize", () => this.draw());
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
 
   /** @param {ArrayLike<number>} keys @param {string} trig */
