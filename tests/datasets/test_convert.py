@@ -135,7 +135,7 @@ def test_a_recording_of_qwop_gym(tmp_path):
         ("", "first line is not seed"),
         ("seed=x\n", "first line is not seed"),
         ("seed=1\nQ\n*\n", "line 2: 'Q' is not an action"),
-        ("seed=1\n16\n*\n", "the set full: number 0 is 16"),
+        ("seed=1\n16\n*\n", "the set full: entry 0 is 16"),
         ("seed=1\n*\n", "has no step"),
     ]:
         out.write_text(content, encoding="utf-8")

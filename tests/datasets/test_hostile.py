@@ -109,7 +109,7 @@ def test_data_in_another_file_are_not_read(path, tmp_path):
     (tmp_path / "keys.bin").write_bytes(bytes(FRAMES))
     plan = {"shape": (FRAMES,), "dtype": "u1"}
     replaced(path, "episodes/000000/keys", external=[(str(tmp_path / "keys.bin"), 0, FRAMES)], **plan)
-    refused(path, "keys keeps its data in another file")
+    refused(path, "keys has its data in another file")
 
 
 def test_virtual_datasets_are_not_read(path, secret):
@@ -118,7 +118,7 @@ def test_virtual_datasets_are_not_read(path, secret):
     with h5py.File(path, "r+") as file:
         del file["episodes/000000/keys"]
         file["episodes/000000"].create_virtual_dataset("keys", layout)
-    refused(path, "keys keeps its data in another file")
+    refused(path, "keys has its data in another file")
 
 
 def test_no_command_copies_from_another_file(path, tmp_path):
@@ -470,7 +470,7 @@ def test_what_is_no_qwop_has_its_own_words(tmp_path, capsys):
         ("text-v0", (), "observations of episode_0: has text of shape [57, 60]"),
         ("long-v0", (), "episode_0 has 57 observations for 9 actions"),
         ("deep-v0", (), "actions of the set full: has int64 of shape [56, 3]"),
-        ("half-v0", (), "actions of the set full: number 0 is 0.5"),
+        ("half-v0", (), "actions of the set full: entry 0 is 0.5"),
         ("old-v0", (), "was written by a Minari older than 0.5: save it again with 0.5 or later"),
         ("json-v0", (), "metadata.json is not a JSON object"),
         ("list-v0", (), "metadata.json is not a JSON object"),

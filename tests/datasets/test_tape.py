@@ -110,7 +110,7 @@ def test_a_run_that_ends_before_its_tape(tmp_path):
         ("a.csv", "keys\nQ\n", ("--rate", "nan"), "--rate nan"),
         ("a.txt", "1\n16\n", (), "line 2: '16' is not a combination"),
         ("a.json", "[1, 16]", (), "keys: entry 1 is 16, expected a whole number from 0 to 15"),
-        ("a.json", "[1, 0.5]", (), "number 1 is 0.5"),
+        ("a.json", "[1, 0.5]", (), "entry 1 is 0.5"),
         ("a.json", '["Q"]', (), "keys: has text of shape [1], not numbers of shape [any]"),
         ("a.json", "{", (), "not a tape of keys"),
         ("a.json", "[" * 100_000, (), "not a list of masks"),

@@ -125,7 +125,7 @@ def test_keys_alone_replay_with_it(tmp_path, mixed):
         assert stored.trig == made.trig and np.array_equal(stored.raw_observations, made.raw_observations)
     with h5py.File(path, "r+") as file:
         file["episodes/000003"].attrs["trig"] = "rounded"
-    with pytest.raises(DatasetError, match="episode 3: damaged: a compact episode does not replay"):
+    with pytest.raises(DatasetError, match="episode 3: damaged: the replay of a compact episode differs"):
         DatasetReader(path)[3]
 
 

@@ -88,7 +88,7 @@ def test_many_runs_with_slow_motion_rewinds_and_a_policy(tmp_path):
         ({"player": None}, "player is None, not text"),
         ({"events": [[1, 3, True, "page"]]}, "not 1, 2, 4 or 8"),
         ({"events": [[2, 1, True, "page"], [1, 1, False, "page"]]}, "backwards"),
-        ({"events": [[1, 1, True, "mind"]]}, "an event's source is 'mind'"),
+        ({"events": [[1, 1, True, "mind"]]}, "an event's source is unknown: 'mind'"),
         ({"events": {"a": 1}}, "events are not rows"),
         ({"instants": [1]}, "instants"),
         ({"lateness": ["x"] * len(KEYS)}, "lateness"),
