@@ -189,7 +189,7 @@ def check_outputs(
             continue
         for other_flag, file in files.items():
             if file is not None and file.resolve() in path.resolve().parents:
-                raise CommandError(f"{flag} {path}: lies in {other_flag}, which is a file; choose another")
+                raise CommandError(f"{flag} {path}: is in {other_flag}, which is a file; choose another")
         _try_to_write(flag, path, path, ".")
 
 

@@ -400,7 +400,7 @@ class Convert:
                 reader, output, to, observations=self.observations, action_set=self.action_set
             )
         for line in left_out:
-            print(f"{PROGRAM}: {escape_unprintable(line)}; left out", file=sys.stderr)
+            print(f"{PROGRAM}: {escape_unprintable(line)}; omitted", file=sys.stderr)
         print(f"{output}: {count} episodes as {to}")
         return 0
 
@@ -428,9 +428,9 @@ class Convert:
             count = write_dataset(self.output, _noting(_verified(episodes), found))
         finally:
             for line in left_out:
-                print(f"{PROGRAM}: {escape_unprintable(line)}; left out", file=sys.stderr)
+                print(f"{PROGRAM}: {escape_unprintable(line)}; omitted", file=sys.stderr)
         print(
-            f"{self.output}: {count} episodes, {len(left_out)} left out; sine and cosine: {_variants(found)}"
+            f"{self.output}: {count} episodes, {len(left_out)} omitted; sine and cosine: {_variants(found)}"
         )
         return 0
 

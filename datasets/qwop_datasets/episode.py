@@ -251,14 +251,14 @@ class Episode:
                 require(array.shape == (t,), f"{name} has shape {array.shape}; {t} keys need {(t,)}")
                 require(bool(np.isfinite(array).all()), f"{name} holds NaN or infinity")
         require(self.terminated or not self.success, "success without terminated")
-        require(self.source in SOURCES, f"source {self.source!r} is none of {', '.join(SOURCES)}")
-        require(self.game in GAMES, f"game {self.game!r} is none of {', '.join(GAMES)}")
+        require(self.source in SOURCES, f"source {self.source!r} is not one of {', '.join(SOURCES)}")
+        require(self.game in GAMES, f"game {self.game!r} is not one of {', '.join(GAMES)}")
         require(
             self.trig in TRIG_VARIANTS,
             f"trig {self.trig!r} is not one of {', '.join(TRIG_VARIANTS)}; upgrade qwop-stride",
         )
         require(len(self.player.encode()) <= 64, "player is longer than 64 bytes")
-        require("\0" not in self.player, "player holds a NUL character")
+        require("\0" not in self.player, "player has a NUL character")
         for tag in self.tags:
             require(bool(tag) and not any(c.isspace() or c == "\0" for c in tag), f"bad tag {tag!r}")
         require(len(" ".join(self.tags).encode()) <= 256, "tags are longer than 256 bytes together")

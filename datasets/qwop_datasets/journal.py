@@ -9,7 +9,7 @@ file, so a power loss costs at most `sync_seconds` of play, and frames do not wa
       B  begin    JSON: id and the fields of Episode that are known by now; float64 time; float32 [60] row 0
       F  frame    keys (uint8), wall time, lateness, time (float64), raw observation after it (float32 [60])
       E  event    time (float64), key, pressed, source (uint8)
-      R  rewind   wall time (float64), frame at which play goes on (uint32)
+      R  rewind   wall time (float64), frame at which play continues (uint32)
       Z  end      terminated, truncated, success (uint8)
       D  done     id (32 bytes): stored in the dataset, or discarded
 

@@ -64,7 +64,7 @@ class Batch:
 
 
 class SumTree:
-    """Binary tree whose inner nodes hold the sum of their children, for draws proportional to the leaves.
+    """Binary tree whose inner nodes are the sum of their children, for draws proportional to the leaves.
 
     See Schaul et al. 2016, appendix B.2.1. Leaves are float64. Node i has the children 2i and 2i + 1; the
     root is node 1; leaf k is node `leaves + k`. Setting and drawing handle whole arrays, level by level.

@@ -260,7 +260,7 @@ def section(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return moments and step counts as {"<parameter index>.<name>": tensor}.
 
-    The learning rate is not among them: it is a function of the steps done, and the loops set it anew.
+    The learning rate is not among them: it is a function of the steps done, and the loops set it again.
     """
     state = optimizer.state_dict()["state"]
     return {f"{index}.{name}": value for index, entry in state.items() for name, value in entry.items()}

@@ -125,7 +125,7 @@ class Logger:
             call(self._writer)
         except Exception as error:  # its thread raises any kind of error again
             self._writer = None
-            _warn(f"{self.directory}: logging has stopped, training goes on", error)
+            _warn(f"{self.directory}: logging has stopped, training continues", error)
 
     def _track(self, call: Callable[[Any], None]) -> None:
         if self._wandb is None:
@@ -134,7 +134,7 @@ class Logger:
             call(self._wandb)
         except Exception as error:  # wandb documents no base class of its errors
             self._wandb = None
-            _warn("Weights & Biases: logging has stopped, training goes on", error)
+            _warn("Weights & Biases: logging has stopped, training continues", error)
 
     def __enter__(self) -> Logger:
         return self

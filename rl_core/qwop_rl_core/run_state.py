@@ -1,7 +1,7 @@
 """The state of a training run: captures for roll-back, checkpoints, and exact resume. Shared by the trainers.
 
 A checkpoint of a run holds, besides the trainer's own tensors, `observation`, `episode_return`,
-`episode_length` and, if the environments offer their state, `environment.*`. Its metadata holds the network's
+`episode_length` and, if the environments offer their state, `environment.*`. Its metadata has the network's
 architecture and, under "training", the algorithm, its counters and its settings.
 """
 

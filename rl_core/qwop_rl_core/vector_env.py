@@ -98,7 +98,7 @@ def final_scalars(infos: Mapping[str, Any], ended: NDArray[np.bool_]) -> dict[st
     """Return the numbers that the environment reports about the episodes that ended in a step.
 
     They come from infos["_final"] or, in gymnasium 1's form, from the dict under "final_info" (arrays [N];
-    unsigned ones are codes, not amounts, and are left out) or, in 0.29's, from the dicts there.
+    unsigned ones are codes, not amounts, and are omitted) or, in 0.29's, from the dicts there.
 
     Args:
         infos: infos of the step.

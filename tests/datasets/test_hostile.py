@@ -518,7 +518,7 @@ def test_what_is_no_qwop_has_its_own_words(tmp_path, capsys):
         ({"torso.x": "1e999"}, "raw_observations holds NaN or infinity"),
         ({"frame": "7"}, "its frames are not 0 to T in order"),
         ({"end": "won"}, "its end is 'won', not one of success"),
-        ({"source": "me"}, "source 'me' is none of human"),
+        ({"source": "me"}, "source 'me' is not one of human"),
         ({"trig": "sin"}, "trig 'sin' is not one of rounded"),
         ({"player": "x" * 65}, "player is longer than 64 bytes"),
     ],

@@ -178,12 +178,12 @@ def test_a_foreign_file_says_by_its_observations_which_variant_it_was(tmp_path, 
     )
     out = tmp_path / "x.h5"
     assert main(["convert", str(tmp_path / "x.npz"), str(out), "--source", "policy"]) == 0
-    assert "2 episodes, 0 left out; sine and cosine: fdlibm 1, msun 1" in capsys.readouterr().out
+    assert "2 episodes, 0 omitted; sine and cosine: fdlibm 1, msun 1" in capsys.readouterr().out
     assert trigs(out) == ["fdlibm", "msun"]
     arguments = ["convert", str(tmp_path / "x.npz"), str(tmp_path / "y.h5"), "--source", "policy"]
     assert main([*arguments, "--trig", "fdlibm"]) == 0
     captured = capsys.readouterr()
-    assert "1 episodes, 1 left out; sine and cosine: fdlibm" in captured.out
+    assert "1 episodes, 1 omitted; sine and cosine: fdlibm" in captured.out
     assert re.search(r"episode 1: its replay differs .* at step \d+ \(with fdlibm\)", captured.err)
 
 

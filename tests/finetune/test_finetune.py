@@ -536,7 +536,7 @@ def test_from_nothing_to_a_checkpoint_that_plays(tmp_path, capsys):
     events = EventAccumulator(str(tmp_path / "runner")).Reload()
     assert events.Scalars("gait/upright")[-1].step == 384
     assert cli.main(arguments) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 def test_the_clones_policy_stands_still_while_the_critic_warms_up(tmp_path, demos):
@@ -832,6 +832,6 @@ def test_a_full_disk_for_logs_and_kept_checkpoints_does_not_end_a_training(tmp_p
     flags = ["--out", str(out), "--logdir", str(logs), *PPO, "--hidden", "8", "--keep-checkpoints"]
     assert cli.main([*flags, "--checkpoint-every", "128", "--total-steps", "256"]) == 0
     said = capsys.readouterr().err
-    assert said.count("logging has stopped, training goes on: No space left") == 1
+    assert said.count("logging has stopped, training continues: No space left") == 1
     assert [path.parent for path in fails] == [tmp_path, logs, logs]
     assert load_checkpoint(out).metadata["training"]["steps"] == 256
