@@ -768,7 +768,7 @@ def test_a_session_takes_what_the_page_played(stand_ins, monkeypatch, tmp_path, 
     path = tmp_path / "runs.h5"
     config = RecordConfig(path, "ada", game="real", headless=True, countdown=0)
     if lost:
-        with pytest.raises(RecorderError, match="the browser is gone; the session is over, what was played"):
+        with pytest.raises(RecorderError, match="the browser is gone; the session has ended, and the run so far"):
             record(config, clock=Hasty())
     else:
         assert record(config, clock=Hasty()).kept == 1
@@ -1108,7 +1108,7 @@ def test_what_was_played_is_kept_when_the_page_is_lost(monkeypatch, tmp_path, ho
 
     script = {Phase.PLAYING: [typed("q", 0.3, "p", 0.2, "Q", "P"), lambda game: None, lose]}
     typist = record_typed(monkeypatch, path, script)
-    assert typist.result.endswith("; the session is over, what was played by then is kept")
+    assert typist.result.endswith("; the session has ended, and the run so far by then is kept")
     (episode,) = checked(path)
     assert episode.truncated and episode.num_frames >= 10
     assert not Path(f"{path}.journal").exists()
