@@ -160,7 +160,7 @@ def rewrite(
         def check(target: H5) -> None:
             _checked(path, target)
             for position, number in enumerate(numbers):
-                if not _same(source, number, target, position, changes[position]):
+                if not _same(source, int(number), target, position, changes[position]):
                     raise DatasetError(f"{path}: episode {number} did not copy exactly; nothing was changed")
 
         destination = output or path
