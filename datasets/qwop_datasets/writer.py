@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -120,8 +120,8 @@ class DatasetWriter:
         """Read the rows that other writers have added, without reading the whole index at every append."""
         index, count = dataset(file, "index"), len(self._known)
         if len(index) < count or (count and index[count - 1]["id"] != self._known[-1]):
-            self._known, self._ids = [], set()  # the file was edited, so read it again
-        fresh = index[len(self._known) :]["id"].tolist()
+            self._known, self._ids = list[bytes](), set[bytes]()  # the file was edited
+        fresh: list[bytes] = index[len(self._known) :]["id"].tolist()
         self._known += fresh
         self._ids.update(fresh)
 
@@ -180,7 +180,7 @@ def new_file(
     *,
     replace: bool = False,
     check: Callable[[H5], None] | None = None,
-) -> Iterator[H5]:
+) -> Generator[H5]:
     """Open a new dataset. At the end of the block it is renamed to `path`, or removed on failure.
 
     Args:
@@ -199,7 +199,7 @@ def new_file(
 
 
 @contextmanager
-def output_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
+def output_file(path: Path, *, replace: bool = False) -> Generator[Path]:
     """Yield a temporary path to write to. At the end of the block that file is synced and renamed to `path`.
 
     It makes the folder of `path` if it is missing. On any failure it removes the new file and folder.

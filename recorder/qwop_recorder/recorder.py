@@ -1,11 +1,12 @@
 """Record runs: one session, from the settings to the file."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from qwop_cli import stop_signals
 from qwop_game import Simulator
@@ -213,10 +214,10 @@ def _recover(config: RecordConfig, tell: Tell, confirm: Callable[[str], bool]) -
 
 
 @contextmanager
-def _noted_signals() -> Iterator[list[int]]:
+def _noted_signals() -> Generator[list[int]]:
     """Collect the numbers of Ctrl-C and similar signals during the block, instead of interrupting it."""
     noted: list[int] = []
-    before = {}
+    before: dict[signal.Signals, Any] = {}
     for number in stop_signals():
         before[number] = signal.signal(number, lambda number, _: noted.append(number))
     try:

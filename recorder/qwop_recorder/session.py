@@ -7,6 +7,9 @@ handles the player's commands; TRANSITIONS has their effects.
     PLAYING <-> PAUSED, and from PLAYING, PAUSED or ENDED: REWOUND -> COUNTDOWN -> PLAYING, on the same run
 """
 
+# The table below the class names its methods.
+# pyright: reportPrivateUsage=false
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

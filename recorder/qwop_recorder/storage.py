@@ -1,6 +1,6 @@
 """Store every change in the journal, and every kept run, verified by replay, in the dataset."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ class EpisodeStore:
 
 
 @contextmanager
-def _store_errors() -> Iterator[None]:
+def _store_errors() -> Generator[None]:
     try:
         yield
     except DatasetError as error:

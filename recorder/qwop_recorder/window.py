@@ -76,7 +76,7 @@ class Window:
 
     def poll(self, source: KeySource, queue: KeyQueue) -> list[Command]:
         """Handle the window's events: pass game keys to their source, and return commands."""
-        commands = []
+        commands: list[Command] = []
         for event in pygame.event.get():
             if event.type == pygame.QUIT:
                 commands.append(Command.CLOSE)
