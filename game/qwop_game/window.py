@@ -17,9 +17,9 @@ class DisplayError(RuntimeError):
 
 
 class Window:
-    """Opens at once, with `surface` to draw on; `closed` turns true when the user closes it.
+    """A window that opens when it is created. Draw on `surface`; the user's closing sets `closed`.
 
-    Raises DisplayError where none can be opened.
+    Raises DisplayError if no window can be opened.
     """
 
     def __init__(self, title: str = "QWOP", width: int = SIZE[0], height: int = SIZE[1]) -> None:
