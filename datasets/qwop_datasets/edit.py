@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_datasets import storage
 from qwop_datasets.checks import check_open_file
@@ -45,10 +46,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Relabel:
-    """A change of an episode's labels; its frames stay.
+    """A change of an episode's labels. Its frames stay.
 
     Raises:
-        DatasetError: A label that can't be stored.
+        DatasetError: A label can't be stored.
     """
 
     set: Mapping[str, str]
@@ -76,8 +77,8 @@ class Relabel:
 
 
 @contextmanager
-def _locked_for_rewrite(path: Path) -> Iterator[H5]:
-    """Open the file for reading under an exclusive lock, so that nothing is appended meanwhile."""
+def _locked_for_rewrite(path: Path) -> Generator[H5]:
+    """Open the file for reading under an exclusive lock, so that no program appends to it."""
     storage.finish_interrupted_change(path)
     with storage.locked(path, exclusive=True) as descriptor, damage_as_errors(path):
         try:
@@ -90,8 +91,8 @@ def _locked_for_rewrite(path: Path) -> Iterator[H5]:
 
 
 def _copy(
-    source: H5, target: H5, number: int, row: np.ndarray, change: Callable[[Episode], Episode] | None
-) -> np.ndarray:
+    source: H5, target: H5, number: int, row: NDArray[np.void], change: Callable[[Episode], Episode] | None
+) -> NDArray[np.void]:
     """Append an episode to another file, byte for byte except labels and old names; returns its row."""
     name = episode_name(len(target["episodes"]))
     with allocating_at_most(memory_limit(source.id.get_filesize())):
@@ -108,7 +109,7 @@ def _copy(
     return index_row(new)
 
 
-def _write_index(target: H5, rows: np.ndarray) -> None:
+def _write_index(target: H5, rows: NDArray[np.void]) -> None:
     del target["index"]
     create_index(target, rows)
 
@@ -121,29 +122,30 @@ def _same(source: H5, number: int, target: H5, position: int, change: Any) -> bo
 
 def _checked(path: Path, target: H5) -> None:
     for problem in check_open_file(target, path):
-        raise DatasetError(f"{path}: the new file does not check ({problem}); nothing was changed")
+        raise DatasetError(f"{path}: the new file failed its check ({problem}); nothing was changed")
 
 
 def rewrite(
     path: Path,
-    ids: np.ndarray,
-    keep: np.ndarray,
+    ids: NDArray[Any],
+    keep: NDArray[Any],
     *,
     change: Callable[[Episode], Episode] | None = None,
-    changed: np.ndarray | None = None,
+    changed: NDArray[Any] | None = None,
     output: Path | None = None,
 ) -> None:
     """Write a file again with some episodes deleted and labels changed.
 
-    The new file is written aside, checked as a whole, and compared with the old one episode by episode. Then
-    it replaces the old one, or gets the name `output`.
+    It writes a temporary file, checks all of it, and compares it with the old one episode by episode. Then
+    the new file replaces the old one, or is renamed to `output`.
 
     Args:
         path: The dataset.
-        ids: The ids of the file's episodes as the caller saw them, S32 [N]. Nothing happens if they differ.
+        ids: The ids of the file's episodes as the caller read them, S32 [N]. If they differ, nothing is
+            changed.
         keep: Which episodes to keep, bool [N].
         change: How to change labels.
-        changed: Whose labels to change, bool [N]; None: all.
+        changed: Episodes whose labels to change, bool [N]; None: all.
         output: The file to make; None: replace `path`.
 
     Raises:
@@ -153,7 +155,7 @@ def rewrite(
     changed = np.ones(len(keep), bool) if changed is None else changed
     with _locked_for_rewrite(path) as source:
         if not np.array_equal(read_index(source)["id"], ids):
-            raise DatasetError(f"{path}: has changed meanwhile; try again")
+            raise DatasetError(f"{path}: another program has changed it; try again")
         changes = [change if changed[n] else None for n in numbers]
 
         def check(target: H5) -> None:
@@ -187,7 +189,7 @@ def merge(output: Path, paths: Sequence[Path], *, any_settings: bool = False) ->
     Raises:
         DatasetError: The settings differ, a file is damaged, or `output` exists or can't be written.
     """
-    environments = []
+    environments: list[dict[str, Any]] = []
     for path in paths:
         with damage_as_errors(path), storage.reading(path) as file:
             check_root(file, path, OLDEST_READABLE)
@@ -203,8 +205,8 @@ def merge(output: Path, paths: Sequence[Path], *, any_settings: bool = False) ->
     duplicates = 0
 
     with new_file(output, shared, check=lambda target: _checked(output, target)) as target:
-        rows: list[np.ndarray] = []
-        masks: dict[str, list[np.ndarray]] = {}
+        rows: list[NDArray[np.void]] = []
+        masks: dict[str, list[NDArray[np.bool_]]] = {}
         for path in paths:
             with damage_as_errors(path), storage.reading(path) as source:
                 index = read_index(source)
@@ -227,7 +229,9 @@ def merge(output: Path, paths: Sequence[Path], *, any_settings: bool = False) ->
     return total, duplicates
 
 
-def split_masks(index: np.ndarray, fraction: float, seed: int, names: Sequence[str]) -> dict[str, np.ndarray]:
+def split_masks(
+    index: NDArray[np.void], fraction: float, seed: int, names: Sequence[str]
+) -> dict[str, NDArray[np.bool_]]:
     """Split episodes at random into two masks.
 
     Episodes are ranked by a hash of seed and id. So the split is the same on every machine, and most episodes
@@ -235,20 +239,20 @@ def split_masks(index: np.ndarray, fraction: float, seed: int, names: Sequence[s
 
     Args:
         index: INDEX_DTYPE [N].
-        fraction: Share of the second mask: it gets round(fraction * N) episodes, but 1 to N - 1.
-        seed: Of the split.
-        names: Of the two masks.
+        fraction: Share of the second mask: it gets round(fraction * N) episodes, at least 1, at most N - 1.
+        seed: Seed of the split.
+        names: Names of the two masks.
 
     Returns:
         Name -> bool [N].
 
     Raises:
-        DatasetError: A fraction out of range, or fewer than two episodes.
+        DatasetError: The fraction is out of range, or there are fewer than two episodes.
     """
     if not 0 < fraction < 1:
-        raise DatasetError(f"--fraction {fraction}: give a number between 0 and 1")
+        raise DatasetError(f"--fraction {fraction}: expected a number between 0 and 1")
     if len(index) < 2:
-        raise DatasetError(f"{len(index)} episode(s) can't be split")
+        raise DatasetError(f"{len(index)} episode(s) can't be split: two or more are necessary")
     ranks = [hashlib.sha256(f"{seed}:".encode() + i).digest() for i in index["id"].tolist()]
     order = sorted(range(len(index)), key=ranks.__getitem__)
     count = min(max(1, round(fraction * len(index))), len(index) - 1)
@@ -257,7 +261,7 @@ def split_masks(index: np.ndarray, fraction: float, seed: int, names: Sequence[s
     return {names[0]: ~held_out, names[1]: held_out}
 
 
-def store_split(path: Path, chosen: np.ndarray, masks: Mapping[str, np.ndarray]) -> None:
+def store_split(path: Path, chosen: NDArray[Any], masks: Mapping[str, NDArray[np.bool_]]) -> None:
     """Store masks over some episodes as masks over the whole file.
 
     Args:
@@ -276,18 +280,18 @@ def store_split(path: Path, chosen: np.ndarray, masks: Mapping[str, np.ndarray])
     set_masks(path, full)
 
 
-def migrate_file(path: str | os.PathLike, *, dry_run: bool = False) -> int:
-    """Upgrade a file of an older format version, in a copy that is checked before it replaces the file.
+def migrate_file(path: str | os.PathLike[str], *, dry_run: bool = False) -> int:
+    """Upgrade a file of an older format version. A checked copy replaces the file.
 
     Args:
         path: The dataset.
-        dry_run: Only look at the version.
+        dry_run: Only read the version.
 
     Returns:
         The version that the file had.
 
     Raises:
-        DatasetError: The file is no dataset, damaged, or can't be written. It is then as before.
+        DatasetError: The file is not a dataset, is damaged, or can't be written. It is then as before.
     """
     path = Path(path)
     storage.finish_interrupted_change(path)

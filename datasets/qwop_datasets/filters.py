@@ -6,10 +6,11 @@ same as `trig=rounded`.
     name            a flag that is set: success, terminated, truncated, fallen, verified
     !name           a flag that is not
     name=value      also != < <= > >=; texts allow = and != only
-    trig=rounded    computed with that variant of sine and cosine
+    trig=rounded    played with that variant of sine and cosine
     mask=train      in the stored mask `train`
     tag=warmup      has the tag `warmup`
-    number=7        the seventh after the first; id=3f2a (the first digits are enough)
+    number=7        number in the file, from 0
+    id=3f2a         the first digits of the id are enough
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import re
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_datasets.errors import DatasetError
 
@@ -37,7 +39,9 @@ _COMPARE = {
 }
 
 
-def matching(index: np.ndarray, where: str, masks: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
+def matching(
+    index: NDArray[np.void], where: str, masks: Mapping[str, NDArray[np.bool_]] | None = None
+) -> NDArray[np.bool_]:
     """Apply a filter to the rows of an index. An unknown figure (NaN) matches no comparison.
 
     Args:
@@ -68,7 +72,7 @@ def matching(index: np.ndarray, where: str, masks: Mapping[str, np.ndarray] | No
     return chosen
 
 
-def _flag(index: np.ndarray, name: str, condition: str) -> np.ndarray:
+def _flag(index: NDArray[np.void], name: str, condition: str) -> NDArray[np.bool_]:
     if name not in _FLAGS:
         raise DatasetError(f"filter {condition!r}: no such flag; there are {', '.join(_FLAGS)}")
     if name == "fallen":
@@ -77,8 +81,13 @@ def _flag(index: np.ndarray, name: str, condition: str) -> np.ndarray:
 
 
 def _compared(
-    index: np.ndarray, name: str, compare: str, value: str, condition: str, masks: Mapping[str, np.ndarray]
-) -> np.ndarray:
+    index: NDArray[np.void],
+    name: str,
+    compare: str,
+    value: str,
+    condition: str,
+    masks: Mapping[str, NDArray[np.bool_]],
+) -> NDArray[np.bool_]:
     if name in _NUMBERS:
         try:
             number = float(value)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_datasets import storage
 from qwop_datasets.episode import Episode
@@ -33,8 +34,8 @@ from qwop_datasets.untrusted import dataset
 class DatasetReader:
     """A sequence of episodes: len(reader), reader[i], iteration. Only the index (460 B each) is in memory.
 
-    It is a map-style dataset for a torch DataLoader: pickled or forked into a worker, it opens its own
-    handle. When the file grows, the reader keeps to the episodes that it found.
+    It is a map-style dataset for a torch DataLoader: in a worker process, it opens its own handle. If the
+    file grows, the reader still has only the episodes that it found at first.
 
     index: INDEX_DTYPE [len(self)], one row per episode.
     numbers: int64 [len(self)], their numbers in the file.
@@ -46,13 +47,13 @@ class DatasetReader:
         where: A filter (see filters.py), such as "source=human success time<60" or "mask=train".
 
     Raises:
-        DatasetError: The file is missing, damaged, no dataset, too old or too new, or the filter is wrong.
+        DatasetError: The file is missing, damaged, not a dataset, too old or too new, or the filter is wrong.
     """
 
-    def __init__(self, path: str | os.PathLike, where: str = "") -> None:
+    def __init__(self, path: str | os.PathLike[str], where: str = "") -> None:
         self.path = Path(path)
         self._file: H5 | None = None
-        self._state: tuple = ()
+        self._state: tuple[Any, ...] = ()
         with self._open() as file:
             self.environment: dict[str, Any] = read_environment(file)
             index = read_index(file)
@@ -73,7 +74,7 @@ class DatasetReader:
             )
         return episode
 
-    def array(self, i: int, name: str) -> np.ndarray:
+    def array(self, i: int, name: str) -> NDArray[Any]:
         """Read one array of episode i, such as "keys", without the cost of the others.
 
         Raises:
@@ -110,7 +111,7 @@ class DatasetReader:
         """Make a reader of the episodes of this one that a filter accepts."""
         return self.subset(np.flatnonzero(matching(self.index, where, self._own_masks())))
 
-    def subset(self, indices: Sequence[int] | np.ndarray) -> DatasetReader:
+    def subset(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> DatasetReader:
         """Make a reader of some episodes of this one, in the order of `indices` (int [M])."""
         other = object.__new__(DatasetReader)
         other.__dict__ |= self.__getstate__()
@@ -118,12 +119,12 @@ class DatasetReader:
         other.numbers, other.index = self.numbers[chosen], self.index[chosen]
         return other
 
-    def _own_masks(self) -> dict[str, np.ndarray]:
+    def _own_masks(self) -> dict[str, NDArray[np.bool_]]:
         return {name: mask[self.numbers] for name, mask in self.masks.items()}
 
     @contextmanager
-    def _open(self) -> Iterator[H5]:
-        """Hold the file under a shared lock; open it again in another process or after a change."""
+    def _open(self) -> Generator[H5]:
+        """Yield the open file under a shared lock. Reopen it in another process or after a change."""
         with storage.shared(self.path) as descriptor, damage_as_errors(self.path):
             info = os.fstat(descriptor)
             state = (os.getpid(), info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_cli import escape_unprintable
 from qwop_datasets.errors import DatasetError
@@ -30,7 +31,7 @@ class Outlier:
 
 @dataclass(frozen=True)
 class Summary:
-    """Distributions are {"min", "10%", "median", "90%", "max"} -> value."""
+    """Figures of a dataset. Distributions are {"min", "10%", "median", "90%", "max"} -> value."""
 
     episodes: int
     frames: int
@@ -48,7 +49,7 @@ class Summary:
     masks: dict[str, int]
     """Stored mask -> episodes in it."""
     actions: dict[str, float]
-    """Keys that the engine obeys ("-", "Q", "QP", ...) -> share of frames."""
+    """Keys without those that the engine ignores ("-", "Q", "QP", ...) -> share of frames."""
     segment_frames: dict[str, float]
     """Frames that one combination of keys is held."""
     distance: dict[str, float]
@@ -56,7 +57,7 @@ class Summary:
     time: dict[str, float]
     """s."""
     finish_time: dict[str, float]
-    """s, of finished runs alone; empty without one."""
+    """Times of finished runs, s; empty if there are none."""
     knee_share: dict[str, float]
     upright_share: dict[str, float]
     strides: dict[str, float]
@@ -67,7 +68,7 @@ class Summary:
         return asdict(self)
 
 
-def segment_lengths(keys: np.ndarray) -> np.ndarray:
+def segment_lengths(keys: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Measure the stretches of frames in which the keys do not change.
 
     Args:
@@ -88,7 +89,7 @@ def summarize(reader: DatasetReader) -> Summary:
     """
     index = reader.index
     counts = np.zeros(16, np.int64)
-    segments: list[np.ndarray] = []
+    segments: list[NDArray[np.int64]] = []
     seen: dict[bytes, int] = {}
     outliers: list[Outlier] = []
 
@@ -154,12 +155,12 @@ def _late_share(reader: DatasetReader, i: int) -> float:
     return float((lateness > LATE_SECONDS).mean())
 
 
-def _counts(column: np.ndarray) -> dict[str, int]:
+def _counts(column: NDArray[Any]) -> dict[str, int]:
     names, counts = np.unique(column, return_counts=True)
     return {n.decode(errors="backslashreplace"): int(c) for n, c in zip(names, counts, strict=True)}
 
 
-def _distribution(values: np.ndarray) -> dict[str, float]:
+def _distribution(values: NDArray[Any]) -> dict[str, float]:
     values = np.asarray(values, np.float64)
     values = values[np.isfinite(values)]
     if not len(values):
@@ -167,9 +168,9 @@ def _distribution(values: np.ndarray) -> dict[str, float]:
     return {name: float(np.quantile(values, q)) for name, q in QUANTILES.items()}
 
 
-def _far_out(values: np.ndarray) -> Iterable[tuple[int, str]]:
+def _far_out(values: NDArray[Any]) -> Iterable[tuple[int, str]]:
     known = values[np.isfinite(values)]
-    if len(known) < 8:  # quartiles of fewer say little
+    if len(known) < 8:  # too few for quartiles
         return
     low, high = np.quantile(known, [0.25, 0.75])
     reach = FENCE * (high - low)

@@ -7,6 +7,7 @@ those of its library, rliable.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +18,10 @@ RESAMPLES = 2000
 """Resamples of a bootstrap."""
 
 
-def interquartile_mean(scores: NDArray[np.floating]) -> float:
+def interquartile_mean(scores: NDArray[np.floating[Any]]) -> float:
     """Compute the mean of the middle half of all scores.
 
-    The lowest and the highest quarter are left out, their sizes rounded down.
+    The lowest and the highest quarter are omitted, their sizes rounded down.
 
     Args:
         scores: [R, M] or [R].
@@ -36,7 +37,7 @@ def interquartile_mean(scores: NDArray[np.floating]) -> float:
 
 
 def bootstrap_interval(
-    scores: NDArray[np.floating],
+    scores: NDArray[np.floating[Any]],
     statistic: Callable[[NDArray[np.float64]], float] = interquartile_mean,
     confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
@@ -66,7 +67,7 @@ def bootstrap_interval(
     if not scores.size or not np.isfinite(scores).all():
         raise ValueError(f"scores must be finite numbers [runs, tasks], got {list(scores.shape)}")
     generator = np.random.default_rng(seed)
-    tasks = np.arange(scores.shape[1])
+    tasks = np.arange(int(scores.shape[1]))
     drawn = generator.integers(0, len(scores), (resamples, *scores.shape))
     values = [statistic(scores[rows, tasks]) for rows in drawn]
     tail = 50.0 * (1.0 - confidence)

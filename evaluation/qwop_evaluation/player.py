@@ -6,7 +6,7 @@ import hashlib
 import os
 from importlib.resources import files
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qwop_datasets import storable_name
 from qwop_game import PolicySpec
-from qwop_rl_core import CheckpointError, Policy, QNetwork
+from qwop_rl_core import CheckpointError, Policy, QNetwork, to_numpy
 
 
 class Player(Protocol):
@@ -29,11 +29,11 @@ class Player(Protocol):
     samples: bool
     """Whether its scores are the logits of a distribution. If not, it always takes the best action."""
 
-    def scores(self, features: NDArray[np.float32]) -> NDArray[np.floating]:
+    def scores(self, features: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
         """Return logits, or action values, [N, A] of features [N, D]."""
         ...
 
-    def values(self, features: NDArray[np.float32]) -> NDArray[np.floating] | None:
+    def values(self, features: NDArray[np.float32]) -> NDArray[np.floating[Any]] | None:
         """Return the critic's state values [N] of features [N, D]; None without a trained critic."""
         ...
 
@@ -61,21 +61,21 @@ class PolicyPlayer:
         self.name = storable_name(name)
 
     @torch.inference_mode()
-    def scores(self, features: NDArray[np.float32]) -> NDArray[np.floating]:
+    def scores(self, features: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
         """Return logits, or action values, float64 [N, A] of features [N, D]."""
         network = self._policy.network
         batch = torch.as_tensor(features, device=self._policy.device)
         result = network(batch) if isinstance(network, QNetwork) else network.logits(batch)
-        return result.double().cpu().numpy()
+        return to_numpy(result.double())
 
     @torch.inference_mode()
-    def values(self, features: NDArray[np.float32]) -> NDArray[np.floating] | None:
+    def values(self, features: NDArray[np.float32]) -> NDArray[np.floating[Any]] | None:
         """Return the critic's state values float64 [N] of features [N, D]; None without a trained critic."""
         network = self._policy.network
         # Cloning does not train the critic, so the scale of its returns is still the initial one.
         if isinstance(network, QNetwork) or network.value_std == 1:
             return None
-        return network.values(torch.as_tensor(features, device=self._policy.device)).double().cpu().numpy()
+        return to_numpy(network.values(torch.as_tensor(features, device=self._policy.device)).double())
 
 
 class CheckpointPlayer(PolicyPlayer):

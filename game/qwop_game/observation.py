@@ -1,11 +1,14 @@
-"""The 60 numbers that qwop-gym shows of a runner, raw and normalized, and the layout of engine states.
+"""The 60 numbers of qwop-gym's observation, raw and normalized, and the layout of engine states.
 
 A raw observation is float32 [..., 60]: PARTS x FIELDS, in world units, radians and units per time unit of the
-physics. The normalized one is (raw - center) / deviation, clipped to [-1, 1], in float32 throughout: equal
-bit for bit to what qwop-gym 1.0.1 computes from the same raw numbers.
+physics. The normalized one is (raw - center) / deviation, clipped to [-1, 1], all in float32. It equals that
+of qwop-gym 1.0.1 bit for bit.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 PARTS: tuple[str, ...] = (
     "torso",
@@ -29,7 +32,7 @@ FRAME_SECONDS = 1 / 30  # scoreTime per frame
 UNITS_PER_METER = 10.0
 TRACK_Y = 9.14275  # the track's surface; y points down
 HURDLE_X = 500.0
-SAND_X = 1000.0  # from here on a landing counts as a finished run
+SAND_X = 1000.0  # a landing at or beyond this x finishes the run
 
 # Engine states and golden traces: float64 [..., 92].
 STATE_PARTS: tuple[str, ...] = (*PARTS, "hurdleBase", "hurdleTop")
@@ -49,28 +52,28 @@ STATE_SIZE = len(STATE_PARTS) * len(STATE_FIELDS) + len(STATE_GLOBALS)
 # qwop-gym's limits of each field: x [-10, 1050], y [-10, 10], angle [-6, 6], vx [-20, 60], vy [-25, 60].
 RAW_LOW = np.tile(np.array([-10, -10, -6, -20, -25], np.float32), len(PARTS))
 RAW_HIGH = np.tile(np.array([1050, 10, 6, 60, 60], np.float32), len(PARTS))
-_CENTER = (RAW_LOW + RAW_HIGH) / np.float32(2)
-_DEVIATION = RAW_HIGH - _CENTER
+CENTER = (RAW_LOW + RAW_HIGH) / np.float32(2)
+DEVIATION = RAW_HIGH - CENTER
 
 _STATE_TO_RAW = np.array(
     [6 * part + field for part in range(len(PARTS)) for field in range(len(FIELDS))], dtype=np.intp
 )
 
 
-def normalize(raw: np.ndarray) -> np.ndarray:
-    """Raw observations [..., 60] -> qwop-gym's observations, float32 [..., 60] in [-1, 1]."""
-    observation = np.subtract(raw, _CENTER, dtype=np.float32)
-    observation /= _DEVIATION
+def normalize(raw: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Convert raw observations [..., 60] to qwop-gym's, float32 [..., 60] in [-1, 1]."""
+    observation = np.subtract(raw, CENTER, dtype=np.float32)
+    observation /= DEVIATION
     return np.clip(observation, -1, 1, out=observation)
 
 
-def denormalize(observation: np.ndarray) -> np.ndarray:
-    """qwop-gym's observations [..., 60] -> raw ones, float32 [..., 60], but for what the clipping cut off."""
-    raw = np.multiply(observation, _DEVIATION, dtype=np.float32)
-    raw += _CENTER
+def denormalize(observation: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Convert qwop-gym's observations [..., 60] to raw ones, float32 [..., 60], except for clipping."""
+    raw = np.multiply(observation, DEVIATION, dtype=np.float32)
+    raw += CENTER
     return raw
 
 
-def raw_from_state(state: np.ndarray) -> np.ndarray:
-    """Engine states, float64 [..., 92] -> raw observations, float32 [..., 60]."""
+def raw_from_state(state: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Convert engine states, float64 [..., 92], to raw observations, float32 [..., 60]."""
     return np.asarray(state)[..., _STATE_TO_RAW].astype(np.float32)

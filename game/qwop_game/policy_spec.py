@@ -1,4 +1,4 @@
-"""What a policy and the game agree on: the observation, the action set and the frames of one decision."""
+"""How a policy plays the game: its observation, its action set and the frames of one decision."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_game.encoder import FEATURE_SIZE, FEATURE_VERSION
 from qwop_game.keys import ACTION_SETS, action_masks
@@ -35,7 +36,7 @@ class PolicySpec:
             raise ValueError(f"frame_skip is {self.frame_skip!r}, expected a whole number of 1 or more")
 
     @property
-    def action_masks(self) -> np.ndarray:
+    def action_masks(self) -> NDArray[np.uint8]:
         """Key mask of each action, uint8 [A]."""
         return action_masks(self.action_set)
 
@@ -81,7 +82,7 @@ class PolicySpec:
             frame_skip: expected frames per decision; None: any.
 
         Raises:
-            ValueError: one of them differs; one line.
+            ValueError: one of them differs. The message is one line.
         """
         for name, expected in {"action_set": action_set, "frame_skip": frame_skip}.items():
             if expected is not None and getattr(self, name) != expected:

@@ -2,8 +2,12 @@
 
 import os
 import sys
+from collections.abc import Sequence
 
-from qwop_game.render import SIZE, Renderer, pygame
+import numpy as np
+from numpy.typing import NDArray
+
+from qwop_game.render import SIZE, STANDING_HURDLE, Dials, HurdlePose, Renderer, Runner, pygame
 
 FRAMES_PER_SECOND = 30
 
@@ -13,15 +17,15 @@ class DisplayError(RuntimeError):
 
 
 class Window:
-    """Opens at once; `closed` turns true when the user closes it. `surface` is the picture that it shows.
+    """A window that opens when it is created. Draw on `surface`; the user's closing sets `closed`.
 
-    Raises DisplayError where none can be opened.
+    Raises DisplayError if no window can be opened.
     """
 
     def __init__(self, title: str = "QWOP", width: int = SIZE[0], height: int = SIZE[1]) -> None:
         variables = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
         if sys.platform.startswith("linux") and not any(map(os.environ.get, variables)):
-            # SDL would try its way through every driver, with their messages.
+            # Otherwise SDL would try every driver, and print their messages.
             raise DisplayError(_no_display("DISPLAY is not set"))
         try:
             pygame.display.init()
@@ -37,15 +41,21 @@ class Window:
         self.closed = False
         self._clock = pygame.time.Clock()
 
-    def show(self, *scene, **options) -> None:
-        """Draw with the arguments of `Renderer.draw` and wait until the frame's time has passed."""
+    def show(
+        self,
+        runners: Sequence[Runner] | NDArray[np.float32],
+        dials: Dials | None = None,
+        hurdle: HurdlePose = STANDING_HURDLE,
+        camera_x: float | None = None,
+    ) -> None:
+        """Draw with the arguments of `Renderer.draw` and wait until the frame's time is over."""
         if self.closed:
             return
         for event in pygame.event.get():
             if event.type == pygame.QUIT:
                 self.close()
                 return
-        self.renderer.draw(self.surface, *scene, **options)
+        self.renderer.draw(self.surface, runners, dials, hurdle, camera_x)
         pygame.display.flip()
         self._clock.tick(FRAMES_PER_SECOND)
 

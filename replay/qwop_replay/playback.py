@@ -98,6 +98,7 @@ def play_in_window(
     width, height = size
     window = Window(title, width, height + _BAR_HEIGHT)
     try:
+        surface = window.surface
         race = Race(runs, Renderer(width, height))
         playback = Playback(race.last_frame, speed)
         pygame.key.set_repeat(350, 33)
@@ -115,8 +116,8 @@ def play_in_window(
                     playback.seek(round(event.pos[0] / (width - 1) * playback.last_frame))
             now = (playback.frame, playback.playing, playback.speed)
             if now != shown:
-                race.draw(window.surface, playback.frame)
-                _draw_bar(window.surface, playback, font)
+                race.draw(surface, playback.frame)
+                _draw_bar(surface, playback, font)
                 pygame.display.flip()
                 shown = now
             playback.advance(clock.tick(_PICTURES_PER_SECOND) / 1000.0)

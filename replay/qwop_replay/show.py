@@ -13,7 +13,7 @@ from tqdm import tqdm
 from qwop_cli import CommandError, check_outputs, escape_unprintable
 from qwop_datasets import DatasetError, DatasetReader, Episode, replace_file
 from qwop_game.gait import gait_metrics
-from qwop_game.render import SIZE, Renderer, pygame
+from qwop_game.render import SIZE, Renderer, pixels, pygame
 from qwop_replay.html import page
 from qwop_replay.playback import play_in_window
 from qwop_replay.race import Race
@@ -70,7 +70,7 @@ def replay(
         on_load(runs)
     title = " and ".join(run.name for run in runs)
     if html is not None:
-        _write_page(Path(html), runs, title)
+        write_page(Path(html), runs, title)
     if video is not None:
         write_video(video, runs, speed, size, force)
     if html is None and video is None:
@@ -91,8 +91,9 @@ def check_places(
     video: str | os.PathLike[str] | None,
     html: str | os.PathLike[str] | None,
     force: bool,
+    plot: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Check that the outputs can be written and are none of the inputs; make their folders.
+    """Check that the outputs can be written and are not inputs; make their folders.
 
     Raises:
         CommandError: an output is an input or the other output, or can't be written.
@@ -102,7 +103,7 @@ def check_places(
     for ghost in ghosts:
         if isinstance(ghost, str) and (path := _split(ghost)[0]):
             inputs[f"--ghost {ghost}"] = Path(path)
-    outputs = {"--video": video, "--html": html}
+    outputs = {"--video": video, "--html": html, "--plot": plot}
     check_outputs({flag: Path(o) if o else None for flag, o in outputs.items()}, inputs=inputs)
     for output in outputs.values():
         if output:
@@ -182,8 +183,7 @@ def write_video(
         for frame in tqdm(frames, desc=Path(path).name, unit="frame", disable=None, leave=False):
             if picture is None or frame != shown:
                 race.draw(surface, frame)
-                # [width, height, 3] to [height, width, 3]
-                picture = pygame.surfarray.array3d(surface).swapaxes(0, 1)
+                picture = pixels(surface)
                 shown = frame
             video.write(picture)
     return len(frames)
@@ -213,14 +213,25 @@ def _load(recording: str | os.PathLike[str] | Episode, number: int) -> ReplayedR
     if not count:
         raise CommandError(f"{recording}: no episodes: record or merge some first")
     if not -count <= number < count:
-        raise CommandError(f"{recording}: no episode {number}: it holds {count}, numbered from 0")
+        raise CommandError(f"{recording}: no episode {number}: it has {count}, numbered from 0")
     with reader:
         number %= count
         return ReplayedRun(f"{Path(recording).stem} {number}", reader[number])
 
 
-def _write_page(path: Path, runs: Sequence[ReplayedRun], title: str) -> None:
-    text = page(runs, title, "; ".join(describe(run) for run in runs))
+def write_page(path: Path, runs: Sequence[ReplayedRun], title: str, notes: Sequence[str] = ()) -> None:
+    """Write the page of some runs. It appears whole or not at all.
+
+    Args:
+        path: file to write; its folder exists.
+        runs: at least one; the first one is followed.
+        title: heading of the page.
+        notes: sentences to list under the picture.
+
+    Raises:
+        CommandError: the file can't be written.
+    """
+    text = page(runs, title, "; ".join(describe(run) for run in runs), notes)
     part = path.with_name(f"{path.name}.part")
     try:
         part.write_text(text, encoding="utf-8")

@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file of named tensors, with JSON metadata in its header. Nothing is pickled.
 
-Names of tensors: `network.*` is what plays; everything else (`optimizer.*`, `generator`, `environment.*`,
-`buffer.*`) is what training needs to go on as if it had never stopped.
+Tensors named `network.*` are the network that plays. All others (`optimizer.*`, `generator`, `environment.*`,
+`buffer.*`) are for an exact resume of the training.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,6 +25,8 @@ from qwop_rl_core.networks import ActorCritic, QNetwork, build_network
 
 FORMAT = "qwop-stride checkpoint"
 FORMAT_VERSION = 2
+_JSON_TUPLE: type[object] = list  # what becomes of a tuple in JSON
+_CHECKED_KINDS: tuple[type[object], ...] = (bool, int, float, str, list)
 # Version 1 had British spelling in the names of tensors and settings.
 _NAMES_OF_VERSION_1 = {"normaliser": "normalizer", "prioritised": "prioritized", "metres": "meters"}
 
@@ -33,7 +35,7 @@ class CheckpointError(Exception):
     """A checkpoint is missing, damaged, foreign or does not fit. The message is one line for the user."""
 
 
-# What reading contents that are not as they were written brings about.
+# Errors that damaged contents can cause.
 _DAMAGE = (
     KeyError,
     IndexError,
@@ -46,8 +48,22 @@ _DAMAGE = (
 )
 
 
+class _SafeFile(Protocol):
+    """What `safe_open` gives, whose types safetensors leaves out."""
+
+    def metadata(self) -> dict[str, str] | None: ...
+
+    def keys(self) -> list[str]: ...
+
+    def get_tensor(self, name: str) -> Tensor: ...
+
+
+def _open(path: Path, device: str) -> AbstractContextManager[_SafeFile]:
+    return cast("AbstractContextManager[_SafeFile]", safe_open(path, framework="pt", device=device))
+
+
 class Checkpoint(NamedTuple):
-    """What a file holds."""
+    """The contents of a checkpoint file."""
 
     tensors: dict[str, Tensor]
     metadata: dict[str, Any]
@@ -56,15 +72,15 @@ class Checkpoint(NamedTuple):
 def save_checkpoint(
     path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
 ) -> None:
-    """Write tensors and JSON-able metadata to `path`, all or nothing.
+    """Write tensors and JSON-able metadata to `path` atomically.
 
-    The file is written aside and renamed, so a reader sees the old file or the new one, and a crash leaves
-    the old one. Raises CheckpointError where the folder cannot be written, TypeError where the metadata is
+    A temporary file is written and renamed, so a reader sees either the old file or the new one, and a crash
+    leaves the old one. Raises CheckpointError if the folder cannot be written, TypeError if the metadata is
     not plain data.
     """
     path = Path(path)
     header = {"format": FORMAT, "version": str(FORMAT_VERSION), "metadata": json.dumps(dict(metadata))}
-    # safetensors refuses tensors that share memory or are not contiguous; a copy is neither
+    # safetensors refuses tensors that share memory or are not contiguous, so copy them
     payload = save(
         {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()},
         header,
@@ -77,7 +93,7 @@ def save_checkpoint(
                 file.write(payload)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private to the user
+            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it readable for its user only
             _replace(temporary, path)
         except BaseException:
             os.unlink(temporary)
@@ -89,7 +105,7 @@ def save_checkpoint(
 
 
 def _replace(source: str, target: Path) -> None:
-    """os.replace that waits up to two seconds where Windows refuses because somebody reads the file."""
+    """Call os.replace. On Windows, wait up to two seconds while another program reads the file."""
     give_up = time.monotonic() + 2.0
     while True:
         try:
@@ -103,7 +119,7 @@ def _replace(source: str, target: Path) -> None:
 def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Checkpoint:
     """Read what `save_checkpoint` wrote. Raises CheckpointError: missing, truncated or foreign file.
 
-    It runs no code, reads no other file and takes no more memory than the file's size warrants.
+    It runs no code from the file, reads no other file, and bounds its memory by the file's size.
     """
     path = Path(path)
     try:
@@ -111,7 +127,7 @@ def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
             raise CheckpointError(f"{path}: no such checkpoint")
         if not path.is_file():
             raise CheckpointError(f"{path}: not a file; give the path of a .safetensors checkpoint")
-        with safe_open(path, framework="pt", device=str(device)) as file:
+        with _open(path, str(device)) as file:
             header = file.metadata() or {}
             if header.get("format") != FORMAT:
                 raise CheckpointError(f"{path}: a safetensors file, but not a {FORMAT}")
@@ -121,8 +137,8 @@ def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
                     f"{path}: format {version}, this release reads 1 to {FORMAT_VERSION}; "
                     "use the release that wrote it"
                 )
-            metadata = json.loads(header["metadata"])
-            if not isinstance(metadata, dict):
+            metadata: dict[str, Any] = json.loads(header["metadata"])
+            if type(metadata) is not dict:
                 raise CheckpointError(f"{path}: not a readable checkpoint (damaged or foreign)")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             if version == "1":
@@ -144,16 +160,17 @@ def _from_1_to_2(value: Any) -> Any:
 
     if not isinstance(value, dict):
         return value
-    found = {renamed(name): _from_1_to_2(v) for name, v in value.items()}
-    if isinstance(options := found.get("reward_option"), list):
-        found["reward_option"] = [renamed(o) if isinstance(o, str) else o for o in options]
+    found = {renamed(name): _from_1_to_2(v) for name, v in cast("dict[str, Any]", value).items()}
+    options = found.get("reward_option")
+    if isinstance(options, list):
+        found["reward_option"] = [renamed(o) if isinstance(o, str) else o for o in cast("list[Any]", options)]
     return found
 
 
 def load_network(
     checkpoint: Checkpoint, where: str | os.PathLike[str] = "checkpoint"
 ) -> ActorCritic | QNetwork:
-    """The network of a checkpoint with its weights, on the CPU.
+    """Make the network of a checkpoint, with its weights, on the CPU.
 
     where: name of the file, for messages.
     Raises CheckpointError: metadata and weights do not fit each other, or a weight is not finite.
@@ -185,8 +202,8 @@ def load_network(
 
 
 @contextmanager
-def explained(where: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn whatever damaged contents bring about while a training is restored into a CheckpointError."""
+def explained(where: str | os.PathLike[str]) -> Generator[None]:
+    """Turn the errors of damaged contents, while a training is restored, into a CheckpointError."""
     try:
         yield
     except _DAMAGE as error:
@@ -194,32 +211,34 @@ def explained(where: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def check_kinds(values: Mapping[str, Any], example: object) -> None:
-    """Raises ValueError where a value is not of the kind of that attribute of `example`: number, text, list.
+    """Raise ValueError if a value has another type than that attribute of `example`: number, text, list.
 
     Attributes that are None in `example` are not checked.
     """
     for name, value in values.items():
-        kind = type(getattr(example, name))
-        number = kind is float and type(value) is int and abs(value) < 2**63
-        if kind is tuple:
-            kind = list
-        known = kind in (bool, int, float, str, list)
-        if known and not number and (type(value) is not kind or (kind is int and not 0 <= value < 2**63)):
+        attribute: object = getattr(example, name)
+        kind = _JSON_TUPLE if type(attribute) is tuple else type(attribute)
+        item: object = value
+        found = type(item)
+        number = kind is float and found is int and abs(value) < 2**63
+        in_range = kind is not int or found is not int or 0 <= value < 2**63
+        if kind in _CHECKED_KINDS and not number and (found is not kind or not in_range):
             raise ValueError(f"{name} is {str(value)[:40]!r}, not {kind.__name__}")
 
 
 def _check_size(checkpoint: Checkpoint) -> None:
-    """Raises ValueError where the metadata wants a larger network than there are weights for."""
+    """Raise ValueError if the metadata describes a larger network than the file has weights for."""
     metadata, weights = checkpoint.metadata, section(checkpoint.tensors, "network")
-    feature_size, num_actions, hidden = (metadata[n] for n in ("feature_size", "num_actions", "hidden"))
-    if not isinstance(hidden, list) or not hidden:
-        raise ValueError("hidden is no list of sizes")
-    sizes = [feature_size, *hidden, num_actions]
+    feature_size, num_actions = metadata["feature_size"], metadata["num_actions"]
+    hidden: list[Any] = metadata["hidden"]
+    if type(hidden) is not list or not hidden:
+        raise ValueError("hidden is not a list of sizes")
+    sizes: list[Any] = [feature_size, *hidden, num_actions]
     if not all(type(size) is int and size > 0 for size in sizes):
         raise ValueError("a size is not a whole number of 1 or more")
     wanted = sum(a * b for a, b in itertools.pairwise(sizes))
     if len(hidden) > len(weights) or wanted > sum(tensor.numel() for tensor in weights.values()):
-        raise ValueError("it wants more weights than the file holds")
+        raise ValueError("it needs more weights than the file has")
 
 
 def _short(error: Exception) -> str:
@@ -233,7 +252,7 @@ def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def section(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The inverse of `prefixed`: only the tensors under `prefix`, without it."""
+    """Return the tensors under `prefix`, without the prefix: the inverse of `prefixed`."""
     start = f"{prefix}."
     return {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)}
 
@@ -241,7 +260,7 @@ def section(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return moments and step counts as {"<parameter index>.<name>": tensor}.
 
-    The learning rate is not among them: it is a function of the steps done, and the loops set it anew.
+    The learning rate is not among them: it is a function of the steps done, and the loops set it again.
     """
     state = optimizer.state_dict()["state"]
     return {f"{index}.{name}": value for index, entry in state.items() for name, value in entry.items()}
@@ -250,7 +269,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Load what `optimizer_tensors` gave into an optimizer of the same parameters.
 
-    Raises ValueError where it is of other parameters, or incomplete.
+    Raises ValueError if they belong to other parameters, or are incomplete.
     """
     shapes = [parameter.shape for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}

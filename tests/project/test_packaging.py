@@ -23,6 +23,7 @@ COMMANDS = {
     "qwop-finetune": "qwop_finetune.cli:main",
     "qwop-eval": "qwop_evaluation.cli:main",
     "qwop-replay": "qwop_replay.cli:main",
+    "qwop-coach": "qwop_replay.coach_cli:main",
     "qwop-rewards": "qwop_rewards.cli:main",
     "qwop-search": "qwop_search.cli:main",
 }
@@ -35,6 +36,7 @@ PUBLIC_MODULES = {
     "qwop_game.real",
     "qwop_game.render",
     "qwop_game.rules",
+    "qwop_game.scenery",
     "qwop_game.window",
     "qwop_rl_core.dqn",
     "qwop_rl_core.ppo",
@@ -120,7 +122,7 @@ def run_python(code: str, cwd: Path) -> str:
     return result.stdout
 
 
-def test_datasets_is_no_package() -> None:
+def test_datasets_is_not_a_package() -> None:
     assert not (ROOT / "datasets" / "__init__.py").exists(), "it would hide the package imitation imports"
 
 
