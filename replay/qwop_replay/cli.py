@@ -18,7 +18,7 @@ from qwop_game.render import SIZE
 from qwop_game.window import DisplayError
 from qwop_replay.real_game import replay_in_real_game
 from qwop_replay.runs import ReplayedRun
-from qwop_replay.show import SPEED_LIMITS, describe, replay
+from qwop_replay.show import SPEED_LIMITS, describe, load_runs, replay
 from qwop_replay.video import VideoError
 from qwop_replay.web import runs_file, show_in_page
 
