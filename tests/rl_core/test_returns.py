@@ -59,7 +59,9 @@ def test_gae_equals_the_sum_of_discounted_residuals():
                 if terminated[k, b] or truncated[k, b]:
                     break
     result = gae(
-        *(torch.as_tensor(x) for x in (reward, value, following, terminated, truncated)), gamma, lambda_
+        *(torch.as_tensor(x) for x in (reward, value, following, terminated, truncated)),
+        gamma,
+        lambda_,  # pyright: ignore[reportCallIssue]
     )
     np.testing.assert_allclose(result.numpy(), expected, rtol=1e-12, atol=1e-12)
 
