@@ -113,8 +113,20 @@ def train_by_self_imitation(
                 torch.cat([demonstrations[0], *(features for features, _ in own)]),
                 torch.cat([demonstrations[1], *(actions for _, actions in own)]),
             )
-        cloning.train_epochs(config.epochs if current else config.first_epochs)
+        _train_with_decay(cloning, config.epochs if current else config.first_epochs)
         on_epoch(cloning.judge(play=cloning.config.play_every > 0))
+
+
+def _train_with_decay(cloning: Cloning, epochs: int) -> None:
+    """Train with a learning rate that falls from epoch to epoch to 1 / epochs of the first one's.
+
+    A clone after steps of full size is a worse runner than one after small last steps.
+    """
+    groups = cloning.bc.optimizer.param_groups
+    for epoch in range(epochs):
+        for group in groups:
+            group["lr"] = cloning.config.learning_rate * (1.0 - epoch / epochs)
+        cloning.train_epochs(1)
 
 
 @dataclass
