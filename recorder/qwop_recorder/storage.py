@@ -1,6 +1,6 @@
 """Where runs go: every change to the journal; every kept run, replayed and verified, to the dataset."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ class EpisodeStore:
 
 
 @contextmanager
-def _store_errors() -> Iterator[None]:
+def _store_errors() -> Generator[None]:
     try:
         yield
     except DatasetError as error:
