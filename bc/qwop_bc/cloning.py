@@ -213,7 +213,7 @@ class EpochReport:
     """Whether this is the best epoch so far."""
 
     def figures(self) -> dict[str, float]:
-        """Return the scalars for the log by name; those that are not finite are left out."""
+        """Return the scalars for the log by name; those that are not finite are omitted."""
         figures = {
             "bc/training_loss": self.training_loss,
             "bc/validation_loss": self.agreement.loss,
