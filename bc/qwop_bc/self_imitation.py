@@ -133,15 +133,17 @@ def _train_with_decay(cloning: Cloning, epochs: int) -> None:
 class _Attempt:
     """The run of one game so far."""
 
-    features: list[NDArray[np.float32]] = field(default_factory=list)
+    features: list[NDArray[np.float32]] = field(default_factory=list[NDArray[np.float32]])
     """[D] before each decision."""
-    actions: list[int] = field(default_factory=list)
+    actions: list[int] = field(default_factory=list[int])
     """The clone's choices; -1 where a repeat was played instead."""
-    meters: list[float] = field(default_factory=list)
+    meters: list[float] = field(default_factory=list[float])
     """Before each decision, m."""
-    knee: list[bool] = field(default_factory=list)
+    knee: list[bool] = field(default_factory=list[bool])
     """Whether a knee was near the track before each decision."""
-    saved: list[tuple[int, NDArray[np.uint8], int, int]] = field(default_factory=list)
+    saved: list[tuple[int, NDArray[np.uint8], int, int]] = field(
+        default_factory=list[tuple[int, NDArray[np.uint8], int, int]]
+    )
     """States to go back to: decisions until then, snapshot [S], hip mode, last keys."""
     idle: int = 0
     """Decisions without keys that are left before the first one."""
@@ -227,7 +229,7 @@ def practice(cloning: Cloning, config: SelfImitationConfig, seed: int) -> Practi
                 again[i] = not undone[i]
             elif length > attempt.farthest + back:
                 attempt.farthest, attempt.failures = length, 0
-        for i in np.flatnonzero(again):
+        for i in np.flatnonzero(again).tolist():
             attempts[i], previous[i] = _begin(rng, frames), no_keys
         if again.any():
             games.reset(again)
@@ -267,7 +269,7 @@ def _go_back(
     """Put the games `undone`, bool [N], at the last saved state of their attempt."""
     rows = games.simulator.snapshot()
     hip_mode, last_keys = games.hip_mode.copy(), games.keys.copy()
-    for i in np.flatnonzero(undone):
+    for i in np.flatnonzero(undone).tolist():
         decisions, rows[i], hip_mode[i], last_keys[i] = attempts[i].saved[-1]
         attempts[i].back_to(decisions)
         chosen = attempts[i].actions
