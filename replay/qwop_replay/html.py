@@ -102,7 +102,7 @@ def page(runs: Sequence[ReplayedRun], title: str, subtitle: str = "", notes: Seq
     # The page is one file: it holds the module's text, and a script that is no module has no exports.
     diagram = page_files()["diagram.js"].read_text(encoding="utf-8")
     template = template.replace(_DIAGRAM, re.sub(r"^export ", "", diagram, flags=re.MULTILINE), 1)
-    # "</" would end the script element, whatever string it stands in.
+    # "</" would end the script element, even inside a string.
     return template.replace(_DATA, json_text(data).replace("</", "<\\/"), 1)
 
 
