@@ -191,7 +191,8 @@ def test_transitions_check_themselves():
         Transitions(**{**good, "action": np.zeros(3, int)})
     with pytest.raises(ValueError, match="mark it as truncated"):
         Transitions(**{**good, "terminated": np.zeros(4, bool)})
+    good["reward"] = np.array([0, 0, np.nan, 0], np.float32)
     with pytest.raises(ValueError, match="NaN"):
-        Transitions(**(good | {"reward": np.array([0, 0, np.nan, 0], np.float32)}))
+        Transitions(**good)
     with pytest.raises(ValueError, match="1 features, the networks 3"):
         ReplayBuffer(8, 1, 3, 1.0, demonstrations=demonstration())
