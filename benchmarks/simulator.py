@@ -123,6 +123,7 @@ def environment(frame_skip: int, observation: str) -> Callable[[], int]:
     env = gymnasium.make("qwop_game/QWOP-v0", frame_skip=frame_skip, observation=observation)
     rng = np.random.default_rng(0)
     env.reset(seed=0)
+    assert isinstance(env.action_space, gymnasium.spaces.Discrete)
     actions = list(rng.integers(0, env.action_space.n, 1000))
 
     def play() -> int:

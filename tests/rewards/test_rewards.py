@@ -3,6 +3,7 @@
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -297,7 +298,7 @@ def play_live(name, steps, frame_skip, options, seed=0, num_envs=6):
     envs = RewardVectorEnv(QWOPVectorEnv(num_envs, frame_skip=frame_skip, max_frames=240), name, **options)
     envs.reset()
     generator = np.random.default_rng(seed)
-    logs = [
+    logs: list[dict[str, Any]] = [
         {"keys": [], "rewards": [], "failed": False, "over": False, "facts": None} for _ in range(num_envs)
     ]
     for step_index in range(steps):
