@@ -141,7 +141,7 @@ def vector_environment(num_envs: int, observation: str) -> Callable[[], int]:
     envs.reset(seed=0)
 
     def play() -> int:
-        for actions in rng.integers(0, envs.single_action_space.n, (10, num_envs)):
+        for actions in rng.integers(0, len(envs.action_masks), (10, num_envs)):
             envs.step(actions)
         return 40 * num_envs
 
