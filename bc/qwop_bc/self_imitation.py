@@ -253,7 +253,7 @@ def _begin(rng: np.random.Generator, frames: int) -> _Attempt:
 
 
 def _fails(attempt: _Attempt, speed: int, seconds: float, config: SelfImitationConfig, knee: int) -> bool:
-    """Whether a run is too slow or on a knee. It has three seconds to get going."""
+    """Whether a run is too slow or on a knee. It has six seconds to get going."""
     meters = attempt.meters
     slow = len(meters) > 2 * speed and (meters[-1] - meters[-speed]) / seconds < config.min_speed
     return slow or (len(attempt.knee) >= knee and all(attempt.knee[-knee:]))
@@ -269,9 +269,10 @@ def _go_back(
     """Put the games `undone`, bool [N], at the last saved state of their attempt."""
     rows = games.simulator.snapshot()
     hip_mode, last_keys = games.hip_mode.copy(), games.keys.copy()
-    for i in np.flatnonzero(undone).tolist():
-        decisions, rows[i], hip_mode[i], last_keys[i] = attempts[i].saved[-1]
-        attempts[i].back_to(decisions)
-        chosen = attempts[i].actions
-        previous[i] = chosen[-1] if chosen and chosen[-1] >= 0 else no_keys
+    for i, attempt in enumerate(attempts):
+        if undone[i]:
+            decisions, rows[i], hip_mode[i], last_keys[i] = attempt.saved[-1]
+            attempt.back_to(decisions)
+            played = attempt.actions[-1] if attempt.actions else -1
+            previous[i] = no_keys if played < 0 else played
     games.reset(undone, StartStates(undone, rows, hip_mode, last_keys))
