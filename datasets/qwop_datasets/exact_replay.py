@@ -13,7 +13,7 @@ from qwop_game.rules import FLAG_GAME_ENDED, FLAG_JUMP_LANDED, has_finished, is_
 
 @dataclass(frozen=True)
 class Replay:
-    """T frames from the canonical start: what an Episode stores, computed from its keys."""
+    """T frames from an episode's start: what an Episode stores, computed from its keys."""
 
     raw_observations: np.ndarray
     """float32 [T + 1, 60]."""
@@ -52,6 +52,7 @@ class Replay:
 def replay_keys(
     keys: Sequence[np.ndarray],
     *,
+    starts: Sequence[np.ndarray | None] | None = None,
     stop_at_end: bool = True,
     engine: str = "auto",
     trig: str = DEFAULT_TRIG,
@@ -60,6 +61,7 @@ def replay_keys(
 
     Args:
         keys: N sequences of key masks, uint8 [T_i].
+        starts: Episode.start of each; None: all begin at the canonical start.
         stop_at_end: Whether a game that is over stands still; False: it goes on, as the real one does.
         engine: The simulator's engine, see `Simulator`.
         trig: The variant of sine and cosine that the keys were played with, Episode.trig.
@@ -74,6 +76,9 @@ def replay_keys(
     for lane, k in enumerate(keys):
         held[: len(k), lane] = k
     simulator = Simulator(len(keys), stop_at_end=stop_at_end, engine=engine, trig=trig)
+    for lane, start in enumerate(starts or ()):
+        if start is not None:
+            simulator.begin(start, lane)
     rows = np.empty((len(held) + 1, *simulator.raw_observation.shape), np.float32)
     times = np.empty((len(held) + 1, len(keys)))
     flags = np.empty((len(held) + 1, len(keys)), np.uint8)

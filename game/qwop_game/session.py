@@ -30,6 +30,9 @@ class Operation(IntEnum):
     """A frame passes before the first click: no physics, but the head's torque accumulates."""
 
 
+_OPERATIONS = frozenset(int(operation) for operation in Operation)
+
+
 @dataclass(frozen=True)
 class Session:
     """Operations from the load of the page on.
@@ -39,6 +42,41 @@ class Session:
 
     rows: tuple[tuple[int, int, int], ...] = ()
     """(operation, keys, count)."""
+
+    @staticmethod
+    def of(array: np.ndarray) -> Session:
+        """Make a session of its `array`.
+
+        Raises:
+            ValueError: The array has another shape or type.
+        """
+        if array.ndim != 2 or array.shape[1] != 3 or array.dtype.kind not in "ui":
+            raise ValueError(f"a session is {array.dtype} {list(array.shape)}, not whole numbers [N, 3]")
+        if array.size and not 0 <= int(array.min()) <= int(array.max()) < 1 << 32:
+            raise ValueError("a session holds a number that is not 0 to 4294967295")
+        return Session(tuple((int(a), int(b), int(c)) for a, b, c in array.tolist()))
+
+    def start_problem(self) -> str | None:
+        """Say why an episode can't begin after this session; None if it can.
+
+        It begins with a load of the page. Keys are held only before the last reset: no later frame hides what
+        they changed.
+        """
+        last = -1
+        for number, (operation, keys, count) in enumerate(self.rows):
+            if operation not in _OPERATIONS or keys > 15 or count == 0:
+                return f"has a row ({operation}, {keys}, {count}), which is no operation"
+            if keys and operation != Operation.PLAY:
+                return "holds keys where no frame is played"
+            if operation in (Operation.OPEN, Operation.RESET):
+                last = number
+        if not self.rows or self.rows[0][0] != Operation.OPEN:
+            return "does not begin with the load of the page"
+        if any(keys for _, keys, _ in self.rows[last:]):
+            return "holds keys after the last reset"
+        if sum(count for _, _, count in self.rows) > MAX_SESSION_FRAMES:
+            return "is longer than ten hours"
+        return None
 
     def then(self, operation: Operation, count: int = 1, keys: int = 0) -> Session:
         """Add an operation that happens `count` times."""

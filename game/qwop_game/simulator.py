@@ -296,6 +296,19 @@ class Simulator:
         if self._call(self._library.qwop_operate, env, operations.ctypes.data, len(operations)) != 0:
             raise ValueError("the operations hold a row that does not exist: see qwop_game.session")
 
+    def begin(self, start: np.ndarray | None, env: int = 0) -> None:
+        """Put one game at the start of a stored episode.
+
+        start: uint32 [N, 3], Episode.start; None: the canonical start.
+        env: Which game.
+        """
+        if start is None:
+            mask = np.zeros(self.num_envs, bool)
+            mask[env] = True
+            self.reset(mask)
+        else:
+            self.operate(start, env)
+
     def teleport(
         self, mask: np.ndarray | None, dx: float, dy: float, dvx: float = 0.0, dvy: float = 0.0
     ) -> None:

@@ -24,7 +24,7 @@ _LAST_STEP = 12  # most frames of a step of the log
 _MOMENT = 3  # frames by which the log's state of the runner can lag behind that of the game
 _WAITS = 200  # most frames before the first click
 _STARTS = 250  # most starts of an episode to look at
-_SCAN = 6  # samples that tell starts apart
+_SCAN = 3  # samples that tell starts apart
 
 Level = tuple[int, int, int]
 """Least frames, most frames, most changes."""
@@ -277,6 +277,7 @@ class Recovery:
             (5, 5, 3),
             (max(7, usual + 1), 10, 1),
             (max(7, usual + 1), 9, 2),
+            (6, usual, 3),
         ]
         return [level for level in levels if level[0] <= level[1]]
 
