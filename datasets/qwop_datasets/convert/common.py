@@ -91,16 +91,25 @@ def scalars(episode: Episode) -> str:
     """The scalar fields of an episode as JSON, for a format's free attribute."""
     values = {name: getattr(episode, name) for name in _SCALARS}
     values |= {"tags": list(episode.tags), "provenance": dict(episode.provenance)}
+    if episode.start is not None:
+        values["start"] = episode.start.tolist()
+    if episode.undetermined is not None:
+        values["undetermined"] = np.flatnonzero(episode.undetermined).tolist()
     return json.dumps(values | {"has_default_reward": "default" in episode.rewards})
 
 
 def own_episode(text: Any, keys: Any, raw: Any, times: Any, rewards: Any) -> Episode:
     """The episode that `scalars` and the arrays of an export came from. Raises ValueError."""
     values = with_todays_names(json_object(text, "its record of the episode"))
-    if set(values) != {*_SCALARS, "tags", "provenance", "has_default_reward"}:
+    if set(values) - {"start", "undetermined"} != {*_SCALARS, "tags", "provenance", "has_default_reward"}:
         raise ValueError("its record of the episode has other fields than ours")
     stored_reward = values.pop("has_default_reward")
     frames = len(np.atleast_1d(keys))
+    if "start" in values:
+        values["start"] = whole_numbers("start", values["start"], (None, 3), (1 << 32) - 1)
+    if "undetermined" in values:
+        marked = whole_numbers("undetermined", values["undetermined"], (None,), frames - 1)
+        values["undetermined"] = np.isin(np.arange(frames), marked)
     rewards = numbers("rewards", rewards, (frames,))
     return Episode(
         keys=whole_numbers("keys", keys, (frames,), 15),

@@ -23,7 +23,9 @@ _IDLE = 40  # most frames between the end of a run and the reset
 _LAST_STEP = 12  # most frames of a step of the log
 _MOMENT = 3  # frames by which the log's state of the runner can lag behind that of the game
 _WAITS = 200  # most frames before the first click
-_STARTS = 250  # most starts of an episode to look at
+_EFFORT = 5  # levels to try from one of many starts
+_SKIPS = 8  # most damaged samples of an episode
+_STARTS = 400  # most starts of an episode to look at
 _SCAN = 3  # samples that tell starts apart
 
 Level = tuple[int, int, int]
@@ -61,6 +63,8 @@ class Recovered:
     """The frames after the last sample are recovered up to the end of the run."""
     idle_keys: np.ndarray
     """uint8: frames after the end of the run in which the log still looked at the game."""
+    skipped: tuple[int, ...] = ()
+    """Samples that no keys lead to, though others lead past them: damaged ones."""
     restarted: bool = False
     """The player pressed R after the last of these frames."""
     complete: bool = True
@@ -116,13 +120,24 @@ class Recovery:
             parts.append(part)
             if not part.restarted:
                 return parts
-            first = part.first_sample + len(part.sample_frames)
+            first = part.first_sample + len(part.sample_frames) + len(part.skipped)
+
+    def reach(self, episode: SampledEpisode) -> int:
+        """Count the samples of a page's first episode that the plain search reaches."""
+        search = _Search(episode.samples, episode.relative)
+        starts = _Lazy(self._first_starts())
+        _, layers = self._find_start(starts, search)
+        if layers is None:
+            return 0
+        self._forward(layers, search)
+        return len(layers) - 1
 
     def _recover_from(self, episode: SampledEpisode, first: int) -> Recovered | None:
         samples = episode.samples[first:]
         labels = None if episode.labels is None else episode.labels[first:]
         starts = _Lazy(self._starts)
         search = _Search(samples, episode.relative)
+        skipped: list[int] = []
         number, layers = self._find_start(starts, search)
         if layers is None:
             self._starts = (start for _, start in starts.items())
@@ -135,13 +150,22 @@ class Recovery:
                 or self._other_way(layers, search, labels, starts, start)
             )
             if better is None:
-                break
+                stuck = len(layers) - 1
+                rest = self._without_sample(layers, search)
+                if rest is None or len(skipped) == _SKIPS:
+                    break
+                skipped.append(stuck + len(skipped))
+                labels = None if labels is None else np.delete(labels, stuck)
+                search = rest
+                continue
             start, layers = better[0] or start, better[1]
+        samples = search.samples
         complete = len(layers) > len(samples)
         end: Layer = []
         if complete and episode.last_reward is not None:
             end = self._end(layers[-1], episode.last_reward)
         part = self._part(start.session, layers, labels, end, first, complete)
+        part = replace(part, skipped=tuple(skipped))
         self._starts = islice(self._later_starts(part, starts, search), _STARTS)
         if not complete:
             restarts = _Lazy(self._starts)
@@ -172,7 +196,9 @@ class Recovery:
         reached = len(layers) - 1
         for _, start in islice(starts.items(), _STARTS):
             state = self._after(start, path, search)
-            if state is None or not self._reach([_Node(state, [(0, path[-1])])], search, reached, effort=4):
+            if state is None or not self._reach(
+                [_Node(state, [(0, path[-1])])], search, reached, effort=_EFFORT
+            ):
                 continue
             again: list[Layer] = [[_Node(start.snapshot)]]
             self._forward(again, search, hints=path)
@@ -204,8 +230,20 @@ class Recovery:
             if start is tried:
                 continue
             again: list[Layer] = [[_Node(start.snapshot)]]
-            if self._forward(again, until, hints=path):
+            if self._forward(again, until, hints=path, effort=_EFFORT):
                 return start, again
+        return None
+
+    def _without_sample(self, layers: list[Layer], search: _Search) -> _Search | None:
+        """The search without the sample that is not reached; None where the next one is not either."""
+        number = len(layers) - 1
+        rest = replace(search, samples=np.delete(search.samples, number, axis=0))
+        if number == len(rest.samples):
+            return rest
+        for level in ((2, 8, 1), (2, 8, 2), (9, 14, 1)):
+            if found := rest.find(layers[-1], rest.samples[number], level=level):
+                layers.append(found)
+                return rest
         return None
 
     def _after(self, start: _Start, path: list[bytes], search: _Search) -> np.ndarray | None:
@@ -278,6 +316,7 @@ class Recovery:
             (max(7, usual + 1), 10, 1),
             (max(7, usual + 1), 9, 2),
             (6, usual, 3),
+            (6, usual, 4),
         ]
         return [level for level in levels if level[0] <= level[1]]
 
@@ -390,9 +429,11 @@ class Recovery:
         intervals = np.split(part.keys, part.sample_frames)[:-1]
         path = [keys.tobytes() for keys in intervals]
         yield from self._resets(part.start.play(played), seen)
+        yield from islice(self._first_starts(), 4)  # the page may have been loaded anew
         for _, start in islice(starts.items(), _STARTS):
             if start.session != part.start and self._after(start, path, search) is not None:
                 yield from self._resets(start.session.play(played), seen)
+        yield from islice(self._first_starts(), 4, None)
 
     def _resets(self, session: Session, seen: set[bytes]) -> Iterator[_Start]:
         simulator = self._simulator
@@ -452,7 +493,7 @@ def samples_equal(recovered: Recovered, episode: SampledEpisode, trig: str) -> i
     """How many samples, from the first on, a replay from the page's load gives with == in all 60 numbers."""
     simulator = Simulator(trig=trig, engine="scalar", stop_at_end=False)
     simulator.operate(recovered.start.array)
-    samples = episode.samples[recovered.first_sample :]
+    samples = np.delete(episode.samples[recovered.first_sample :], recovered.skipped, axis=0)
     search = _Search(samples, episode.relative)
     frame = 0
     for count, at in enumerate(recovered.sample_frames.tolist()):

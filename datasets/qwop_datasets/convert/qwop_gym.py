@@ -36,6 +36,11 @@ def write(
             if not episode.terminated:
                 left_out.append(f"episode {reader.numbers[i]}: cut short, and a recording ends with the run")
                 continue
+            if episode.start is not None:
+                left_out.append(
+                    f"episode {reader.numbers[i]}: does not begin at the canonical start, as a recording does"
+                )
+                continue
             if seed is None:
                 seed = int(episode.provenance.get("seed", 0) or 1)  # qwop-gym makes 0 a random one
                 file.write(f"seed={min(max(seed, 1), _LARGEST_SEED)}\n")
