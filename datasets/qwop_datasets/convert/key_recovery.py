@@ -23,10 +23,15 @@ _IDLE = 40  # most frames between the end of a run and the reset
 _LAST_STEP = 12  # most frames of a step of the log
 _MOMENT = 3  # frames by which the log's state of the runner can lag behind that of the game
 _WAITS = 200  # most frames before the first click
+_OTHERS = 12  # starts from which to search all the way
 _EFFORT = 5  # levels to try from one of many starts
 _SKIPS = 8  # most damaged samples of an episode
 _STARTS = 400  # most starts of an episode to look at
 _SCAN = 3  # samples that tell starts apart
+# Levels to search, from how many starts; None: all levels.
+_PASSES: tuple[tuple[int | None, int], ...] = ((None, 1), (1, _STARTS), (2, _STARTS), (None, 12))
+_PASSES_OF_RESTART: tuple[tuple[int | None, int], ...] = ((1, 80),)
+_PASSES_OF_PROBE: tuple[tuple[int | None, int], ...] = ((_EFFORT, 2), (1, _STARTS))
 
 Level = tuple[int, int, int]
 """Least frames, most frames, most changes."""
@@ -126,10 +131,10 @@ class Recovery:
         """Count the samples of a page's first episode that the plain search reaches."""
         search = _Search(episode.samples, episode.relative)
         starts = _Lazy(self._first_starts())
-        _, layers = self._find_start(starts, search)
+        _, layers = self._find_start(starts, search, _PASSES_OF_PROBE)
         if layers is None:
             return 0
-        self._forward(layers, search)
+        self._forward(layers, search, effort=_EFFORT)
         return len(layers) - 1
 
     def _recover_from(self, episode: SampledEpisode, first: int) -> Recovered | None:
@@ -144,20 +149,24 @@ class Recovery:
             return None
         start = starts[number]
         while not self._forward(layers, search):
+            stuck = len(layers) - 1
+            better = self._other_start(layers, search, labels, starts)
+            if better is None and len(skipped) < _SKIPS:
+                rest = self._without_sample(layers, search)
+                if rest is not None:
+                    skipped.append(stuck + len(skipped))
+                    labels = None if labels is None else np.delete(labels, stuck)
+                    search = rest
+                    continue
+            if better is None and self._restarts(search, stuck):
+                break
             better = (
-                self._other_start(layers, search, labels, starts)
+                better
                 or self._look_back(layers, search)
                 or self._other_way(layers, search, labels, starts, start)
             )
             if better is None:
-                stuck = len(layers) - 1
-                rest = self._without_sample(layers, search)
-                if rest is None or len(skipped) == _SKIPS:
-                    break
-                skipped.append(stuck + len(skipped))
-                labels = None if labels is None else np.delete(labels, stuck)
-                search = rest
-                continue
+                break
             start, layers = better[0] or start, better[1]
         samples = search.samples
         complete = len(layers) > len(samples)
@@ -170,21 +179,29 @@ class Recovery:
         if not complete:
             restarts = _Lazy(self._starts)
             rest = _Search(samples[len(layers) - 1 :], episode.relative)
-            _, after = self._find_start(restarts, rest)
+            _, after = self._find_start(restarts, rest, _PASSES_OF_RESTART)
             if after is not None and len(layers) > 1:
                 part = replace(part, restarted=True)
             self._starts = (start for _, start in restarts.items())
         return part
 
-    def _find_start(self, starts: _Lazy, search: _Search) -> tuple[int, list[Layer] | None]:
+    def _find_start(
+        self, starts: _Lazy, search: _Search, passes: Sequence[tuple[int | None, int]] = _PASSES
+    ) -> tuple[int, list[Layer] | None]:
         """The first start from which the first samples can be reached, with its layers."""
         beginning = replace(search, samples=search.samples[:_SCAN])
-        for effort, most in ((None, 1), (1, _STARTS), (2, _STARTS), (None, _STARTS)):
+        for effort, most in passes:
             for number, start in islice(starts.items(), most):
                 layers: list[Layer] = [[_Node(start.snapshot)]]
                 if self._forward(layers, beginning, effort=effort):
                     return number, layers
         return -1, None
+
+    def _restarts(self, search: _Search, number: int) -> bool:
+        """Whether the samples from `number` on are those of a new run."""
+        rest = replace(search, samples=search.samples[number:])
+        fresh = _Lazy(islice(self._first_starts(), 1))
+        return self._find_start(fresh, rest, ((1, 1),))[1] is not None
 
     # ---- where a sample can't be reached ---------------------------------------------------------------
 
@@ -226,7 +243,7 @@ class Recovery:
         """Another start that leads further, with other keys where it needs them."""
         path = self._best(layers, labels)
         until = replace(search, samples=search.samples[: len(layers)])
-        for _, start in islice(starts.items(), _STARTS):
+        for _, start in islice(starts.items(), _OTHERS):
             if start is tried:
                 continue
             again: list[Layer] = [[_Node(start.snapshot)]]
