@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_datasets import portable
 from qwop_datasets.episode import KEY_SOURCES, OBSERVATION_SIZE, Episode
@@ -63,7 +64,7 @@ _FIELDS = {  # of Episode, that a begin record holds
 _LONGEST = 1 << 20  # bytes of a payload; more is damage
 
 
-def journal_path(path: str | os.PathLike) -> Path:
+def journal_path(path: str | os.PathLike[str]) -> Path:
     """FILE.journal beside FILE."""
     path = Path(path)
     return path.with_name(path.name + ".journal")
@@ -84,7 +85,7 @@ class Journal:
             can't be written.
     """
 
-    def __init__(self, path: str | os.PathLike, sync_seconds: float = 1.0) -> None:
+    def __init__(self, path: str | os.PathLike[str], sync_seconds: float = 1.0) -> None:
         self.path = Path(path)
         self.sync_seconds = sync_seconds
         self._waiting = b""
@@ -219,7 +220,7 @@ class Journalled:
     """Bytes at the end that are no whole record."""
 
 
-def read_journal(path: str | os.PathLike) -> tuple[list[Episode], int]:
+def read_journal(path: str | os.PathLike[str]) -> tuple[list[Episode], int]:
     """Read the episodes of a journal that are neither in a dataset nor thrown away. The journal stays.
 
     An episode that was under way is `truncated` and gets the tag "recovered". A torn last record is dropped,
@@ -246,7 +247,7 @@ def read_journal(path: str | os.PathLike) -> tuple[list[Episode], int]:
     return episodes, damaged
 
 
-def _replay(data: bytes, path: str | os.PathLike = "journal") -> Journalled:
+def _replay(data: bytes, path: str | os.PathLike[str] = "journal") -> Journalled:
     """Add the changes of every whole record to its recording."""
     found = Journalled()
     if not data.startswith(HEADER):
@@ -308,7 +309,7 @@ def _record(kind: bytes, payload: bytes) -> bytes:
     return body + zlib.crc32(body).to_bytes(4, "little")
 
 
-def _begin_payload(text: bytes, time: float, row: np.ndarray) -> bytes:
+def _begin_payload(text: bytes, time: float, row: NDArray[np.float32]) -> bytes:
     start = struct.pack("<d", time) + row.astype("<f4").tobytes()
     return len(text).to_bytes(4, "little") + text + start
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_datasets import portable, storage
 from qwop_datasets.episode import Episode, first_difference, new_id, with_gait
@@ -47,7 +48,7 @@ class DatasetWriter:
     """
 
     def __init__(
-        self, path: str | os.PathLike, environment: Mapping[str, Any] | None = None, *, gait: bool = True
+        self, path: str | os.PathLike[str], environment: Mapping[str, Any] | None = None, *, gait: bool = True
     ) -> None:
         self.path = Path(path)
         self.gait = gait
@@ -156,7 +157,7 @@ def set_verified(path: Path, verified: Mapping[int, str]) -> None:
             index[number] = row
 
 
-def set_masks(path: Path, masks: Mapping[str, np.ndarray]) -> None:
+def set_masks(path: Path, masks: Mapping[str, NDArray[np.bool_]]) -> None:
     """Store masks, all or none. They replace those of the same names.
 
     Args:
@@ -246,7 +247,7 @@ def _rename_to_free_name(aside: Path, path: Path) -> None:
 
 
 def write_dataset(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     episodes: Iterable[Episode],
     environment: Mapping[str, Any] | None = None,
     *,

@@ -4,9 +4,10 @@ import ctypes
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_game.observation import OBSERVATION_SIZE
-from qwop_game.simulator import _library
+from qwop_game.simulator import native_library
 
 MAX_SEARCH_FRAMES = 16  # as qwop.h has it
 
@@ -35,13 +36,13 @@ class FoundKeys:
 
     keys: bytes
     """A mask per frame."""
-    snapshot: np.ndarray
+    snapshot: NDArray[np.uint8]
     """uint8 [S]."""
 
 
 def find_keys(
-    snapshot: np.ndarray,
-    sample: np.ndarray | None,
+    snapshot: NDArray[np.uint8],
+    sample: NDArray[np.float64] | None,
     *,
     relative: bool = False,
     reward: float = 0.0,
@@ -76,8 +77,8 @@ def find_keys(
     least, longest = frames if given is None else (len(given), len(given))
     if not 0 <= least <= longest <= MAX_SEARCH_FRAMES or not 1 <= most <= 4096 or not 0 <= last_keys <= 15:
         raise ValueError(f"can't search {least} to {longest} frames for {most} sequences")
-    library = _library()
-    size = library.qwop_snapshot_size()
+    library = native_library()
+    size: int = library.qwop_snapshot_size()
     snapshot = np.array(snapshot, np.uint8, order="C")
     if snapshot.shape != (size,):
         raise ValueError(f"the snapshot has shape {list(snapshot.shape)}: needed is [{size}]")
@@ -99,7 +100,7 @@ def find_keys(
     keys = np.empty((most, MAX_SEARCH_FRAMES), np.uint8)
     counts = np.empty(most, np.int32)
     snapshots = np.empty((most, size), np.uint8)
-    found = library.qwop_find_keys(
+    found: int = library.qwop_find_keys(
         snapshot.ctypes.data,
         ctypes.addressof(target),
         keys.ctypes.data,

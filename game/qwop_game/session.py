@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 MAX_SESSION_FRAMES = 10 * 3600 * 30
 """The longest session that the engine accepts: ten hours of play."""
@@ -44,7 +46,7 @@ class Session:
     """(operation, keys, count)."""
 
     @staticmethod
-    def of(array: np.ndarray) -> Session:
+    def of(array: NDArray[np.integer[Any]]) -> Session:
         """Make a session of its `array`.
 
         Raises:
@@ -97,7 +99,7 @@ class Session:
         return Session(tuple((a, b, c) for a, b, c in rows))
 
     @property
-    def array(self) -> np.ndarray:
+    def array(self) -> NDArray[np.uint32]:
         """uint32 [N, 3], for `Simulator.operate`."""
         return np.array(self.rows, np.uint32).reshape(-1, 3)
 

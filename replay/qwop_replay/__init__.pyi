@@ -1,3 +1,4 @@
+from .coaching import Coaching, coach
 from .html import page
 from .playback import play_in_window
 from .race import Race
@@ -5,18 +6,23 @@ from .real_game import play_live, write_real_video
 from .runs import ReplayedRun
 from .show import describe, load_runs, replay, write_video
 from .video import VideoError, VideoWriter
+from .web import runs_file, show_in_page
 
 __all__ = [
+    "Coaching",
     "Race",
     "ReplayedRun",
     "VideoError",
     "VideoWriter",
+    "coach",
     "describe",
     "load_runs",
     "page",
     "play_in_window",
     "play_live",
     "replay",
+    "runs_file",
+    "show_in_page",
     "write_real_video",
     "write_video",
 ]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_game import FoundKeys, Operation, Session, Simulator, canonical_keys, find_keys
 from qwop_game.rules import FLAG_GAME_ENDED
@@ -41,11 +42,11 @@ Level = tuple[int, int, int]
 class SampledEpisode:
     """What a log holds of an episode."""
 
-    samples: np.ndarray
+    samples: NDArray[np.float64]
     """float64 [N, 60], in the order of a raw observation."""
     relative: bool = False
     """Each x is measured from the torso's."""
-    labels: np.ndarray | None = None
+    labels: NDArray[np.uint8] | None = None
     """uint8 [N]: key mask held in the frame after the sample, as recorded."""
     last_reward: float | None = None
     """QWOP-RL's reward of the step after the last sample."""
@@ -56,17 +57,17 @@ class Recovered:
     """Frames that lead from a start through samples. If it is `complete`, through all of the episode."""
 
     start: Session
-    keys: np.ndarray
+    keys: NDArray[np.uint8]
     """uint8 [T]."""
-    undetermined: np.ndarray
+    undetermined: NDArray[np.bool_]
     """bool [T]: other keys in this frame give the same numbers."""
-    sample_frames: np.ndarray
+    sample_frames: NDArray[np.int64]
     """int64 [M]: frames from the start to each sample that was reached."""
     first_sample: int
     """Number of the first of these samples in the episode."""
     ended: bool
     """The frames after the last sample are recovered up to the end of the run."""
-    idle_keys: np.ndarray
+    idle_keys: NDArray[np.uint8]
     """uint8: frames after the end of the run in which the log still looked at the game."""
     skipped: tuple[int, ...] = ()
     """Samples that no keys lead to, though others lead past them: damaged ones."""
@@ -79,7 +80,7 @@ class Recovered:
 class _Node:
     """A state after a sample."""
 
-    snapshot: np.ndarray
+    snapshot: NDArray[np.uint8]
     edges: list[tuple[int, bytes]] = field(default_factory=list)
     """(Number of a node of the sample before, keys from there)."""
 
@@ -95,7 +96,7 @@ Layer = list[_Node]
 @dataclass(frozen=True)
 class _Start:
     session: Session
-    snapshot: np.ndarray
+    snapshot: NDArray[np.uint8]
 
 
 class Recovery:
@@ -206,7 +207,7 @@ class Recovery:
     # ---- where a sample can't be reached ---------------------------------------------------------------
 
     def _other_start(
-        self, layers: list[Layer], search: _Search, labels: np.ndarray | None, starts: _Lazy
+        self, layers: list[Layer], search: _Search, labels: NDArray[np.uint8] | None, starts: _Lazy
     ) -> tuple[_Start | None, list[Layer]] | None:
         """Another start from which the same keys lead to the same samples, and then to the next one."""
         path = self._best(layers, labels)
@@ -236,7 +237,7 @@ class Recovery:
         self,
         layers: list[Layer],
         search: _Search,
-        labels: np.ndarray | None,
+        labels: NDArray[np.uint8] | None,
         starts: _Lazy,
         tried: _Start,
     ) -> tuple[_Start | None, list[Layer]] | None:
@@ -263,7 +264,7 @@ class Recovery:
                 return rest
         return None
 
-    def _after(self, start: _Start, path: list[bytes], search: _Search) -> np.ndarray | None:
+    def _after(self, start: _Start, path: list[bytes], search: _Search) -> NDArray[np.uint8] | None:
         """The state after the keys of the path; None where a sample on the way differs."""
         self._simulator.restore(start.snapshot[None])
         for keys, sample in zip(path, search.samples, strict=False):
@@ -361,7 +362,7 @@ class Recovery:
 
     # ---- the way through the layers --------------------------------------------------------------------
 
-    def _best(self, layers: list[Layer], labels: np.ndarray | None) -> list[bytes]:
+    def _best(self, layers: list[Layer], labels: NDArray[np.uint8] | None) -> list[bytes]:
         """The keys of each interval, along the best way through the layers."""
         return _best_path(layers, labels)
 
@@ -369,7 +370,7 @@ class Recovery:
         self,
         session: Session,
         layers: list[Layer],
-        labels: np.ndarray | None,
+        labels: NDArray[np.uint8] | None,
         end: Layer,
         first: int,
         complete: bool,
@@ -409,8 +410,8 @@ class Recovery:
         return None
 
     def _with_end(
-        self, keys: bytes, undetermined: np.ndarray, most: int, masks: Iterable[int]
-    ) -> tuple[bytes, np.ndarray, int | None]:
+        self, keys: bytes, undetermined: NDArray[np.bool_], most: int, masks: Iterable[int]
+    ) -> tuple[bytes, NDArray[np.bool_], int | None]:
         """Add the fewest frames, up to `most` with one mask held, that end the run. They are undetermined."""
         state = self._simulator.snapshot()
         held = keys[-1] if keys else 0
@@ -475,11 +476,16 @@ class Recovery:
 class _Search:
     """The samples that a search has to reach."""
 
-    samples: np.ndarray
+    samples: NDArray[np.float64]
     relative: bool
 
     def find(
-        self, layer: Layer, sample: np.ndarray, *, level: Level = (0, 0, 0), given: bytes | None = None
+        self,
+        layer: Layer,
+        sample: NDArray[np.float64],
+        *,
+        level: Level = (0, 0, 0),
+        given: bytes | None = None,
     ) -> Layer:
         """The states with a sample's numbers to which sequences of a level, or the given one, lead."""
         reached: Layer = []
@@ -498,7 +504,7 @@ class _Search:
                 _add(reached, known, number, result)
         return reached[:_WIDTH]
 
-    def equal(self, simulator: Simulator, sample: np.ndarray) -> bool:
+    def equal(self, simulator: Simulator, sample: NDArray[np.float64]) -> bool:
         """Whether the game has the numbers of a sample."""
         numbers = simulator.state[0, :72].reshape(12, 6)[:, :5].copy()
         if self.relative:
@@ -560,7 +566,7 @@ def _merge(layer: Layer, other: Layer) -> None:
             _add(layer, known, number, FoundKeys(keys, node.snapshot))
 
 
-def _best_path(layers: list[Layer], labels: np.ndarray | None) -> list[bytes]:
+def _best_path(layers: list[Layer], labels: NDArray[np.uint8] | None) -> list[bytes]:
     """Keys of each interval on the way that follows the labels and has the fewest changes of keys."""
     costs: list[list[tuple[float, int, int]]] = [[(0.0, 0, 0)] * len(layers[0])]  # cost, edge, last keys
     for number, layer in enumerate(layers[1:]):
@@ -596,7 +602,7 @@ def _options(layers: list[Layer]) -> list[set[bytes]]:
     return options[::-1]
 
 
-def _undetermined(keys: bytes, options: set[bytes]) -> np.ndarray:
+def _undetermined(keys: bytes, options: set[bytes]) -> NDArray[np.bool_]:
     """Find the frames in which another option holds other keys: bool [len(keys)]."""
     if any(len(other) != len(keys) for other in options):
         return np.ones(len(keys), bool)
