@@ -143,7 +143,7 @@ def test_a_journal_keeps_the_start(tmp_path):
         journal.begin(recording)
         for keys, row, time in zip(whole.keys, whole.raw_observations[1:], whole.times[1:], strict=True):
             journal.write(recording.add(Frame(int(keys), row, float(time), 1.0, 0.0)))
-        journal.write(recording.add(End(truncated=True)))
+        journal.write(recording.add(End(whole.terminated, whole.truncated, whole.success)))
     ((back,), damaged) = read_journal(path)
     assert damaged == 0 and np.array_equal(back.start, whole.start) and verify_episode(back).exact
     assert json.loads(json.dumps(back.start.tolist())) == whole.start.tolist()

@@ -175,7 +175,7 @@ def _own_npz(data: dict[str, NDArray[Any]]) -> Iterator[Imported]:
 # ---- csv -----------------------------------------------------------------------------------------------
 
 _LABELS = ("episode", "source", "player", "game", "trig", "end", "frame", "time", "keys", "action")
-_LAST = ("undetermined", "start")  # after the observations: 0 or 1; "operation:keys:count ..." in row 0
+_START = ("undetermined", "start")  # 0 or 1; "operation:keys:count ..." in row 0
 
 
 def write_csv(
@@ -188,7 +188,7 @@ def write_csv(
     """
     with output_file(path) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([*_LABELS, *OBSERVATION_FIELDS, *_LAST])
+        writer.writerow([*_LABELS, *_START, *OBSERVATION_FIELDS])
         for episode in reader:
             actions = actions_of(episode, action_set or episode.action_set)
             end = _end_text(episode)
@@ -206,7 +206,7 @@ def write_csv(
                 labels = [episode.id, episode.source, episode.player, episode.game, episode.trig, end, t]
                 clock = repr(float(episode.times[t]))
                 writer.writerow(
-                    [*labels, clock, keys[t], action, *map(str, values), marks[t], "" if t else start]
+                    [*labels, clock, keys[t], action, marks[t], "" if t else start, *map(str, values)]
                 )
     return len(reader), []
 
