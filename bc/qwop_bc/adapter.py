@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 import torch
 from imitation.algorithms.bc import BCTrainingMetrics
+from numpy.typing import NDArray
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
@@ -18,7 +19,7 @@ from qwop_rl_core import ActorCritic, entropy, log_prob, sample_actions
 
 
 class NetworkPolicy(ActorCriticPolicy):
-    """An `ActorCritic` as a policy of Stable-Baselines3. It has no weights of its own.
+    """An `ActorCritic` as a policy of Stable-Baselines3. It uses the network's weights.
 
     Algorithms of `imitation` call `evaluate_actions` and optimize `parameters()`, which are the network's.
     """
@@ -55,7 +56,7 @@ class NetworkPolicy(ActorCriticPolicy):
             actions: int64 [N].
 
         Returns:
-            Zeros [N, 1], log-probabilities [N], entropies [N]. Zeros stand for the values: cloning does not
+            Zeros [N, 1], log-probabilities [N], entropies [N]. Zeros replace the values: cloning does not
             use them, and they would take half of its time.
         """
         logits = self.network.logits(obs)
@@ -124,15 +125,17 @@ class GameVecEnv(VecEnv):
         self.env = env
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
-    def reset(self) -> np.ndarray:
+    def reset(self) -> NDArray[np.float32]:
         """Start all games; return the observations [N, D]."""
         return self.env.reset()[0]
 
-    def step_async(self, actions: np.ndarray) -> None:
+    def step_async(self, actions: NDArray[np.int64]) -> None:
         """Take the actions of the next step, [N]."""
         self._actions = actions
 
-    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+    def step_wait(
+        self,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
         """Play the step.
 
         Returns:

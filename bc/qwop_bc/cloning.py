@@ -146,7 +146,7 @@ def split_decisions(
         validation = [(only.features[cut:-1], only.actions[cut:])]
         held_out = ()
 
-    def joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Tensor, Tensor]:
+    def joined(parts: list[tuple[NDArray[np.float32], NDArray[np.int64]]]) -> tuple[Tensor, Tensor]:
         return (
             torch.from_numpy(np.concatenate([features for features, _ in parts])),
             torch.from_numpy(np.concatenate([actions for _, actions in parts])),
@@ -201,7 +201,7 @@ class Batches:
             order = torch.randperm(total, generator=self.generator)
         else:
             order = torch.multinomial(self.weights, total, replacement=True, generator=self.generator)
-        for index in order[: total - total % self.size].split(self.size):
+        for index in torch.split(order[: total - total % self.size], self.size):
             yield {"obs": self.features[index], "acts": self.actions[index]}
 
 
@@ -221,7 +221,7 @@ class EpochReport:
     """Whether this is the best epoch so far."""
 
     def figures(self) -> dict[str, float]:
-        """Return the scalars for the log by name; those that are not finite are left out."""
+        """Return the scalars for the log by name; those that are not finite are omitted."""
         figures = {
             "bc/training_loss": self.training_loss,
             "bc/validation_loss": self.agreement.loss,

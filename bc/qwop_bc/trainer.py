@@ -160,8 +160,8 @@ def clone(
             else:
                 cloning.run(report)
     except KeyboardInterrupt as interrupt:
-        kept = f"{out} holds the clone after {EPOCH_NAMES[method]} {saved}"
-        interrupt.args = (f"{kept}; go on with --resume" if method == "bc" else kept,)
+        kept = f"{out} has the clone after {EPOCH_NAMES[method]} {saved}"
+        interrupt.args = (f"{kept}; continue with --resume" if method == "bc" else kept,)
         raise
     save()
     return measure(cloning, episodes, decisions, out, metadata, EPOCH_NAMES[method])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ Game = Literal["embedded", "real"]
 """Where an episode was played."""
 SOURCES: tuple[str, ...] = get_args(Source)
 GAMES: tuple[str, ...] = get_args(Game)
-# Who reported a key event; key_events["source"] is an index into this. "focus": the window lost the focus,
+# Sources of key events; key_events["source"] is an index into this. "focus": the window lost the focus,
 # which releases all keys. "resume": the key was down, or had been released, when play began or continued.
 KEY_SOURCES = ("unknown", "pynput", "window", "page", "script", "focus", "resume")
 
@@ -51,16 +51,16 @@ def new_id() -> str:
 
 
 def now() -> str:
-    """Tell the current time: ISO 8601, UTC, to the second."""
+    """Return the current time: ISO 8601, UTC, to the second."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def name_problem(name: str, longest: int = 64) -> str | None:
-    """Say why a text can't be the name of an episode's player; None if it can.
+    """Explain why a text can't be the name of an episode's player; None if it can.
 
     Args:
         name: The text.
-        longest: The most bytes of UTF-8.
+        longest: Maximum number of bytes in UTF-8.
     """
     try:
         size = len(name.encode())
@@ -69,20 +69,20 @@ def name_problem(name: str, longest: int = 64) -> str | None:
     if size > longest:
         return f"the name has {size} bytes of UTF-8; at most {longest} are stored"
     if not name.isprintable():
-        return f"the name holds {next(c for c in name if not c.isprintable())!r}, which can't be printed"
+        return f"the name has {next(c for c in name if not c.isprintable())!r}, which can't be printed"
     return None
 
 
 def storable_name(text: str) -> str:
-    """Make a text, such as a file name, fit for Episode.player: printable, at most 64 bytes."""
+    """Convert a text, such as a file name, to a valid Episode.player: printable, at most 64 bytes."""
     return escape_unprintable(text).encode()[:64].decode(errors="ignore")
 
 
 def action_indices(keys: NDArray[np.uint8], action_set: str) -> NDArray[np.uint8]:
     """Find the action of each key mask.
 
-    That is the mask itself if the set has it, else the first action with the same effect in the engine (W
-    does nothing beside Q, P nothing beside O).
+    That is the mask itself if the set has it, else the first action with the same effect in the engine (W has
+    no effect with Q, P has none with O).
 
     Args:
         keys: Key masks, uint8 [T].
@@ -113,7 +113,7 @@ def action_indices(keys: NDArray[np.uint8], action_set: str) -> NDArray[np.uint8
 
 
 def _frozen(value: Any, dtype: Any) -> NDArray[Any]:
-    """Make a contiguous read-only array; copies unless the value is one."""
+    """Return a contiguous read-only array: the value itself if it is one, else a copy."""
     array = np.asarray(value, dtype=dtype)
     if array.flags.writeable or not array.flags.c_contiguous:
         array = np.array(array, order="C")
@@ -123,9 +123,9 @@ def _frozen(value: Any, dtype: Any) -> NDArray[Any]:
 
 @dataclass(frozen=True, eq=False)
 class Episode:
-    """T frames of play. The arrays are read-only; those that were not are copied.
+    """T frames of play. The arrays are read-only; writable ones are copied.
 
-    Optional arrays are None where they were not measured: a policy has no key events.
+    Optional arrays are None if they were not measured: a policy has no key events.
 
     Raises:
         ValueError: The fields can't be an episode.
@@ -144,14 +144,13 @@ class Episode:
     success: bool
     """The run was won: 100 m and the jump."""
     source: str
-    """Who pressed the keys: "human", "policy", "script", or "search" (by trying many, see qwop_search)."""
+    """Who pressed the keys: "human", "policy", "script", or "search" (see qwop_search)."""
     player: str = ""
     """The person's or policy's name, at most 64 bytes of UTF-8."""
     game: str = "embedded"
     """Where it was played: "embedded" (this simulator) or "real" (the game in a browser)."""
     trig: str = DEFAULT_TRIG
-    """The variant of sine and cosine that the game computed with, one of qwop_game.TRIG_VARIANTS. A replay
-    needs the same."""
+    """The game's variant of sine and cosine, one of qwop_game.TRIG_VARIANTS. A replay needs the same."""
     action_set: str = "distinct"
     """The action set that `actions` indexes; its masks are qwop_game.ACTION_SETS[action_set]."""
     start: NDArray[np.uint32] | None = None
@@ -169,21 +168,21 @@ class Episode:
     key_events: NDArray[np.void] | None = None
     """KEY_EVENT_DTYPE [E]: every press and release, in order of time."""
     rewinds: NDArray[np.void] | None = None
-    """REWIND_DTYPE [R]. The other arrays hold what is left: one exact run from the start."""
+    """REWIND_DTYPE [R]. The other arrays have only the frames that are left: one exact run from the start."""
     discarded_keys: NDArray[np.uint8] | None = None
     """uint8 [sum(from_frame - to_frame)]: keys of the frames that the rewinds cut off, in their order."""
-    rewards: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    rewards: Mapping[str, NDArray[np.float32]] = field(default_factory=dict[str, NDArray[np.float32]])
     """Reward function's name -> float32 [T]."""
-    provenance: Mapping[str, Value] = field(default_factory=dict)
+    provenance: Mapping[str, Value] = field(default_factory=dict[str, Value])
     """Where the episode comes from: engine, trig_source, game_sha256, package, browser, driver, seed, ..."""
-    gait: Mapping[str, float] = field(default_factory=dict)
+    gait: Mapping[str, float] = field(default_factory=dict[str, float])
     """Gait figures by name, from qwop_game.gait (see with_gait)."""
     verified: str = VERIFIED_UNKNOWN
     """"exact" (replays bit for bit), "unknown", or "differs: ..." with the first differing frame."""
     tags: tuple[str, ...] = ()
     """Free labels without spaces."""
     id: str = field(default_factory=new_id)
-    """32 hexadecimal digits, which the episode always keeps."""
+    """32 hexadecimal digits, which never change."""
     created: str = field(default_factory=now)
     """When it was played, ISO 8601 UTC."""
 
@@ -212,7 +211,7 @@ class Episode:
         for name in ("terminated", "truncated", "success"):
             put(name, bool(getattr(self, name)))
         put("rewards", MappingProxyType({k: _frozen(v, np.float32) for k, v in self.rewards.items()}))
-        plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in self.provenance.items()}
+        plain = {k: plain_scalar(v) for k, v in self.provenance.items()}
         put("provenance", MappingProxyType(plain))
         put("gait", MappingProxyType({k: float(v) for k, v in self.gait.items()}))
         put("wall_clock_offset", float(self.wall_clock_offset))
@@ -272,14 +271,14 @@ class Episode:
                 f"undetermined has shape {undetermined.shape}; {t} keys need {(t,)}",
             )
         require(self.terminated or not self.success, "success without terminated")
-        require(self.source in SOURCES, f"source {self.source!r} is none of {', '.join(SOURCES)}")
-        require(self.game in GAMES, f"game {self.game!r} is none of {', '.join(GAMES)}")
+        require(self.source in SOURCES, f"source {self.source!r} is not one of {', '.join(SOURCES)}")
+        require(self.game in GAMES, f"game {self.game!r} is not one of {', '.join(GAMES)}")
         require(
             self.trig in TRIG_VARIANTS,
-            f"trig {self.trig!r} is none of {', '.join(TRIG_VARIANTS)}; a newer qwop-stride may know it",
+            f"trig {self.trig!r} is not one of {', '.join(TRIG_VARIANTS)}; upgrade qwop-stride",
         )
         require(len(self.player.encode()) <= 64, "player is longer than 64 bytes")
-        require("\0" not in self.player, "player holds a NUL character")
+        require("\0" not in self.player, "player has a NUL character")
         for tag in self.tags:
             require(bool(tag) and not any(c.isspace() or c == "\0" for c in tag), f"bad tag {tag!r}")
         require(len(" ".join(self.tags).encode()) <= 256, "tags are longer than 256 bytes together")
@@ -318,10 +317,9 @@ class Episode:
         end = "success" if self.success else "fell" if self.terminated else "cut short"
         return f"Episode({self.id[:8]}, {len(self)} frames, {self.time:.2f} s, {self.distance:.2f} m, {end})"
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         # Read-only mappings can't be pickled, but DataLoader workers pickle episodes.
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return _rebuild, ({k: dict(v) if isinstance(v, MappingProxyType) else v for k, v in values.items()},)
+        return _rebuild, ({f.name: _without_proxy(getattr(self, f.name)) for f in fields(self)},)
 
     @property
     def actions(self) -> NDArray[np.uint8]:
@@ -335,7 +333,7 @@ class Episode:
 
     @property
     def time(self) -> float:
-        """The game's clock after the last frame, s: the run's time where it was won."""
+        """The game's clock after the last frame, s. It is the time of a finished run."""
         return float(self.times[-1])
 
     @property
@@ -349,8 +347,17 @@ class Episode:
         return self.num_frames * FRAME_SECONDS
 
     def replace(self, **changes: Any) -> Episode:
-        """Copy the episode with some fields changed. The id stays, unless it is among them."""
+        """Copy the episode with some fields changed. The id stays, unless it is one of them."""
         return replace(self, **changes)
+
+
+def plain_scalar(value: Any) -> Any:
+    """Return a NumPy scalar as a plain number or text, anything else as it is."""
+    return cast("Any", value).item() if isinstance(value, np.generic) else value
+
+
+def _without_proxy(value: Any) -> Any:
+    return dict(cast("Mapping[str, Any]", value)) if isinstance(value, MappingProxyType) else value
 
 
 def _rebuild(values: dict[str, Any]) -> Episode:
@@ -366,13 +373,17 @@ def first_difference(a: Episode, b: Episode) -> str | None:
             same = x.keys() == y.keys() and all(
                 np.asarray(x[k]).tobytes() == np.asarray(y[k]).tobytes() for k in x
             )
-        elif isinstance(x, np.ndarray) and isinstance(y, np.ndarray):
-            same = x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
+        elif all(isinstance(value, np.ndarray) for value in (x, y)):
+            same = _same_bits(x, y)
         else:
             same = type(x) is type(y) and x == y
         if not same:
             return f.name
     return None
+
+
+def _same_bits(x: NDArray[Any], y: NDArray[Any]) -> bool:
+    return x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
 
 
 def with_gait(episode: Episode) -> Episode:

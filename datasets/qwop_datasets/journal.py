@@ -1,20 +1,20 @@
-"""The journal of a recording: each frame is in a file as soon as it is played.
+"""The journal of a recording: a file that stores each frame as soon as it is played.
 
-The journal is an append-only file beside the dataset. Every record has a checksum and is written at once, so
-a killed process leaves at most one torn record at the end. A background thread syncs the file, so a power
-loss costs at most `sync_seconds` of play, and no frame waits for the disk.
+The journal is an append-only file next to the dataset. Every record has a checksum and is written
+immediately, so a killed process leaves at most one torn record at the end. A background thread syncs the
+file, so a power loss costs at most `sync_seconds` of play, and frames do not wait for the disk.
 
     header   b"QWOPJNL1"
     record   b"\\xa5q", type (1 byte), payload's length (uint32), payload, CRC-32 of all that (uint32)
       B  begin    JSON: id and the fields of Episode that are known by now; float64 time; float32 [60] row 0
       F  frame    keys (uint8), wall time, lateness, time (float64), raw observation after it (float32 [60])
       E  event    time (float64), key, pressed, source (uint8)
-      R  rewind   wall time (float64), frame at which play goes on (uint32)
+      R  rewind   wall time (float64), frame at which play continues (uint32)
       Z  end      terminated, truncated, success (uint8)
-      D  done     id (32 bytes): stored in the dataset, or thrown away
+      D  done     id (32 bytes): stored in the dataset, or discarded
 
-All numbers are little-endian. `read_journal` adds the changes to a Recording, as the recorder did, so what
-comes out of a journal is what would have been stored.
+All numbers are little-endian. `read_journal` adds the changes to a Recording, as the recorder did, so it
+returns the same episodes.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwop_datasets import portable
-from qwop_datasets.episode import KEY_SOURCES, OBSERVATION_SIZE, Episode
+from qwop_datasets.episode import KEY_SOURCES, OBSERVATION_SIZE, Episode, plain_scalar
 from qwop_datasets.errors import DatasetError
 from qwop_datasets.old_names import with_todays_names
 from qwop_datasets.recording import Change, End, Frame, KeyEvent, Recording, Rewind
@@ -61,11 +61,11 @@ _FIELDS = {  # of Episode, that a begin record holds
     "tags",
     "wall_clock_offset",
 }
-_LONGEST = 1 << 20  # bytes of a payload; more is damage
+_LONGEST = 1 << 20  # maximum size of a payload, bytes; a larger one is damage
 
 
 def journal_path(path: str | os.PathLike[str]) -> Path:
-    """FILE.journal beside FILE."""
+    """Return the path of a dataset's journal: FILE.journal."""
     path = Path(path)
     return path.with_name(path.name + ".journal")
 
@@ -73,16 +73,16 @@ def journal_path(path: str | os.PathLike[str]) -> Path:
 class Journal:
     """Writes the journal of one recording session.
 
-    When the disk refuses a record, the record stays in memory and is written first at the next call: nothing
-    is lost. `flush` tries again.
+    If the disk refuses a record, it stays in memory, and the next call or `flush` writes it first. Nothing is
+    lost.
 
     Args:
         path: The journal's file (see `journal_path`); made if it is missing.
         sync_seconds: Longest time between a write and its sync to the disk; 0 syncs every write.
 
     Raises:
-        DatasetError: Another program writes this journal, it holds episodes that are not recovered, or it
-            can't be written.
+        DatasetError: Another program writes this journal, it has episodes that are not recovered, or it can't
+            be written.
     """
 
     def __init__(self, path: str | os.PathLike[str], sync_seconds: float = 1.0) -> None:
@@ -99,7 +99,7 @@ class Journal:
             unsaved = _replay(data).live if data else {}
             if unsaved:
                 raise DatasetError(
-                    f"{self.path}: holds {len(unsaved)} unsaved episode(s); "
+                    f"{self.path}: has {len(unsaved)} unsaved episode(s); "
                     f"run qwop-data recover {self.path.with_suffix('')}"
                 )
             self._start_anew()
@@ -118,7 +118,7 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Let the file go; it is removed when all its episodes are done."""
+        """Close the file, and remove it if all its episodes are done."""
         if self._file.closed:
             return
         self._closing.set()
@@ -132,7 +132,7 @@ class Journal:
             self._file.close()
 
     def begin(self, recording: Recording) -> None:
-        """Store the start of an episode; `write` is about this one from now on.
+        """Store the start of an episode. Later calls of `write` add to this one.
 
         Raises:
             DatasetError: The disk refuses it.
@@ -154,10 +154,10 @@ class Journal:
         self._write(b"".join(_encoded(change) for change in changes))
 
     def done(self, recording: Recording) -> None:
-        """Forget an episode: it is in the dataset, or was thrown away. Without any, the journal is empty.
+        """Mark an episode as stored in the dataset or discarded. When all are done, the journal is emptied.
 
         Raises:
-            DatasetError: The disk refuses the note of it.
+            DatasetError: The disk refuses the record.
         """
         self._live.discard(recording.id)
         if self._current == recording.id:
@@ -194,7 +194,7 @@ class Journal:
             if self.sync_seconds == 0:
                 portable.sync(self._file.fileno())
         except OSError as error:
-            raise DatasetError(f"{self.path}: {describe(error)}; what was played waits in memory") from None
+            raise DatasetError(f"{self.path}: {describe(error)}; the latest frames are in memory") from None
         self._dirty.set()
 
     def _sync_now_and_then(self) -> None:
@@ -204,37 +204,37 @@ class Journal:
             try:
                 portable.sync(self._file.fileno())
             except (OSError, ValueError):
-                pass  # the next write says so
+                pass  # the next write reports it
             self._closing.wait(self.sync_seconds)
 
 
 @dataclass
 class Journalled:
-    """What a journal holds."""
+    """The contents of a journal."""
 
-    live: dict[str, Recording] = field(default_factory=dict)
+    live: dict[str, Recording] = field(default_factory=dict[str, Recording])
     """The episodes that are not done, by id."""
     damaged: int = 0
-    """Bytes in the middle that are no record."""
+    """Bytes in the middle that are not a record."""
     torn: int = 0
-    """Bytes at the end that are no whole record."""
+    """Bytes at the end that are not a complete record."""
 
 
 def read_journal(path: str | os.PathLike[str]) -> tuple[list[Episode], int]:
-    """Read the episodes of a journal that are neither in a dataset nor thrown away. The journal stays.
+    """Read the episodes of a journal that are neither stored nor discarded. The journal is not changed.
 
-    An episode that was under way is `truncated` and gets the tag "recovered". A torn last record is dropped,
-    and a damaged one costs the rest of its own episode.
+    An unfinished episode is `truncated` and gets the tag "recovered". A torn last record is dropped, and a
+    damaged record costs the rest of its episode.
 
     Returns:
         The episodes, oldest first, and the number of damaged bytes.
 
     Raises:
-        DatasetError: `path` is no journal, or is being written.
+        DatasetError: `path` is not a journal, or another program writes it.
     """
     with _open_locked(Path(path), create=False) as file:
         found = _replay(file.read(), path)
-    episodes = []
+    episodes: list[Episode] = []
     damaged = found.damaged
     for recording in found.live.values():
         if recording.keys:
@@ -242,7 +242,7 @@ def read_journal(path: str | os.PathLike[str]) -> tuple[list[Episode], int]:
                 tags = tuple(recording.fields.get("tags", ()))
                 unfinished = recording.end is None
                 episodes.append(recording.episode(tags=(*tags, RECOVERED_TAG) if unfinished else tags))
-            except (ValueError, TypeError, OverflowError):  # no recorder wrote this: it stays in the journal
+            except (ValueError, TypeError, OverflowError):  # not written by a recorder: keep it
                 damaged += _RECORD.size + _FRAME.size
     return episodes, damaged
 
@@ -259,7 +259,7 @@ def _replay(data: bytes, path: str | os.PathLike[str] = "journal") -> Journalled
     while position < len(data):
         kind, payload, end = _parse(data, position)
         if end < 0:
-            # Frames after a gap are no exact run; only a new episode can follow.
+            # Frames after a gap are not an exact run, so skip to the next episode.
             current, found_at = None, _next_begin(data, position + 1)
             if found_at < 0:
                 found.torn = len(data) - position
@@ -283,7 +283,7 @@ def _replay(data: bytes, path: str | os.PathLike[str] = "journal") -> Journalled
 
 
 def _parse(data: bytes, position: int) -> tuple[bytes, bytes, int]:
-    """Type, payload and end of the record at `position`; the end is -1 where there is no whole record."""
+    """Return type, payload and end of the record at `position`; the end is -1 if there is no whole record."""
     if position + _RECORD.size > len(data):
         return b"", b"", -1
     start, kind, length = _RECORD.unpack_from(data, position)
@@ -296,7 +296,7 @@ def _parse(data: bytes, position: int) -> tuple[bytes, bytes, int]:
 
 
 def _next_begin(data: bytes, position: int) -> int:
-    """Where the next whole begin record is, or -1."""
+    """Return the position of the next whole begin record, or -1."""
     while (position := data.find(_START + b"B", position)) >= 0:
         if _parse(data, position)[2] >= 0:
             return position
@@ -316,12 +316,12 @@ def _begin_payload(text: bytes, time: float, row: NDArray[np.float32]) -> bytes:
 
 def _read_begin(payload: bytes) -> Recording:
     length = int.from_bytes(payload[:4], "little")
-    fields = json.loads(payload[4 : 4 + length])
-    fields = with_todays_names(fields) if isinstance(fields, dict) else {}
+    stored: dict[str, Any] = json.loads(payload[4 : 4 + length])
+    fields = with_todays_names(stored) if type(stored) is dict else {}
     if not {"id", "created"} <= set(fields) <= _FIELDS:
         raise ValueError("other fields than an episode's")
     if not isinstance(fields["id"], str):
-        raise ValueError("an id that is no text")
+        raise ValueError("an id that is not text")
     (time,) = struct.unpack_from("<d", payload, 4 + length)
     if fields.get("start") is not None:
         fields["start"] = np.array(fields["start"], np.uint32).reshape(-1, 3)
@@ -348,7 +348,7 @@ def _decoded_frame(payload: bytes) -> Frame:
 
 def _decoded_event(payload: bytes) -> KeyEvent:
     time, key, pressed, source = _EVENT.unpack(payload)
-    return KeyEvent(time, key, bool(pressed), KEY_SOURCES[source])
+    return KeyEvent(time, key, bool(pressed), KEY_SOURCES[int(source)])
 
 
 def _decoded_rewind(payload: bytes) -> Rewind:
@@ -370,11 +370,11 @@ _DECODE: dict[bytes, Callable[[bytes], Change]] = {
 
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
-        return value.item()
+        return plain_scalar(value)
     if isinstance(value, np.ndarray):
-        return value.tolist()
+        return cast("NDArray[Any]", value).tolist()
     if isinstance(value, Mapping):
-        return dict(value)
+        return dict(cast("Mapping[str, Any]", value))
     raise ValueError(f"{value!r} can't be written to the journal")
 
 
@@ -388,6 +388,6 @@ def _open_locked(path: Path, *, create: bool) -> Any:
         raise DatasetError(f"{path}: {describe(error)}") from None
     if not portable.lock(file.fileno(), exclusive=True):
         file.close()
-        raise DatasetError(f"{path}: a recording is under way; wait until it ends")
+        raise DatasetError(f"{path}: a recording is running; wait until it ends")
     file.seek(0)
     return file

@@ -77,7 +77,7 @@ class Evaluation:
 
         Args:
             path: HDF5 dataset; created if it does not exist.
-            only_finished: leave out the episodes that did not finish.
+            only_finished: omit the episodes that did not finish.
 
         Raises:
             DatasetError: the file can't be written.

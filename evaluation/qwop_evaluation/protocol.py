@@ -35,7 +35,7 @@ class Disturbance:
     idle_frames: int
     """Frames without keys at the start."""
     repeats: NDArray[np.bool_]
-    """Whether decision k holds the previous action once more, [D]."""
+    """Whether decision k repeats the previous action, [D]."""
     choices: NDArray[np.float64]
     """Uniform number in [0, 1) that picks the action of a sampled policy at decision k, [D]."""
 

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_type_hints
 
 import tyro
 
@@ -129,8 +129,9 @@ class FinetuneConfig:
     fresh_critic: tyro.conf.FlagCreatePairsOff[bool] = False
     """PPO: start with a new value network, for a checkpoint that was trained on another reward."""
     on_collapse: Literal["rollback", "stop", "ignore"] = "rollback"
-    """When the gait of a runner that started from a checkpoint collapses: rollback returns to the last
-    checkpoint and halves the learning rate, up to 3 times, then stops; stop stops at once; ignore goes on."""
+    """What to do when the gait of a runner that started from a checkpoint collapses. rollback: return to the
+    last checkpoint and halve the learning rate, up to 3 times, then stop. stop: stop at once. ignore:
+    continue."""
     collapse_margin: float = 0.2
     """A gait has collapsed when its share of upright postures is that much below the best report's, or its
     share of knees near the track that much above."""
@@ -251,8 +252,10 @@ def to_plain(config: FinetuneConfig) -> dict[str, Any]:
         if isinstance(value, Path):
             return str(value)
         if isinstance(value, tuple):
-            return list(value)
-        return {k: plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+            return list(cast("tuple[Any, ...]", value))
+        if isinstance(value, dict):
+            return {k: plain(v) for k, v in cast("dict[str, Any]", value).items()}
+        return value
 
     return plain(dataclasses.asdict(config))
 
@@ -280,10 +283,11 @@ def from_plain(plain: dict[str, Any]) -> FinetuneConfig:
 def _typed(values: dict[str, Any], example: Any) -> Any:
     """Return a config of the type of `example`, with the paths and tuples that are text and lists in JSON."""
     check_kinds(values, example)
-    hints = get_type_hints(type(example))
-    found = {}
+    kind: type[Any] = example.__class__
+    hints = get_type_hints(kind)
+    found: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, str) and Path in (hints[name], *get_args(hints[name])):
             value = Path(value)
-        found[name] = tuple(value) if isinstance(value, list) else value
-    return type(example)(**found)
+        found[name] = tuple(cast("list[Any]", value)) if isinstance(value, list) else value
+    return kind(**found)

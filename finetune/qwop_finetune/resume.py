@@ -27,14 +27,14 @@ def resume_config(path: Path) -> FinetuneConfig:
         that may change, such as the number of steps.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or holds no training; one line.
+        CheckpointError: the file is missing, damaged, or has no training; one line.
     """
     config = stored_config(load_checkpoint(path), path)
     return dataclasses.replace(config, resume=path, out=path, logdir=_moved_logs(config, path))
 
 
 def stored_config(checkpoint: Checkpoint, path: Path) -> FinetuneConfig:
-    """Return the settings in a checkpoint. Raises CheckpointError, naming `path`, if it holds no training."""
+    """Return the settings in a checkpoint. Raises CheckpointError, naming `path`, if it has no training."""
     try:
         config = from_plain(checkpoint.metadata["finetune"]["config"])
         if config.learner.num_envs != len(checkpoint.tensors["episode_return"]):
@@ -55,13 +55,13 @@ def check_unchanged(before: FinetuneConfig, now: FinetuneConfig) -> None:
     ]
     if changed:
         flag = "--" + changed[0].replace("_", "-")
-        raise CommandError(f"{flag} can't change on --resume: omit it, or start anew with --init")
+        raise CommandError(f"{flag} can't change on --resume: omit it, or start a new training with --init")
 
 
 def _changed(before: Any, now: Any) -> list[str]:
     """Names of the fields of a config that changed against their rule."""
-    names = []
-    for name, hint in get_type_hints(type(before), include_extras=True).items():
+    names: list[str] = []
+    for name, hint in get_type_hints(before.__class__, include_extras=True).items():
         rules, a, b = getattr(hint, "__metadata__", ()), getattr(before, name), getattr(now, name)
         if OnResume.SAME_CONTENT in rules:
             a, b = a is None, b is None  # the content is compared when the file is read

@@ -106,7 +106,7 @@ void Game::move_floors() {
     }
 }
 
-// The game sets speeds of the elbows too, but never enables their motors.
+// The game also sets the speeds of the elbows, but never enables their motors.
 void Game::hold_keys(uint8_t keys) {
     Joint* joints = world.joints;
     const double thighs = keys & KEY_Q ? 1 : keys & KEY_W ? -1 : 0;
@@ -143,7 +143,7 @@ void Game::end_game() {
 
 void Game::begin_contact(const Contact& contact, const WorldManifold& manifold) {
     if (contact.body_a > FLOOR_2 || fallen) return;  // "track": a floor as the contact's A
-    // The furthest of the manifold's two points; the second is (0, 0) where there is one.
+    // The larger x of the manifold's two points; if there is only one, the second is (0, 0).
     double x = max(-1e5, manifold.points[0].x);
     x = max(x, manifold.points[1].x);
     switch (contact.body_b) {

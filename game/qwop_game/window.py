@@ -17,15 +17,15 @@ class DisplayError(RuntimeError):
 
 
 class Window:
-    """Opens at once; `closed` turns true when the user closes it.
+    """A window that opens when it is created. Draw on `surface`; the user's closing sets `closed`.
 
-    Raises DisplayError where none can be opened.
+    Raises DisplayError if no window can be opened.
     """
 
     def __init__(self, title: str = "QWOP", width: int = SIZE[0], height: int = SIZE[1]) -> None:
         variables = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
         if sys.platform.startswith("linux") and not any(map(os.environ.get, variables)):
-            # SDL would try its way through every driver, with their messages.
+            # Otherwise SDL would try every driver, and print their messages.
             raise DisplayError(_no_display("DISPLAY is not set"))
         try:
             pygame.display.init()
@@ -33,7 +33,7 @@ class Window:
             driver = pygame.display.get_driver()
             if driver in ("dummy", "offscreen") and wanted != driver:
                 raise DisplayError(_no_display("none was found"))
-            self._surface = pygame.display.set_mode((width, height))
+            self.surface = pygame.display.set_mode((width, height))
         except pygame.error as error:
             raise DisplayError(_no_display(str(error))) from None
         pygame.display.set_caption(title)
@@ -48,14 +48,14 @@ class Window:
         hurdle: HurdlePose = STANDING_HURDLE,
         camera_x: float | None = None,
     ) -> None:
-        """Draw with the arguments of `Renderer.draw` and wait until the frame's time has passed."""
+        """Draw with the arguments of `Renderer.draw` and wait until the frame's time is over."""
         if self.closed:
             return
         for event in pygame.event.get():
             if event.type == pygame.QUIT:
                 self.close()
                 return
-        self.renderer.draw(self._surface, runners, dials, hurdle, camera_x)
+        self.renderer.draw(self.surface, runners, dials, hurdle, camera_x)
         pygame.display.flip()
         self._clock.tick(FRAMES_PER_SECOND)
 

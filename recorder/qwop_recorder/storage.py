@@ -1,6 +1,6 @@
-"""Where runs go: every change to the journal; every kept run, replayed and verified, to the dataset."""
+"""Store every change in the journal, and every kept run, verified by replay, in the dataset."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ class EpisodeStore:
     """A `Store` (see keeping.py) on a dataset file and its journal.
 
     Args:
-        path: The dataset; made with the first run that is kept.
+        path: The dataset. It is created with the first kept run.
         player: The person's name.
         clock_offset: Unix time minus the session's clock, s.
         provenance: `Episode.provenance` of the runs.
@@ -33,8 +33,8 @@ class EpisodeStore:
         trig: The variant of sine and cosine that the game computes with.
 
     Raises:
-        RecorderError: The file is no dataset of this version and these settings, another recorder uses it, or
-            its folder can't be written.
+        RecorderError: The file is not a dataset of this version and these settings, another recorder uses it,
+            or its folder can't be written.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class EpisodeStore:
         return self._journal.path
 
     def close(self) -> None:
-        """Close the journal. It stays on the disk while it holds a run that the dataset lacks."""
+        """Close the journal. Its file stays if it has a run that the dataset lacks."""
         self._journal.close()
 
     def begin(self, run: Recording) -> None:
@@ -82,12 +82,12 @@ class EpisodeStore:
             self._journal.write(*changes)
 
     def drop(self, run: Recording) -> None:
-        """Throw the run away for good."""
+        """Discard the run permanently."""
         with _store_errors():
             self._journal.done(run)
 
     def commit(self, run: Recording) -> str:
-        """Verify the run by exact replay and append it to the dataset; returns a line about it."""
+        """Verify the run by exact replay and append it to the dataset. Returns a line about it."""
         episode = run.episode()
         verification = verify_episode(episode)
         tags = (*episode.tags, REWOUND_TAG) if run.rewinds else episode.tags
@@ -98,22 +98,22 @@ class EpisodeStore:
         return f"{run.distance:6.1f} m  {run.time:6.1f} s  {end}, replay {verification.text}"
 
     def flush(self) -> None:
-        """Write what the disk refused before."""
+        """Write the data that the disk refused before."""
         with _store_errors():
             self._journal.flush()
 
     def _append(self, episode: Episode) -> None:
         if self._writer is None:
-            # Another program may have made the file since this one looked.
+            # Another program may have created the file since the last check.
             existing = _open_existing(self.path, self._environment)
             self._writer = existing or DatasetWriter(self.path, self._environment)
-        # It is there already where the last attempt stored it, and only the journal's note of it was refused.
+        # It is already there if the last attempt stored it and only the journal's record of that failed.
         if episode.id not in self._writer:
             self._writer.append(episode)
 
 
 @contextmanager
-def _store_errors() -> Iterator[None]:
+def _store_errors() -> Generator[None]:
     try:
         yield
     except DatasetError as error:
@@ -121,11 +121,11 @@ def _store_errors() -> Iterator[None]:
 
 
 def _open_existing(path: Path, environment: dict[str, Any]) -> DatasetWriter | None:
-    """Make a writer for a dataset that exists, or return None. Raises DatasetError if we may not append."""
+    """Return a writer for an existing dataset, or None. Raises DatasetError if its settings differ."""
     if not path.exists():
         return None
     writer = DatasetWriter(path)
-    # A file without settings takes any; one with settings must have the same.
+    # A file without settings accepts any; one with settings must have the same.
     if writer.environment:
         writer = DatasetWriter(path, environment)
     return writer

@@ -116,9 +116,10 @@ class PageSession:
         """
         if first > self.stored:
             raise PageError(f"change {self.stored} is missing")
-        news = []
+        news: list[Any] = []
+        change: list[Any]
         for change in changes[self.stored - first :]:
-            if not isinstance(change, list) or not change or change[0] not in self._kinds:
+            if type(change) is not list or not change or change[0] not in self._kinds:
                 raise PageError(f"unknown change {str(change)[:40]}")
             try:
                 answer = self._kinds[change[0]](*change[1:])

@@ -102,7 +102,7 @@ def page(runs: Sequence[ReplayedRun], title: str, subtitle: str = "", notes: Seq
     # The page is one file: it holds the module's text, and a script that is no module has no exports.
     diagram = page_files()["diagram.js"].read_text(encoding="utf-8")
     template = template.replace(_DIAGRAM, re.sub(r"^export ", "", diagram, flags=re.MULTILINE), 1)
-    # "</" would end the script element, whatever string it stands in.
+    # "</" would end the script element, even inside a string.
     return template.replace(_DATA, json_text(data).replace("</", "<\\/"), 1)
 
 
@@ -149,7 +149,7 @@ def _css(color: Color) -> str:
     return "#" + bytes(color).hex()
 
 
-def _base64(values: NDArray[Any], dtype: type) -> str:
+def _base64(values: NDArray[Any], dtype: type[np.generic]) -> str:
     """Little-endian bytes of an array, rows last, as text."""
     little = np.ascontiguousarray(values, np.dtype(dtype).newbyteorder("<"))
     return base64.b64encode(little.tobytes()).decode("ascii")

@@ -401,7 +401,7 @@ def test_an_interrupted_clone_says_what_the_file_holds(dataset, tmp_path):
             raise KeyboardInterrupt
 
     out = tmp_path / "a.st"
-    with pytest.raises(KeyboardInterrupt, match=r"a\.st holds the clone after epoch 2; go on with --resume"):
+    with pytest.raises(KeyboardInterrupt, match=r"a\.st has the clone after epoch 2; continue with --resume"):
         clone(dataset, out=out, config=CONFIG, on_epoch=stop)
     assert load_checkpoint(out).metadata["training"]["epoch"] == 2
     with pytest.raises(CommandError, match="a.st exists"):

@@ -175,7 +175,7 @@ def test_keep_into_another_file(path, tmp_path, capsys):
     assert path.read_bytes() == stored and ids(out) == [0, 1, 2, 3, 4]
     assert DatasetReader(out).environment == {"game": "embedded"}
     code, _, err = call(capsys, "edit", path, "--keep", "--where", "success", "-o", out)
-    assert code == 2 and "exists already" in err[0] and ids(out) == [0, 1, 2, 3, 4]
+    assert code == 2 and "already exists" in err[0] and ids(out) == [0, 1, 2, 3, 4]
 
 
 def test_relabel_changes_labels_and_nothing_else(path, capsys):
@@ -203,7 +203,7 @@ def test_merge_takes_each_episode_once(path, tmp_path, capsys):
     code, lines, _ = call(capsys, "merge", out, path, other, "--dry-run")
     assert code == 0 and "12 episodes (10 + 2)" in lines[0] and not out.exists()
     code, lines, _ = call(capsys, "merge", out, path, other)
-    assert code == 0 and lines == [f"{out}: 11 episodes, 1 left out that were there twice"]
+    assert code == 0 and lines == [f"{out}: 11 episodes, 1 duplicates omitted"]
     assert ids(out) == list(range(11)) and call(capsys, "check", out)[0] == 0
     for e, wanted in zip(DatasetReader(out), [*DatasetReader(path), DatasetReader(other)[1]], strict=True):
         assert first_difference(e, wanted) is None
@@ -320,7 +320,7 @@ def test_bad_files_give_one_line_and_code_2_and_stay_as_they_were(tmp_path, caps
         (["edit", "--set", "distance=3"], "only player and source"),
         (["edit", "--set", "source=robot"], "human, policy, script"),
         (["edit", "--tag", "two words"], "bad tag"),
-        (["edit", "--delete", "--where", "success", "--tag", "x"], "two commands"),
+        (["edit", "--delete", "--where", "success", "--tag", "x"], "use two commands"),
         (["info", "--where", "speed>3"], "unknown name"),
         (["split", "--names", "a", "a"], "two different"),
         (["verify", "--engine", "warp"], "warp"),
@@ -340,7 +340,7 @@ def test_usage_errors_are_one_line(capsys):
         assert code == 2 and len(err) == 1 and err[0].startswith("qwop-data")
 
 
-def test_damaged_bytes_never_pass_for_data(tmp_path, capsys):
+def test_damaged_bytes_are_never_read_as_data(tmp_path, capsys):
     """Truncations, flipped bits and overwritten stretches: one line and code 2, or all the data as it was."""
     path, out = tmp_path / "runs.h5", tmp_path / "out.h5"
     episodes = [run(i, 20, rewards={"r": np.zeros(20)}, provenance={"a": 1, "b": "c"}) for i in range(2)]

@@ -356,10 +356,10 @@ def test_names_are_not_trusted(tmp_path, capsys):
         out = capsys.readouterr().out
         assert "\x1b" not in out and "a\\n\\x1b[3" in out and "\\xff" in out
     for arguments, message in [
-        (["edit", str(path), "--set", "player=x\x1b[1m"], "--set player: the name holds '\\x1b'"),
+        (["edit", str(path), "--set", "player=x\x1b[1m"], "--set player: the name has '\\x1b'"),
         (["edit", str(path), "--set", "player=x\udcff"], "--set player: the name is not UTF-8"),
-        (["edit", str(path), "--tag", "x\x07"], "--tag: the name holds '\\x07'"),
-        (["convert", "a.txt", str(tmp_path / "x.h5"), "--player", "x\n"], "--player: the name holds '\\n'"),
+        (["edit", str(path), "--tag", "x\x07"], "--tag: the name has '\\x07'"),
+        (["convert", "a.txt", str(tmp_path / "x.h5"), "--player", "x\n"], "--player: the name has '\\n'"),
         (["list", "no\x1b.h5"], "no\\x1b.h5: "),  # no such file, or no such name on Windows
     ]:
         assert main(arguments) == 2
@@ -413,6 +413,6 @@ def test_who_comes_second_opens_what_is_there(tmp_path, monkeypatch, hard_links)
         os, "fsync", lambda d: (monkeypatch.setattr(os, "fsync", sync), write_dataset(other, []))
     )
     other = tmp_path / "other.h5"
-    with pytest.raises(DatasetError, match="exists already"):
+    with pytest.raises(DatasetError, match="already exists"):
         write_dataset(other, [episode()])
     assert len(DatasetReader(other)) == 0

@@ -440,7 +440,7 @@ def test_a_journal_in_use_is_left_alone(tmp_path):
         recording = Recording(observation(0, 0), 0.0, source="human")
         journal.begin(recording)
         for call in (lambda: Journal(journal_path(path)), lambda: recover_dataset(path)):
-            with pytest.raises(DatasetError, match="a recording is under way"):
+            with pytest.raises(DatasetError, match="a recording is running"):
                 call()
 
 
@@ -585,9 +585,9 @@ def test_without_permission_files_can_be_read_and_nothing_else():
 @pytest.mark.usefixtures("each_system")
 def test_a_directory_that_can_not_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(DatasetError, match="file: is a file, so nothing can be written into it"):
+    with pytest.raises(DatasetError, match="file: is a file, not a folder"):
         DatasetWriter(tmp_path / "file" / "runs.h5")
-    with pytest.raises(DatasetError, match="file: is a file, so nothing can be written into it"):
+    with pytest.raises(DatasetError, match="file: is a file, not a folder"):
         Journal(tmp_path / "file" / "more" / "runs.h5.journal")
     (tmp_path / "folder.h5").mkdir()
     with pytest.raises(DatasetError, match="folder.h5: it is a folder, not a file"):

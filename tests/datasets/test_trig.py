@@ -84,7 +84,7 @@ def test_each_run_replays_in_its_own_variant_and_in_no_other(mixed):
 
 
 def test_an_unknown_variant_is_refused():
-    with pytest.raises(ValueError, match="trig 'glibc-3' is none of rounded, glibc"):
+    with pytest.raises(ValueError, match="trig 'glibc-3' is not one of rounded, glibc"):
         episode("rounded").replace(trig="glibc-3")
 
 
@@ -125,7 +125,7 @@ def test_keys_alone_replay_with_it(tmp_path, mixed):
         assert stored.trig == made.trig and np.array_equal(stored.raw_observations, made.raw_observations)
     with h5py.File(path, "r+") as file:
         file["episodes/000003"].attrs["trig"] = "rounded"
-    with pytest.raises(DatasetError, match="episode 3: damaged: a compact episode does not replay"):
+    with pytest.raises(DatasetError, match="episode 3: damaged: the replay of a compact episode differs"):
         DatasetReader(path)[3]
 
 
@@ -178,12 +178,12 @@ def test_a_foreign_file_says_by_its_observations_which_variant_it_was(tmp_path, 
     )
     out = tmp_path / "x.h5"
     assert main(["convert", str(tmp_path / "x.npz"), str(out), "--source", "policy"]) == 0
-    assert "2 episodes, 0 left out; sine and cosine: fdlibm 1, msun 1" in capsys.readouterr().out
+    assert "2 episodes, 0 omitted; sine and cosine: fdlibm 1, msun 1" in capsys.readouterr().out
     assert trigs(out) == ["fdlibm", "msun"]
     arguments = ["convert", str(tmp_path / "x.npz"), str(tmp_path / "y.h5"), "--source", "policy"]
     assert main([*arguments, "--trig", "fdlibm"]) == 0
     captured = capsys.readouterr()
-    assert "1 episodes, 1 left out; sine and cosine: fdlibm" in captured.out
+    assert "1 episodes, 1 omitted; sine and cosine: fdlibm" in captured.out
     assert re.search(r"episode 1: its replay differs .* at step \d+ \(with fdlibm\)", captured.err)
 
 

@@ -138,7 +138,7 @@ def test_unperturbed_argmax_episodes_are_all_the_same():
     assert runs[0].provenance["protocol"] == "unperturbed"
 
 
-def test_a_time_limit_cuts_short_and_is_no_end():
+def test_a_time_limit_truncates_and_does_not_terminate():
     class Idler(Switcher):
         def scores(self, features):
             return np.tile(np.eye(9)[0], (len(features), 1))

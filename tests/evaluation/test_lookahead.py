@@ -85,7 +85,7 @@ def policy_file(path, network):
     return path
 
 
-def test_an_untrained_critic_has_no_say(tmp_path):
+def test_an_untrained_critic_is_not_used(tmp_path):
     network = ActorCritic(FEATURE_SIZE, 9, (8,))
     features = np.zeros((2, FEATURE_SIZE), np.float32)
     assert CheckpointPlayer(policy_file(tmp_path / "clone", network)).values(features) is None

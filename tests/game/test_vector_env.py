@@ -166,7 +166,7 @@ def test_state_returns_bit_for_bit():
         for a, b in zip(other.step(row)[:4], results, strict=True):
             assert a.tobytes() == b.tobytes()
     for name in ("keys", "hip_mode"):
-        with pytest.raises(ValueError, match="do not exist"):
+        with pytest.raises(ValueError, match="not 0 to 15, or hip modes"):
             other.set_state({**state, name: state[name] + 16})
 
 

@@ -316,7 +316,7 @@ def test_mistakes_are_one_line_and_exit_code_2(dataset, tmp_path, capsys, monkey
         ([str(tmp_path / "missing.h5")], "missing.h5"),
         ([str(foreign)], "foreign.h5"),
         ([str(empty)], "no episodes"),
-        ([source, "--episode", "3"], "no episode 3: it holds 3, numbered from 0"),
+        ([source, "--episode", "3"], "no episode 3: it has 3, numbered from 0"),
         ([source, "--ghost", "nowhere.h5"], "nowhere.h5"),
         ([source, "--ghost", ":9"], "no episode 9"),
         ([source, "--video", str(taken)], "taken.mp4: exists already; --force replaces it"),

@@ -150,7 +150,7 @@ def test_interrupted_it_keeps_the_best_run_so_far(tmp_path, capsys, monkeypatch)
     out = tmp_path / "records.h5"
     command = ["--out", str(out), "--meters", "4", "--width", "8", "--children", "4", "--frames", "1e9"]
     assert cli.main(command) == 130
-    assert capsys.readouterr().err == f"qwop-search: interrupted; {out} holds the fastest so far\n"
+    assert capsys.readouterr().err == f"qwop-search: interrupted; {out} has the fastest so far\n"
     with DatasetReader(out) as runs:
         assert len(runs) == 1
         assert (runs[0].source, runs[0].verified, runs[0].provenance["passes"]) == ("search", "exact", 2)

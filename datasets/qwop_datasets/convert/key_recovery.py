@@ -81,7 +81,7 @@ class _Node:
     """A state after a sample."""
 
     snapshot: NDArray[np.uint8]
-    edges: list[tuple[int, bytes]] = field(default_factory=list)
+    edges: list[tuple[int, bytes]] = field(default_factory=lambda: [])
     """(Number of a node of the sample before, keys from there)."""
 
     @property
@@ -571,9 +571,9 @@ def _best_path(layers: list[Layer], labels: NDArray[np.uint8] | None) -> list[by
     costs: list[list[tuple[float, int, int]]] = [[(0.0, 0, 0)] * len(layers[0])]  # cost, edge, last keys
     for number, layer in enumerate(layers[1:]):
         label = int(canonical_keys(labels[number - 1])) if labels is not None and number else None
-        row = []
+        row: list[tuple[float, int, int]] = []
         for node in layer:
-            ways = []
+            ways: list[tuple[float, int, int]] = []
             for i, (parent, keys) in enumerate(node.edges):
                 cost, _, last = costs[-1][parent]
                 cost += 8 if label is not None and keys and keys[0] != label else 0

@@ -82,7 +82,7 @@ def read_log(path: Path) -> list[SampledEpisode]:
         raise DatasetError(f"{path}: not a log of QWOP-RL: {' '.join(str(error).split())[:160]}") from None
     samples = samples[:, _columns()]
     relative = bool((samples[:, 0] == 0).mean() > 0.5)  # some rows may be damaged
-    episodes = []
+    episodes: list[SampledEpisode] = []
     ends = [*np.flatnonzero(starts)[1:].tolist(), count]
     for begin, end in zip(np.flatnonzero(starts).tolist(), ends, strict=True):
         own = samples[begin:end]
@@ -111,7 +111,7 @@ def read_files(
     for path in paths:
         options.checked_source(path)
     total = sum(len(episode.samples) for path in paths for episode in read_log(path))
-    report = progress or (lambda done, total: None)
+    report = progress or _no_report
     if workers == 1 or len(paths) == 1:
         done = 0
 
@@ -141,6 +141,10 @@ def read_files(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _no_report(done: int, total: int) -> None:
+    pass
 
 
 _counter: Any = None  # of samples that were recovered, shared by the workers
@@ -201,14 +205,14 @@ def _imported(
     equal = samples_equal(part, episode, trig)
     if equal != len(part.sample_frames):
         return Imported(name, reason=f"its sample {equal} differs in a replay from the page's load")
-    tags = []
+    tags: list[str] = []
     if part.skipped:
         tags.append(APPROXIMATE_TAG)
     if not part.complete and not part.restarted:
         tags.append(INCOMPLETE_TAG)
     if part.restarted:
         tags.append("restarted")
-    fields = {
+    fields: dict[str, Any] = {
         "source": options.checked_source(path),
         "player": options.player,
         "game": "real",
