@@ -198,7 +198,7 @@ def test_several_logs_become_one_dataset(tmp_path):
     "change, message",
     [
         ({"obs": np.zeros((5, 70))}, "unknown format|not a log|observations"),
-        ({"actions": np.full((5, 1), 11)}, "actions: number 0 is 11, not a whole one of 0 to 10"),
+        ({"actions": np.full((5, 1), 11)}, "actions: entry 0 is 11, expected a whole number from 0 to 10"),
         ({"episode_starts": np.zeros(5, bool)}, "does not begin with an episode"),
         ({"rewards": np.zeros(4)}, "rewards: has float64 of shape \\[4\\]"),
     ],

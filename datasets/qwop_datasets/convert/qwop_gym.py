@@ -50,7 +50,10 @@ def write(
             file.write("*\n")
             count += 1
         if not count:
-            raise DatasetError(f"{reader.path}: all runs were cut short; a recording needs runs that end")
+            raise DatasetError(
+                f"{reader.path}: all runs were cut short or begin elsewhere than a recording; "
+                "a recording needs runs that end"
+            )
     return count, left_out
 
 
