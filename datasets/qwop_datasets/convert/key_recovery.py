@@ -322,7 +322,9 @@ class Recovery:
 
     def _levels(self) -> list[Level]:
         """Ranges of sequences to search, the likely ones first."""
-        usual = min(8, max([4, *(n for n in set(self._lengths) if self._lengths.count(n) > 1)]))
+        rare = 0 if len(self._lengths) < 10 else 1
+        usual = min(8, max([4, *(n for n in set(self._lengths) if self._lengths.count(n) > rare)]))
+        slow = min(8, usual + 1) if usual > 5 else usual  # logs with few samples
         levels = [
             (1, usual, 1),
             (1, usual, 2),
@@ -333,8 +335,8 @@ class Recovery:
             (5, 5, 3),
             (max(7, usual + 1), 10, 1),
             (max(7, usual + 1), 9, 2),
-            (6, usual, 3),
-            (6, usual, 4),
+            (6, slow, 3),
+            (6, slow, 4),
         ]
         return [level for level in levels if level[0] <= level[1]]
 
