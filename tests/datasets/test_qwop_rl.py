@@ -159,6 +159,15 @@ def test_a_restart_within_an_episode_makes_two(tmp_path):
     assert (second.start[:, 0] == Operation.RESET).sum() == 2
 
 
+def test_a_restart_right_after_the_start(tmp_path):
+    page = Page(seed=7)
+    keys = rhythm(6, 60)
+    page.episode(keys, restart_at=(6,))
+    first, second = converted(page.save(tmp_path / "log.npz"), "--trig", "fdlibm")
+    assert len(first) < 7 and first.tags == ("restarted",)
+    assert_recovered(second, keys[6 : len(page.played[0])])
+
+
 def test_a_damaged_sample_is_named_and_the_rest_is_exact(tmp_path):
     page = Page(seed=8)
     page.episode(strides(120))

@@ -196,6 +196,8 @@ class Recovery:
                 layers: list[Layer] = [[_Node(start.snapshot)]]
                 if self._forward(layers, beginning, effort=effort):
                     return number, layers
+                if effort is None and len(layers) > 1 and self._restarts(search, len(layers) - 1):
+                    return number, layers
         return -1, None
 
     def _restarts(self, search: _Search, number: int) -> bool:
