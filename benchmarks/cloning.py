@@ -141,7 +141,8 @@ def train(folder: Path, name: str, arm: Arm, seed: int, episodes: int) -> dict[s
     policy = Policy.load(out)
     assert isinstance(policy.network, ActorCritic)
     held_out = agreement(policy.network, split.validation_features, split.validation_actions, "distinct")
-    player, figures = CheckpointPlayer(out), {"arm": name, "seed": seed, "cpu_seconds": round(seconds, 1)}
+    player = CheckpointPlayer(out)
+    figures: dict[str, Any] = {"arm": name, "seed": seed, "cpu_seconds": round(seconds, 1)}
     for sample, prefix in ((False, "argmax"), (True, "sampled")):
         runs = summarize(play(player, range(1000, 1000 + episodes), sample))
         figures[prefix] = {

@@ -123,6 +123,7 @@ def environment(frame_skip: int, observation: str) -> Callable[[], int]:
     env = gymnasium.make("qwop_game/QWOP-v0", frame_skip=frame_skip, observation=observation)
     rng = np.random.default_rng(0)
     env.reset(seed=0)
+    assert isinstance(env.action_space, gymnasium.spaces.Discrete)
     actions = list(rng.integers(0, env.action_space.n, 1000))
 
     def play() -> int:
@@ -140,7 +141,7 @@ def vector_environment(num_envs: int, observation: str) -> Callable[[], int]:
     envs.reset(seed=0)
 
     def play() -> int:
-        for actions in rng.integers(0, envs.single_action_space.n, (10, num_envs)):
+        for actions in rng.integers(0, len(envs.action_masks), (10, num_envs)):
             envs.step(actions)
         return 40 * num_envs
 

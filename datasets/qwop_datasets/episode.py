@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
 from types import MappingProxyType
@@ -78,7 +78,7 @@ def storable_name(text: str) -> str:
     return escape_unprintable(text).encode()[:64].decode(errors="ignore")
 
 
-def action_indices(keys: NDArray[np.uint8], action_set: str) -> NDArray[np.uint8]:
+def action_indices(keys: NDArray[np.integer[Any]] | Sequence[int], action_set: str) -> NDArray[np.uint8]:
     """Find the action of each key mask.
 
     That is the mask itself if the set has it, else the first action with the same effect in the engine (W has

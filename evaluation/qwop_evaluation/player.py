@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qwop_cli import bundled_file
 from qwop_datasets import storable_name
 from qwop_game import PolicySpec
 from qwop_rl_core import CheckpointError, Policy, QNetwork, to_numpy
@@ -101,14 +101,12 @@ class CheckpointPlayer(PolicyPlayer):
 def shipped_policy_path() -> Path:
     """Return the path of the policy that comes with the project.
 
-    It is beside this package if that is installed, or in the repository's demos/.
-
     Raises:
-        CheckpointError: it is in neither place.
+        CheckpointError: it is missing.
     """
-    installed = Path(str(files("qwop_evaluation"))) / "demos" / "policy.safetensors"
-    repository = Path(__file__).resolve().parents[2] / "demos" / "policy.safetensors"
-    for path in (installed, repository):
-        if path.is_file():
-            return path
-    raise CheckpointError(f"the shipped policy is missing ({repository}); name a checkpoint")
+    try:
+        return bundled_file("qwop_evaluation", "policy.safetensors")
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"the shipped policy is missing ({error.filename}); name a checkpoint"
+        ) from None

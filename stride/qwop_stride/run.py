@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qwop_cli import CommandError, Interrupted, interrupts, parse_config, run_command
+from qwop_cli import CommandError, Interrupted, bundled_file, interrupts, parse_config, run_command
 from qwop_datasets import DatasetError, DatasetReader, Episode
 from qwop_evaluation import Summary, results_table, summarize
 
@@ -102,15 +102,13 @@ def job(options: RunConfig) -> int:
 
 
 def bundled_demos() -> Path:
-    """Return the path of the bundled demonstrations, next to this package or in the repository's demos/.
-
-    Raises CommandError if they are in neither folder.
-    """
-    repository = Path(__file__).resolve().parents[2] / "demos" / "demos.h5"
-    for path in (Path(__file__).with_name("demos") / "demos.h5", repository):
-        if path.is_file():
-            return path
-    raise CommandError(f"the bundled demonstrations are missing ({repository}): give --demos FILE")
+    """Return the path of the bundled demonstrations. Raises CommandError if they are missing."""
+    try:
+        return bundled_file("qwop_stride", "demos.h5")
+    except FileNotFoundError as error:
+        raise CommandError(
+            f"the bundled demonstrations are missing ({error.filename}): give --demos FILE"
+        ) from None
 
 
 def best(episodes: Sequence[Episode]) -> int:

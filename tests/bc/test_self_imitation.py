@@ -12,7 +12,7 @@ from qwop_bc.self_imitation import SelfImitationConfig, practice, train_by_self_
 from qwop_datasets import load_decisions
 from qwop_evaluation.player import shipped_policy_path
 from qwop_game.encoder import FEATURE_SLICES
-from qwop_rl_core import Policy, TrainingError, load_checkpoint
+from qwop_rl_core import ActorCritic, Policy, TrainingError, load_checkpoint
 
 DEMOS = shipped_policy_path().with_name("demos.h5")
 
@@ -30,11 +30,17 @@ def cloning_of(frame_skip=1, where="time<46.9"):
     return Cloning(CloneConfig(frame_skip=frame_skip, play_episodes=4, hidden=(256, 256)), decisions)
 
 
+def shipped_network():
+    network = Policy.load(shipped_policy_path()).network
+    assert isinstance(network, ActorCritic)
+    return network
+
+
 @pytest.fixture(scope="module")
 def runner():
     """A cloning whose network is the shipped policy, which finishes nearly all runs."""
     cloning = cloning_of()
-    cloning.start_from(Policy.load(shipped_policy_path()).network)
+    cloning.start_from(shipped_network())
     return cloning
 
 
@@ -69,7 +75,7 @@ def test_what_fails_is_undone():
 
 def test_rounds_train_on_the_demonstrations_and_the_latest_runs():
     cloning = cloning_of()
-    cloning.start_from(Policy.load(shipped_policy_path()).network)
+    cloning.start_from(shipped_network())
     demonstrated = len(cloning.batches.actions)
     reports, sizes = [], []
 

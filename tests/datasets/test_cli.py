@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -17,7 +18,7 @@ from qwop_datasets.summary import segment_lengths, summarize
 
 def run(number, frames=40, **changes):
     rng = np.random.default_rng(number)
-    values = {
+    values: dict[str, Any] = {
         "keys": rng.integers(0, 16, frames),
         "raw_observations": rng.normal(0, 3, (frames + 1, 60)) + np.arange(frames + 1)[:, None] / 10,
         "times": np.arange(frames + 1) / 30,
@@ -251,9 +252,9 @@ def test_migrate(path, capsys):
 def test_recover_says_what_it_did(path, capsys):
     assert call(capsys, "recover", path)[:2] == (0, [f"{path}: nothing to recover"])
     with Journal(journal_path(path)) as journal:
-        recording = Recording(np.zeros(60), 0.0, source="human", player="Eve")
+        recording = Recording(np.zeros(60, np.float32), 0.0, source="human", player="Eve")
         journal.begin(recording)
-        journal.write(recording.add(Frame(1, np.ones(60), 1 / 30)))
+        journal.write(recording.add(Frame(1, np.ones(60, np.float32), 1 / 30)))
     _, _, err = call(capsys, "info", path)
     assert f"qwop-data recover {path}" in err[0]
     code, out, _ = call(capsys, "recover", path)

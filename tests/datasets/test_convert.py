@@ -90,7 +90,7 @@ def test_there_and_back_is_exact(path, tmp_path, to, observations):
             stored = stored.replace(
                 tags=(), provenance={}, rewards={}, action_set="distinct", created=episode.created
             )
-        assert first_difference(episode, stored) is None
+        assert episode is not None and first_difference(episode, stored) is None
     assert [p.name for p in out.parent.iterdir()] == [out.name]
 
 
@@ -212,7 +212,7 @@ def test_the_default_reward_is_the_environments():
     falling = episodes()[0]
     env = gymnasium.make("qwop_game/QWOP-v0", frame_skip=1, action_set="full", disable_env_checker=True)
     env.reset(seed=0)
-    rewards = [env.step(int(a))[1] for a in falling.actions]
+    rewards = [float(env.step(int(a))[1]) for a in falling.actions]
     assert rewards[-1] < -9
     np.testing.assert_allclose(rewards_of(falling), rewards, rtol=0, atol=2e-7)
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from typing import Any
 
 import h5py
 import numpy as np
@@ -33,7 +34,7 @@ from qwop_datasets.writer import set_masks
 
 def episode(frames=30, seed=0, **changes):
     rng = np.random.default_rng(seed)
-    values = {
+    values: dict[str, Any] = {
         "keys": rng.integers(0, 16, frames),
         "raw_observations": rng.normal(0, 5, (frames + 1, 60)),
         "times": np.arange(frames + 1) / 30,
@@ -91,9 +92,9 @@ def test_episodes_are_frozen_and_copy_what_they_are_given():
     with pytest.raises(ValueError):
         made.keys[0] = 1
     with pytest.raises(TypeError):
-        made.provenance["a"] = 1
+        made.provenance["a"] = 1  # pyright: ignore[reportIndexIssue]
     with pytest.raises(AttributeError):
-        made.success = True
+        made.success = True  # pyright: ignore[reportAttributeAccessIssue]
     assert first_difference(pickle.loads(pickle.dumps(full_episode())), full_episode()) is None
 
 

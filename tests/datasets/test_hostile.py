@@ -12,6 +12,7 @@ import textwrap
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -32,7 +33,7 @@ HUGE = 1 << 40
 def episode(seed=0, **changes):
     keys = np.random.default_rng(seed).integers(0, 16, FRAMES).astype(np.uint8)
     (played,) = replay_keys([keys])
-    values = {
+    values: dict[str, Any] = {
         "keys": keys,
         "raw_observations": played.raw_observations,
         "times": played.times,

@@ -5,6 +5,7 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -43,7 +44,7 @@ def episode(trig, **changes):
     (played,) = replay_keys([keys], stop_at_end=False, trig=trig)
     raw = played.raw_observations.copy()
     raw[frames] = rows
-    values = {
+    values: dict[str, Any] = {
         "keys": keys,
         "raw_observations": raw,
         "times": played.times,
@@ -146,7 +147,7 @@ def test_conversions_keep_it(path, tmp_path, to, name):
         convert.export(reader, tmp_path / name, to)
     items = list(convert.episodes_of(tmp_path / name, convert.Importing()))
     assert [item.episode.trig for item in items] == list(TRIG_VARIANTS)
-    assert all(verify_episode(item.episode).exact for item in items)
+    assert all(item.episode is not None and verify_episode(item.episode).exact for item in items)
 
 
 def test_a_csv_from_before_is_glibc_fma(tmp_path, mixed):
@@ -253,9 +254,9 @@ def test_a_journal_of_before_is_glibc_fma(tmp_path, monkeypatch):
 
     monkeypatch.setattr(journal_module, "_begin_payload", without_trig)
     with Journal(path) as journal:
-        recording = Recording(np.zeros(60), 0.0, source="human")
+        recording = Recording(np.zeros(60, np.float32), 0.0, source="human")
         journal.begin(recording)
-        journal.write(recording.add(Frame(1, np.zeros(60), 0.1)))
+        journal.write(recording.add(Frame(1, np.zeros(60, np.float32), 0.1)))
     assert b"trig" not in path.read_bytes()
     (episode,), damaged = read_journal(path)
     assert (episode.trig, damaged) == ("glibc-fma", 0)

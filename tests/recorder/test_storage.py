@@ -122,6 +122,7 @@ def test_kept_runs_are_in_the_file_exactly_as_they_were_played(tmp_path):
         assert (episode.source, episode.player, episode.game) == ("human", "ada", "embedded")
         assert episode.verified == "exact" and episode.provenance["engine"] == "scalar"
         assert episode.wall_clock_offset == OFFSET
+        assert episode.key_events is not None and run.key_events is not None
         assert len(episode.key_events) == len(run.key_events) > 0
         assert "knee_near" in episode.gait
     assert [e.terminated for e in episodes] == [True, True, True, False]
