@@ -6,6 +6,7 @@ recorder adds what happens, the journal stores the same changes, and reading a j
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -76,7 +77,15 @@ class End:
     success: bool = False
 
 
-Change = KeyEvent | Frame | Rewind | End
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is known of the run once it is over, such as who played it."""
+
+    fields: Mapping[str, Any]
+    """Fields of Episode, as those of `Recording`."""
+
+
+Change = KeyEvent | Frame | Rewind | End | About
 AnyChange = TypeVar("AnyChange", bound=Change)
 
 
@@ -109,6 +118,8 @@ class Recording:
         """Keys of the frames that the rewinds cut off, one rewind after another."""
         self.end: End | None = None
         """How play ended; None while it goes on."""
+        self.num_changes = 0
+        """Changes that were added, those that a rewind cut off included."""
         self._num_events: list[int] = []  # T: key events up to and with each frame
 
     @property
@@ -166,8 +177,11 @@ class Recording:
             self._num_events.append(len(self.key_events))
         elif isinstance(change, Rewind):
             self._rewind(change)
+        elif isinstance(change, About):
+            self.fields |= change.fields
         else:
             self.end = change
+        self.num_changes += 1
         return change
 
     def _rewind(self, rewind: Rewind) -> None:
