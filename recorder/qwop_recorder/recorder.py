@@ -145,13 +145,14 @@ def _record_web(config: RecordConfig, clock: Clock, best: PersonalBest, tell: Te
     finally:
         if store is not None:
             store.close()
+    keeper = page.runs.keeper
     return RecordResult(
         file=None if config.practice else config.file,
         runs=page.attempts,
-        kept=page.keeper.kept - len(page.keeper.unsaved),
-        unsaved=len(page.keeper.unsaved),
-        problem=page.keeper.problem,
-        best=page.best,
+        kept=keeper.kept - len(keeper.unsaved),
+        unsaved=len(keeper.unsaved),
+        problem=keeper.problem,
+        best=best,
         timing=page.timing.report(),
     )
 

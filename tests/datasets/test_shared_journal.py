@@ -217,8 +217,8 @@ def test_recovery_takes_every_file_in(tmp_path):
         journal.begin(recording)
         journal.write(recording, recording.add(Frame(number, observation(0, 1), 1 / 30)))
         ids.append(recording.id)
-    with pytest.raises(ValueError, match="under way already"):
-        journal.begin(recording)
+        with pytest.raises(ValueError, match="under way already"):
+            journal.begin(recording)
     journal.close()
     assert [p.name for p in journal_paths(path)] == [f"runs.h5.journal{end}" for end in ("", ".2", ".3")]
     with pytest.raises(DatasetError, match=r"run qwop-data recover .*runs\.h5$"):

@@ -1,0 +1,116 @@
+"""What both web recorders serve and check: the page's files, the host's name, the page's origin."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from aiohttp import web
+
+from qwop_cli import interrupts
+from qwop_recorder.errors import RecorderError
+from qwop_web import content_type, page_files
+
+SECURITY = {
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+REFUSED, REPLACED = 4003, 4000
+"""Close codes of a websocket: the page must not try again; it was opened elsewhere."""
+
+
+class PageHost:
+    """Serves the page's files under certain names of this machine, and nothing under others.
+
+    hosts: Names with port, as browsers send them. origins: Addresses of pages that may record here.
+    """
+
+    def __init__(self) -> None:
+        self.hosts: set[str] = set()
+        self.origins: set[str] = set()
+        self._files = page_files()
+
+    def application(self, routes: Sequence[web.RouteDef]) -> web.Application:
+        """An aiohttp application of these routes and the page's files."""
+        app = web.Application(middlewares=[self._guard])
+        app.router.add_routes(routes)
+        app.router.add_get("/{name:[A-Za-z0-9_.-]*}", self._file)
+        return app
+
+    def named(self, host: str, port: int, url: str = "") -> None:
+        """Answer to these names.
+
+        Args:
+            host: The address that is listened on.
+            port: The port.
+            url: What players' browsers call this machine, such as a proxy's https://qwop.example.org.
+        """
+        names = {"127.0.0.1", "localhost", host}
+        if host in ("0.0.0.0", "::"):
+            names |= {lan_address(), socket.gethostname(), f"{socket.gethostname()}.local"}
+        self.hosts = {f"[{name}]:{port}" if ":" in name else f"{name}:{port}" for name in names}
+        if port == 80:
+            self.hosts |= {name.removesuffix(":80") for name in self.hosts}
+        self.origins |= {f"http://{name}" for name in self.hosts}
+        if url:
+            self.hosts.add(url.partition("//")[2])
+            self.origins.add(url)
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        # Another site's page whose name was pointed at this machine still says its own name here.
+        if request.host not in self.hosts:
+            raise web.HTTPMisdirectedRequest(body=b"unknown host\n")
+        response = await handler(request)
+        if not response.prepared:
+            response.headers.update(SECURITY)
+        return response
+
+    async def _file(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"] or "index.html"
+        if name not in self._files:
+            raise web.HTTPNotFound(body=b"no such file\n")
+        body = await asyncio.to_thread(self._files[name].read_bytes)
+        return web.Response(body=body, content_type=content_type(name))
+
+    def check_origin(self, request: web.Request) -> None:
+        """Raises HTTPForbidden for a page of another site."""
+        if request.headers.get("Origin") not in self.origins:
+            raise web.HTTPForbidden(body=b"another site's page\n")
+
+
+async def listen(runner: web.AppRunner, host: str, port: int) -> int:
+    """Start to listen; returns the port. Raises RecorderError where it is taken."""
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except (OSError, OverflowError) as error:
+        await runner.cleanup()
+        raise RecorderError(f"--port {port}: {error}; choose another") from None
+    return runner.addresses[0][1]
+
+
+async def until_interrupted(done: asyncio.Event) -> None:
+    """Wait for the event, or for Ctrl-C and its like."""
+    loop = asyncio.get_running_loop()
+
+    def end(_number: int, _frame: object) -> None:
+        loop.call_soon_threadsafe(done.set)
+
+    with interrupts(end):
+        while not done.is_set():  # Windows wakes a waiting loop for no signal
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(done.wait(), 0.5)
+
+
+def lan_address() -> str:
+    """This machine's address in its own network, or 127.0.0.1 where it has none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: it only chooses the network card
+            return probe.getsockname()[0]
+        except OSError:
+            return "127.0.0.1"
