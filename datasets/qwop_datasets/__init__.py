@@ -1,6 +1,7 @@
 """Datasets of QWOP episodes in HDF5: record, write, read, verify and convert them."""
 
 from qwop_datasets.compact import write_compact_dataset
+from qwop_datasets.convert.web import page_run_episode
 from qwop_datasets.decisions import Decisions, load_decisions
 from qwop_datasets.episode import (
     KEY_EVENT_DTYPE,
@@ -60,6 +61,7 @@ __all__ = [
     "name_problem",
     "needs_recovery",
     "page_play_fields",
+    "page_run_episode",
     "read_journal",
     "recover_dataset",
     "replace_file",

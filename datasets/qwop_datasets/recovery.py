@@ -72,10 +72,16 @@ def _stored(path: Path, episodes: Sequence[Episode]) -> list[Episode]:
     if episodes:
         writer = DatasetWriter(path)
         for episode in episodes:
-            if episode.id not in writer:
-                episode = _verified(episode)
+            if episode.id in writer:
+                continue
+            episode = _verified(episode)
+            try:
                 writer.append(episode)
-                taken.append(episode)
+            except DatasetError:
+                if episode.id in DatasetWriter(path):
+                    continue  # the recorder's own process was still about to store it
+                raise
+            taken.append(episode)
     return taken
 
 

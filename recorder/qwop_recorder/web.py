@@ -182,7 +182,7 @@ def play_in_page(
     async def run() -> WebRecorder:
         server = WebRecorder(config, RunsAtOnce(store, tell), best)
         runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=1)
-        port = await listen(runner, config.host, config.port)
+        port = await listen(runner, server.host, config.host, config.port)
         server.host.named(config.host, port)
         address = f"http://{config.host}:{port}/#token={server.token}"
         tell(f"play at {address}")

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -18,6 +18,8 @@ SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
+STRANGER_SECONDS = 60
+"""A connection that shows no token is closed after this time."""
 REFUSED, REPLACED = 4003, 4000
 """Close codes of a websocket: the page must not try again; it was opened elsewhere."""
 
@@ -31,11 +33,24 @@ class PageHost:
     def __init__(self) -> None:
         self.hosts: set[str] = set()
         self.origins: set[str] = set()
+        self._sites: frozenset[str] = frozenset()
         self._files = page_files()
+        self._server: web.Server | None = None
+        self._since: dict[Any, float] = {}  # connection that has shown no token -> when it was first seen
+        self._admitted: set[Any] = set()
 
-    def application(self, routes: Sequence[web.RouteDef]) -> web.Application:
-        """An aiohttp application of these routes and the page's files."""
-        app = web.Application(middlewares=[self._guard])
+    def application(
+        self, routes: Sequence[web.RouteDef], sites: Iterable[str] = (), max_body: int = 1 << 20
+    ) -> web.Application:
+        """An aiohttp application of these routes and the page's files.
+
+        Args:
+            routes: The routes.
+            sites: Origins of other sites whose pages may send runs here.
+            max_body: Largest body of a request, bytes.
+        """
+        self._sites = frozenset(sites)
+        app = web.Application(middlewares=[self._guard], client_max_size=max_body)
         app.router.add_routes(routes)
         app.router.add_get("/{name:[A-Za-z0-9_.-]*}", self._file)
         return app
@@ -64,9 +79,21 @@ class PageHost:
         # Another site's page whose name was pointed at this machine still says its own name here.
         if request.host not in self.hosts:
             raise web.HTTPMisdirectedRequest(body=b"unknown host\n")
-        response = await handler(request)
+        headers = dict(SECURITY)
+        if request.headers.get("Origin") in self._sites:
+            headers |= {
+                "Access-Control-Allow-Origin": request.headers["Origin"],
+                "Access-Control-Allow-Headers": "Authorization, Content-Type",
+                "Access-Control-Max-Age": "600",
+                "Vary": "Origin",
+            }
+        try:
+            response = await handler(request)
+        except web.HTTPException as refusal:
+            refusal.headers.update(headers)
+            raise
         if not response.prepared:
-            response.headers.update(SECURITY)
+            response.headers.update(headers)
         return response
 
     async def _file(self, request: web.Request) -> web.Response:
@@ -78,13 +105,42 @@ class PageHost:
 
     def check_origin(self, request: web.Request) -> None:
         """Raises HTTPForbidden for a page of another site."""
-        if request.headers.get("Origin") not in self.origins:
+        if request.headers.get("Origin") not in self.origins | self._sites:
             raise web.HTTPForbidden(body=b"another site's page\n")
 
+    def serves(self, server: web.Server | None) -> None:
+        """Know the server, whose connections are swept."""
+        self._server = server
 
-async def listen(runner: web.AppRunner, host: str, port: int) -> int:
+    # -- connections that show no token ------------------------------------------------------------------
+
+    def admit(self, request: web.Request) -> None:
+        """Let a connection stay: it has shown a token."""
+        self._admitted.add(request.transport)
+
+    def sweep(self, now: float, most: int) -> None:
+        """Close connections that have shown no token for too long, and the oldest of them beyond `most`.
+
+        Args:
+            now: The time, s.
+            most: Connections at once.
+        """
+        open_now = {c.transport: c for c in self._server.connections} if self._server else {}
+        self._admitted &= open_now.keys()
+        strangers = [transport for transport in open_now if transport not in self._admitted]
+        self._since = {transport: self._since.get(transport, now) for transport in strangers}
+        too_many = len(open_now) - most
+        for number, transport in enumerate(sorted(strangers, key=lambda t: self._since[t])):
+            if number < too_many or now - self._since[transport] > STRANGER_SECONDS:
+                open_now[transport].force_close()
+                if transport is not None:
+                    transport.abort()
+
+
+async def listen(runner: web.AppRunner, page: PageHost, host: str, port: int) -> int:
     """Start to listen; returns the port. Raises RecorderError where it is taken."""
     await runner.setup()
+    page.serves(runner.server)
     try:
         await web.TCPSite(runner, host, port).start()
     except (OSError, OverflowError) as error:
