@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hatchling.builders.config import BuilderConfig
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.tags import platform_tags
 
@@ -160,7 +161,7 @@ def find_compiler(target: Target | None = None) -> Compiler:
 def sources(engine: Path, machine: str) -> list[tuple[Path, list[str]]]:
     """Each source that a machine can run, with the flags of its instruction set."""
     isas = ISAS_OF_MACHINE.get(machine.lower(), set())
-    chosen = []
+    chosen: list[tuple[Path, list[str]]] = []
     for source in sorted(engine.glob("*.cpp")):
         isa = source.stem.rpartition("_")[2]
         if isa not in ISA_FLAGS:
@@ -240,7 +241,7 @@ def compile_engine(root: Path, extra_flags: Sequence[str] = (), tag: str | None 
     return library
 
 
-class EngineBuildHook(BuildHookInterface):
+class EngineBuildHook(BuildHookInterface[BuilderConfig]):
     PLUGIN_NAME = "custom"
 
     def dependencies(self) -> list[str]:

@@ -55,7 +55,7 @@ def library_faults(library: Library, tag: str) -> list[str]:
     kind, machine, oldest = promise(tag)
     if (library.format, library.machine) != (kind, machine):
         return [f"the engine is {library.format} for {library.machine}, not {kind} for {machine}"]
-    faults = []
+    faults: list[str] = []
     if library.glibc > oldest:
         faults.append(f"the engine needs glibc {'.'.join(map(str, library.glibc))}")
     if kind == "Mach-O" and library.macos != oldest:
@@ -71,7 +71,7 @@ def packages() -> set[str]:
 
 def check_wheel(path: Path, tag: str) -> Library:
     """Raise WheelError unless the wheel is whole and keeps the promise of its tag. Returns its engine."""
-    faults = []
+    faults: list[str] = []
     with zipfile.ZipFile(path) as wheel, tempfile.TemporaryDirectory() as folder:
         names = wheel.namelist()
         (info,) = {name.split("/")[0] for name in names if name.split("/")[0].endswith(".dist-info")}

@@ -12,8 +12,8 @@ HEAD = """\
 # The ranges are in pyproject.toml.
 """
 # PyPI's torch, as pip takes it; its name and number are those of the CPU build.
-EXPORT = ["uv", "export", "--quiet", "--frozen", "--no-hashes", "--no-annotate", "--no-header"]
-EXPORT += [
+EXPORT = [
+    *("uv", "export", "--quiet", "--frozen", "--no-hashes", "--no-annotate", "--no-header"),
     "--no-emit-project",
     "--extra",
     "dev",

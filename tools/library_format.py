@@ -86,7 +86,8 @@ def _read_pe(data: bytes) -> Library:
         return next(o + address - a for size, a, _, o in sections if a <= address < a + size)
 
     (imports,) = struct.unpack_from("<I", data, optional + 120)
-    needs, at = [], offset_of(imports)
+    needs: list[str] = []
+    at = offset_of(imports)
     while True:
         (name,) = struct.unpack_from("<I", data, at + 12)
         if not name:
@@ -99,7 +100,8 @@ def _read_mach_o(data: bytes) -> Library:
     """Load commands: libraries (0xc, 0x80000018, 0x8000001f), the oldest macOS (0x32, before 10.14 0x24)."""
     cpu, _, _, commands = struct.unpack_from("<IIII", data, 4)
     machine = {0x01000007: "x86_64", 0x0100000C: "aarch64"}[cpu]
-    needs, macos, at = [], (), 32
+    needs: list[str] = []
+    macos, at = (), 32
     for _ in range(commands):
         command, size, first, second = struct.unpack_from("<IIII", data, at)
         if command in (0xC, 0x80000018, 0x8000001F):

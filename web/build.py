@@ -26,6 +26,8 @@ import tyro
 
 from qwop_cli import parse_config, run_command
 from qwop_datasets import DatasetReader
+from qwop_evaluation import SPLIT_METERS, Lookahead
+from qwop_evaluation.lookahead import FINISH_WORTH, SECOND_WORTH
 from qwop_game import (
     ACTION_SETS,
     KEY_NAMES,
@@ -35,13 +37,26 @@ from qwop_game import (
     TRIG_VARIANTS,
     UNITS_PER_METER,
     encoder,
+    scenery,
 )
 from qwop_game.body import HURDLE_BASE, HURDLE_TOP
 from qwop_game.episodes import encoder_bytes
 from qwop_game.figure import Limb, shapes
-from qwop_game.gait import KNEE_NEAR_METERS, UPRIGHT_PELVIS_METERS, UPRIGHT_TILT_RADIANS
-from qwop_game.render import GROUND, SHIRTS, VIEW_HEIGHT
-from qwop_game.rules import FINISH, FLAG_GAME_ENDED, FLAG_JUMP_LANDED, TOO_FAR_AHEAD, TOO_FAR_BACK
+from qwop_game.gait import (
+    KNEE_NEAR_METERS,
+    LIFT_METERS,
+    TOUCH_METERS,
+    UPRIGHT_PELVIS_METERS,
+    UPRIGHT_TILT_RADIANS,
+)
+from qwop_game.rules import (
+    FINISH,
+    FLAG_FALLEN,
+    FLAG_GAME_ENDED,
+    FLAG_JUMP_LANDED,
+    TOO_FAR_AHEAD,
+    TOO_FAR_BACK,
+)
 
 PROGRAM = "web/build.py"
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def write_or_check(config: BuildConfig) -> bool:
     """Returns whether a file differs."""
-    wrong = []
+    wrong: list[str] = []
     for name, content in build().items():
         path = PAGE / name
         if config.check:
@@ -170,17 +185,25 @@ def page_constants() -> dict[str, Any]:
         "finish": FINISH,
         "tooFarBack": TOO_FAR_BACK,
         "tooFarAhead": TOO_FAR_AHEAD,
+        "fallen": FLAG_FALLEN,
         "gameEnded": FLAG_GAME_ENDED,
         "jumpLanded": FLAG_JUMP_LANDED,
+        "footTouches": TOUCH_METERS,
+        "footLifts": LIFT_METERS,
+        "splits": SPLIT_METERS,
         "kneeNear": KNEE_NEAR_METERS,
         "uprightPelvis": UPRIGHT_PELVIS_METERS,
         "uprightTilt": UPRIGHT_TILT_RADIANS,
-        "viewHeight": VIEW_HEIGHT,
-        "ground": GROUND,
-        "shirts": SHIRTS,
+        "scenery": {name: value for name, value in vars(scenery).items() if name.isupper()},
+        "clouds": scenery.clouds(),
         "hurdlePoses": [[box.x, box.y, box.angle] for box in (HURDLE_BASE, HURDLE_TOP)],
         "hurdle": [[box.half_width, box.half_height] for box in (HURDLE_BASE, HURDLE_TOP)],
         "clearanceScale": float(encoder.CLEARANCE_SCALE),
+        "lookahead": {
+            **dataclasses.asdict(Lookahead()),
+            "finishWorth": FINISH_WORTH,
+            "secondWorth": SECOND_WORTH,
+        },
         "actions": {name: masks.tolist() for name, masks in ACTION_SETS.items()},
         "figure": [
             {"kind": "limb" if isinstance(shape, Limb) else "patch", **dataclasses.asdict(shape)}

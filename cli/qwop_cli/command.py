@@ -14,9 +14,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from types import UnionType
+from types import FrameType, UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ def escape_unprintable(text: str) -> str:
 def nan_to_none(value: Any) -> Any:
     """Copy nested mappings and lists with None in place of NaN and infinity, which JSON does not have."""
     if isinstance(value, Mapping):
-        return {name: nan_to_none(v) for name, v in value.items()}
+        return {name: nan_to_none(v) for name, v in cast("Mapping[Any, Any]", value).items()}
     if isinstance(value, list | tuple):
-        return [nan_to_none(v) for v in value]
+        return [nan_to_none(v) for v in cast("Sequence[Any]", value)]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -126,7 +126,7 @@ start_new_session=True does elsewhere."""
 
 
 @contextlib.contextmanager
-def interrupts(handler: Callable[[int, Any], None]) -> Iterator[None]:
+def interrupts(handler: Callable[[int, FrameType | None], None]) -> Generator[None]:
     """Call `handler` for each of `stop_signals` within the block.
 
     Signals that the process ignores from its start, as under nohup, stay ignored. Outside the main thread
@@ -135,11 +135,13 @@ def interrupts(handler: Callable[[int, Any], None]) -> Iterator[None]:
     Args:
         handler: called with the number of the signal and the interrupted frame.
     """
-    before = {}
+    before: dict[signal.Signals, Callable[[int, FrameType | None], Any] | int] = {}
     if threading.current_thread() is threading.main_thread():
         for number in stop_signals():
-            if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                before[number] = signal.signal(number, handler)
+            earlier = signal.getsignal(number)
+            if earlier not in (signal.SIG_IGN, None):
+                signal.signal(number, handler)
+                before[number] = earlier
     try:
         yield
     finally:
@@ -254,7 +256,7 @@ def parse_config(
 
 
 @contextlib.contextmanager
-def _printable_help() -> Iterator[None]:
+def _printable_help() -> Generator[None]:
     """Print "*" for characters that standard output can't encode, such as the bullets of tyro's help."""
     if not isinstance(sys.stdout, io.TextIOWrapper):
         yield

@@ -46,7 +46,7 @@ class Problem:
         return self.text if self.number is None else f"episode {self.number}: {self.text}"
 
 
-def check_file(path: str | os.PathLike, each: Callable[[int, int], None] | None = None) -> list[Problem]:
+def check_file(path: str | os.PathLike[str], each: Callable[[int, int], None] | None = None) -> list[Problem]:
     """Read every byte of a dataset and list all its problems.
 
     Args:

@@ -19,7 +19,7 @@ from qwop_datasets.verify import verify_episodes
 from qwop_datasets.writer import new_file
 
 
-def write_compact_dataset(path: str | os.PathLike, episodes: Iterable[Episode]) -> int:
+def write_compact_dataset(path: str | os.PathLike[str], episodes: Iterable[Episode]) -> int:
     """Make a new compact dataset, and mark its episodes as verified.
 
     Args:

@@ -276,7 +276,7 @@ def store_split(path: Path, chosen: np.ndarray, masks: Mapping[str, np.ndarray])
     set_masks(path, full)
 
 
-def migrate_file(path: str | os.PathLike, *, dry_run: bool = False) -> int:
+def migrate_file(path: str | os.PathLike[str], *, dry_run: bool = False) -> int:
     """Upgrade a file of an older format version, in a copy that is checked before it replaces the file.
 
     Args:

@@ -12,5 +12,5 @@ class DatasetError(Exception):
 class NameTakenError(DatasetError):
     """The file to write exists already."""
 
-    def __init__(self, path: str | os.PathLike) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(f"{path}: exists already; choose another name or remove it")

@@ -92,7 +92,7 @@ def episode_name(number: int) -> str:
 
 
 @contextmanager
-def damage_as_errors(path: str | os.PathLike) -> Iterator[None]:
+def damage_as_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     """Turn what HDF5, NumPy or Python raise on a damaged file into a DatasetError of one line.
 
     The OSError of a full or read-only disk is passed on: it is no damage of `path`.
@@ -203,7 +203,7 @@ def create_index(file: H5, rows: np.ndarray | None = None) -> None:
     )
 
 
-def check_root(file: H5, path: str | os.PathLike, oldest: int = FORMAT_VERSION) -> None:
+def check_root(file: H5, path: str | os.PathLike[str], oldest: int = FORMAT_VERSION) -> None:
     """Check that a file is a dataset of a version from `oldest` to FORMAT_VERSION.
 
     Raises:

@@ -69,13 +69,13 @@ _FIELDS = {  # of Episode, that a begin record holds
 _LONGEST = 1 << 20  # bytes of a payload; more is damage
 
 
-def journal_path(path: str | os.PathLike) -> Path:
+def journal_path(path: str | os.PathLike[str]) -> Path:
     """FILE.journal beside FILE."""
     path = Path(path)
     return path.with_name(path.name + ".journal")
 
 
-def journal_paths(path: str | os.PathLike) -> list[Path]:
+def journal_paths(path: str | os.PathLike[str]) -> list[Path]:
     """The journals of a dataset that exist: FILE.journal, FILE.journal.2, ... in this order."""
     first = journal_path(path)
     more = [p for p in first.parent.glob(glob.escape(first.name) + ".*") if p.suffix[1:].isdecimal()]
@@ -98,7 +98,7 @@ class Journal:
             can't be written.
     """
 
-    def __init__(self, path: str | os.PathLike, sync_seconds: float = 1.0) -> None:
+    def __init__(self, path: str | os.PathLike[str], sync_seconds: float = 1.0) -> None:
         self.path = Path(path)
         self.sync_seconds = sync_seconds
         self._waiting = b""
@@ -232,7 +232,7 @@ class Journalled:
     """Bytes at the end that are no whole record."""
 
 
-def read_journal(path: str | os.PathLike) -> tuple[list[Episode], int]:
+def read_journal(path: str | os.PathLike[str]) -> tuple[list[Episode], int]:
     """Read the episodes of a journal that are neither in a dataset nor thrown away. The journal stays.
 
     An episode that was under way is `truncated` and gets the tag "recovered". A torn last record is dropped,
@@ -259,12 +259,12 @@ def read_journal(path: str | os.PathLike) -> tuple[list[Episode], int]:
     return episodes, damaged
 
 
-def live_episodes(data: bytes, path: str | os.PathLike = "journal") -> dict[str, Recording]:
+def live_episodes(data: bytes, path: str | os.PathLike[str] = "journal") -> dict[str, Recording]:
     """The episodes that are not done, by id. Raises DatasetError where the bytes are no journal."""
     return _replay(data, path).live if data else {}
 
 
-def _replay(data: bytes, path: str | os.PathLike = "journal") -> Journalled:
+def _replay(data: bytes, path: str | os.PathLike[str] = "journal") -> Journalled:
     """Add the changes of every whole record to its recording."""
     found = Journalled()
     if not data.startswith(HEADER):

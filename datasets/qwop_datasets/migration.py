@@ -27,7 +27,7 @@ from qwop_datasets.storage import H5
 from qwop_datasets.untrusted import dataset, group
 
 
-def migrate(file: H5, path: str | os.PathLike) -> int:
+def migrate(file: H5, path: str | os.PathLike[str]) -> int:
     """Bring an open, writable file to FORMAT_VERSION in place; returns the version it had.
 
     Raises:

@@ -49,7 +49,7 @@ class DatasetReader:
         DatasetError: The file is missing, damaged, no dataset, too old or too new, or the filter is wrong.
     """
 
-    def __init__(self, path: str | os.PathLike, where: str = "") -> None:
+    def __init__(self, path: str | os.PathLike[str], where: str = "") -> None:
         self.path = Path(path)
         self._file: H5 | None = None
         self._state: tuple = ()

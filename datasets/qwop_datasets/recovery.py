@@ -30,13 +30,13 @@ class Recovery:
     damaged_copy: Path | None
 
 
-def needs_recovery(path: str | os.PathLike) -> bool:
+def needs_recovery(path: str | os.PathLike[str]) -> bool:
     """Tell whether a crash left something to recover for this dataset."""
     path = Path(path)
     return storage.redo_path(path).exists() or bool(journal_paths(path))
 
 
-def recover_dataset(path: str | os.PathLike) -> Recovery:
+def recover_dataset(path: str | os.PathLike[str]) -> Recovery:
     """Finish what a crash interrupted. A second call, or a kill meanwhile, does no harm.
 
     Episodes of the journals are verified by replay before they are stored. A journal is removed once all its

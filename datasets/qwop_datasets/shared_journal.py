@@ -53,7 +53,7 @@ class SharedJournal:
             the journal can't be written.
     """
 
-    def __init__(self, path: str | os.PathLike, file_bytes: int = FILE_BYTES) -> None:
+    def __init__(self, path: str | os.PathLike[str], file_bytes: int = FILE_BYTES) -> None:
         self.path = journal_path(path)
         self._file_bytes = file_bytes
         self._lock = threading.Lock()  # of what is in memory

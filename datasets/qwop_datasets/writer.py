@@ -47,7 +47,7 @@ class DatasetWriter:
     """
 
     def __init__(
-        self, path: str | os.PathLike, environment: Mapping[str, Any] | None = None, *, gait: bool = True
+        self, path: str | os.PathLike[str], environment: Mapping[str, Any] | None = None, *, gait: bool = True
     ) -> None:
         self.path = Path(path)
         self.gait = gait
@@ -246,7 +246,7 @@ def _rename_to_free_name(aside: Path, path: Path) -> None:
 
 
 def write_dataset(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     episodes: Iterable[Episode],
     environment: Mapping[str, Any] | None = None,
     *,

@@ -7,6 +7,7 @@ those of its library, rliable.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ RESAMPLES = 2000
 """Resamples of a bootstrap."""
 
 
-def interquartile_mean(scores: NDArray[np.floating]) -> float:
+def interquartile_mean(scores: NDArray[np.floating[Any]]) -> float:
     """Compute the mean of the middle half of all scores.
 
     The lowest and the highest quarter are left out, their sizes rounded down.
@@ -36,7 +37,7 @@ def interquartile_mean(scores: NDArray[np.floating]) -> float:
 
 
 def bootstrap_interval(
-    scores: NDArray[np.floating],
+    scores: NDArray[np.floating[Any]],
     statistic: Callable[[NDArray[np.float64]], float] = interquartile_mean,
     confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from importlib.resources import files
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -29,11 +28,11 @@ class Player(Protocol):
     samples: bool
     """Whether its scores are the logits of a distribution. If not, it always takes the best action."""
 
-    def scores(self, features: NDArray[np.float32]) -> NDArray[np.floating]:
+    def scores(self, features: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
         """Return logits, or action values, [N, A] of features [N, D]."""
         ...
 
-    def values(self, features: NDArray[np.float32]) -> NDArray[np.floating] | None:
+    def values(self, features: NDArray[np.float32]) -> NDArray[np.floating[Any]] | None:
         """Return the critic's state values [N] of features [N, D]; None without a trained critic."""
         ...
 
@@ -61,7 +60,7 @@ class PolicyPlayer:
         self.name = storable_name(name)
 
     @torch.inference_mode()
-    def scores(self, features: NDArray[np.float32]) -> NDArray[np.floating]:
+    def scores(self, features: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
         """Return logits, or action values, float64 [N, A] of features [N, D]."""
         network = self._policy.network
         batch = torch.as_tensor(features, device=self._policy.device)
@@ -69,7 +68,7 @@ class PolicyPlayer:
         return result.double().cpu().numpy()
 
     @torch.inference_mode()
-    def values(self, features: NDArray[np.float32]) -> NDArray[np.floating] | None:
+    def values(self, features: NDArray[np.float32]) -> NDArray[np.floating[Any]] | None:
         """Return the critic's state values float64 [N] of features [N, D]; None without a trained critic."""
         network = self._policy.network
         # Cloning does not train the critic, so the scale of its returns is still the initial one.
@@ -96,19 +95,3 @@ class CheckpointPlayer(PolicyPlayer):
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from None
         self.sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def shipped_policy_path() -> Path:
-    """Return the path of the policy that comes with the project.
-
-    It is beside this package if that is installed, or in the repository's demos/.
-
-    Raises:
-        CheckpointError: it is in neither place.
-    """
-    installed = Path(str(files("qwop_evaluation"))) / "demos" / "policy.safetensors"
-    repository = Path(__file__).resolve().parents[2] / "demos" / "policy.safetensors"
-    for path in (installed, repository):
-        if path.is_file():
-            return path
-    raise CheckpointError(f"the shipped policy is missing ({repository}); name a checkpoint")

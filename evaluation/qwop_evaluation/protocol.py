@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,9 @@ class Disturbance:
         return cls(idle_frames, repeats, uniform[:, 1])
 
 
-def choose(scores: NDArray[np.floating], uniform: NDArray[np.float64] | None = None) -> NDArray[np.int64]:
+def choose(
+    scores: NDArray[np.floating[Any]], uniform: NDArray[np.float64] | None = None
+) -> NDArray[np.int64]:
     """Choose actions by their scores.
 
     Args:

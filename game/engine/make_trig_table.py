@@ -70,7 +70,7 @@ Row = tuple[float, float, float, float]
 
 def rounded_table() -> list[Row]:
     """Rows (sin high, sin low, cos high, cos low) of k/256."""
-    rows = []
+    rows: list[Row] = []
     for k in range(ROUNDED_ROWS):
         sine, cosine = sin_cos(k, ROUNDED_STEPS)
         rows.append((*double_double(sine), *double_double(cosine)))
@@ -79,7 +79,7 @@ def rounded_table() -> list[Row]:
 
 def glibc_table() -> list[Row]:
     """Rows (sin high, sin low, cos high, cos low) of k/128, low parts as glibc has them."""
-    rows = []
+    rows: list[Row] = []
     for k in range(GLIBC_ROWS):
         row: list[float] = []
         for name, value in zip(("sin", "cos"), sin_cos(k, GLIBC_STEPS), strict=True):

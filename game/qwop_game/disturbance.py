@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_game.game_batch import StartStates
 from qwop_game.keys import HIP_AS_CREATED, actions_by_keys
@@ -61,18 +62,18 @@ class DisturbedVectorEnv(QWOPVectorWrapper):
         self._start_row = np.zeros((env.num_envs, self._idle.shape[1]), np.uint8)
 
     @property
-    def start_states(self) -> Callable[[np.ndarray], StartStates | None] | None:
+    def start_states(self) -> Callable[[NDArray[np.bool_]], StartStates | None] | None:
         """Where episodes start, of those that do not start after idle frames: see `QWOPVectorEnv`."""
         return self._start_states
 
     @start_states.setter
-    def start_states(self, value: Callable[[np.ndarray], StartStates | None] | None) -> None:
+    def start_states(self, value: Callable[[NDArray[np.bool_]], StartStates | None] | None) -> None:
         self._start_states = value
 
     @exclusive
     def reset(
         self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Start new episodes in all games; a seed starts the disturbances' draws anew."""
         if seed is not None:
             self.generator.bit_generator.state = np.random.default_rng(seed).bit_generator.state
@@ -82,8 +83,10 @@ class DisturbedVectorEnv(QWOPVectorWrapper):
 
     @exclusive
     def step(
-        self, actions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        self, actions: NDArray[np.integer[Any]]
+    ) -> tuple[
+        NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]
+    ]:
         """Draw which of the actions, whole numbers [N], are not obeyed, and play the step."""
         repeated = self.generator.random(self.num_envs) < self._repeat_probability
         actions = np.asarray(actions).reshape(self.num_envs)
@@ -91,12 +94,12 @@ class DisturbedVectorEnv(QWOPVectorWrapper):
         self._previous = self._action_of[result[4]["keys"]]  # after the resets: 0 where an episode starts
         return result
 
-    def own_state(self) -> dict[str, np.ndarray]:
+    def own_state(self) -> dict[str, NDArray[Any]]:
         """Return the state of the generator and the actions of the step before."""
         state = json.dumps(self.generator.bit_generator.state).encode()
         return {_PREFIX + "generator": np.frombuffer(state, np.uint8), _PREFIX + "previous": self._previous}
 
-    def set_own_state(self, state: dict[str, np.ndarray]) -> None:
+    def set_own_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Restore what `own_state` returned.
 
         Raises ValueError for the state of another environment, or for actions that do not exist.
@@ -110,7 +113,7 @@ class DisturbedVectorEnv(QWOPVectorWrapper):
         self.generator.bit_generator.state = json.loads(state[_PREFIX + "generator"].tobytes())
         self._previous = previous
 
-    def _start(self, mask: np.ndarray) -> StartStates:
+    def _start(self, mask: NDArray[np.bool_]) -> StartStates:
         elsewhere = None if self._start_states is None else self._start_states(mask)
         placed = np.zeros(self.num_envs, bool) if elsewhere is None else mask & elsewhere.mask
         hip_mode = np.full(self.num_envs, HIP_AS_CREATED, np.uint8)
@@ -123,7 +126,7 @@ class DisturbedVectorEnv(QWOPVectorWrapper):
         return StartStates(mask, self._start_row, hip_mode, last_keys)
 
 
-def _idle_snapshots(max_idle_frames: int, trig: str) -> np.ndarray:
+def _idle_snapshots(max_idle_frames: int, trig: str) -> NDArray[np.uint8]:
     """The canonical start after 0, 1, ... frames without keys, uint8 [max_idle_frames + 1, S]."""
     simulator = Simulator(1, trig=trig)
     snapshots = [simulator.snapshot()[0]]

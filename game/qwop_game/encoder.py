@@ -6,7 +6,10 @@ which are, determine them: v_b - v_a = w_a x r_a - w_b x r_b at each joint. Solv
 cost more than the rest of the encoder, so it is left to the network.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_game.body import JOINTS
 from qwop_game.geometry import foot_clearance_of_pose, knee_clearance_of_pose, pelvis_height_of_pose
@@ -29,23 +32,23 @@ FEATURE_VERSION = 1
 _NUM_FIELDS = 5
 _TORSO = PART_INDEX["torso"]  # the first part: "the others" are all after it
 _OTHERS = len(PARTS) - 1
-_JOINT_A = np.array([PART_INDEX[joint.part_a] for joint in JOINTS.values()], dtype=np.intp)
-_JOINT_B = np.array([PART_INDEX[joint.part_b] for joint in JOINTS.values()], dtype=np.intp)
+JOINT_A = np.array([PART_INDEX[joint.part_a] for joint in JOINTS.values()], dtype=np.intp)
+JOINT_B = np.array([PART_INDEX[joint.part_b] for joint in JOINTS.values()], dtype=np.intp)
 
-_REFERENCE_ANGLE = np.array([joint.reference_angle for joint in JOINTS.values()], dtype=np.float32)[:, None]
+REFERENCE_ANGLE = np.array([joint.reference_angle for joint in JOINTS.values()], dtype=np.float32)[:, None]
 
 _RAW_LOW, _RAW_HIGH = RAW_LOW[:, None], RAW_HIGH[:, None]
 
-_METERS = np.float32(1 / UNITS_PER_METER)
-_SPEED = np.float32(1 / 10)  # a runner of 2 m/s has vx = 17; feet swing with about as much again
+METERS = np.float32(1 / UNITS_PER_METER)
+SPEED = np.float32(1 / 10)  # a runner of 2 m/s has vx = 17; feet swing with about as much again
 CLEARANCE_SCALE = np.float32(2)  # meters to half meters: what matters is near 0
 
 # How far ahead (positive) or behind a landmark is, in units: coarse over 10 m, fine over 2 m, both clipped.
-_LANDMARKS = np.array([HURDLE_X, HURDLE_X, SAND_X, SAND_X], np.float32)[:, None]
-_LANDMARK_REACH = np.array([100.0, 20.0, 100.0, 20.0], np.float32)[:, None]
+LANDMARKS = np.array([HURDLE_X, HURDLE_X, SAND_X, SAND_X], np.float32)[:, None]
+LANDMARK_REACH = np.array([100.0, 20.0, 100.0, 20.0], np.float32)[:, None]
 
 _HIP_MODE_BITS = np.eye(NUM_HIP_MODES, dtype=np.float32)
-_KEY_BITS = (canonical_keys(np.arange(16))[:, None] >> np.arange(4) & 1).astype(np.float32)
+_KEY_BITS = (canonical_keys(np.arange(16, dtype=np.uint8))[:, None] >> np.arange(4) & 1).astype(np.float32)
 
 FEATURE_BLOCKS: dict[str, int] = {
     "position": 2 * _OTHERS,  # x, then y, of head .. rightThigh relative to the torso, m
@@ -55,7 +58,7 @@ FEATURE_BLOCKS: dict[str, int] = {
     "joint_angle": len(JOINTS),  # as the joints' limits count it, rad
     "height": 2,  # of the torso's center and of the pelvis above the track, m
     "clearance": 4,  # left and right foot, left and right knee, half meters
-    "landmark": len(_LANDMARKS),  # hurdle coarse and fine, sand coarse and fine
+    "landmark": len(LANDMARKS),  # hurdle coarse and fine, sand coarse and fine
     "hip_mode": NUM_HIP_MODES,  # one of three is 1: as created, set by O, set by P
     "last_keys": 4,  # Q, W, O, P of the frame before, as the engine obeys them
 }
@@ -66,7 +69,9 @@ FEATURE_SLICES: dict[str, slice] = {
 }
 
 
-def encode(raw: np.ndarray, hip_mode: np.ndarray | int, last_keys: np.ndarray | int) -> np.ndarray:
+def encode(
+    raw: NDArray[np.floating[Any]], hip_mode: NDArray[np.uint8] | int, last_keys: NDArray[np.uint8] | int
+) -> NDArray[np.float32]:
     """Features for policies, float32 [..., FEATURE_SIZE], of order one; FEATURE_BLOCKS says what they are.
 
     raw: raw observations, [..., 60].
@@ -88,25 +93,25 @@ def encode(raw: np.ndarray, hip_mode: np.ndarray | int, last_keys: np.ndarray | 
     position = block["position"].reshape(2, _OTHERS, games)
     np.subtract(x[1:], x[_TORSO], out=position[0])
     np.subtract(y[1:], y[_TORSO], out=position[1])
-    position *= _METERS
+    position *= METERS
 
     velocity = block["velocity"].reshape(2, _OTHERS + 1, games)
     velocity[:, 0] = vx[_TORSO], vy[_TORSO]
     np.subtract(vx[1:], vx[_TORSO], out=velocity[0, 1:])
     np.subtract(vy[1:], vy[_TORSO], out=velocity[1, 1:])
-    velocity *= _SPEED
+    velocity *= SPEED
 
     sin, cos = np.sin(angle, out=block["sin"]), np.cos(angle, out=block["cos"])
-    np.subtract(angle[_JOINT_B], angle[_JOINT_A], out=block["joint_angle"])
-    block["joint_angle"] -= _REFERENCE_ANGLE
+    np.subtract(angle[JOINT_B], angle[JOINT_A], out=block["joint_angle"])
+    block["joint_angle"] -= REFERENCE_ANGLE
 
-    block["height"][0] = (np.float32(TRACK_Y) - y[_TORSO]) * _METERS
+    block["height"][0] = (np.float32(TRACK_Y) - y[_TORSO]) * METERS
     block["height"][1] = pelvis_height_of_pose(y.T, sin.T, cos.T)
     block["clearance"][:2] = foot_clearance_of_pose(y.T, sin.T, cos.T).T
     block["clearance"][2:] = knee_clearance_of_pose(y.T, sin.T, cos.T).T
     block["clearance"] *= CLEARANCE_SCALE
 
-    np.clip((_LANDMARKS - x[_TORSO]) / _LANDMARK_REACH, -1, 1, out=block["landmark"])
+    np.clip((LANDMARKS - x[_TORSO]) / LANDMARK_REACH, -1, 1, out=block["landmark"])
     block["hip_mode"][:] = _HIP_MODE_BITS[hip_mode].reshape(-1, NUM_HIP_MODES).T
     block["last_keys"][:] = _KEY_BITS[last_keys].reshape(-1, 4).T
     return np.ascontiguousarray(features.T).reshape(*lead, FEATURE_SIZE)

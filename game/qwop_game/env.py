@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_game.game_batch import GameBatch, seed_generators
 from qwop_game.simulator import DEFAULT_TRIG, exclusive
@@ -15,7 +16,7 @@ if TYPE_CHECKING:  # pygame is loaded with the first picture only
     from qwop_game.window import Window
 
 
-class QWOPEnv(gymnasium.Env[np.ndarray, np.int64]):
+class QWOPEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
     """QWOP, exact and without a browser.
 
     The physics knows no chance: the same actions give the same episode, bit for bit; `seed` only seeds
@@ -90,7 +91,7 @@ class QWOPEnv(gymnasium.Env[np.ndarray, np.int64]):
     @exclusive
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """The canonical start. There are no options. Raises ValueError for any."""
         super().reset(seed=seed)
         if options:
@@ -100,7 +101,7 @@ class QWOPEnv(gymnasium.Env[np.ndarray, np.int64]):
             self._show()
         return self.games.observations()[0], self._info()
 
-    def step(self, action: np.int64 | int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.int64 | int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Hold an action's keys for frame_skip frames."""
         games = self.games
         mask = games.mask_of(action)
@@ -114,7 +115,7 @@ class QWOPEnv(gymnasium.Env[np.ndarray, np.int64]):
             return observation, float(reward[0]), bool(terminated[0]), bool(truncated[0]), self._info()
 
     @exclusive
-    def render(self) -> np.ndarray | None:
+    def render(self) -> NDArray[np.uint8] | None:
         """rgb_array: the picture of now, uint8 [400, 640, 3]. human: None, `step` has shown every frame."""
         if self.render_mode == "rgb_array":
             from qwop_game.render import Renderer

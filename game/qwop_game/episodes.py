@@ -9,11 +9,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_game import encoder, geometry, observation, rules
 from qwop_game.body import JOINTS
 from qwop_game.observation import FIELDS, OBSERVATION_SIZE, PARTS
-from qwop_game.simulator import CLOSED, Simulator, _library
+from qwop_game.simulator import CLOSED, Simulator, native_library
 
 _PARTS, _FIELDS, _JOINTS = len(PARTS), len(FIELDS), len(JOINTS)
 _FEATURES = 98  # as qwop.h has it: see `agrees`
@@ -81,28 +82,28 @@ class _Episodes(ctypes.Structure):
 def _encoder() -> _Encoder:
     """The constants of the Python encoder."""
     values: dict[str, Any] = {
-        "center": observation._CENTER,
-        "deviation": observation._DEVIATION,
+        "center": observation.CENTER,
+        "deviation": observation.DEVIATION,
         "raw_low": observation.RAW_LOW[:_FIELDS],
         "raw_high": observation.RAW_HIGH[:_FIELDS],
-        "reference_angle": encoder._REFERENCE_ANGLE,
-        "feet_half_width": geometry._FEET_HALF_WIDTH,
-        "feet_half_height": geometry._FEET_HALF_HEIGHT,
-        "knee_end": geometry._KNEE_END,
-        "knee_half_height": geometry._KNEE_HALF_HEIGHT,
-        "landmark": encoder._LANDMARKS,
-        "landmark_reach": encoder._LANDMARK_REACH,
-        "pelvis_x": geometry._PELVIS_X,
-        "pelvis_y": geometry._PELVIS_Y,
-        "track_y": geometry._TRACK_Y,
-        "units_per_meter": geometry._UNITS_PER_METER,
-        "meters": encoder._METERS,
-        "speed": encoder._SPEED,
+        "reference_angle": encoder.REFERENCE_ANGLE,
+        "feet_half_width": geometry.FEET_HALF_WIDTH,
+        "feet_half_height": geometry.FEET_HALF_HEIGHT,
+        "knee_end": geometry.KNEE_END,
+        "knee_half_height": geometry.KNEE_HALF_HEIGHT,
+        "landmark": encoder.LANDMARKS,
+        "landmark_reach": encoder.LANDMARK_REACH,
+        "pelvis_x": geometry.PELVIS_X,
+        "pelvis_y": geometry.PELVIS_Y,
+        "track_y": np.float32(observation.TRACK_Y),
+        "units_per_meter": np.float32(observation.UNITS_PER_METER),
+        "meters": encoder.METERS,
+        "speed": encoder.SPEED,
         "clearance": encoder.CLEARANCE_SCALE,
-        "joint_a": encoder._JOINT_A,
-        "joint_b": encoder._JOINT_B,
-        "feet": geometry._FEET,
-        "knee_parts": geometry._KNEE_PARTS,
+        "joint_a": encoder.JOINT_A,
+        "joint_b": encoder.JOINT_B,
+        "feet": geometry.FEET,
+        "knee_parts": geometry.KNEE_PARTS,
     }
     result = _Encoder()
     for name, kind, *_ in _Encoder._fields_:
@@ -116,15 +117,17 @@ def encoder_bytes() -> bytes:
     return bytes(_encoder())
 
 
-def observe(features: bool, raw: np.ndarray, hip_mode: np.ndarray, keys: np.ndarray) -> np.ndarray:
+def observe(
+    features: bool, raw: NDArray[np.float32], hip_mode: NDArray[np.uint8], keys: NDArray[np.uint8]
+) -> NDArray[np.float32]:
     """`encode(raw, hip_mode, keys)`, or `normalize(raw)`, of n games: float32 [n, D].
 
     raw float32 [n, 60]; hip_mode and keys uint8 [n], which only features need.
     """
-    raw, hip_mode, keys = (np.ascontiguousarray(array) for array in (raw, hip_mode, keys))
+    arrays = [np.ascontiguousarray(array) for array in (raw, hip_mode, keys)]
     out = np.empty((len(raw), _FEATURES if features else OBSERVATION_SIZE), np.float32)
-    pointers = (array.ctypes.data for array in (raw, hip_mode, keys, out))
-    _library().qwop_observe(ctypes.addressof(_encoder()), features, len(raw), *pointers)
+    pointers = (array.ctypes.data for array in (*arrays, out))
+    native_library().qwop_observe(ctypes.addressof(_encoder()), features, len(raw), *pointers)
     return out
 
 
@@ -147,7 +150,9 @@ def agrees() -> bool:
     )
 
 
-def features(raw: np.ndarray, hip_mode: np.ndarray, keys: np.ndarray) -> np.ndarray:
+def features(
+    raw: NDArray[np.float32], hip_mode: NDArray[np.uint8], keys: NDArray[np.uint8]
+) -> NDArray[np.float32]:
     """`encoder.encode` of n games, float32 [n, D], in native code where that gives the same bits."""
     return observe(True, raw, hip_mode, keys) if agrees() else encoder.encode(raw, hip_mode, keys)
 
@@ -163,7 +168,7 @@ class Episodes:
     def __init__(
         self,
         simulator: Simulator,
-        state: dict[str, np.ndarray],
+        state: dict[str, NDArray[Any]],
         frame_skip: int,
         max_frames: int | None,
         features: bool,
@@ -203,13 +208,13 @@ class Episodes:
         self._columns: tuple[Any, ...] = tuple(column.data for column in columns)
         self._one, self._raw_one = one, simulator.raw_observation[0]
         # What `Simulator.play` does, without the time that its calls take.
-        self._lock, self._handle, self._play = simulator.lock, simulator._handle, _library().qwop_play
+        self._lock, self._handle, self._play = simulator.lock, simulator.handle, native_library().qwop_play
 
     def play(self) -> None:
         """Hold the state's `keys` for a step of all games."""
         self._simulator.play(self._address)
 
-    def play_one(self, mask: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def play_one(self, mask: int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Hold the keys of `mask` for a step of a single game: what `QWOPEnv.step` returns."""
         keys, reward, terminated, truncated, time, distance, success, flags, hip_mode, frame = self._columns
         with self._lock:

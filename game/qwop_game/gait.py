@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,12 +78,12 @@ class GaitMetrics:
     """Changes of the held keys per second of play."""
 
 
-def knee_near(raw: NDArray[np.floating]) -> NDArray[np.bool_]:
+def knee_near(raw: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
     """Whether a knee is within 0.12 m of the track: raw [..., 60] -> bool [...]."""
     return geometry.knee_clearance(raw).min(axis=-1) < KNEE_NEAR_METERS
 
 
-def upright(raw: NDArray[np.floating]) -> NDArray[np.bool_]:
+def upright(raw: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
     """Whether the runner is upright (see `GaitMetrics.upright`): raw [..., 60] -> bool [...]."""
     return (
         (geometry.pelvis_height(raw) >= UPRIGHT_PELVIS_METERS)
@@ -97,7 +98,7 @@ def longest_run(flags: NDArray[np.bool_]) -> int:
     return int((edges[1::2] - edges[::2]).max(initial=0))
 
 
-def foot_contacts(clearance: NDArray[np.floating]) -> NDArray[np.bool_]:
+def foot_contacts(clearance: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
     """Whether a foot is down: clearance [T + 1] in m -> bool [T + 1].
 
     Down from 0.01 m, up from 0.03 m, and as before in between. A run that starts in between starts down:
@@ -110,7 +111,7 @@ def foot_contacts(clearance: NDArray[np.floating]) -> NDArray[np.bool_]:
     return verdict[latest] == 1
 
 
-def touchdowns(raw: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def touchdowns(raw: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Frames at which feet land, alternating: raw [T + 1, 60] -> (frames [K], feet [K], 0 left, 1 right).
 
     Of repeated touchdowns of one foot, the last stands for all.
@@ -127,7 +128,7 @@ def touchdowns(raw: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np
     return frames[last_of_its_foot], feet[last_of_its_foot]
 
 
-def gait_metrics(raw: NDArray[np.floating], keys: NDArray[np.uint8] | None = None) -> GaitMetrics:
+def gait_metrics(raw: NDArray[np.floating[Any]], keys: NDArray[np.uint8] | None = None) -> GaitMetrics:
     """Gait of one run.
 
     Args:
@@ -180,7 +181,7 @@ def gait_metrics(raw: NDArray[np.floating], keys: NDArray[np.uint8] | None = Non
 
 
 def gait_metrics_of_runs(
-    runs: Sequence[NDArray[np.floating]], keys: Sequence[NDArray[np.uint8]] | None = None
+    runs: Sequence[NDArray[np.floating[Any]]], keys: Sequence[NDArray[np.uint8]] | None = None
 ) -> list[GaitMetrics]:
     """Gait of N runs of different lengths: N x raw [T_i + 1, 60] (and N x keys [T_i]) -> N metrics."""
     if keys is None:
@@ -239,5 +240,5 @@ def _key_switches(keys: NDArray[np.uint8]) -> float:
     return float(np.count_nonzero(np.diff(keys))) / (len(keys) * FRAME_SECONDS)
 
 
-def _first_bad(raw: NDArray[np.floating]) -> int:
+def _first_bad(raw: NDArray[np.floating[Any]]) -> int:
     return int(np.flatnonzero(~np.isfinite(raw).all(axis=1))[0])

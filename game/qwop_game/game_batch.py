@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from qwop_game.encoder import FEATURE_SIZE, encode
 from qwop_game.episodes import Episodes, agrees, observe
@@ -42,13 +43,13 @@ class StartStates:
     Rows where `mask` is false are not read.
     """
 
-    mask: np.ndarray
+    mask: NDArray[np.bool_]
     """bool [N]: the games that start from their row; the others start as always."""
-    snapshots: np.ndarray
+    snapshots: NDArray[np.uint8]
     """uint8 [N, S]: `Simulator.snapshot()` rows, of any trigonometry variant."""
-    hip_mode: np.ndarray
+    hip_mode: NDArray[np.uint8]
     """uint8 [N]: the hip mode there, see `hip_modes`."""
-    last_keys: np.ndarray
+    last_keys: NDArray[np.uint8]
     """uint8 [N]: key mask of the frame before, see `last_keys`."""
 
 
@@ -181,7 +182,7 @@ class GameBatch:
         return copy.deepcopy(self)
 
     @exclusive
-    def reset(self, mask: np.ndarray | None = None, start: StartStates | None = None) -> None:
+    def reset(self, mask: NDArray[np.bool_] | None = None, start: StartStates | None = None) -> None:
         """Start new episodes where `mask` (bool; None: everywhere) is true, from `start` where it says so."""
         where = np.ones(self.num_envs, bool) if mask is None else mask
         self.simulator.reset(mask)
@@ -197,7 +198,7 @@ class GameBatch:
             self.keys[given] = start.last_keys[given]
             self.hip_mode[given] = start.hip_mode[given]
 
-    def keys_of(self, actions: np.ndarray | np.integer | int) -> np.ndarray:
+    def keys_of(self, actions: NDArray[np.integer[Any]] | np.integer[Any] | int) -> NDArray[np.uint8]:
         """Actions -> key masks, uint8 [num_envs]. Raises ValueError for actions out of range."""
         actions = np.asarray(actions).reshape(self.num_envs)
         if actions.dtype.kind not in "iu" or actions.min() < 0 or actions.max() >= len(self.action_masks):
@@ -205,7 +206,7 @@ class GameBatch:
             raise ValueError(f"actions must be whole numbers from 0 to {last}, got {actions.tolist()}")
         return self.action_masks[actions]
 
-    def mask_of(self, action: np.integer | int) -> int:
+    def mask_of(self, action: np.integer[Any] | int) -> int:
         """Action -> key mask, of a single game. Raises ValueError for an action out of range."""
         try:
             number = index(action)  # type: ignore[arg-type]
@@ -224,14 +225,14 @@ class GameBatch:
         held = [tuple(key.lower() for i, key in enumerate(KEY_NAMES) if mask >> i & 1) for mask in range(16)]
         return {keys: int(action) for keys, action in zip(held, actions, strict=True) if keys}
 
-    def step_one(self, mask: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]] | None:
+    def step_one(self, mask: int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]] | None:
         """A step of a single game as `QWOPEnv.step` returns it; None where the native code can't play it."""
         return None if self._native is None else self._native.play_one(mask)
 
     @exclusive
     def step(
-        self, keys: np.ndarray, after_frame: Callable[[], None] | None = None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        self, keys: NDArray[np.uint8], after_frame: Callable[[], None] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
         """Hold `keys`, uint8 [num_envs], for frame_skip frames.
 
         after_frame: called after every single frame, for a window that shows them all.
@@ -266,7 +267,9 @@ class GameBatch:
         return self._reward(terminated), terminated, truncated
 
     @exclusive
-    def observations(self, where: np.ndarray | slice = slice(None)) -> np.ndarray:
+    def observations(
+        self, where: NDArray[np.bool_] | NDArray[np.intp] | slice = slice(None)
+    ) -> NDArray[np.float32]:
         """Observations of the games `where` (an index of axis 0), new float32 [n, D]."""
         raw = self.simulator.raw_observation[where]
         if self._native is not None:
@@ -276,7 +279,7 @@ class GameBatch:
         return normalize(raw)
 
     @exclusive
-    def facts(self) -> dict[str, np.ndarray]:
+    def facts(self) -> dict[str, NDArray[Any]]:
         """What an info dict tells, new arrays [num_envs]: see `QWOPEnv`."""
         simulator = self.simulator
         return {
@@ -291,7 +294,7 @@ class GameBatch:
         }
 
     @exclusive
-    def scene(self, game: int) -> "tuple[np.ndarray, Dials, HurdlePose]":
+    def scene(self, game: int) -> "tuple[NDArray[np.float32], Dials, HurdlePose]":
         """What `Renderer.draw` needs for the picture of one game."""
         from qwop_game.render import Dials, hurdle_pose
 
@@ -304,7 +307,7 @@ class GameBatch:
         return simulator.raw_observation[game].copy(), dials, hurdle_pose(simulator.state[game])
 
     @exclusive
-    def get_state(self) -> dict[str, np.ndarray]:
+    def get_state(self) -> dict[str, NDArray[Any]]:
         """All that `set_state` needs to go on bit for bit from here, as arrays [num_envs, ...]."""
         return {
             "snapshot": self.simulator.snapshot(),
@@ -316,7 +319,7 @@ class GameBatch:
         }
 
     @exclusive
-    def set_state(self, state: dict[str, np.ndarray]) -> None:
+    def set_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Put all games where `get_state` was called.
 
         Raises ValueError for another number of games, and for keys and modes that do not exist.
@@ -330,7 +333,7 @@ class GameBatch:
         self._last_distance[:] = state["last_distance"]
         self._last_tenths[:] = state["last_tenths"]
 
-    def _reward(self, terminated: np.ndarray) -> np.ndarray:
+    def _reward(self, terminated: NDArray[np.bool_]) -> NDArray[np.float32]:
         """`default_reward`, float32 [num_envs]. As in qwop-gym, an episode starts from s = t = 0."""
         distance = self.simulator.distance.astype(np.float32)
         tenths = (self.simulator.time / 10).astype(np.float32)

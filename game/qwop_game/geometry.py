@@ -6,16 +6,17 @@ surface and are not limited below: a solver's overlap shows as a few millimeters
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_game.body import BOXES, JOINTS
 from qwop_game.observation import PART_INDEX, TRACK_Y, UNITS_PER_METER
 
 
-def _parts(*names: str) -> np.ndarray:
+def _parts(*names: str) -> NDArray[np.intp]:
     return np.array([PART_INDEX[name] for name in names], dtype=np.intp)
 
 
-def _float32(values: list[float]) -> np.ndarray:
+def _float32(values: list[float]) -> NDArray[np.float32]:
     return np.array(values, dtype=np.float32)
 
 
@@ -25,17 +26,17 @@ _UNITS_PER_METER = np.float32(UNITS_PER_METER)
 _TORSO = PART_INDEX["torso"]
 
 # The pelvis: midpoint of the two hip joints' anchors on the torso, in the torso's axes.
-_PELVIS_X, _PELVIS_Y = np.mean([JOINTS["leftHip"].local_b, JOINTS["rightHip"].local_b], axis=0).astype(
+PELVIS_X, PELVIS_Y = np.mean([JOINTS["leftHip"].local_b, JOINTS["rightHip"].local_b], axis=0).astype(
     np.float32
 )
 
-_FEET = _parts("leftFoot", "rightFoot")
-_FEET_HALF_WIDTH = _float32([BOXES[part].half_width for part in ("leftFoot", "rightFoot")])
-_FEET_HALF_HEIGHT = _float32([BOXES[part].half_height for part in ("leftFoot", "rightFoot")])
+FEET = _parts("leftFoot", "rightFoot")
+FEET_HALF_WIDTH = _float32([BOXES[part].half_width for part in ("leftFoot", "rightFoot")])
+FEET_HALF_HEIGHT = _float32([BOXES[part].half_height for part in ("leftFoot", "rightFoot")])
 
 # A knee is where the calf's box and the thigh's box end: their edges on the side of the knee joint.
 _KNEE_NAMES = ("leftCalf", "rightCalf", "leftThigh", "rightThigh")
-_KNEE_PARTS = _parts(*_KNEE_NAMES)
+KNEE_PARTS = _parts(*_KNEE_NAMES)
 _KNEE_ANCHORS = [
     JOINTS["leftKnee"].local_a,
     JOINTS["rightKnee"].local_a,
@@ -43,13 +44,13 @@ _KNEE_ANCHORS = [
     JOINTS["rightKnee"].local_b,
 ]
 # Signed distance along the box's long axis to the knee end: + for both calves, - for the left thigh.
-_KNEE_END = _float32(
+KNEE_END = _float32(
     [np.copysign(BOXES[part].half_width, x) for part, (x, _) in zip(_KNEE_NAMES, _KNEE_ANCHORS, strict=True)]
 )
-_KNEE_HALF_HEIGHT = _float32([BOXES[part].half_height for part in _KNEE_NAMES])
+KNEE_HALF_HEIGHT = _float32([BOXES[part].half_height for part in _KNEE_NAMES])
 
 
-def pelvis_height(raw: np.ndarray) -> np.ndarray:
+def pelvis_height(raw: NDArray[np.float32]) -> NDArray[np.float32]:
     """Height of the pelvis above the track, m [...]: midpoint of the two hip joints on the torso.
 
     y_pelvis = y + sin(angle) * px + cos(angle) * py, with (px, py) that midpoint in the torso's axes.
@@ -57,7 +58,7 @@ def pelvis_height(raw: np.ndarray) -> np.ndarray:
     return pelvis_height_of_pose(*_pose(raw))
 
 
-def foot_clearance(raw: np.ndarray) -> np.ndarray:
+def foot_clearance(raw: NDArray[np.float32]) -> NDArray[np.float32]:
     """Clearance between each foot's lowest point and the track, m [..., 2].
 
     A box's lowest point is at y + |half_width * sin(angle)| + |half_height * cos(angle)|.
@@ -65,7 +66,7 @@ def foot_clearance(raw: np.ndarray) -> np.ndarray:
     return foot_clearance_of_pose(*_pose(raw))
 
 
-def knee_clearance(raw: np.ndarray) -> np.ndarray:
+def knee_clearance(raw: NDArray[np.float32]) -> NDArray[np.float32]:
     """Clearance between each knee's lowest point and the track, m [..., 2]; 0 where the knee is on the track.
 
     A knee is the end of the calf's box and the end of the thigh's box at the knee joint; the lowest of these
@@ -75,7 +76,7 @@ def knee_clearance(raw: np.ndarray) -> np.ndarray:
     return knee_clearance_of_pose(*_pose(raw))
 
 
-def torso_tilt(raw: np.ndarray) -> np.ndarray:
+def torso_tilt(raw: NDArray[np.float32]) -> NDArray[np.float32]:
     """The torso's lean, rad [...], in [-pi, pi): 0 upright, positive forward (towards +x).
 
     The torso's long axis points to the neck along its local +x, so upright is an angle of -pi/2.
@@ -88,26 +89,32 @@ def torso_tilt(raw: np.ndarray) -> np.ndarray:
 # The same from y, sin(angle) and cos(angle) of the parts, [..., 12] each, for those who have them already.
 
 
-def pelvis_height_of_pose(y: np.ndarray, sin: np.ndarray, cos: np.ndarray) -> np.ndarray:
+def pelvis_height_of_pose(
+    y: NDArray[np.float32], sin: NDArray[np.float32], cos: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """`pelvis_height` from the parts' y, sine and cosine, [..., 12] each -> [...]."""
-    return (_TRACK_Y - (y[..., _TORSO] + sin[..., _TORSO] * _PELVIS_X + cos[..., _TORSO] * _PELVIS_Y)) / (
+    return (_TRACK_Y - (y[..., _TORSO] + sin[..., _TORSO] * PELVIS_X + cos[..., _TORSO] * PELVIS_Y)) / (
         _UNITS_PER_METER
     )
 
 
-def foot_clearance_of_pose(y: np.ndarray, sin: np.ndarray, cos: np.ndarray) -> np.ndarray:
+def foot_clearance_of_pose(
+    y: NDArray[np.float32], sin: NDArray[np.float32], cos: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """`foot_clearance` from the parts' y, sine and cosine, [..., 12] each -> [..., 2]."""
-    below = np.abs(_FEET_HALF_WIDTH * sin[..., _FEET]) + np.abs(_FEET_HALF_HEIGHT * cos[..., _FEET])
-    return (_TRACK_Y - (y[..., _FEET] + below)) / _UNITS_PER_METER
+    below = np.abs(FEET_HALF_WIDTH * sin[..., FEET]) + np.abs(FEET_HALF_HEIGHT * cos[..., FEET])
+    return (_TRACK_Y - (y[..., FEET] + below)) / _UNITS_PER_METER
 
 
-def knee_clearance_of_pose(y: np.ndarray, sin: np.ndarray, cos: np.ndarray) -> np.ndarray:
+def knee_clearance_of_pose(
+    y: NDArray[np.float32], sin: NDArray[np.float32], cos: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """`knee_clearance` from the parts' y, sine and cosine, [..., 12] each -> [..., 2]."""
-    below = _KNEE_END * sin[..., _KNEE_PARTS] + np.abs(_KNEE_HALF_HEIGHT * cos[..., _KNEE_PARTS])
-    lowest = y[..., _KNEE_PARTS] + below
+    below = KNEE_END * sin[..., KNEE_PARTS] + np.abs(KNEE_HALF_HEIGHT * cos[..., KNEE_PARTS])
+    lowest = y[..., KNEE_PARTS] + below
     return (_TRACK_Y - np.maximum(lowest[..., :2], lowest[..., 2:])) / _UNITS_PER_METER
 
 
-def _pose(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _pose(raw: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     angle = raw[..., _ANGLE::_NUM_FIELDS]
     return raw[..., _Y::_NUM_FIELDS], np.sin(angle), np.cos(angle)

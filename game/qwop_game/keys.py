@@ -7,8 +7,10 @@ So the 16 masks have 9 different effects, and `canonical_keys` names each of the
 """
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 KEY_Q, KEY_W, KEY_O, KEY_P = 1, 2, 4, 8
 KEY_NAMES = "QWOP"  # bit i of a mask is KEY_NAMES[i]
@@ -17,7 +19,7 @@ HIP_AS_CREATED, HIP_SET_BY_O, HIP_SET_BY_P = 0, 1, 2
 NUM_HIP_MODES = 3
 
 
-def _read_only(masks: list[int]) -> np.ndarray:
+def _read_only(masks: list[int]) -> NDArray[np.uint8]:
     array = np.array(masks, dtype=np.uint8)
     array.flags.writeable = False
     return array
@@ -27,7 +29,7 @@ _FULL = [sum(keys) for n in range(5) for keys in combinations((KEY_Q, KEY_W, KEY
 # What qwop-gym's reduced_action_set leaves out. It counts QO and WP as redundant, though they are not.
 _NOT_IN_REDUCED = {KEY_Q | KEY_O, KEY_W | KEY_P}
 
-ACTION_SETS: dict[str, np.ndarray] = {
+ACTION_SETS: dict[str, NDArray[Any]] = {
     # qwop-gym's 16 actions in its order: -, Q, W, O, P, QW, QO, QP, WO, WP, OP, QWO, QWP, QOP, WOP, QWOP
     "full": _read_only(_FULL),
     # qwop-gym's 9 with reduced_action_set=True: -, Q, W, O, P, QW, QP, WO, OP
@@ -48,29 +50,31 @@ _MODE_SET = np.select(
 ).astype(np.uint8)
 
 
-def action_masks(name: str) -> np.ndarray:
+def action_masks(name: str) -> NDArray[np.uint8]:
     """The action set `name` as key masks, uint8 [A] (read-only). Raises ValueError for an unknown name."""
     if name not in ACTION_SETS:
         raise ValueError(f"action_set {name!r} is unknown: choose one of {', '.join(ACTION_SETS)}")
     return ACTION_SETS[name]
 
 
-def canonical_keys(keys: np.ndarray | int) -> np.ndarray:
+def canonical_keys(keys: NDArray[np.uint8] | int) -> NDArray[np.uint8]:
     """Key masks with the keys that the engine ignores let go: W beside Q, P beside O. uint8, same shape."""
     return _CANONICAL[keys]
 
 
-def actions_by_keys(action_masks: np.ndarray) -> np.ndarray:
+def actions_by_keys(action_masks: NDArray[np.uint8]) -> NDArray[np.int64]:
     """The action that holds each of the 16 key masks, or does the same in the engine: int64 [16].
 
     0, no key, where there is none: qwop-gym's reduced set has neither QO nor WP.
     """
-    same = canonical_keys(action_masks)[None, :] == _CANONICAL[:, None]
-    exact = action_masks[None, :] == _MASKS[:, None]
-    return np.where(exact.any(axis=1), exact.argmax(axis=1), same.argmax(axis=1) * same.any(axis=1))
+    same: NDArray[np.bool_] = canonical_keys(action_masks)[None, :] == _CANONICAL[:, None]
+    exact: NDArray[np.bool_] = action_masks[None, :] == _MASKS[:, None]
+
+    nearest: NDArray[np.int64] = same.argmax(axis=1) * same.any(axis=1)
+    return np.where(exact.any(axis=1), exact.argmax(axis=1), nearest)
 
 
-def distinct_action(keys: np.ndarray | int) -> np.ndarray:
+def distinct_action(keys: NDArray[np.uint8] | int) -> NDArray[np.int64]:
     """Index in the `distinct` action set of what key masks do in the engine. int64, same shape."""
     return _DISTINCT_ACTION[keys]
 
@@ -80,19 +84,19 @@ def key_text(mask: int) -> str:
     return "".join(name for bit, name in enumerate(KEY_NAMES) if mask >> bit & 1) or "-"
 
 
-def check_keys_and_modes(keys: np.ndarray, hip_mode: np.ndarray) -> None:
+def check_keys_and_modes(keys: NDArray[np.uint8], hip_mode: NDArray[np.uint8]) -> None:
     """Raises ValueError for stored key masks or hip modes that do not exist."""
     if (keys >= len(_MASKS)).any() or (hip_mode >= NUM_HIP_MODES).any():
         raise ValueError("the state holds keys or hip modes that do not exist")
 
 
-def next_hip_modes(hip_mode: np.ndarray, keys: np.ndarray) -> np.ndarray:
+def next_hip_modes(hip_mode: NDArray[np.uint8], keys: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Hip modes after one more frame (or more) with `keys` held. uint8, broadcast shape of the two."""
     chosen = _MODE_SET[keys]
     return np.where(chosen == _MODE_STAYS, hip_mode, chosen).astype(np.uint8, copy=False)
 
 
-def hip_modes(keys: np.ndarray, start: int = HIP_AS_CREATED) -> np.ndarray:
+def hip_modes(keys: NDArray[np.uint8], start: int = HIP_AS_CREATED) -> NDArray[np.uint8]:
     """Which hip limits hold before each frame: uint8 [T] keys -> uint8 [T + 1] modes.
 
     Mode t is that before frame t; the last one is that after all frames. O sets mode 1, P mode 2 (O wins),
@@ -104,6 +108,6 @@ def hip_modes(keys: np.ndarray, start: int = HIP_AS_CREATED) -> np.ndarray:
     return set_by[latest]
 
 
-def last_keys(keys: np.ndarray, start: int = 0) -> np.ndarray:
+def last_keys(keys: NDArray[np.uint8], start: int = 0) -> NDArray[np.uint8]:
     """Keys held during the frame before each frame: uint8 [T] -> uint8 [T + 1], `start` before the first."""
     return np.concatenate([np.array([start], np.uint8), np.asarray(keys, np.uint8)])

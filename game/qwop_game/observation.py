@@ -5,7 +5,10 @@ physics. The normalized one is (raw - center) / deviation, clipped to [-1, 1], i
 bit for bit to what qwop-gym 1.0.1 computes from the same raw numbers.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 PARTS: tuple[str, ...] = (
     "torso",
@@ -49,28 +52,28 @@ STATE_SIZE = len(STATE_PARTS) * len(STATE_FIELDS) + len(STATE_GLOBALS)
 # qwop-gym's limits of each field: x [-10, 1050], y [-10, 10], angle [-6, 6], vx [-20, 60], vy [-25, 60].
 RAW_LOW = np.tile(np.array([-10, -10, -6, -20, -25], np.float32), len(PARTS))
 RAW_HIGH = np.tile(np.array([1050, 10, 6, 60, 60], np.float32), len(PARTS))
-_CENTER = (RAW_LOW + RAW_HIGH) / np.float32(2)
-_DEVIATION = RAW_HIGH - _CENTER
+CENTER = (RAW_LOW + RAW_HIGH) / np.float32(2)
+DEVIATION = RAW_HIGH - CENTER
 
 _STATE_TO_RAW = np.array(
     [6 * part + field for part in range(len(PARTS)) for field in range(len(FIELDS))], dtype=np.intp
 )
 
 
-def normalize(raw: np.ndarray) -> np.ndarray:
+def normalize(raw: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Raw observations [..., 60] -> qwop-gym's observations, float32 [..., 60] in [-1, 1]."""
-    observation = np.subtract(raw, _CENTER, dtype=np.float32)
-    observation /= _DEVIATION
+    observation = np.subtract(raw, CENTER, dtype=np.float32)
+    observation /= DEVIATION
     return np.clip(observation, -1, 1, out=observation)
 
 
-def denormalize(observation: np.ndarray) -> np.ndarray:
+def denormalize(observation: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """qwop-gym's observations [..., 60] -> raw ones, float32 [..., 60], but for what the clipping cut off."""
-    raw = np.multiply(observation, _DEVIATION, dtype=np.float32)
-    raw += _CENTER
+    raw = np.multiply(observation, DEVIATION, dtype=np.float32)
+    raw += CENTER
     return raw
 
 
-def raw_from_state(state: np.ndarray) -> np.ndarray:
+def raw_from_state(state: NDArray[np.float64]) -> NDArray[np.float32]:
     """Engine states, float64 [..., 92] -> raw observations, float32 [..., 60]."""
     return np.asarray(state)[..., _STATE_TO_RAW].astype(np.float32)

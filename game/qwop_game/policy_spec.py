@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_game.encoder import FEATURE_SIZE, FEATURE_VERSION
 from qwop_game.keys import ACTION_SETS, action_masks
@@ -35,7 +36,7 @@ class PolicySpec:
             raise ValueError(f"frame_skip is {self.frame_skip!r}, expected a whole number of 1 or more")
 
     @property
-    def action_masks(self) -> np.ndarray:
+    def action_masks(self) -> NDArray[np.uint8]:
         """Key mask of each action, uint8 [A]."""
         return action_masks(self.action_set)
 

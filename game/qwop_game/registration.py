@@ -1,6 +1,6 @@
 """Makes "qwop_game/QWOP-v0" and "qwop_game/QWOP-real-v0" known to gymnasium.make."""
 
-from gymnasium.envs.registration import register, registry
+from gymnasium.envs import registration
 
 ENV_ID = "qwop_game/QWOP-v0"
 REAL_ENV_ID = "qwop_game/QWOP-real-v0"
@@ -8,11 +8,11 @@ REAL_ENV_ID = "qwop_game/QWOP-real-v0"
 
 def register_env() -> None:
     """Register both, once. Importing qwop_game does it; so does Gymnasium's plugin entry point."""
-    if ENV_ID not in registry:
-        register(
+    if ENV_ID not in registration.registry:
+        registration.register(
             id=ENV_ID,
             entry_point="qwop_game.env:QWOPEnv",
             vector_entry_point="qwop_game.vector_env:QWOPVectorEnv",
         )
-    if REAL_ENV_ID not in registry:
-        register(id=REAL_ENV_ID, entry_point="qwop_game.real.env:QWOPRealEnv")
+    if REAL_ENV_ID not in registration.registry:
+        registration.register(id=REAL_ENV_ID, entry_point="qwop_game.real.env:QWOPRealEnv")

@@ -15,11 +15,14 @@ from math import ceil, cos, floor, hypot, sin
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from qwop_game import scenery
 from qwop_game.body import HURDLE_BASE, HURDLE_TOP, Box
 from qwop_game.figure import OUTLINE, PAPER, Color, Patch, Point, shade, shapes
 from qwop_game.keys import KEY_NAMES
 from qwop_game.observation import PART_INDEX, SAND_X, STATE_FIELDS, STATE_PARTS, TRACK_Y, UNITS_PER_METER
+from qwop_game.scenery import CAMERA_AHEAD, GROUND, INK, KEY_DOWN, KEY_UP, SHIRTS, VIEW_HEIGHT
 from qwop_game.simulator import exclusive
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
@@ -28,9 +31,6 @@ with warnings.catch_warnings():
     import pygame
 
 SIZE = (640, 400)  # px
-VIEW_HEIGHT = 23.0
-GROUND = 18.4  # from the picture's top to the line that feet touch
-CAMERA_AHEAD = 3.0  # the camera looks this far ahead of the runner
 _REACH = 3.0  # no part is drawn farther than this from its center
 SMOOTHING = 3  # runners are drawn this many times larger and scaled down, for smooth edges
 
@@ -42,16 +42,12 @@ STANDING_HURDLE: HurdlePose = (
     (HURDLE_TOP.x, HURDLE_TOP.y, HURDLE_TOP.angle),
 )
 
-SHIRTS: tuple[Color, ...] = ((226, 60, 66), (60, 140, 220), (252, 186, 50), (86, 176, 98), (160, 96, 200))
-
-INK, KEY_UP, KEY_DOWN = (24, 28, 40), (52, 60, 78), (255, 190, 60)
-
 
 @dataclass(frozen=True)
 class Runner:
     """One runner of a picture."""
 
-    raw: np.ndarray
+    raw: NDArray[np.float32]
     """Raw observation, [60]."""
     label: str = ""
     """Shown above the head."""
@@ -72,14 +68,16 @@ class Dials:
     """Distance, shown with one decimal."""
 
 
-def hurdle_pose(state: np.ndarray) -> HurdlePose:
+def hurdle_pose(state: NDArray[np.float64]) -> HurdlePose:
     """Where a state's hurdle is, from one row of `Simulator.state`, float64 [92]."""
     width = len(STATE_FIELDS)
     base, top = (width * STATE_PARTS.index(part) for part in ("hurdleBase", "hurdleTop"))
     return tuple(map(float, state[base : base + 3])), tuple(map(float, state[top : top + 3]))  # pyright: ignore
 
 
-def ghost_race(raws: Sequence[np.ndarray], labels: Sequence[str], opacity: int = 120) -> list[Runner]:
+def ghost_race(
+    raws: Sequence[NDArray[np.float32]], labels: Sequence[str], opacity: int = 120
+) -> list[Runner]:
     """Runners in shirts of different colors: the first one solid, the others as ghosts behind it."""
     runners = [
         Runner(raw, label, SHIRTS[i % len(SHIRTS)], opacity)
@@ -117,11 +115,11 @@ class Renderer:
     @exclusive
     def rgb_array(
         self,
-        runners: Sequence[Runner] | np.ndarray,
+        runners: Sequence[Runner] | NDArray[np.float32],
         dials: Dials | None = None,
         hurdle: HurdlePose = STANDING_HURDLE,
         camera_x: float | None = None,
-    ) -> np.ndarray:
+    ) -> NDArray[np.uint8]:
         """The picture that `draw` makes, a new uint8 [height, width, 3]."""
         self.draw(self._surface, runners, dials, hurdle, camera_x)
         pixels = np.frombuffer(pygame.image.tobytes(self._surface, "RGB"), np.uint8)
@@ -131,7 +129,7 @@ class Renderer:
     def draw(
         self,
         surface: pygame.Surface,
-        runners: Sequence[Runner] | np.ndarray,
+        runners: Sequence[Runner] | NDArray[np.float32],
         dials: Dials | None = None,
         hurdle: HurdlePose = STANDING_HURDLE,
         camera_x: float | None = None,
@@ -149,8 +147,8 @@ class Renderer:
             camera_x = float(runners[0].raw[0])
         camera_x += CAMERA_AHEAD
         surface.blit(self._sky, (0, 0))
-        self._scroll(surface, self._stand, camera_x, 0.12, -3.6)
-        self._scroll(surface, self._boards, camera_x, 0.55, -1.7)
+        self._scroll(surface, self._stand, camera_x, scenery.STAND_RATE, scenery.STAND_BOTTOM)
+        self._scroll(surface, self._boards, camera_x, scenery.BOARDS_RATE, scenery.BOARDS_BOTTOM)
         self._draw_track(surface, camera_x)
         self._draw_hurdle(surface, camera_x, hurdle)
         for runner in reversed(runners):
@@ -169,7 +167,7 @@ class Renderer:
     def _on_track(self, camera_x: float, x: float, depth: float) -> Point:
         """Px of a point on the track, `depth` units nearer than the runners' line: lower, and wider apart."""
         return (
-            self.width / 2 + (x - camera_x) * self.scale * (1 + 0.075 * depth),
+            self.width / 2 + (x - camera_x) * self.scale * (1 + scenery.PERSPECTIVE * depth),
             self._ground + depth * self.scale,
         )
 
@@ -184,30 +182,27 @@ class Renderer:
             left += tile.get_width()
 
     def _draw_track(self, surface: pygame.Surface, camera_x: float) -> None:
-        far, near = -1.15, VIEW_HEIGHT - GROUND
+        far, near = scenery.TRACK_FAR, VIEW_HEIGHT - GROUND
         scale = self.scale
-        pygame.draw.rect(
-            surface, (118, 176, 84), (0, self._ground - round(1.9 * scale), self.width, round(0.8 * scale))
-        )
+        grass = self._ground - round(-scenery.GRASS_TOP * scale)
+        pygame.draw.rect(surface, scenery.GRASS, (0, grass, self.width, round(scenery.GRASS_HEIGHT * scale)))
         top = self._ground + round(far * scale)
-        pygame.draw.rect(surface, (200, 86, 62), (0, top, self.width, self.height - top))
+        pygame.draw.rect(surface, scenery.TRACK, (0, top, self.width, self.height - top))
         half_view = self.width / 2 / scale + 4
         first, last = camera_x - half_view * 1.1, camera_x + half_view * 1.1
 
         # lanes: every second one a shade darker, lines between them
-        edges = [far, -0.62, 0.55, 2.1, near + 0.1]
+        edges = scenery.LANE_EDGES
         for i, (upper, lower) in enumerate(itertools.pairwise(edges)):
             if i % 2:
                 y = self._ground + round(upper * scale)
                 pygame.draw.rect(
-                    surface, (190, 78, 56), (0, y, self.width, round((lower - upper) * scale) + 1)
+                    surface, scenery.LANE, (0, y, self.width, round((lower - upper) * scale) + 1)
                 )
 
         if last > SAND_X:
             corners = [(SAND_X, far), (last + 20, far), (last + 20, near + 0.1), (SAND_X, near + 0.1)]
-            pygame.draw.polygon(
-                surface, (226, 196, 132), [self._on_track(camera_x, x, d) for x, d in corners]
-            )
+            pygame.draw.polygon(surface, scenery.SAND, [self._on_track(camera_x, x, d) for x, d in corners])
             self._draw_sand_grains(surface, camera_x, max(first, SAND_X), last, near)
 
         for depth in edges[:-1]:
@@ -215,14 +210,14 @@ class Renderer:
             y = self._ground + round(depth * scale)
             if stop > 0:
                 thick = max(1, round((0.07 + 0.02 * depth) * scale))
-                pygame.draw.rect(surface, (244, 226, 214), (0, y, min(self.width, round(stop)), thick))
+                pygame.draw.rect(surface, scenery.LANE_LINE, (0, y, min(self.width, round(stop)), thick))
 
         for meter in range(floor(first / UNITS_PER_METER), ceil(last / UNITS_PER_METER) + 1):
             x = meter * UNITS_PER_METER
             if 0 <= meter < 100 and meter % 10:
-                self._stripe(surface, camera_x, x, 0.08, 0.55, 0.85, (236, 196, 178))
+                self._stripe(surface, camera_x, x, 0.08, 0.55, 0.85, scenery.TICK)
             elif 0 <= meter <= 100:
-                self._stripe(surface, camera_x, x, 0.16, far, near + 0.1, (250, 240, 232))
+                self._stripe(surface, camera_x, x, 0.16, far, near + 0.1, scenery.METER_LINE)
                 if meter < 100:
                     self._painted_number(surface, camera_x, x, str(meter))
 
@@ -245,7 +240,7 @@ class Renderer:
         pygame.draw.polygon(surface, color, [self._on_track(camera_x, a, depth) for a, depth in corners])
 
     def _painted_number(self, surface: pygame.Surface, camera_x: float, x: float, text: str) -> None:
-        label = self._text(text, 1.5, (250, 240, 232))
+        label = self._text(text, 1.5, scenery.METER_LINE)
         flat = pygame.transform.smoothscale(label, (label.get_width(), max(1, label.get_height() * 3 // 4)))
         left, top = self._on_track(camera_x, x + 0.35, 0.85)
         surface.blit(flat, (round(left), round(top)))
@@ -258,7 +253,7 @@ class Renderer:
             chance = random.Random(column)
             for _ in range(5):
                 x, y = self._on_track(camera_x, column + chance.random(), chance.uniform(-1.0, near))
-                shade = (206, 172, 106) if chance.random() < 0.6 else (242, 220, 164)
+                shade = scenery.SAND_DARK if chance.random() < 0.6 else scenery.SAND_PALE
                 if column + 0.0 >= SAND_X:
                     pygame.draw.rect(surface, shade, (round(x), round(y), 2 * size, size))
 
@@ -267,17 +262,19 @@ class Renderer:
             return
         base, top = pose
         self._shadow(surface, camera_x, base[0], 2.6)
-        self._box(surface, camera_x, HURDLE_BASE, base, (70, 76, 92))
-        self._box(surface, camera_x, HURDLE_TOP, top, (246, 246, 242))
+        self._box(surface, camera_x, HURDLE_BASE, base, scenery.HURDLE_FEET)
+        self._box(surface, camera_x, HURDLE_TOP, top, scenery.HURDLE_BOARD)
         # red bands across the upright board
-        for low, high in ((-3.65, -2.4), (-1.0, 0.25), (1.65, 2.9)):
+        for low, high in scenery.HURDLE_STRIPES:
             corners = [
                 (-HURDLE_TOP.half_width, low),
                 (HURDLE_TOP.half_width, low),
                 (HURDLE_TOP.half_width, high),
                 (-HURDLE_TOP.half_width, high),
             ]
-            pygame.draw.polygon(surface, (220, 54, 60), [self._turned(camera_x, top, p) for p in corners])
+            pygame.draw.polygon(
+                surface, scenery.HURDLE_STRIPE, [self._turned(camera_x, top, p) for p in corners]
+            )
         outline = [(x * HURDLE_TOP.half_width, y * HURDLE_TOP.half_height) for x, y in _CORNERS]
         pygame.draw.aalines(surface, OUTLINE, True, [self._turned(camera_x, top, p) for p in outline])
 
@@ -302,7 +299,7 @@ class Renderer:
     def _shadow(self, surface: pygame.Surface, camera_x: float, x: float, half_width: float) -> None:
         width, height = round(2 * half_width * self.scale), max(2, round(0.6 * self.scale))
         shade = pygame.Surface((width, height), pygame.SRCALPHA)
-        pygame.draw.ellipse(shade, (60, 16, 16, 80), shade.get_rect())
+        pygame.draw.ellipse(shade, scenery.SHADOW, shade.get_rect())
         left, top = self._at(camera_x, x - half_width, TRACK_Y - 0.22)
         surface.blit(shade, (round(left), round(top)))
 
@@ -395,7 +392,7 @@ class Renderer:
         pygame.draw.rect(surface, INK, rect.move(0, drop), border_radius=radius)
         face = rect.move(0, drop - 1) if held else rect
         pygame.draw.rect(surface, KEY_DOWN if held else KEY_UP, face, border_radius=radius)
-        rim = (255, 232, 170) if held else (108, 118, 140)
+        rim = scenery.KEY_RIM_DOWN if held else scenery.KEY_RIM
         pygame.draw.rect(surface, rim, face, max(1, round(0.12 * self.scale)), border_radius=radius)
         label = self._text(name, 1.5, INK if held else PAPER)
         surface.blit(label, label.get_rect(center=face.center))
@@ -420,7 +417,7 @@ _SHAPES = shapes()
 class _Figure:
     """One runner on a sprite."""
 
-    def __init__(self, surface: pygame.Surface, parts: np.ndarray, scale: float, origin: Point) -> None:
+    def __init__(self, surface: pygame.Surface, parts: NDArray[Any], scale: float, origin: Point) -> None:
         self._surface = surface
         self._scale = scale
         self._origin = origin
@@ -479,15 +476,17 @@ class _Figure:
 def _paint_sky(width: int, ground: int) -> pygame.Surface:
     sky = pygame.Surface((width, ground))
     for y in range(ground):
-        sky.fill(_mix((96, 168, 226), (226, 240, 246), (y / ground) ** 0.8), (0, y, width, 1))
-    chance = random.Random(4)
-    for _ in range(5):
-        x, y = chance.uniform(0, width), chance.uniform(0.04, 0.3) * ground
-        size = chance.uniform(0.03, 0.06) * ground
+        sky.fill(
+            _mix(scenery.SKY_TOP, scenery.SKY_BOTTOM, (y / ground) ** scenery.SKY_EXPONENT), (0, y, width, 1)
+        )
+    for x_share, y_share, size_share in scenery.clouds():
+        x, y, size = x_share * width, y_share * ground, size_share * ground
         cloud = pygame.Surface((round(9 * size), round(4 * size)), pygame.SRCALPHA)
         cloud.fill((255, 255, 255, 0))
-        for dx, dy, radius in ((2, 2.6, 1.1), (3.6, 2.1, 1.6), (5.4, 2.4, 1.4), (6.9, 2.8, 1.0)):
-            pygame.draw.circle(cloud, (255, 255, 255, 190), (dx * size, dy * size), radius * size)
+        for dx, dy, radius in scenery.CLOUD_PUFFS:
+            pygame.draw.circle(
+                cloud, (255, 255, 255, scenery.CLOUD_OPACITY), (dx * size, dy * size), radius * size
+            )
         small = pygame.transform.smoothscale(cloud, (cloud.get_width() // 2, cloud.get_height() // 2))
         sky.blit(pygame.transform.smoothscale(small, cloud.get_size()), (x - 4 * size, y))
     return sky
@@ -495,78 +494,68 @@ def _paint_sky(width: int, ground: int) -> pygame.Surface:
 
 def _paint_stand(scale: float) -> pygame.Surface:
     """A stand full of people under a roof, with floodlights; it repeats seamlessly."""
-    width, height = round(48 * scale), round(11.5 * scale)
+    width, height = (round(length * scale) for length in scenery.STAND_SIZE)
     tile = pygame.Surface((width, height), pygame.SRCALPHA)
-    roof, first_row = round(3.0 * scale), round(4.3 * scale)
-    tile.fill((126, 140, 168), (0, roof, width, height - roof))
-    tile.fill((84, 96, 124), (0, roof + round(0.5 * scale), width, first_row - roof - round(0.5 * scale)))
+    roof, first_row = round(scenery.STAND_ROOF * scale), round(scenery.STAND_FIRST_ROW * scale)
+    tile.fill(scenery.STAND_WALL, (0, roof, width, height - roof))
+    shaded = roof + round(0.5 * scale)
+    tile.fill(scenery.STAND_SHADE, (0, shaded, width, first_row - shaded))
     chance = random.Random(7)
-    crowd = [
-        (206, 92, 88),
-        (88, 128, 190),
-        (228, 196, 112),
-        (118, 170, 124),
-        (222, 222, 226),
-        (150, 116, 172),
-    ]
-    row_height, dot = 0.75 * scale, max(1.0, 0.23 * scale)
+    row_height, dot = scenery.STAND_ROW * scale, max(1.0, scenery.STAND_HEAD * scale)
     rows = int((height - first_row) / row_height) + 1
     for row in range(rows):
         y = first_row + row * row_height
-        shade = _mix((112, 124, 152), (142, 156, 182), row / rows)
+        shade = _mix(scenery.STAND_BACK, scenery.STAND_FRONT, row / rows)
         tile.fill(shade, (0, round(y), width, ceil(row_height)))
-        for seat in range(64):
-            if chance.random() < 0.82:
-                x = (seat + 0.5 + chance.uniform(-0.15, 0.15)) * width / 64
-                body = _mix(chance.choice(crowd), shade, 0.35)
+        for seat in range(scenery.STAND_SEATS):
+            if chance.random() < scenery.STAND_TAKEN:
+                x = (seat + 0.5 + chance.uniform(-0.15, 0.15)) * width / scenery.STAND_SEATS
+                body = _mix(chance.choice(scenery.CROWD), shade, 0.35)
                 pygame.draw.rect(
                     tile,
                     body,
                     (x - dot, y + 0.3 * scale, 2 * dot, row_height * 0.6),
                     border_radius=round(dot),
                 )
-                face = _mix((214, 160, 124), shade, 0.25)
+                face = _mix(scenery.STAND_FACE, shade, 0.25)
                 pygame.draw.circle(tile, face, (x, y + 0.22 * scale), dot * 0.8)
     for pillar in range(4):
         x = round((pillar + 0.5) * width / 4)
-        tile.fill((226, 230, 238), (x, roof, max(2, round(0.3 * scale)), height - roof))
-    tile.fill((236, 240, 246), (0, roof - round(0.35 * scale), width, round(0.75 * scale)))
-    tile.fill((200, 74, 74), (0, roof + round(0.4 * scale), width, max(2, round(0.14 * scale))))
+        tile.fill(scenery.STAND_PILLAR, (x, roof, max(2, round(0.3 * scale)), height - roof))
+    tile.fill(scenery.STAND_EDGE, (0, roof - round(0.35 * scale), width, round(0.75 * scale)))
+    tile.fill(scenery.STAND_BAND, (0, roof + round(0.4 * scale), width, max(2, round(0.14 * scale))))
     for mast in (0.25, 0.75):
         x = mast * width
-        tile.fill((150, 158, 174), (round(x), round(0.6 * scale), max(2, round(0.22 * scale)), roof))
+        tile.fill(scenery.MAST, (round(x), round(0.6 * scale), max(2, round(0.22 * scale)), roof))
         panel = pygame.Rect(0, 0, round(3.0 * scale), round(1.0 * scale))
         panel.midtop = (round(x), 0)
-        pygame.draw.rect(tile, (116, 124, 142), panel, border_radius=3)
+        pygame.draw.rect(tile, scenery.FLOODLIGHT, panel, border_radius=3)
         for lamp in range(4):
             center = (panel.left + (lamp + 0.5) * panel.width / 4, panel.centery)
-            pygame.draw.circle(tile, (255, 250, 224), center, 0.29 * scale)
+            pygame.draw.circle(tile, scenery.LAMP, center, 0.29 * scale)
     return tile
 
 
 def _paint_boards(scale: float) -> pygame.Surface:
     """Boards along the track in front of a hedge; they repeat seamlessly."""
-    width, height = round(56 * scale), round(3.4 * scale)
+    width, height = (round(length * scale) for length in scenery.BOARDS_SIZE)
     tile = pygame.Surface((width, height), pygame.SRCALPHA)
-    hedge = round(1.1 * scale)
+    hedge = round(scenery.HEDGE_TOP * scale)
     chance = random.Random(2)
-    for i in range(60):
-        x = (i + 0.5) * width / 60
-        radius = chance.uniform(0.55, 0.8) * scale
+    for i in range(scenery.HEDGE_BUSHES):
+        x = (i + 0.5) * width / scenery.HEDGE_BUSHES
+        radius = chance.uniform(*scenery.HEDGE_RADII) * scale
         for wrap in (-width, 0, width):
-            pygame.draw.circle(tile, (66, 128, 74), (x + wrap, hedge), radius)
-    tile.fill((58, 116, 66), (0, hedge, width, height - hedge))
+            pygame.draw.circle(tile, scenery.BUSH, (x + wrap, hedge), radius)
+    tile.fill(scenery.HEDGE, (0, hedge, width, height - hedge))
     font = pygame.font.Font(None, round(1.75 * scale))
-    board = width / 7
-    top, board_height = round(1.55 * scale), round(1.85 * scale)
-    texts = ["STRIDE", "Q  W", "100 METERS", "O  P", "UPRIGHT", "HURDLE 50 M", "NO KNEES"]
-    colors = [(40, 72, 140), (246, 246, 240), (196, 60, 60), (246, 246, 240), (36, 110, 104), (246, 196, 76)]
-    colors.append((246, 246, 240))
-    for i, (text, color) in enumerate(zip(texts, colors, strict=True)):
+    board = width / len(scenery.BOARDS)
+    top, board_height = round(scenery.BOARD_TOP * scale), round(scenery.BOARD_HEIGHT * scale)
+    for i, (text, color) in enumerate(scenery.BOARDS):
         face = pygame.Rect(round(i * board) + 1, top, round(board) - 2, board_height)
         pygame.draw.rect(tile, color, face)
         pygame.draw.rect(tile, shade(color, 0.8), face, 1)
-        label = font.render(text, True, PAPER if sum(color) < 420 else (40, 72, 140))
+        label = font.render(text, True, PAPER if sum(color) < scenery.BOARD_PALE else scenery.BOARD_INK)
         tile.blit(label, label.get_rect(center=face.center))
     return tile
 

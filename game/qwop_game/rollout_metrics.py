@@ -30,10 +30,10 @@ class RolloutMetrics:
     """Episodes that ended."""
     meters: float = 0.0
     """Sum of their distances, m."""
-    finish_times: list[float] = field(default_factory=list)
+    finish_times: list[float] = field(default_factory=list[float])
     """Times of the finished ones on the game's clock, s, in the order in which they were added."""
 
-    def add_steps(self, raw: NDArray[np.floating]) -> None:
+    def add_steps(self, raw: NDArray[np.floating[Any]]) -> None:
         """Count postures.
 
         Args:
@@ -44,7 +44,7 @@ class RolloutMetrics:
         self.upright += int(np.count_nonzero(upright(raw)))
 
     def add_episodes(
-        self, distance: NDArray[np.floating], time: NDArray[np.floating], success: NDArray[np.bool_]
+        self, distance: NDArray[np.floating[Any]], time: NDArray[np.floating[Any]], success: NDArray[np.bool_]
     ) -> None:
         """Count episodes that ended.
 

@@ -3,7 +3,10 @@
 The one reference of these rules. The native code gets the numbers from here (episodes.py).
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 # The engine's flags of a game (qwop.h).
 FLAG_FALLEN, FLAG_JUMPED, FLAG_JUMP_LANDED, FLAG_GAME_ENDED, FLAG_PAUSED = 1, 2, 4, 8, 16
@@ -19,12 +22,12 @@ SUCCESS_REWARD, FAILURE_COST = 50.0, 10.0
 """Of `default_reward`."""
 
 
-def has_landed(flags: np.ndarray) -> np.ndarray:
+def has_landed(flags: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Whether runs were won by a foot's landing beyond 100 m, not by a fall after the jump, bool [...]."""
     return (flags & FLAG_JUMP_LANDED != 0) & (flags & FLAG_FALLEN == 0)
 
 
-def has_finished(flags: np.ndarray, distance: np.ndarray) -> np.ndarray:
+def has_finished(flags: NDArray[np.uint8], distance: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
     """Whether runs that are over count as finished, bool [...]; flags uint8 [...], distance in meters [...].
 
     A left foot that lands beyond 100 m wins the game, wherever the torso is. As in qwop-gym, a run that ends
@@ -34,15 +37,19 @@ def has_finished(flags: np.ndarray, distance: np.ndarray) -> np.ndarray:
     return has_landed(flags) | (distance > FINISH)
 
 
-def is_over(flags: np.ndarray, distance: np.ndarray) -> np.ndarray:
+def is_over(flags: NDArray[np.uint8], distance: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
     """Whether runs are over, bool [...]: the game has ended or the torso is out of bounds."""
     ended = (flags & FLAG_GAME_ENDED) != 0
     return ended | (distance < TOO_FAR_BACK) | (distance > TOO_FAR_AHEAD)
 
 
 def default_reward(
-    ds: np.ndarray, dt: np.ndarray, frame_skip: int, terminated: np.ndarray, success: np.ndarray
-) -> np.ndarray:
+    ds: NDArray[np.float32],
+    dt: NDArray[np.float32],
+    frame_skip: int,
+    terminated: NDArray[np.bool_],
+    success: NDArray[np.bool_],
+) -> NDArray[np.float32]:
     """qwop-gym's reward of a step, float32 [N]: 0.01 * ds / dt - 10 * dt / frame_skip, +50 or -10 at the end.
 
     Args:
@@ -52,8 +59,10 @@ def default_reward(
         terminated: Whether the run is over, bool [N].
         success: Whether it is over and finished, bool [N].
     """
-    speed = np.divide(ds, dt, out=np.zeros_like(ds), where=dt > 0)
-    reward = speed * np.float32(SPEED_WEIGHT) - dt * np.float32(TIME_COST) / np.float32(frame_skip)
+    speed: NDArray[np.float32] = np.divide(ds, dt, out=np.zeros_like(ds), where=dt > 0)
+    cost = dt * np.float32(TIME_COST) / np.float32(frame_skip)
+    reward: NDArray[np.float32] = np.subtract(speed * np.float32(SPEED_WEIGHT), cost)
+
     reward[success] += np.float32(SUCCESS_REWARD)
     reward[terminated & ~success] -= np.float32(FAILURE_COST)
     return reward

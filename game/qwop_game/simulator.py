@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_game.observation import OBSERVATION_SIZE, STATE_SIZE
 from qwop_game.rules import FINISH as FINISH
@@ -27,6 +28,7 @@ MAX_THREADS = 256
 CLOSED = "this Simulator is closed: make a new one"
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 def exclusive(method: _Method) -> _Method:
@@ -45,7 +47,7 @@ _LIBRARY = Path(__file__).with_name("_engine" + _SUFFIX)
 
 
 @cache
-def _library() -> ctypes.CDLL:
+def native_library() -> ctypes.CDLL:
     """The engine's library. ctypes.CDLL lets go of the GIL during every call."""
     try:
         library = ctypes.CDLL(str(_LIBRARY))
@@ -86,7 +88,7 @@ def engines() -> tuple[str, ...]:
 
     Raises ImportError where the engine is not built.
     """
-    return tuple(_library().qwop_engines().decode().split(","))
+    return tuple(native_library().qwop_engines().decode().split(","))
 
 
 Trig = Literal["rounded", "glibc", "glibc-fma", "fdlibm", "msun", "llvm"]
@@ -159,7 +161,7 @@ class Simulator:
         threads: int = 1,
         trig: str = DEFAULT_TRIG,
     ) -> None:
-        library = _library()
+        library = native_library()
         available = engines()
         if engine == "auto":
             engine = _suited(available, num_envs)
@@ -181,11 +183,11 @@ class Simulator:
         handle = library.qwop_create(engine.encode(), trig.encode(), self.num_envs, int(self.stop_at_end))
         if not handle:
             raise MemoryError(f"the engine {engine!r} could not make {num_envs} games")
-        self._handle = ctypes.c_void_p(handle)  # null once the games are freed
+        self.handle = ctypes.c_void_p(handle)  # null once the games are freed
         self._library = library
         self.lock = threading.RLock()
         if threads > 1:
-            library.qwop_set_threads(self._handle, threads)
+            library.qwop_set_threads(self.handle, threads)
 
         buffers = (
             np.zeros((self.num_envs, OBSERVATION_SIZE), np.float32),
@@ -195,22 +197,21 @@ class Simulator:
         )
         self._keys = np.zeros(self.num_envs, np.uint8)
         self._keys_address = self._keys.ctypes.data
-        library.qwop_bind(self._handle, *(buffer.ctypes.data for buffer in buffers))
+        library.qwop_bind(self.handle, *(buffer.ctypes.data for buffer in buffers))
         # The finalizer holds the buffers, so that they outlive the engine that writes into them.
-        self._free = weakref.finalize(self, _destroy, library, self._handle, buffers)
+        self._free = weakref.finalize(self, _destroy, library, self.handle, buffers)
         self._free.atexit = False  # a daemon thread may still be stepping when the interpreter goes
-        self.raw_observation, self.time, self.distance, self.flags = (
-            _read_only(buffer) for buffer in buffers
-        )
+        self.raw_observation, self.time = _read_only(buffers[0]), _read_only(buffers[1])
+        self.distance, self.flags = _read_only(buffers[2]), _read_only(buffers[3])
         _open.add(self)
         self.reset()
 
-    def reset(self, mask: np.ndarray | None = None) -> None:
+    def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
         """Put the games where `mask` (bool [num_envs]; None: all) is true at the canonical start."""
         mask = self._checked_mask(mask)
         self._call(self._library.qwop_reset, _address(mask))
 
-    def step(self, keys: np.ndarray, frames: int = 1) -> None:
+    def step(self, keys: NDArray[np.uint8], frames: int = 1) -> None:
         """Play `frames` frames in every game with `keys` held, uint8 [num_envs] masks.
 
         A game that ends meanwhile stands still from there on (unless stop_at_end=False).
@@ -222,9 +223,9 @@ class Simulator:
             raise ValueError(f"frames is {frames}: it can't be negative")
         with self.lock:
             self._keys[:] = keys
-            if not self._handle:
+            if not self.handle:
                 raise ValueError(CLOSED)
-            result = self._library.qwop_step(self._handle, self._keys_address, frames)
+            result = self._library.qwop_step(self.handle, self._keys_address, frames)
         if result != 0:
             raise ValueError(f"keys hold {int(keys.max())}: a mask is 0 to 15 (Q = 1, W = 2, O = 4, P = 8)")
 
@@ -233,7 +234,7 @@ class Simulator:
         self._call(self._library.qwop_play, episodes)
 
     @property
-    def state(self) -> np.ndarray:
+    def state(self) -> NDArray[np.float64]:
         """All that a golden trace stores, a new float64 [num_envs, 92].
 
         Columns: STATE_PARTS x STATE_FIELDS, then STATE_GLOBALS.
@@ -242,7 +243,7 @@ class Simulator:
         self._call(self._library.qwop_state, out.ctypes.data)
         return out
 
-    def snapshot(self) -> np.ndarray:
+    def snapshot(self) -> NDArray[np.uint8]:
         """The exact state of every game as plain bytes, a new uint8 [num_envs, snapshot_size].
 
         Any engine restores it; row i may go into any game.
@@ -251,7 +252,9 @@ class Simulator:
         self._call(self._library.qwop_snapshot, out.ctypes.data)
         return out
 
-    def restore(self, snapshot: np.ndarray, mask: np.ndarray | None = None, convert: bool = False) -> None:
+    def restore(
+        self, snapshot: NDArray[np.uint8], mask: NDArray[np.bool_] | None = None, convert: bool = False
+    ) -> None:
         """Put the games where `mask` is true (None: all) into the states of `snapshot`, uint8 [num_envs, S].
 
         convert: a state of a game with another `trig` is taken too, and goes on with this simulator's.
@@ -279,7 +282,7 @@ class Simulator:
             )
 
     def teleport(
-        self, mask: np.ndarray | None, dx: float, dy: float, dvx: float = 0.0, dvy: float = 0.0
+        self, mask: NDArray[np.bool_] | None, dx: float, dy: float, dvx: float = 0.0, dvy: float = 0.0
     ) -> None:
         """For tests: move all parts of the masked runners by (dx, dy) units, add (dvx, dvy) to velocities."""
         mask = self._checked_mask(mask)
@@ -299,18 +302,18 @@ class Simulator:
             "trig": self.trig,
         }
         with self.lock:
-            return _copied, (type(self), options, self.snapshot() if self._handle else None)
+            return _copied, (type(self), options, self.snapshot() if self.handle else None)
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call into the engine, one thread at a time."""
         with self.lock:
-            handle = self._handle
+            handle = self.handle
             # Nothing comes between this look and the call, not even a signal handler that closes.
             if not handle:
                 raise ValueError(CLOSED)
             return function(handle, *arguments)
 
-    def _checked_mask(self, mask: np.ndarray | None) -> np.ndarray | None:
+    def _checked_mask(self, mask: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
         if mask is None:
             return None
         mask = np.ascontiguousarray(mask)
@@ -340,22 +343,22 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
-def _address(array: np.ndarray | None) -> int | None:
+def _address(array: NDArray[Any] | None) -> int | None:
     return None if array is None else array.ctypes.data
 
 
-def _read_only(buffer: np.ndarray) -> np.ndarray:
+def _read_only(buffer: NDArray[_Scalar]) -> NDArray[_Scalar]:
     view = buffer.view()
     view.flags.writeable = False
     return view
 
 
-def _destroy(library: ctypes.CDLL, handle: ctypes.c_void_p, _buffers: tuple[np.ndarray, ...]) -> None:
+def _destroy(library: ctypes.CDLL, handle: ctypes.c_void_p, _buffers: tuple[NDArray[Any], ...]) -> None:
     pointer, handle.value = handle.value, None
     library.qwop_destroy(pointer)
 
 
-def _copied(cls: type[Simulator], options: dict[str, Any], snapshot: np.ndarray | None) -> Simulator:
+def _copied(cls: type[Simulator], options: dict[str, Any], snapshot: NDArray[np.uint8] | None) -> Simulator:
     """What a Simulator's pickle calls. snapshot: None of a closed one."""
     if options["engine"] not in engines():
         options = {**options, "engine": "auto"}

@@ -2,23 +2,21 @@
 
 import copy
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
+import gymnasium
 import numpy as np
 from gymnasium.utils import seeding
 from gymnasium.vector import VectorEnv
-from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
 
 from qwop_game.game_batch import GameBatch, StartStates, own_arrays, seed_generators
 from qwop_game.simulator import DEFAULT_TRIG, Simulator, exclusive
 
-try:
-    from gymnasium.vector import AutoresetMode  # pyright: ignore[reportAttributeAccessIssue]
-except ImportError:  # Gymnasium 0.29, where every vector environment resets in the same step
-    _AUTORESET: dict[str, Any] = {}
-else:
-    _AUTORESET = {"autoreset_mode": AutoresetMode.SAME_STEP}
+# None: Gymnasium 0.29, where every vector environment resets in the same step.
+_AUTORESET_MODE: Any = getattr(gymnasium.vector, "AutoresetMode", None)
+_AUTORESET: dict[str, Any] = {} if _AUTORESET_MODE is None else {"autoreset_mode": _AUTORESET_MODE.SAME_STEP}
 
 if TYPE_CHECKING:  # pygame is loaded with the first picture only
     from qwop_game.render import Renderer
@@ -71,7 +69,7 @@ class QWOPVectorEnv(VectorEnv):
         max_frames: int | None = None,
         render_mode: str | None = None,
         engine: str = "auto",
-        start_states: Callable[[np.ndarray], StartStates | None] | None = None,
+        start_states: Callable[[NDArray[np.bool_]], StartStates | None] | None = None,
         max_episode_steps: int | None = None,
         threads: int = 1,
         trig: str = DEFAULT_TRIG,
@@ -88,8 +86,8 @@ class QWOPVectorEnv(VectorEnv):
         self.num_envs = num_envs
         self.single_observation_space = self.games.observation_space
         self.single_action_space = self.games.action_space
-        self.observation_space = batch_space(self.games.observation_space, num_envs)
-        self.action_space = batch_space(self.games.action_space, num_envs)
+        self.observation_space = gymnasium.vector.utils.batch_space(self.games.observation_space, num_envs)
+        self.action_space = gymnasium.vector.utils.batch_space(self.games.action_space, num_envs)
         self.closed = False
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": self.games.frames_per_second}
@@ -98,7 +96,7 @@ class QWOPVectorEnv(VectorEnv):
         self._renderer: Renderer | None = None
 
     @property
-    def action_masks(self) -> np.ndarray:
+    def action_masks(self) -> NDArray[np.uint8]:
         """Key mask of each action, uint8 [A]."""
         return self.games.action_masks
 
@@ -121,7 +119,7 @@ class QWOPVectorEnv(VectorEnv):
     @exclusive
     def reset(
         self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Start new episodes in all games: observations float32 [N, D] and infos.
 
         Seeds, one or one a game, change nothing but `np_random`. Raises ValueError for any option.
@@ -139,8 +137,10 @@ class QWOPVectorEnv(VectorEnv):
 
     @exclusive
     def step(
-        self, actions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        self, actions: NDArray[np.integer[Any]]
+    ) -> tuple[
+        NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]
+    ]:
         """Play the actions, whole numbers [N].
 
         Gives observations float32 [N, D], rewards float64, terminated and truncated bool [N], infos. Raises
@@ -160,7 +160,9 @@ class QWOPVectorEnv(VectorEnv):
         return observations, reward.astype(np.float64), terminated, truncated, infos
 
     @exclusive
-    def end_episodes(self, ended: np.ndarray, observations: np.ndarray, infos: dict[str, Any]) -> None:
+    def end_episodes(
+        self, ended: NDArray[np.bool_], observations: NDArray[np.float32], infos: dict[str, Any]
+    ) -> None:
         """Start new episodes in the games `ended`, bool [N], and bring a step's results up to date in place.
 
         For wrappers that end an episode which the game would let go on, such as a reward that calls it
@@ -194,17 +196,17 @@ class QWOPVectorEnv(VectorEnv):
             infos[name][ended] = values[ended]
 
     @exclusive
-    def get_state(self) -> dict[str, np.ndarray]:
+    def get_state(self) -> dict[str, NDArray[Any]]:
         """All that `set_state` needs to go on bit for bit from here, as arrays [N, ...]."""
         return self.games.get_state()
 
     @exclusive
-    def set_state(self, state: dict[str, np.ndarray]) -> None:
+    def set_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Put all games where `get_state` was called. Raises ValueError for another number of games."""
         self.games.set_state(state)
 
     @exclusive
-    def render(self) -> tuple[np.ndarray, ...]:
+    def render(self) -> tuple[NDArray[np.uint8], ...]:
         """The picture of every game, uint8 [400, 640, 3] each. Raises ValueError without rgb_array."""
         if self.render_mode != "rgb_array":
             raise ValueError("render() needs render_mode='rgb_array'")
@@ -230,9 +232,10 @@ class QWOPVectorEnv(VectorEnv):
     def set_attr(self, name: str, values: Any) -> None:
         """Set an attribute that all games share; a list or tuple has one value a game, all equal."""
         if isinstance(values, list | tuple):
-            if len(values) != self.num_envs or any(value != values[0] for value in values):
-                raise ValueError(f"{name}: the games share their attributes, so give one value, got {values}")
-            values = values[0]
+            each = cast("Sequence[Any]", values)
+            if len(each) != self.num_envs or any(value != each[0] for value in each):
+                raise ValueError(f"{name}: the games share their attributes, so give one value, got {each}")
+            values = each[0]
         setattr(self, name, values)
 
     def close_extras(self, **kwargs: Any) -> None:
@@ -250,10 +253,10 @@ class QWOPVectorEnv(VectorEnv):
     def __copy__(self) -> "QWOPVectorEnv":
         return copy.deepcopy(self)
 
-    def _start(self, mask: np.ndarray) -> None:
+    def _start(self, mask: NDArray[np.bool_]) -> None:
         self.games.reset(mask, None if self.start_states is None else self.start_states(mask.copy()))
 
-    def _infos(self, facts: dict[str, np.ndarray]) -> dict[str, Any]:
+    def _infos(self, facts: dict[str, NDArray[Any]]) -> dict[str, Any]:
         """Facts in Gymnasium's form: beside each array a mask of who has it, here everybody."""
         infos: dict[str, Any] = dict(facts)
         infos.update({"_" + name: self._all for name in facts})

@@ -2,8 +2,12 @@
 
 import os
 import sys
+from collections.abc import Sequence
 
-from qwop_game.render import SIZE, Renderer, pygame
+import numpy as np
+from numpy.typing import NDArray
+
+from qwop_game.render import SIZE, STANDING_HURDLE, Dials, HurdlePose, Renderer, Runner, pygame
 
 FRAMES_PER_SECOND = 30
 
@@ -37,7 +41,13 @@ class Window:
         self.closed = False
         self._clock = pygame.time.Clock()
 
-    def show(self, *scene, **options) -> None:
+    def show(
+        self,
+        runners: Sequence[Runner] | NDArray[np.float32],
+        dials: Dials | None = None,
+        hurdle: HurdlePose = STANDING_HURDLE,
+        camera_x: float | None = None,
+    ) -> None:
         """Draw with the arguments of `Renderer.draw` and wait until the frame's time has passed."""
         if self.closed:
             return
@@ -45,7 +55,7 @@ class Window:
             if event.type == pygame.QUIT:
                 self.close()
                 return
-        self.renderer.draw(self._surface, *scene, **options)
+        self.renderer.draw(self._surface, runners, dials, hurdle, camera_x)
         pygame.display.flip()
         self._clock.tick(FRAMES_PER_SECOND)
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
 
 from qwop_game.game_batch import GameBatch, StartStates, own_arrays
 from qwop_game.simulator import exclusive
@@ -56,21 +57,24 @@ class QWOPVectorWrapper(VectorEnv):
         return self.env.games
 
     @property
-    def start_states(self) -> Callable[[np.ndarray], StartStates | None] | None:
+    def start_states(self) -> Callable[[NDArray[np.bool_]], StartStates | None] | None:
         """Where episodes start: see `QWOPVectorEnv`. It may be replaced at any time."""
         return self.env.start_states
 
     @start_states.setter
-    def start_states(self, value: Callable[[np.ndarray], StartStates | None] | None) -> None:
+    def start_states(self, value: Callable[[NDArray[np.bool_]], StartStates | None] | None) -> None:
         self.env.start_states = value
 
     @property
     def unwrapped(self) -> QWOPVectorEnv:
         """The environment without wrappers."""
-        return self.env.unwrapped  # pyright: ignore[reportReturnType]
+        env = self.env
+        while isinstance(env, QWOPVectorWrapper):
+            env = env.env
+        return env
 
     @property
-    def closed(self) -> bool:
+    def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] (Gymnasium 1)
         """Whether `close` has freed the games."""
         return self.env.closed
 
@@ -90,29 +94,33 @@ class QWOPVectorWrapper(VectorEnv):
     @exclusive
     def reset(
         self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Start new episodes in all games: see `QWOPVectorEnv`."""
         return self.env.reset(seed=seed, options=options)
 
     @exclusive
     def step(
-        self, actions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        self, actions: NDArray[np.integer[Any]]
+    ) -> tuple[
+        NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]
+    ]:
         """Play a step of all games: see `QWOPVectorEnv`."""
         return self.env.step(actions)
 
-    def end_episodes(self, ended: np.ndarray, observations: np.ndarray, infos: dict[str, Any]) -> None:
+    def end_episodes(
+        self, ended: NDArray[np.bool_], observations: NDArray[np.float32], infos: dict[str, Any]
+    ) -> None:
         """See `QWOPVectorEnv`."""
         self.env.end_episodes(ended, observations, infos)
 
     @exclusive
-    def get_state(self) -> dict[str, np.ndarray]:
+    def get_state(self) -> dict[str, NDArray[Any]]:
         """Return all that `set_state` needs to continue bit for bit from here, as arrays."""
         own = {name: array.copy() for name, array in self.own_state().items()}
         return {**self.env.get_state(), **own}
 
     @exclusive
-    def set_state(self, state: dict[str, np.ndarray]) -> None:
+    def set_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Return to where `get_state` was called.
 
         Args:
@@ -126,14 +134,14 @@ class QWOPVectorWrapper(VectorEnv):
         self.set_own_state(own)
         self.env.set_state({name: array for name, array in state.items() if name not in own})
 
-    def own_state(self) -> dict[str, np.ndarray]:
+    def own_state(self) -> dict[str, NDArray[Any]]:
         """Return the wrapper's own entries of the state, whose names start with `state_prefixes`."""
         return {}
 
-    def set_own_state(self, state: dict[str, np.ndarray]) -> None:
+    def set_own_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Restore what `own_state` returned; raises as `set_state` does. The arrays are the wrapper's own."""
 
-    def render(self) -> tuple[np.ndarray, ...]:
+    def render(self) -> tuple[NDArray[np.uint8], ...]:
         """The picture of every game: see `QWOPVectorEnv`."""
         return self.env.render()
 

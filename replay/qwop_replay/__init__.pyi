@@ -1,3 +1,4 @@
+from .coaching import Coaching, coach
 from .html import page
 from .playback import play_in_window
 from .race import Race
@@ -7,10 +8,12 @@ from .show import describe, load_runs, replay, write_video
 from .video import VideoError, VideoWriter
 
 __all__ = [
+    "Coaching",
     "Race",
     "ReplayedRun",
     "VideoError",
     "VideoWriter",
+    "coach",
     "describe",
     "load_runs",
     "page",

@@ -6,6 +6,7 @@ The page draws the recorded states; it simulates nothing.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
@@ -26,12 +27,13 @@ from qwop_game import (
     torso_tilt,
 )
 from qwop_game.body import BOXES, HURDLE_BASE, HURDLE_TOP
-from qwop_game.gait import KNEE_NEAR_METERS, foot_contacts, gait_metrics, knee_near
-from qwop_game.render import SHIRTS
+from qwop_game.gait import KNEE_NEAR_METERS, foot_contacts, gait_metrics, knee_near, upright
+from qwop_game.scenery import SHIRTS, SHOES, Color
 from qwop_replay.runs import ReplayedRun
+from qwop_web import page_files
 
 SPEED_WINDOW_SECONDS = 1.0
-_PLACEHOLDER = "/*DATA*/null"
+_DATA, _DIAGRAM = "/*DATA*/null", "/*DIAGRAM*/"
 
 
 def speed_curve(raw: NDArray[np.float32], window: float = SPEED_WINDOW_SECONDS) -> NDArray[np.float32]:
@@ -54,16 +56,24 @@ def speed_curve(raw: NDArray[np.float32], window: float = SPEED_WINDOW_SECONDS) 
     return ((meters[last] - meters[first]) / seconds).astype(np.float32)
 
 
-def page(runs: Sequence[ReplayedRun], title: str, subtitle: str = "") -> str:
+def page(runs: Sequence[ReplayedRun], title: str, subtitle: str = "", notes: Sequence[str] = ()) -> str:
     """Return the page as text. The camera follows the first run; the others are ghosts.
 
-    Raises ValueError for no runs.
+    Args:
+        runs: at least one.
+        title: heading.
+        subtitle: a line under the heading.
+        notes: sentences to list under the picture.
+
+    Raises:
+        ValueError: no runs.
     """
     if not runs:
         raise ValueError("no runs to show")
     data = {
         "title": title,
         "subtitle": subtitle,
+        "notes": list(notes),
         "parts": [
             {"name": part, "half_width": BOXES[part].half_width, "half_height": BOXES[part].half_height}
             for part in PARTS
@@ -72,7 +82,8 @@ def page(runs: Sequence[ReplayedRun], title: str, subtitle: str = "") -> str:
             {"half_width": box.half_width, "half_height": box.half_height}
             for box in (HURDLE_BASE, HURDLE_TOP)
         ],
-        "shirts": [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in SHIRTS],
+        "shirts": [_css(color) for color in SHIRTS],
+        "shoes": [_css(color) for color in SHOES],
         "track_y": TRACK_Y,
         "sand_x": SAND_X,
         "knee_near": KNEE_NEAR_METERS,
@@ -88,8 +99,11 @@ def page(runs: Sequence[ReplayedRun], title: str, subtitle: str = "") -> str:
         "runs": [_run(run) for run in runs],
     }
     template = files("qwop_replay").joinpath("page.html").read_text(encoding="utf-8")
+    # The page is one file: it holds the module's text, and a script that is no module has no exports.
+    diagram = page_files()["diagram.js"].read_text(encoding="utf-8")
+    template = template.replace(_DIAGRAM, re.sub(r"^export ", "", diagram, flags=re.MULTILINE), 1)
     # "</" would end the script element, whatever string it stands in.
-    return template.replace(_PLACEHOLDER, json_text(data).replace("</", "<\\/"), 1)
+    return template.replace(_DATA, json_text(data).replace("</", "<\\/"), 1)
 
 
 def _run(run: ReplayedRun) -> dict[str, Any]:
@@ -101,6 +115,7 @@ def _run(run: ReplayedRun) -> dict[str, Any]:
         foot_contacts(clearance[:, 0]).astype(np.uint8)
         | foot_contacts(clearance[:, 1]).astype(np.uint8) << 1
         | knee_near(raw).astype(np.uint8) << 2
+        | upright(raw).astype(np.uint8) << 3
     )
     # Until a runner meets it, the hurdle stands still: only the rest is stored, and one row before it.
     moved = (run.hurdle != run.hurdle[0]).any(axis=(1, 2))
@@ -127,6 +142,11 @@ def _run(run: ReplayedRun) -> dict[str, Any]:
         "contacts": _base64(contacts, np.uint8),
         "keys": _base64(episode.keys, np.uint8),
     }
+
+
+def _css(color: Color) -> str:
+    """RGB as CSS writes it."""
+    return "#" + bytes(color).hex()
 
 
 def _base64(values: NDArray[Any], dtype: type) -> str:

@@ -70,7 +70,7 @@ def replay(
         on_load(runs)
     title = " and ".join(run.name for run in runs)
     if html is not None:
-        _write_page(Path(html), runs, title)
+        write_page(Path(html), runs, title)
     if video is not None:
         write_video(video, runs, speed, size, force)
     if html is None and video is None:
@@ -84,6 +84,7 @@ def check_places(
     video: str | os.PathLike[str] | None,
     html: str | os.PathLike[str] | None,
     force: bool,
+    plot: str | os.PathLike[str] | None = None,
 ) -> None:
     """Check that the outputs can be written and are none of the inputs; make their folders.
 
@@ -95,7 +96,7 @@ def check_places(
     for ghost in ghosts:
         if isinstance(ghost, str) and (path := _split(ghost)[0]):
             inputs[f"--ghost {ghost}"] = Path(path)
-    outputs = {"--video": video, "--html": html}
+    outputs = {"--video": video, "--html": html, "--plot": plot}
     check_outputs({flag: Path(o) if o else None for flag, o in outputs.items()}, inputs=inputs)
     for output in outputs.values():
         if output:
@@ -212,8 +213,19 @@ def _load(recording: str | os.PathLike[str] | Episode, number: int) -> ReplayedR
         return ReplayedRun(f"{Path(recording).stem} {number}", reader[number])
 
 
-def _write_page(path: Path, runs: Sequence[ReplayedRun], title: str) -> None:
-    text = page(runs, title, "; ".join(describe(run) for run in runs))
+def write_page(path: Path, runs: Sequence[ReplayedRun], title: str, notes: Sequence[str] = ()) -> None:
+    """Write the page of some runs. It appears whole or not at all.
+
+    Args:
+        path: file to write; its folder exists.
+        runs: at least one; the first one is followed.
+        title: heading of the page.
+        notes: sentences to list under the picture.
+
+    Raises:
+        CommandError: the file can't be written.
+    """
+    text = page(runs, title, "; ".join(describe(run) for run in runs), notes)
     part = path.with_name(f"{path.name}.part")
     try:
         part.write_text(text, encoding="utf-8")

@@ -113,5 +113,5 @@ def batches(runs: Iterable[Run], size: int = 128) -> Iterator[list[Run]]:
         yield batch
 
 
-def _rows(runs: Sequence[StoredRun], field: str, at: NDArray[np.integer]) -> NDArray[Any]:
+def _rows(runs: Sequence[StoredRun], field: str, at: NDArray[np.integer[Any]]) -> NDArray[Any]:
     return np.stack([getattr(run, field)[row] for run, row in zip(runs, at, strict=True)])

@@ -48,7 +48,7 @@ class Default:
     def reset(self, mask: NDArray[np.bool_]) -> None:
         self._first_step |= mask
 
-    def __call__(self, transition: Transition) -> NDArray[np.floating]:
+    def __call__(self, transition: Transition) -> NDArray[np.floating[Any]]:
         def meters_and_tens(
             raw: NDArray[np.float32], time: NDArray[np.float64]
         ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -87,7 +87,7 @@ class Torso:
     def reset(self, mask: NDArray[np.bool_]) -> None:
         self._default.reset(mask)
 
-    def __call__(self, transition: Transition) -> NDArray[np.floating]:
+    def __call__(self, transition: Transition) -> NDArray[np.floating[Any]]:
         height = (TRACK_Y - transition.next_raw[:, _TORSO + 1].astype(np.float64)) / UNITS_PER_METER
         return self._default(transition) - self._weight * np.maximum(self._threshold - height, 0.0)
 
@@ -129,7 +129,7 @@ class Stride(Memoryless):
         self._fall_cost = fall_cost
         self._finish_bonus = finish_bonus
 
-    def __call__(self, transition: Transition) -> NDArray[np.floating]:
+    def __call__(self, transition: Transition) -> NDArray[np.floating[Any]]:
         forward = 0.1 * transition.progress
         if self._power != 1.0:
             pace = np.maximum(transition.speed, 0.0) / self._reference_speed
@@ -145,7 +145,7 @@ class Stride(Memoryless):
 class Speed(Memoryless):
     """Mean forward speed of the torso during the step, m/s. It ignores postures and endings."""
 
-    def __call__(self, transition: Transition) -> NDArray[np.floating]:
+    def __call__(self, transition: Transition) -> NDArray[np.floating[Any]]:
         return transition.speed
 
 
@@ -166,7 +166,7 @@ class Alternation:
     def reset(self, mask: NDArray[np.bool_]) -> None:
         self._leader[mask] = 0
 
-    def __call__(self, transition: Transition) -> NDArray[np.floating]:
+    def __call__(self, transition: Transition) -> NDArray[np.floating[Any]]:
         def leader(raw: NDArray[np.float32], before: NDArray[np.int8]) -> NDArray[np.int8]:
             ahead = (raw[:, _LEFT_FOOT_X] - raw[:, _RIGHT_FOOT_X]) / UNITS_PER_METER
             return np.where(np.abs(ahead) >= self._lead, np.sign(ahead), before).astype(np.int8)
@@ -180,7 +180,7 @@ class Alternation:
 class Knee(Memoryless):
     """Minus the time with a knee within 0.12 m of the track, s: -frames / 30 for a step that ends so."""
 
-    def __call__(self, transition: Transition) -> NDArray[np.floating]:
+    def __call__(self, transition: Transition) -> NDArray[np.floating[Any]]:
         return -FRAME_SECONDS * transition.frames * knee_near(transition.next_raw)
 
 
@@ -190,7 +190,7 @@ class Upright(Memoryless):
     `qwop_game.gait.upright` says what upright is.
     """
 
-    def __call__(self, transition: Transition) -> NDArray[np.floating]:
+    def __call__(self, transition: Transition) -> NDArray[np.floating[Any]]:
         return -FRAME_SECONDS * transition.frames * ~upright(transition.next_raw)
 
 
@@ -202,7 +202,7 @@ class Energy(Memoryless):
     running fast does not.
     """
 
-    def __call__(self, transition: Transition) -> NDArray[np.floating]:
+    def __call__(self, transition: Transition) -> NDArray[np.floating[Any]]:
         parts = transition.next_raw.reshape(len(transition.next_raw), len(PARTS), 5)
         velocity = parts[:, :, 3:5].astype(np.float64) * _SPEED_TO_METERS_PER_SECOND
         relative = velocity - velocity[:, PARTS.index("torso"), None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +47,7 @@ def tanh_mlp(rows: Tensor, *parameters: Tensor) -> Tensor:
     Returns:
         float32 [N, outputs]; its gradients by the parameters are float32.
     """
-    return _TanhMLP.apply(rows, *parameters)  # pyright: ignore[reportReturnType]
+    return cast("Tensor", _TanhMLP.apply(rows, *parameters))
 
 
 class _TanhMLP(torch.autograd.Function):

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_rl_core.returns import monte_carlo_returns, n_step
 
@@ -19,12 +20,12 @@ class Transitions:
     terminated, truncated: bool [M]; the last transition of every episode has one of them set
     """
 
-    observation: np.ndarray
-    action: np.ndarray
-    reward: np.ndarray
-    next_observation: np.ndarray
-    terminated: np.ndarray
-    truncated: np.ndarray
+    observation: NDArray[np.float32]
+    action: NDArray[np.int64]
+    reward: NDArray[np.float32]
+    next_observation: NDArray[np.float32]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
 
     def __post_init__(self) -> None:
         lengths = {name: len(getattr(self, name)) for name in self.__dataclass_fields__}
@@ -52,14 +53,14 @@ class Batch:
     is_demonstration: bool [K]; index: int64 [K], for `update_priorities`
     """
 
-    observation: np.ndarray
-    action: np.ndarray
-    returns: np.ndarray
-    discount: np.ndarray
-    next_observation: np.ndarray
-    weight: np.ndarray
-    is_demonstration: np.ndarray
-    index: np.ndarray
+    observation: NDArray[np.float32]
+    action: NDArray[np.int64]
+    returns: NDArray[np.float32]
+    discount: NDArray[np.float32]
+    next_observation: NDArray[np.float32]
+    weight: NDArray[np.float32]
+    is_demonstration: NDArray[np.bool_]
+    index: NDArray[np.int64]
 
 
 class SumTree:
@@ -77,10 +78,10 @@ class SumTree:
     def total(self) -> float:
         return float(self.nodes[1])
 
-    def __getitem__(self, index: np.ndarray) -> np.ndarray:
+    def __getitem__(self, index: NDArray[np.int64]) -> NDArray[np.float64]:
         return self.nodes[self.leaves + index]
 
-    def set(self, index: np.ndarray, value: np.ndarray | float) -> None:
+    def set(self, index: NDArray[np.int64], value: NDArray[np.float64] | float) -> None:
         """Set the leaves `index`, int64 [K], and update every sum above them."""
         node = index + self.leaves
         self.nodes[node] = value
@@ -90,7 +91,7 @@ class SumTree:
             node = np.unique(node >> 1)
             self.nodes[node] = self.nodes[2 * node] + self.nodes[2 * node + 1]
 
-    def find(self, prefix: np.ndarray) -> np.ndarray:
+    def find(self, prefix: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the leaf int64 [K] whose share of the total covers each prefix sum [K] in [0, total)."""
         node = np.ones(len(prefix), np.int64)
         rest = prefix.astype(np.float64)
@@ -184,12 +185,12 @@ class ReplayBuffer:
 
     def add(
         self,
-        observation: np.ndarray,
-        action: np.ndarray,
-        reward: np.ndarray,
-        next_observation: np.ndarray,
-        terminated: np.ndarray,
-        truncated: np.ndarray,
+        observation: NDArray[np.float32],
+        action: NDArray[np.int64],
+        reward: NDArray[np.float32],
+        next_observation: NDArray[np.float32],
+        terminated: NDArray[np.bool_],
+        truncated: NDArray[np.bool_],
     ) -> None:
         """Append one transition per environment.
 
@@ -274,7 +275,7 @@ class ReplayBuffer:
             index=index,
         )
 
-    def update_priorities(self, index: np.ndarray, td_error: np.ndarray) -> None:
+    def update_priorities(self, index: NDArray[np.int64], td_error: NDArray[np.floating[Any]]) -> None:
         """Set the priorities of a batch's transitions, index int64 [K], from their new errors, float [K]."""
         if self.tree is None:
             return
@@ -282,7 +283,7 @@ class ReplayBuffer:
         self.max_priority = max(self.max_priority, float(priority.max()))
         self.tree.set(index, priority**self.alpha)
 
-    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the arrays and plain data from which `restore` makes an identical buffer."""
         used = self.demonstrations + self.filled * self.num_envs
         names = ("observation", "next_observation", "action", "reward", "terminated", "truncated")
@@ -291,7 +292,7 @@ class ReplayBuffer:
             arrays["priority"] = self.tree[np.arange(used)]
         return arrays, {"row": self.row, "filled": self.filled, "max_priority": self.max_priority}
 
-    def restore(self, arrays: dict[str, np.ndarray], scalars: dict[str, Any]) -> None:
+    def restore(self, arrays: dict[str, NDArray[Any]], scalars: dict[str, Any]) -> None:
         """Load what `state` returned into a buffer made with the same arguments.
 
         Args:
@@ -321,7 +322,14 @@ class ReplayBuffer:
         self.row, self.filled, self.max_priority = row, filled, max_priority
 
     def _write(
-        self, where: slice, observation, action, reward, next_observation, terminated, truncated
+        self,
+        where: slice,
+        observation: NDArray[np.float32],
+        action: NDArray[np.int64],
+        reward: NDArray[np.float32],
+        next_observation: NDArray[np.float32],
+        terminated: NDArray[np.bool_],
+        truncated: NDArray[np.bool_],
     ) -> None:
         self.observation[where] = observation
         self.action[where] = action
@@ -331,18 +339,18 @@ class ReplayBuffer:
         self.truncated[where] = truncated
 
     @cached_property
-    def _monte_carlo(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _monte_carlo(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
         part = slice(0, self.demonstrations)
         ended = self.terminated[part], self.truncated[part]
         return monte_carlo_returns(self.reward[part], *ended, self.gamma)
 
-    def _row_indices(self, row: int) -> np.ndarray:
+    def _row_indices(self, row: int) -> NDArray[np.int64]:
         start = self.demonstrations + row * self.num_envs
         return np.arange(start, start + self.num_envs)
 
     def _uniform(
         self, batch_size: int, rng: np.random.Generator, demonstration_fraction: float
-    ) -> np.ndarray:
+    ) -> NDArray[np.int64]:
         played = len(self) - self.demonstrations
         demonstrated = round(batch_size * demonstration_fraction) if self.demonstrations else 0
         if played == 0:  # pretraining on demonstrations
@@ -356,7 +364,7 @@ class ReplayBuffer:
             index[demonstrated:] = self.demonstrations + row * self.num_envs + draw % self.num_envs
         return index
 
-    def _window(self, index: np.ndarray) -> np.ndarray:
+    def _window(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return int64 [n, K]: each transition and the n - 1 after it, meaningless past an episode's end."""
         ring = self.rows * self.num_envs
         k = np.arange(self.n)[:, None]

@@ -11,10 +11,10 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,6 +25,8 @@ from qwop_rl_core.networks import ActorCritic, QNetwork, build_network
 
 FORMAT = "qwop-stride checkpoint"
 FORMAT_VERSION = 2
+_JSON_TUPLE: type[object] = list  # what becomes of a tuple in JSON
+_CHECKED_KINDS: tuple[type[object], ...] = (bool, int, float, str, list)
 # Version 1 had British spelling in the names of tensors and settings.
 _NAMES_OF_VERSION_1 = {"normaliser": "normalizer", "prioritised": "prioritized", "metres": "meters"}
 
@@ -44,6 +46,20 @@ _DAMAGE = (
     RuntimeError,
     MemoryError,
 )
+
+
+class _SafeFile(Protocol):
+    """What `safe_open` gives, whose types safetensors leaves out."""
+
+    def metadata(self) -> dict[str, str] | None: ...
+
+    def keys(self) -> list[str]: ...
+
+    def get_tensor(self, name: str) -> Tensor: ...
+
+
+def _open(path: Path, device: str) -> AbstractContextManager[_SafeFile]:
+    return cast("AbstractContextManager[_SafeFile]", safe_open(path, framework="pt", device=device))
 
 
 class Checkpoint(NamedTuple):
@@ -111,7 +127,7 @@ def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
             raise CheckpointError(f"{path}: no such checkpoint")
         if not path.is_file():
             raise CheckpointError(f"{path}: not a file; give the path of a .safetensors checkpoint")
-        with safe_open(path, framework="pt", device=str(device)) as file:
+        with _open(path, str(device)) as file:
             header = file.metadata() or {}
             if header.get("format") != FORMAT:
                 raise CheckpointError(f"{path}: a safetensors file, but not a {FORMAT}")
@@ -121,8 +137,8 @@ def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
                     f"{path}: format {version}, this release reads 1 to {FORMAT_VERSION}; "
                     "use the release that wrote it"
                 )
-            metadata = json.loads(header["metadata"])
-            if not isinstance(metadata, dict):
+            metadata: dict[str, Any] = json.loads(header["metadata"])
+            if type(metadata) is not dict:
                 raise CheckpointError(f"{path}: not a readable checkpoint (damaged or foreign)")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             if version == "1":
@@ -144,9 +160,10 @@ def _from_1_to_2(value: Any) -> Any:
 
     if not isinstance(value, dict):
         return value
-    found = {renamed(name): _from_1_to_2(v) for name, v in value.items()}
-    if isinstance(options := found.get("reward_option"), list):
-        found["reward_option"] = [renamed(o) if isinstance(o, str) else o for o in options]
+    found = {renamed(name): _from_1_to_2(v) for name, v in cast("dict[str, Any]", value).items()}
+    options = found.get("reward_option")
+    if isinstance(options, list):
+        found["reward_option"] = [renamed(o) if isinstance(o, str) else o for o in cast("list[Any]", options)]
     return found
 
 
@@ -185,7 +202,7 @@ def load_network(
 
 
 @contextmanager
-def explained(where: str | os.PathLike[str]) -> Iterator[None]:
+def explained(where: str | os.PathLike[str]) -> Generator[None]:
     """Turn whatever damaged contents bring about while a training is restored into a CheckpointError."""
     try:
         yield
@@ -199,22 +216,24 @@ def check_kinds(values: Mapping[str, Any], example: object) -> None:
     Attributes that are None in `example` are not checked.
     """
     for name, value in values.items():
-        kind = type(getattr(example, name))
-        number = kind is float and type(value) is int and abs(value) < 2**63
-        if kind is tuple:
-            kind = list
-        known = kind in (bool, int, float, str, list)
-        if known and not number and (type(value) is not kind or (kind is int and not 0 <= value < 2**63)):
+        attribute: object = getattr(example, name)
+        kind = _JSON_TUPLE if type(attribute) is tuple else type(attribute)
+        item: object = value
+        found = type(item)
+        number = kind is float and found is int and abs(value) < 2**63
+        in_range = kind is not int or found is not int or 0 <= value < 2**63
+        if kind in _CHECKED_KINDS and not number and (found is not kind or not in_range):
             raise ValueError(f"{name} is {str(value)[:40]!r}, not {kind.__name__}")
 
 
 def _check_size(checkpoint: Checkpoint) -> None:
     """Raises ValueError where the metadata wants a larger network than there are weights for."""
     metadata, weights = checkpoint.metadata, section(checkpoint.tensors, "network")
-    feature_size, num_actions, hidden = (metadata[n] for n in ("feature_size", "num_actions", "hidden"))
-    if not isinstance(hidden, list) or not hidden:
+    feature_size, num_actions = metadata["feature_size"], metadata["num_actions"]
+    hidden: list[Any] = metadata["hidden"]
+    if type(hidden) is not list or not hidden:
         raise ValueError("hidden is no list of sizes")
-    sizes = [feature_size, *hidden, num_actions]
+    sizes: list[Any] = [feature_size, *hidden, num_actions]
     if not all(type(size) is int and size > 0 for size in sizes):
         raise ValueError("a size is not a whole number of 1 or more")
     wanted = sum(a * b for a, b in itertools.pairwise(sizes))

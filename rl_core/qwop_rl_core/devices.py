@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import platform
-from typing import Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from qwop_rl_core.errors import TrainingError
 
@@ -71,3 +73,8 @@ def keep_freed_memory() -> None:
     M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h  # noqa: N806
     for parameter in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
         mallopt(parameter, 1 << 30)  # bytes
+
+
+def to_numpy(tensor: Tensor) -> NDArray[Any]:
+    """Return the values of a tensor, as a view of the tensor's memory where it is on the CPU."""
+    return cast("NDArray[Any]", tensor.cpu().numpy())

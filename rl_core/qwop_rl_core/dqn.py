@@ -34,7 +34,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -45,13 +44,14 @@ from qwop_rl_core.config_checks import (
     check_not_negative,
     check_positive,
 )
+from qwop_rl_core.devices import to_numpy
 from qwop_rl_core.dqn_report import Report, epsilon_at, learning_rate_at
 from qwop_rl_core.dqn_state import DQNState, resume, save_state, start
 from qwop_rl_core.logging import Logger
 from qwop_rl_core.losses import large_margin_loss, q_target, td_loss
 from qwop_rl_core.optimizer import set_learning_rate
 from qwop_rl_core.schedules import linear
-from qwop_rl_core.vector_env import final_observations
+from qwop_rl_core.vector_env import Environments, final_observations
 
 __all__ = ["DQNConfig", "DQNState", "Progress", "resume", "save_state", "start", "train"]
 
@@ -138,7 +138,7 @@ class Progress:
 
     state: DQNState
     config: DQNConfig
-    envs: VectorEnv
+    envs: Environments
     metrics: dict[str, float]
 
     @property
@@ -156,7 +156,7 @@ Callback = Callable[[Progress], bool | None]  # True stops the training
 
 def train(
     config: DQNConfig,
-    envs: VectorEnv,
+    envs: Environments,
     state: DQNState,
     *,
     logger: Logger | None = None,
@@ -243,13 +243,13 @@ def shift_values_to_returns(state: DQNState, batch_size: int = 4096) -> None:
     state.target.load_state_dict(state.network.state_dict())
 
 
-def collect_step(config: DQNConfig, envs: VectorEnv, state: DQNState) -> None:
+def collect_step(config: DQNConfig, envs: Environments, state: DQNState) -> None:
     """Play one step of every environment, epsilon-greedily, and add it to the replay buffer."""
     network = state.network
     observation = np.array(state.observation, np.float32)  # a copy: environments may write over their array
     with torch.inference_mode():
         features = torch.as_tensor(observation, device=state.device)
-        action = network(features).argmax(-1).cpu().numpy()
+        action = to_numpy(network(features).argmax(-1))
     explore = state.rng.random(config.num_envs) < epsilon_at(config, state.steps)  # [1]
     action = np.where(explore, state.rng.integers(0, network.num_actions, config.num_envs), action)
     state.observation, reward, terminated, truncated, infos = envs.step(action)
@@ -292,7 +292,7 @@ def update_network(config: DQNConfig, state: DQNState, monte_carlo: bool = False
     loss.backward()
     nn.utils.clip_grad_norm_(state.network.parameters(), config.max_grad_norm)
     state.optimizer.step()
-    state.buffer.update_priorities(batch.index, error.cpu().numpy())
+    state.buffer.update_priorities(batch.index, to_numpy(error))
     state.updates += 1
     return {name: float(figure.detach()) for name, figure in figures.items()}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
 
 from qwop_rl_core.buffers import ReplayBuffer, Transitions
 from qwop_rl_core.checkpoint import (
@@ -22,11 +22,11 @@ from qwop_rl_core.checkpoint import (
     restore_optimizer,
     section,
 )
-from qwop_rl_core.devices import select_device
+from qwop_rl_core.devices import select_device, to_numpy
 from qwop_rl_core.errors import TrainingError
 from qwop_rl_core.networks import QNetwork
 from qwop_rl_core.run_state import capture_parts, load_run, restore_parts, restore_run, save_run
-from qwop_rl_core.vector_env import EpisodeStatistics, check_spaces
+from qwop_rl_core.vector_env import Environments, EpisodeStatistics, check_spaces
 
 if TYPE_CHECKING:
     from qwop_rl_core.dqn import DQNConfig
@@ -42,7 +42,7 @@ class DQNState:
     rng: np.random.Generator
     buffer: ReplayBuffer
     statistics: EpisodeStatistics
-    observation: np.ndarray
+    observation: NDArray[Any]
     """[N, D], the environments' current observations."""
     steps: int = 0
     """Environment steps done."""
@@ -68,7 +68,7 @@ class DQNState:
 
 
 def start(
-    config: DQNConfig, envs: VectorEnv, network: QNetwork, demonstrations: Transitions | None = None
+    config: DQNConfig, envs: Environments, network: QNetwork, demonstrations: Transitions | None = None
 ) -> DQNState:
     """Begin a training at step 0, with environments reset and a new optimizer.
 
@@ -122,7 +122,7 @@ def start(
 def save_state(
     path: str | os.PathLike[str],
     state: DQNState,
-    envs: VectorEnv,
+    envs: Environments,
     config: DQNConfig,
     metadata: Mapping[str, Any],
     replay: bool = False,
@@ -164,7 +164,7 @@ def save_state(
 
 def resume(
     config: DQNConfig,
-    envs: VectorEnv,
+    envs: Environments,
     checkpoint: Checkpoint,
     demonstrations: Transitions | None = None,
     where: str = "checkpoint",
@@ -200,7 +200,7 @@ def resume(
         if training["buffer"] is not None:
             arrays = section(checkpoint.tensors, "buffer")
             try:
-                state.buffer.restore({name: t.numpy() for name, t in arrays.items()}, training["buffer"])
+                state.buffer.restore({name: to_numpy(t) for name, t in arrays.items()}, training["buffer"])
             except ValueError as error:
                 raise CheckpointError(f"{where}: {error}") from error
             if not ((state.buffer.action >= 0) & (state.buffer.action < network.num_actions)).all():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import shutil
 import sys
@@ -68,7 +69,7 @@ class Logger:
             raise TrainingError(f"{directory}: no logs there: {error.strerror or error}") from None
         if track is not None:
             try:
-                import wandb  # pyright: ignore[reportMissingImports]
+                wandb: Any = importlib.import_module("wandb")
             except ImportError as error:
                 raise TrainingError("--track needs Weights & Biases: pip install wandb") from error
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ class MLP(nn.Sequential):
 
     def forward(self, input: Tensor) -> Tensor:
         if self.precision == torch.float32:
-            return super().forward(input)
+            return cast("Tensor", super().forward(input))
         rows = input.reshape(-1, input.shape[-1]).to(self.precision)
         return tanh_mlp(rows, *self.parameters()).view(*input.shape[:-1], -1)
 

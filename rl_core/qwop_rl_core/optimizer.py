@@ -23,7 +23,7 @@ def flatten_parameters(module: nn.Module) -> nn.Parameter:
     flat = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))
     flat.grad = torch.zeros_like(flat)
     sizes = [parameter.numel() for parameter in parameters]
-    parts = zip(parameters, flat.detach().split(sizes), flat.grad.split(sizes), strict=True)
+    parts = zip(parameters, torch.split(flat.detach(), sizes), torch.split(flat.grad, sizes), strict=True)
     for parameter, values, gradient in parts:
         parameter.data, parameter.grad = values.view_as(parameter), gradient.view_as(parameter)
     return flat

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from qwop_rl_core.checkpoint import CheckpointError, load_checkpoint, load_network
+from qwop_rl_core.devices import to_numpy
 from qwop_rl_core.networks import ActorCritic, QNetwork
 
 
@@ -78,8 +80,11 @@ class Policy:
 
     @torch.inference_mode()
     def act(
-        self, features: np.ndarray, sample: bool = False, generator: torch.Generator | None = None
-    ) -> np.ndarray:
+        self,
+        features: NDArray[np.floating[Any]],
+        sample: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> NDArray[np.int64]:
         """Choose an action for each of N observations.
 
         Args:
@@ -101,7 +106,7 @@ class Policy:
                 "it was made for another encoding of the observation"
             )
         if isinstance(self.network, QNetwork):
-            return self.network(x).argmax(-1).cpu().numpy()
+            return to_numpy(self.network(x).argmax(-1))
         logits = self.network.logits(x)
         action = sample_actions(logits, generator) if sample else logits.argmax(-1)
-        return action.cpu().numpy()
+        return to_numpy(action)

@@ -41,7 +41,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from gymnasium.vector import VectorEnv
 from torch import Tensor
 from tqdm import tqdm
 
@@ -63,6 +62,7 @@ from qwop_rl_core.ppo_rollout import Minibatch, Rollout, collect_rollout, comput
 from qwop_rl_core.ppo_state import PPOState, resume, save_state, start
 from qwop_rl_core.schedules import linear_to_zero
 from qwop_rl_core.two_networks import start_call, two_network_executor
+from qwop_rl_core.vector_env import Environments
 
 __all__ = ["Demonstrations", "PPOConfig", "PPOState", "Progress", "resume", "save_state", "start", "train"]
 
@@ -138,7 +138,7 @@ class Progress:
 
     state: PPOState
     config: PPOConfig
-    envs: VectorEnv
+    envs: Environments
     metrics: dict[str, float]
 
     @property
@@ -156,7 +156,7 @@ Callback = Callable[[Progress], bool | None]  # True stops the training
 
 def train(
     config: PPOConfig,
-    envs: VectorEnv,
+    envs: Environments,
     state: PPOState,
     *,
     reference: ActorCritic | None = None,

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
 from torch import Tensor
 
+from qwop_rl_core.devices import to_numpy
 from qwop_rl_core.errors import TrainingError
 from qwop_rl_core.losses import log_prob
 from qwop_rl_core.networks import ActorCritic
@@ -22,7 +23,7 @@ from qwop_rl_core.policy import sample_actions
 from qwop_rl_core.ppo_state import PPOState
 from qwop_rl_core.returns import gae
 from qwop_rl_core.two_networks import start_call
-from qwop_rl_core.vector_env import final_observations
+from qwop_rl_core.vector_env import Environments, final_observations
 
 # Per iteration: the critic's units follow the returns within some ten iterations.
 RETURN_STATISTICS_RATE = 0.1
@@ -40,13 +41,13 @@ class Rollout:
     """float32 [T, N, A], of the policy that played."""
     actions: Tensor
     """int64 [T, N]."""
-    rewards: np.ndarray
+    rewards: NDArray[np.float32]
     """float32 [T, N]."""
-    terminated: np.ndarray
+    terminated: NDArray[np.bool_]
     """bool [T, N]."""
-    truncated: np.ndarray
+    truncated: NDArray[np.bool_]
     """bool [T, N]."""
-    final_observations: list[np.ndarray]
+    final_observations: list[NDArray[Any]]
     """[K, D] each: final observations of the truncated steps, in their order."""
 
     @classmethod
@@ -98,7 +99,7 @@ class Minibatch(NamedTuple):
 
 
 @torch.inference_mode()  # [5]
-def collect_rollout(rollout: Rollout, envs: VectorEnv, state: PPOState) -> None:
+def collect_rollout(rollout: Rollout, envs: Environments, state: PPOState) -> None:
     """Play T steps of every environment with the current policy, and write them to `rollout`.
 
     Args:
@@ -116,7 +117,7 @@ def collect_rollout(rollout: Rollout, envs: VectorEnv, state: PPOState) -> None:
         rollout.inputs[t] = policy.normalizer(rollout.features[t])
         rollout.logits[t] = policy.policy(rollout.inputs[t])
         rollout.actions[t] = sample_actions(rollout.logits[t], state.generator)
-        observation, reward, terminated, truncated, infos = envs.step(rollout.actions[t].cpu().numpy())
+        observation, reward, terminated, truncated, infos = envs.step(to_numpy(rollout.actions[t]))
         rollout.rewards[t], rollout.terminated[t], rollout.truncated[t] = reward, terminated, truncated
         if truncated.any():
             rollout.final_observations.append(final_observations(infos, truncated, observation)[truncated])
@@ -195,7 +196,7 @@ def minibatches(
         order = torch.randperm(len(targets.actions), generator=generator, device=generator.device)
         # once an epoch, and not by array[order], which takes four times as long
         shuffled = [order, *(array.index_select(0, order) for array in arrays)]
-        for part in zip(*(array.split(minibatch_size) for array in shuffled), strict=True):
+        for part in zip(*(torch.split(array, minibatch_size) for array in shuffled), strict=True):
             yield Minibatch(*part)
 
 

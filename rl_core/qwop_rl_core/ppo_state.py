@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
 from torch import Tensor
 
 from qwop_rl_core.checkpoint import (
@@ -24,7 +23,7 @@ from qwop_rl_core.devices import select_device, select_precision
 from qwop_rl_core.networks import ActorCritic
 from qwop_rl_core.optimizer import flat_adam
 from qwop_rl_core.run_state import capture_parts, load_run, restore_parts, restore_run, save_run
-from qwop_rl_core.vector_env import EpisodeStatistics, check_spaces
+from qwop_rl_core.vector_env import Environments, EpisodeStatistics, check_spaces
 
 if TYPE_CHECKING:
     from qwop_rl_core.ppo import PPOConfig
@@ -39,7 +38,7 @@ class PPOState:
     """Of the "policy" network and of the "value" network."""
     generator: torch.Generator
     statistics: EpisodeStatistics
-    observation: np.ndarray
+    observation: NDArray[Any]
     """[N, D], the environments' current observations."""
     steps: int = 0
     """Environment steps done."""
@@ -55,7 +54,7 @@ class PPOState:
         restore_parts({"network": self.policy, **self.optimizers}, captured)
 
 
-def start(config: PPOConfig, envs: VectorEnv, policy: ActorCritic) -> PPOState:
+def start(config: PPOConfig, envs: Environments, policy: ActorCritic) -> PPOState:
     """Begin a training at step 0, with environments reset and new optimizers.
 
     Args:
@@ -88,7 +87,7 @@ def start(config: PPOConfig, envs: VectorEnv, policy: ActorCritic) -> PPOState:
 def save_state(
     path: str | os.PathLike[str],
     state: PPOState,
-    envs: VectorEnv,
+    envs: Environments,
     config: PPOConfig,
     metadata: Mapping[str, Any],
 ) -> None:
@@ -121,7 +120,9 @@ def save_state(
     )
 
 
-def resume(config: PPOConfig, envs: VectorEnv, checkpoint: Checkpoint, where: str = "checkpoint") -> PPOState:
+def resume(
+    config: PPOConfig, envs: Environments, checkpoint: Checkpoint, where: str = "checkpoint"
+) -> PPOState:
     """Continue a training that `save_state` stored.
 
     With the same settings the results equal those of an uninterrupted training bit for bit (CPU, same number

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -52,8 +53,11 @@ def gae(
 
 
 def n_step(
-    reward_t: np.ndarray, terminated_t: np.ndarray, truncated_t: np.ndarray, gamma: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    reward_t: NDArray[np.float32],
+    terminated_t: NDArray[np.bool_],
+    truncated_t: NDArray[np.bool_],
+    gamma: float,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
     """Compute n-step returns up to the bootstrap, from windows of n consecutive transitions.
 
         G = r_1 + gamma r_2 + ... + gamma^(k-1) r_k,  target = G + discount * Q(o_k)
@@ -85,8 +89,11 @@ def n_step(
 
 
 def monte_carlo_returns(
-    reward_t: np.ndarray, terminated_t: np.ndarray, truncated_t: np.ndarray, gamma: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    reward_t: NDArray[np.float32],
+    terminated_t: NDArray[np.bool_],
+    truncated_t: NDArray[np.bool_],
+    gamma: float,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
     """Compute Monte-Carlo returns of whole episodes, stored one after another.
 
         G_tm1 = r_t + gamma G_t,  or r_t in the step that ended the episode

@@ -13,9 +13,8 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
 from torch import Tensor
 
 from qwop_rl_core.checkpoint import (
@@ -27,8 +26,9 @@ from qwop_rl_core.checkpoint import (
     save_checkpoint,
     section,
 )
+from qwop_rl_core.devices import to_numpy
 from qwop_rl_core.networks import ActorCritic, QNetwork
-from qwop_rl_core.vector_env import EpisodeStatistics, environment_state, restore_environment
+from qwop_rl_core.vector_env import Environments, EpisodeStatistics, environment_state, restore_environment
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -39,7 +39,7 @@ Network = TypeVar("Network", ActorCritic, QNetwork)
 class RunState(Protocol):
     """What the states of all trainers have in common."""
 
-    observation: np.ndarray  # [N, D], the environments' current observations
+    observation: NDArray[Any]  # [N, D], the environments' current observations
     statistics: EpisodeStatistics
     steps: int  # environment steps done
 
@@ -68,7 +68,7 @@ def save_run(
     *,
     network: ActorCritic | QNetwork,
     state: RunState,
-    envs: VectorEnv,
+    envs: Environments,
     config: DataclassInstance,
     tensors: Mapping[str, Tensor],
     training: Mapping[str, Any],
@@ -153,7 +153,7 @@ def load_run(
     return network, training
 
 
-def restore_run(checkpoint: Checkpoint, state: RunState, envs: VectorEnv, *counters: str) -> None:
+def restore_run(checkpoint: Checkpoint, state: RunState, envs: Environments, *counters: str) -> None:
     """Restore the counters and, if they were stored, the environments and the running episodes.
 
     Args:
@@ -173,8 +173,8 @@ def restore_run(checkpoint: Checkpoint, state: RunState, envs: VectorEnv, *count
         setattr(state, name, value)
     if training["environment"]:
         arrays = section(tensors, "environment")
-        restore_environment(envs, {name: t.numpy() for name, t in arrays.items()})
-        observation = tensors["observation"].numpy()
+        restore_environment(envs, {name: to_numpy(t) for name, t in arrays.items()})
+        observation = to_numpy(tensors["observation"])
         if observation.shape != state.observation.shape or observation.dtype != state.observation.dtype:
             raise ValueError(
                 f"the stored observations are {observation.dtype} {list(observation.shape)}, "

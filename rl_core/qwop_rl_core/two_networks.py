@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 @contextmanager
-def two_network_executor(threads: int, device: torch.device) -> Iterator[Executor | None]:
+def two_network_executor(threads: int, device: torch.device) -> Generator[Executor | None]:
     """Yield a one-worker executor for the second network, or None on a GPU or with one thread.
 
     The caller and the worker get half of the threads each, so one and two threads give the same bits. For

@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol, cast
 
 import gymnasium
 import numpy as np
-from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
 
 from qwop_rl_core.errors import TrainingError
 
 
-def check_spaces(envs: VectorEnv, num_envs: int, feature_size: int, num_actions: int) -> None:
+class Environments(Protocol):
+    """What the trainers need of a `gymnasium.vector.VectorEnv`, with the types that Gymnasium leaves out."""
+
+    num_envs: int
+    metadata: dict[str, Any]
+
+    @property
+    def single_observation_space(self) -> gymnasium.Space[Any]: ...
+
+    @property
+    def single_action_space(self) -> gymnasium.Space[Any]: ...
+
+    def reset(self, *, seed: int | None = None) -> tuple[NDArray[Any], dict[str, Any]]: ...
+
+    def step(
+        self, actions: NDArray[Any], /
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]: ...
+
+
+def check_spaces(envs: Environments, num_envs: int, feature_size: int, num_actions: int) -> None:
     """Check that the environments and the network fit each other.
 
     Args:
@@ -47,8 +66,8 @@ def check_spaces(envs: VectorEnv, num_envs: int, feature_size: int, num_actions:
 
 
 def final_observations(
-    infos: Mapping[str, Any], ended: np.ndarray, next_observation: np.ndarray
-) -> np.ndarray:
+    infos: Mapping[str, Any], ended: NDArray[np.bool_], next_observation: NDArray[Any]
+) -> NDArray[Any]:
     """Return the observation that really followed each step.
 
     A vector environment resets an ended episode in the same step. `next_observation` then belongs to the next
@@ -75,7 +94,7 @@ def final_observations(
     return followed
 
 
-def final_scalars(infos: Mapping[str, Any], ended: np.ndarray) -> dict[str, np.ndarray]:
+def final_scalars(infos: Mapping[str, Any], ended: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
     """Return the numbers that the environment reports about the episodes that ended in a step.
 
     They come from infos["_final"] or, in gymnasium 1's form, from the dict under "final_info" (arrays [N];
@@ -92,14 +111,15 @@ def final_scalars(infos: Mapping[str, Any], ended: np.ndarray) -> dict[str, np.n
     if final is None:
         return {}
     if isinstance(final, Mapping):
+        arrays = cast("Mapping[str, Any]", final)
         return {
             k: v[ended]
-            for k, v in final.items()
+            for k, v in arrays.items()
             if not k.startswith("_")
             and isinstance(v, np.ndarray)
             and v.ndim == 1
             and v.dtype.kind in "bif"
-            and final.get("_" + k, ended)[ended].all()
+            and arrays.get("_" + k, ended)[ended].all()
         }
     dicts: list[dict[str, Any]] = list(final[ended])
     numbers = (bool, int, float, np.number, np.bool_)
@@ -117,9 +137,11 @@ class EpisodeStatistics:
     def __init__(self, num_envs: int):
         self.episode_return = np.zeros(num_envs)
         self.episode_length = np.zeros(num_envs, np.int64)
-        self._ended: dict[str, list[np.ndarray]] = {}
+        self._ended: dict[str, list[NDArray[np.float64]]] = {}
 
-    def step(self, reward: np.ndarray, ended: np.ndarray, infos: Mapping[str, Any]) -> None:
+    def step(
+        self, reward: NDArray[np.floating[Any]], ended: NDArray[np.bool_], infos: Mapping[str, Any]
+    ) -> None:
         """Count one step of every environment.
 
         Args:
@@ -150,7 +172,7 @@ class EpisodeStatistics:
         return figures
 
 
-def environment_state(envs: VectorEnv) -> dict[str, np.ndarray] | None:
+def environment_state(envs: Environments) -> dict[str, NDArray[Any]] | None:
     """Return the environment's state for `restore_environment`, or None if it cannot give one.
 
     An environment that can has `get_state() -> dict[str, ndarray]` and `set_state(state)`. Without them a
@@ -160,6 +182,6 @@ def environment_state(envs: VectorEnv) -> dict[str, np.ndarray] | None:
     return None if get_state is None else dict(get_state())
 
 
-def restore_environment(envs: VectorEnv, state: Mapping[str, np.ndarray]) -> None:
+def restore_environment(envs: Environments, state: Mapping[str, NDArray[Any]]) -> None:
     """Load a state from `environment_state` into environments made the same way."""
     envs.set_state(dict(state))  # pyright: ignore[reportAttributeAccessIssue]

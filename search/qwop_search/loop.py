@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import tyro
@@ -124,7 +125,7 @@ def search(
         beam.close()
 
 
-def _hopeless(progress: SearchProgress, start: int, along: NDArray[np.floating]) -> bool:
+def _hopeless(progress: SearchProgress, start: int, along: NDArray[np.floating[Any]]) -> bool:
     """Return whether a pass is too far behind the run that it should improve.
 
     Args:

@@ -63,13 +63,14 @@ def test_many_runs_with_slow_motion_rewinds_and_a_policy(tmp_path):
         record(id="2" * 32, rewinds=[[3.0, 40, 38]], discarded_keys=base64.b64encode(b"\1\2").decode()),
         record(id="3" * 32, players=[[0, "policy"], [30, "person"]]),
         record(id="4" * 32, players=[[0, "policy"]], observations_sha256=None),
+        record(id="5" * 32, players=[[0, "policy"], [20, "lookahead"]]),
     ]
     assert converted(tmp_path, {"format": "qwop-runs", "version": 1, "runs": runs}) == 0
     episodes = list(DatasetReader(tmp_path / "runs.h5"))
-    assert [e.tags for e in episodes] == [(), ("slow-motion",), ("rewound",), ("taken-over",), ()]
-    assert [e.source for e in episodes] == ["human", "human", "human", "human", "policy"]
+    assert [e.tags for e in episodes] == [(), ("slow-motion",), ("rewound",), ("taken-over",), (), ()]
+    assert [e.source for e in episodes] == ["human", "human", "human", "human", "policy", "policy"]
     assert episodes[2].discarded_keys.tolist() == [1, 2]
-    assert [e.verified for e in episodes] == ["exact"] * 5
+    assert [e.verified for e in episodes] == ["exact"] * 6
 
 
 @pytest.mark.parametrize(
@@ -95,6 +96,7 @@ def test_many_runs_with_slow_motion_rewinds_and_a_policy(tmp_path):
         ({"rewinds": [[1, 2]]}, "unpack"),
         ({"rewinds": [[1.0, 3, 9]]}, "rewind"),
         ({"pace": []}, "empty"),
+        ({"players": []}, "players are empty"),
         ({"version": 2}, "its version is 2"),
         ({"format": "other"}, "its format is 'other'"),
     ],

@@ -12,13 +12,13 @@ from qwop_game.rules import (
     FLAG_JUMPED,
     FLAG_PAUSED,
 )
-from qwop_game.simulator import _library
+from qwop_game.simulator import native_library
 
 
 def engine_constants() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bodies [14, 5], joints [11, 9], game [3]: see qwop_constants in qwop.h."""
     tables = np.full((14, 5), np.nan), np.full((11, 9), np.nan), np.full(3, np.nan)
-    _library().qwop_constants(*(table.ctypes.data for table in tables))
+    native_library().qwop_constants(*(table.ctypes.data for table in tables))
     return tables
 
 

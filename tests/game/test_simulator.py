@@ -185,7 +185,7 @@ def test_the_gil_is_released():
 
 
 def test_a_missing_library_is_one_line(monkeypatch, tmp_path):
-    simulator._library.cache_clear()
+    simulator.native_library.cache_clear()
     monkeypatch.setattr(simulator, "_LIBRARY", tmp_path / "_engine.so")
     try:
         with pytest.raises(ImportError, match=r"not built \(.*_engine.so is missing\): install") as missing:
@@ -195,6 +195,6 @@ def test_a_missing_library_is_one_line(monkeypatch, tmp_path):
             engines()
     finally:
         monkeypatch.undo()
-        simulator._library.cache_clear()
+        simulator.native_library.cache_clear()
     assert all(len(str(error.value).splitlines()) == 1 for error in (missing, broken))
     assert engines()

@@ -23,6 +23,7 @@ COMMANDS = {
     "qwop-finetune": "qwop_finetune.cli:main",
     "qwop-eval": "qwop_evaluation.cli:main",
     "qwop-replay": "qwop_replay.cli:main",
+    "qwop-coach": "qwop_replay.coach_cli:main",
     "qwop-rewards": "qwop_rewards.cli:main",
     "qwop-search": "qwop_search.cli:main",
 }
@@ -35,6 +36,7 @@ PUBLIC_MODULES = {
     "qwop_game.real",
     "qwop_game.render",
     "qwop_game.rules",
+    "qwop_game.scenery",
     "qwop_game.window",
     "qwop_rl_core.dqn",
     "qwop_rl_core.ppo",

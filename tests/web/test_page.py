@@ -1,74 +1,19 @@
 """The page in real browsers: typed keys, kept runs, links and the policy give the numbers of Python."""
 
-import contextlib
 import json
 import signal
 import subprocess
 import sys
-import threading
-import time
 
 import numpy as np
 import pytest
 
-from qwop_datasets import DatasetReader, replay_keys
+from qwop_datasets import DatasetReader
 from qwop_datasets.convert import Importing, episodes_of
-from qwop_evaluation import CheckpointPlayer, shipped_policy_path
-from qwop_game import ACTION_SETS, Simulator, encode, hip_modes, last_keys
-from qwop_game.real.browser import Browser
+from qwop_game import Simulator
 from qwop_recorder.key_events import KeyEvent, keys_from_events
-from qwop_web import serve
 
 pytestmark = pytest.mark.real_game
-
-
-@pytest.fixture(scope="module")
-def address():
-    with serve() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def driver(browser_pair):
-    browser, its_driver = browser_pair
-    with contextlib.closing(Browser(browser=browser.path, driver=its_driver.path, game=False)) as found:
-        found.selenium.set_script_timeout(120)
-        yield found.selenium
-
-
-@pytest.fixture
-def page(driver, address):
-    driver.get("about:blank")
-    driver.get(address)
-    wait(driver, "return window.page !== undefined")
-    yield driver
-    driver.execute_async_script(
-        "const done = arguments[0]; (async () => {"
-        " for (const {id} of page.records) await page.store?.remove(id); done(null) })()"
-    )
-
-
-def wait(driver, script, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not (value := driver.execute_script(script)):
-        assert time.monotonic() < deadline, script
-        time.sleep(0.02)
-    return value
-
-
-def play(driver, keys, pause=0.15):
-    """Start a run and type."""
-    from selenium.webdriver import ActionChains
-
-    driver.execute_script("page.session.options.countdown = 0.1; document.activeElement.blur()")
-    ActionChains(driver).send_keys(" ").perform()
-    wait(driver, "return page.session.phase === 'playing'")
-    chain = ActionChains(driver)
-    for key in keys:
-        chain.key_down(key).pause(pause).key_up(key)
-    chain.perform()
 
 
 def imported(record, tmp_path):
@@ -81,14 +26,14 @@ def imported(record, tmp_path):
 
 def test_a_typed_run_is_an_exact_demonstration(page, tmp_path):
     page.execute_script("document.getElementById('player').value = 'Zoë <b>'")
-    play(page, "wqopwwoq")
+    page.play("wqopwwoq")
     play_on = (
         "page.queue.put(1, true, 'page'); page.queue.put(1, false, 'page')"  # a tap shorter than a frame
     )
     page.execute_script(play_on)
-    wait(page, "return page.session.run.frames > 60 && page.session.run.keys.at(-1) === 0")
+    page.wait("return page.session.run.frames > 60 && page.session.run.keys.at(-1) === 0")
     page.execute_script("page.session.phase = 'ended'; page.command('keep')")
-    record = wait(page, "return page.records[0]")
+    record = page.wait("return page.records[0]")
     episode = imported(record, tmp_path)
     assert episode.player == "Zoë <b>" and episode.source == "human"
     assert episode.provenance["page_sha256"] == "checked"
@@ -99,13 +44,13 @@ def test_a_typed_run_is_an_exact_demonstration(page, tmp_path):
     assert np.diff(instants).min() > 0
     # The list shows the name as text, and a reload finds the run again.
     page.refresh()
-    wait(page, "return window.page && page.records.length === 1")
+    page.wait("return window.page && page.records.length === 1")
     assert page.execute_script("return document.querySelectorAll('#runs tbody tr').length") == 1
 
 
 def test_rewind_and_take_over_is_one_exact_run(page, tmp_path):
-    play(page, "wowqpo")
-    wait(page, "return page.session.run.frames > 45")
+    page.play("wowqpo")
+    page.wait("return page.session.run.frames > 45")
     from selenium.webdriver import ActionChains, Keys
 
     page.execute_script("page.session.options.rewind = 1")
@@ -114,11 +59,11 @@ def test_rewind_and_take_over_is_one_exact_run(page, tmp_path):
     frames = page.execute_script("return [page.session.cursor, page.session.run.frames]")
     assert frames[0] == frames[1] - 30
     ActionChains(page).send_keys(" ").perform()
-    wait(page, "return page.session.phase === 'playing'")
+    page.wait("return page.session.phase === 'playing'")
     ActionChains(page).key_down("p").pause(0.3).key_up("p").perform()
-    wait(page, f"return page.session.run.frames > {frames[1]}")
+    page.wait(f"return page.session.run.frames > {frames[1]}")
     page.execute_script("page.session.phase = 'ended'; page.command('keep')")
-    record = wait(page, "return page.records[0]")
+    record = page.wait("return page.records[0]")
     episode = imported(record, tmp_path)
     assert "rewound" in episode.tags and episode.rewinds["to_frame"].tolist() == [frames[0]]
     assert len(episode.discarded_keys) == 30
@@ -127,46 +72,9 @@ def test_rewind_and_take_over_is_one_exact_run(page, tmp_path):
 
 
 def test_losing_the_keyboard_pauses_and_releases_all_keys(page):
-    play(page, "w")
+    page.play("w")
     page.execute_script("page.queue.put(8, true, 'page'); dispatchEvent(new Event('blur'))")
     assert page.execute_script("return [page.session.phase, page.queue.down]") == ["paused", 0]
-
-
-def test_the_policy_in_the_page_plays_as_in_python(page):
-    """Both get the same states: the page's keys are compared where the policy stands after each of them."""
-    runs, frames = 3, 700
-    keys = page.execute_async_script(
-        """
-        const [runs, frames, done] = arguments;
-        (async () => {
-          const { Policy } = await import("./policy.js");
-          const policy = new Policy(await (await fetch("policy.safetensors")).arrayBuffer());
-          const all = [];
-          for (let run = 0; run < runs; run++) {
-            const game = page.engine.game(), player = policy.player(), keys = Array(7 * run).fill(0);
-            for (const mask of keys) game.step(mask);
-            for (let i = 0; i < frames && !game.over; i++) {
-              const mask = player(game);
-              game.step(mask);
-              keys.push(mask);
-            }
-            game.close();
-            all.push(keys);
-          }
-          done(all);
-        })();
-        """,
-        runs,
-        frames,
-    )
-    player = CheckpointPlayer(shipped_policy_path())
-    assert player.frame_skip == 1
-    for run, played in enumerate(keys):
-        masks = np.array(played, np.uint8)
-        (replayed,) = replay_keys([masks])
-        features = encode(replayed.raw_observations, hip_modes(masks), last_keys(masks))
-        chosen = ACTION_SETS[player.action_set][player.scores(features[:-1]).argmax(axis=1)]
-        assert (chosen[7 * run :] == masks[7 * run :]).all()
 
 
 def test_a_link_replays_the_run(page, address):
@@ -185,11 +93,11 @@ def test_a_link_replays_the_run(page, address):
     assert back == masks
     page.get("about:blank")
     page.get(address + link)
-    frame = wait(page, "return window.page?.watched?.frame > 20 ? page.watched.frame : 0")
+    frame = page.wait("return window.page?.watched?.frame > 20 ? page.watched.frame : 0")
     # As text: Firefox's driver rounds doubles.
     state = json.loads(
         page.execute_script(
-            "page.due = Infinity;"
+            "page.clock.due = Infinity;"
             "return JSON.stringify([page.watched.frame, Array.from(page.watched.game.state())])"
         )
     )
@@ -205,7 +113,7 @@ def test_a_link_replays_the_run(page, address):
 def test_a_damaged_link_is_ignored(page, address, fragment):
     page.get("about:blank")
     page.get(address + fragment)
-    wait(page, "return window.page !== undefined")
+    page.wait("return window.page !== undefined")
     assert page.execute_script("return page.watched === null && page.session.phase === 'ready'")
 
 
@@ -246,19 +154,19 @@ def test_the_page_records_through_its_server(driver, recorder):
     process, link, path = recorder
     driver.get("about:blank")
     driver.get(link)
-    wait(driver, "return window.page?.sync?.state === 'connected'")
+    driver.wait("return window.page?.sync?.state === 'connected'")
     assert driver.execute_script("return location.hash") == ""  # the token is not left in the address bar
-    play(driver, "wqopwo")
-    wait(driver, "return page.session.run.frames > 40")
+    driver.play("wqopwo")
+    driver.wait("return page.session.run.frames > 40")
     from selenium.webdriver import ActionChains, Keys
 
     ActionChains(driver).send_keys(Keys.ARROW_LEFT).send_keys(" ").perform()
-    wait(driver, "return page.session.phase === 'playing'")
+    driver.wait("return page.session.phase === 'playing'")
     # The connection breaks and comes back: the page plays on, and what was played meanwhile arrives.
     driver.execute_script("page.sync.socket.close()")
-    wait(driver, "return page.sync.state === 'connected' && page.session.run.frames > 60")
+    driver.wait("return page.sync.state === 'connected' && page.session.run.frames > 60")
     driver.execute_script("page.session.phase = 'ended'; page.command('keep')")
-    wait(driver, "return page.records.at(-1)?.stored === true && page.sync.settled")
+    driver.wait("return page.records.at(-1)?.stored === true && page.sync.settled")
     (episode,) = DatasetReader(path)
     keys = driver.execute_script("return page.session.run.keys")
     assert episode.keys.tolist() == keys and episode.verified == "exact"
@@ -268,5 +176,5 @@ def test_the_page_records_through_its_server(driver, recorder):
     assert (keys_from_events(events, instants) == episode.keys).all()
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
-    wait(driver, "return page.sync.state === 'connecting'")
+    driver.wait("return page.sync.state === 'connecting'")
     assert "lost" in driver.execute_script("return document.getElementById('recorder').textContent")

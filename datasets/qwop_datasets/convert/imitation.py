@@ -62,7 +62,9 @@ def trajectory(episode: Episode, observations: str = "normalized", action_set: s
     """An episode as an imitation TrajectoryWithRew, one frame a step."""
     from imitation.data.types import TrajectoryWithRew
 
-    infos = [{"keys": int(k), "time": float(t)} for k, t in zip(episode.keys, episode.times[1:], strict=True)]
+    infos: list[dict[str, Any]] = [
+        {"keys": int(k), "time": float(t)} for k, t in zip(episode.keys, episode.times[1:], strict=True)
+    ]
     infos[-1] |= {"qwop": scalars(episode), "start_time": float(episode.times[0])}
     return TrajectoryWithRew(
         obs=observations_of(episode, observations),

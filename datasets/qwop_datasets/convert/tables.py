@@ -227,7 +227,7 @@ def read_csv(path: Path, options: Importing) -> Iterator[Imported]:
 _ENDS = ("success", "terminated", "terminated+truncated", "truncated", "")
 
 
-def _csv_episode(path: Path, rows: list[dict[str, Any]]) -> Episode:
+def _csv_episode(path: Path, rows: list[dict[str | None, Any]]) -> Episode:
     first = rows[0]
     where = f"{path}: episode {first['episode']}"
     for row in rows:

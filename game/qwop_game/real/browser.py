@@ -91,8 +91,8 @@ class Browser:
     def __init__(
         self,
         headless: bool = True,
-        browser: str | os.PathLike | None = None,
-        driver: str | os.PathLike | None = None,
+        browser: str | os.PathLike[str] | None = None,
+        driver: str | os.PathLike[str] | None = None,
         scripts: tuple[str, ...] = (),
         trig: str | None = DEFAULT_TRIG,
         game: bool = True,
@@ -308,7 +308,7 @@ class Browser:
         environment.pop("WAYLAND_DISPLAY", None)
         return environment
 
-    def _wait_for(self, process: subprocess.Popen, log: Path, word: str) -> bool:
+    def _wait_for(self, process: subprocess.Popen[bytes], log: Path, word: str) -> bool:
         """Wait until a process has written `word` to `log`; False where it ends or takes too long."""
         deadline = time.monotonic() + self.timeout
         while process.poll() is None and time.monotonic() < deadline:
@@ -379,7 +379,7 @@ def _first_line(error: Exception) -> str:
     return " ".join(str(text).splitlines()[0].split())[:300]
 
 
-def _reap(reaper: subprocess.Popen) -> None:
+def _reap(reaper: subprocess.Popen[bytes]) -> None:
     """Let the reaper do its work and wait for it."""
     if reaper.stdin is not None:
         try:

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import numpy as np
 import tyro
+from numpy.typing import NDArray
 
 from qwop_cli import check_outputs, parse_config, run_command
 from qwop_game.real.errors import RealGameError
@@ -81,7 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(arguments: Sequence[str] | None) -> int:
     description = "Install the file of the real game, check it, compare the games."
-    options = parse_config(PROGRAM, Command, arguments, description=description)
+    options: Install | Doctor | ParityConfig = parse_config(
+        PROGRAM, Command, arguments, description=description
+    )
     if isinstance(options, Install):
         return _install(options)
     return _doctor(options) if isinstance(options, Doctor) else _parity(options)
@@ -142,7 +145,8 @@ def _doctor(options: Doctor) -> int:
 
 def _missing_programs(options: Doctor) -> list[tuple[str, str]]:
     """Which of browser and driver was not found, and the line about it."""
-    family, missing = "chrome", []
+    family = "chrome"
+    missing: list[tuple[str, str]] = []
     try:
         family = find_browser(options.browser).family
     except RealGameError as error:
@@ -205,7 +209,7 @@ def _parity(options: ParityConfig) -> int:
 
     recorded = [] if options.keys is None else _recorded_keys(options.keys)
 
-    def runs() -> Iterator[np.ndarray]:
+    def runs() -> Iterator[NDArray[np.uint8]]:
         for episode in range(options.episodes):
             yield drawn_keys(episode, options.seed)
         yield from recorded
@@ -239,7 +243,7 @@ def _parity(options: ParityConfig) -> int:
     return 1 if result.differing else 0
 
 
-def _recorded_keys(path: Path) -> list[np.ndarray]:
+def _recorded_keys(path: Path) -> list[NDArray[np.uint8]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = [file[name] for name in file.files]

@@ -5,6 +5,7 @@ import time
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_game.env import QWOPEnv
 from qwop_game.game_batch import GameBatch
@@ -37,8 +38,8 @@ class QWOPRealEnv(QWOPEnv):
         observation: str = "qwop_gym",
         max_frames: int | None = None,
         render_mode: str | None = None,
-        browser: str | os.PathLike | None = None,
-        driver: str | os.PathLike | None = None,
+        browser: str | os.PathLike[str] | None = None,
+        driver: str | os.PathLike[str] | None = None,
         trig: str | None = DEFAULT_TRIG,
     ) -> None:
         game = RealGame(render_mode != "human", browser, driver, trig=trig)
@@ -52,7 +53,7 @@ class QWOPRealEnv(QWOPEnv):
         return self.games.simulator
 
     @exclusive
-    def render(self) -> np.ndarray | None:
+    def render(self) -> NDArray[np.uint8] | None:
         """rgb_array: the game's picture of now, uint8 [400, 640, 3]. human: None; `step` has shown it all."""
         if self.render_mode == "rgb_array":
             return self.game.picture()

@@ -126,12 +126,12 @@ def look_at(path: Path) -> Program:
     return Program(path, parse_version(text), "firefox" if is_firefox else "chrome")
 
 
-def find_browser(path: str | os.PathLike | None = None) -> Program:
+def find_browser(path: str | os.PathLike[str] | None = None) -> Program:
     """The browser. Raises RealGameError where there is none."""
     return look_at(_browsers(path)[0])
 
 
-def find_driver(path: str | os.PathLike | None = None, family: str = "chrome") -> Program:
+def find_driver(path: str | os.PathLike[str] | None = None, family: str = "chrome") -> Program:
     """The driver for a family of browsers, or the one that the user names. Raises RealGameError."""
     drivers = [look_at(one) for one in _drivers(path)]
     named = path or os.environ.get(DRIVER_VARIABLE)
@@ -145,7 +145,7 @@ def find_driver(path: str | os.PathLike | None = None, family: str = "chrome") -
 
 
 def find_pair(
-    browser: str | os.PathLike | None = None, driver: str | os.PathLike | None = None
+    browser: str | os.PathLike[str] | None = None, driver: str | os.PathLike[str] | None = None
 ) -> tuple[Program, Program]:
     """A browser and a driver that match: of several installed ones, the first two that do.
 
@@ -179,7 +179,7 @@ def _match(browser: Program, driver: Program) -> bool:
     return browser.family == "firefox" or not browser.major or browser.major == driver.major
 
 
-def _browsers(path: str | os.PathLike | None) -> list[Path]:
+def _browsers(path: str | os.PathLike[str] | None) -> list[Path]:
     found = _candidates("browser", path, BROWSER_VARIABLE, _BROWSER_NAMES, _BROWSER_PLACES)
     if not found:
         raise RealGameError(
@@ -190,13 +190,13 @@ def _browsers(path: str | os.PathLike | None) -> list[Path]:
     return found
 
 
-def _drivers(path: str | os.PathLike | None) -> list[Path]:
+def _drivers(path: str | os.PathLike[str] | None) -> list[Path]:
     return _candidates("driver", path, DRIVER_VARIABLE, _DRIVER_NAMES, _DRIVER_PLACES)
 
 
 def _candidates(
     kind: str,
-    path: str | os.PathLike | None,
+    path: str | os.PathLike[str] | None,
     variable: str,
     names: Sequence[str],
     places: dict[str, tuple[str, ...]],

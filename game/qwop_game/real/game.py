@@ -7,9 +7,10 @@ import os
 import threading
 from collections.abc import Sequence
 from importlib import metadata
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_game.observation import STATE_GLOBALS, STATE_SIZE, UNITS_PER_METER, raw_from_state
 from qwop_game.real.browser import Browser, BrowserLost, PageError
@@ -72,8 +73,8 @@ class RealGame:
     def __init__(
         self,
         headless: bool = True,
-        browser: str | os.PathLike | None = None,
-        driver: str | os.PathLike | None = None,
+        browser: str | os.PathLike[str] | None = None,
+        driver: str | os.PathLike[str] | None = None,
         stop_at_end: bool = True,
         recover: bool | None = None,
         scripts: tuple[str, ...] = (),
@@ -96,7 +97,7 @@ class RealGame:
     # -- the Simulator's interface -------------------------------------------------------------------
 
     @property
-    def state(self) -> np.ndarray:
+    def state(self) -> NDArray[np.float64]:
         """All numbers, a new float64 [1, 92]."""
         return self._row[None].copy()
 
@@ -119,27 +120,27 @@ class RealGame:
         return self._launch().native_trig
 
     @property
-    def raw_observation(self) -> np.ndarray:
+    def raw_observation(self) -> NDArray[np.float32]:
         """float32 [1, 60], new."""
         return raw_from_state(self._row)[None]
 
     @property
-    def time(self) -> np.ndarray:
+    def time(self) -> NDArray[np.float64]:
         """scoreTime, s, float64 [1], new."""
         return self._row[_GLOBAL["score_time"]][None].copy()
 
     @property
-    def distance(self) -> np.ndarray:
+    def distance(self) -> NDArray[np.float64]:
         """The torso's x, m, float64 [1], new."""
         return self._row[:1] / UNITS_PER_METER
 
     @property
-    def flags(self) -> np.ndarray:
+    def flags(self) -> NDArray[np.uint8]:
         """uint8 [1], see `Simulator`, new."""
         return np.array([_FLAG_BITS[self._row[_FLAG_COLUMNS] != 0].sum()], np.uint8)
 
     @exclusive
-    def reset(self, mask: np.ndarray | None = None) -> None:
+    def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
         """A new episode. mask: bool [1]; nothing happens where it is false."""
         if mask is not None and not mask[0]:
             return
@@ -155,12 +156,12 @@ class RealGame:
                 logger.warning("the game did not start (%s): trying again", error)
 
     @exclusive
-    def step(self, keys: np.ndarray, frames: int = 1) -> None:
+    def step(self, keys: NDArray[np.uint8], frames: int = 1) -> None:
         """Play `frames` frames with `keys`, uint8 [1], held; fewer where the run ends before."""
         self._play([int(keys[0])] * frames, every=max(frames, 1))
 
     @exclusive
-    def run(self, keys: Sequence[int] | np.ndarray) -> np.ndarray:
+    def run(self, keys: Sequence[int] | NDArray[np.uint8]) -> NDArray[np.float64]:
         """Play a sequence of key masks, in few calls into the page.
 
         returns: float64 [n, 92], the state after each frame; n < len(keys) where the run ended before.
@@ -169,12 +170,14 @@ class RealGame:
         return np.concatenate(rows) if rows else np.empty((0, STATE_SIZE))
 
     @exclusive
-    def snapshot(self) -> np.ndarray:
+    def snapshot(self) -> NDArray[np.uint8]:
         """The state as the keys that lead to it, uint8 [1, T]."""
         return np.array(self._keys, np.uint8)[None]
 
     @exclusive
-    def restore(self, snapshot: np.ndarray, mask: np.ndarray | None = None, convert: bool = False) -> None:
+    def restore(
+        self, snapshot: NDArray[np.uint8], mask: NDArray[np.bool_] | None = None, convert: bool = False
+    ) -> None:
         """Go to where `snapshot`, uint8 [1, T], was taken: a new page, and its keys again.
 
         convert: means nothing here, keys have no sine and cosine.
@@ -190,7 +193,7 @@ class RealGame:
 
     # -- more ----------------------------------------------------------------------------------------
 
-    def picture(self) -> np.ndarray:
+    def picture(self) -> NDArray[np.uint8]:
         """The game's own picture of now, uint8 [400, 640, 3]."""
         import pygame  # loaded with the first picture only
 
@@ -199,7 +202,8 @@ class RealGame:
         except (BrowserLost, PageError) as error:
             raise RealGameError(str(error)) from None
         image = pygame.image.load(io.BytesIO(base64.b64decode(address.partition(",")[2])), "picture.jpg")
-        return np.ascontiguousarray(pygame.surfarray.array3d(image).swapaxes(0, 1))
+        pixels = cast("NDArray[np.uint8]", pygame.surfarray.array3d(image))
+        return np.ascontiguousarray(pixels.swapaxes(0, 1))
 
     def draw(self) -> None:
         """Draw the state of now in the page."""
@@ -215,7 +219,7 @@ class RealGame:
         return self._browser.run(script, *arguments)
 
     @exclusive
-    def accept(self, rows: np.ndarray, keys: Sequence[int]) -> None:
+    def accept(self, rows: NDArray[np.float64], keys: Sequence[int]) -> None:
         """Take over frames that the page has played by itself, float64 [n, 92] and their n key masks."""
         self._keys.extend(keys)
         if len(rows):
@@ -287,7 +291,7 @@ class RealGame:
         self._lost = None
         self._is_copy = False
 
-    def _play(self, keys: list[int], every: int) -> np.ndarray:
+    def _play(self, keys: list[int], every: int) -> NDArray[np.float64]:
         """Play and return the rows; brings a lost episode back first if it may."""
         begun = self._keys or self._is_copy
         if self._lost is not None and (self._lost == _CLOSED or not begun):
@@ -312,7 +316,7 @@ class RealGame:
             f"{problem}, {len(self._keys)} frames into the episode: it did not come back in {_LAUNCHES} tries"
         )
 
-    def _call_play(self, frame: int, keys: list[int], every: int) -> tuple[int, np.ndarray]:
+    def _call_play(self, frame: int, keys: list[int], every: int) -> tuple[int, NDArray[np.float64]]:
         """Play in the page; its frame afterwards, and the rows."""
         if self._browser is None:
             raise BrowserLost(self._lost or "the browser is closed")
@@ -342,7 +346,7 @@ class RealGame:
         )
 
 
-def start_state(trig: str) -> np.ndarray:
+def start_state(trig: str) -> NDArray[np.float64]:
     """The canonical start of the game in a variant, float64 [92]."""
     simulator = Simulator(1, trig=trig)
     state = simulator.state[0]
@@ -350,6 +354,6 @@ def start_state(trig: str) -> np.ndarray:
     return state
 
 
-def _rows(packed: object) -> np.ndarray:
+def _rows(packed: object) -> NDArray[np.float64]:
     """What bridge.js packs -> float64 [n, 92]."""
     return np.frombuffer(base64.b64decode(str(packed)), "<f8").reshape(-1, STATE_SIZE)

@@ -91,7 +91,7 @@ def installed() -> Installed:
     return found
 
 
-def install(file: str | os.PathLike | None = None) -> Installed:
+def install(file: str | os.PathLike[str] | None = None) -> Installed:
     """Patch a copy of the game's file (None: fetch it from its author's site) into `game_directory()`.
 
     Raises RealGameError where it can't be had, is another file, or can't be written.
@@ -163,7 +163,7 @@ def replace_loosely(text: str, replacements: Iterable[tuple[str, str]]) -> tuple
 
     A pattern that is only taken out need not be there: somebody may have taken it out before.
     """
-    absent = []
+    absent: list[str] = []
     for old, new in replacements:
         pattern = loose_pattern(old)
         if pattern.search(text):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_game.observation import STATE_FIELDS, STATE_GLOBALS, STATE_PARTS, STATE_SIZE, raw_from_state
 from qwop_game.real.game import RealGame
@@ -30,11 +31,11 @@ class Parity:
     """Episodes that landed in the sand."""
     first: str | None = None
     """The first difference: episode, frame, what, both values."""
-    ends: list[tuple[int, float, float]] = field(default_factory=list)
+    ends: list[tuple[int, float, float]] = field(default_factory=list[tuple[int, float, float]])
     """Frames, meters and seconds of each episode."""
 
 
-def drawn_keys(episode: int, seed: int = SEED, frames: int = LONGEST) -> np.ndarray:
+def drawn_keys(episode: int, seed: int = SEED, frames: int = LONGEST) -> NDArray[np.uint8]:
     """Keys of one episode, uint8 [frames].
 
     The first 16 episodes hold one key combination each; later ones draw combinations and how long each is
@@ -56,7 +57,7 @@ def drawn_keys(episode: int, seed: int = SEED, frames: int = LONGEST) -> np.ndar
     return np.array(keys[:frames], np.uint8)
 
 
-def embedded_states(keys: np.ndarray, trig: str = DEFAULT_TRIG) -> np.ndarray:
+def embedded_states(keys: NDArray[np.uint8], trig: str = DEFAULT_TRIG) -> NDArray[np.float64]:
     """The embedded game's states, float64 [n + 1, 92]: the start, and after each frame until the run ends."""
     simulator = Simulator(1, trig=trig)
     rows = [simulator.state[0]]
@@ -69,7 +70,7 @@ def embedded_states(keys: np.ndarray, trig: str = DEFAULT_TRIG) -> np.ndarray:
     return np.array(rows)
 
 
-def real_states(game: RealGame, keys: np.ndarray) -> np.ndarray:
+def real_states(game: RealGame, keys: NDArray[np.uint8]) -> NDArray[np.float64]:
     """The real game's states for the same, float64 [n + 1, 92]."""
     game.reset()
     return np.concatenate([game.state, game.run(keys)])
@@ -77,7 +78,7 @@ def real_states(game: RealGame, keys: np.ndarray) -> np.ndarray:
 
 def compare(
     game: RealGame,
-    runs: Iterable[np.ndarray],
+    runs: Iterable[NDArray[np.uint8]],
     on_episode: Callable[[Parity], None] | None = None,
 ) -> Parity:
     """Play each of `runs`, uint8 [T], in both games, with one sine and cosine, and compare all states."""
@@ -89,7 +90,7 @@ def compare(
     return total
 
 
-def add(total: Parity, real: np.ndarray, embedded: np.ndarray) -> None:
+def add(total: Parity, real: NDArray[np.float64], embedded: NDArray[np.float64]) -> None:
     """Take one episode's states, float64 [n + 1, 92] each, into `total`."""
     both = min(len(real), len(embedded))
     different = real[:both] != embedded[:both]

@@ -43,7 +43,35 @@ export default {
   ]
  },
  "clearanceScale": 2.0,
+ "clouds": [
+  [
+   0.23604808973743452,
+   0.0668231688999861,
+   0.04188174727832043
+  ],
+  [
+   0.15497227080241027,
+   0.05729392487669338,
+   0.04204773043455225
+  ],
+  [
+   0.9179550430877189,
+   0.24811761138891023,
+   0.05295487807516315
+  ],
+  [
+   0.22192817569031764,
+   0.17953680212545153,
+   0.038300479303243505
+  ],
+  [
+   0.1726645292853689,
+   0.06760765603219784,
+   0.03643201297736749
+  ]
+ ],
  "encoder": "AAACRAAAAAAAAAAAAACgQQAAjEEAAAJEAAAAAAAAAAAAAKBBAACMQQAAAkQAAAAAAAAAAAAAoEEAAIxBAAACRAAAAAAAAAAAAACgQQAAjEEAAAJEAAAAAAAAAAAAAKBBAACMQQAAAkQAAAAAAAAAAAAAoEEAAIxBAAACRAAAAAAAAAAAAACgQQAAjEEAAAJEAAAAAAAAAAAAAKBBAACMQQAAAkQAAAAAAAAAAAAAoEEAAIxBAAACRAAAAAAAAAAAAACgQQAAjEEAAAJEAAAAAAAAAAAAAKBBAACMQQAAAkQAAAAAAAAAAAAAoEEAAIxBAIAERAAAIEEAAMBAAAAgQgAAKkIAgAREAAAgQQAAwEAAACBCAAAqQgCABEQAACBBAADAQAAAIEIAACpCAIAERAAAIEEAAMBAAAAgQgAAKkIAgAREAAAgQQAAwEAAACBCAAAqQgCABEQAACBBAADAQAAAIEIAACpCAIAERAAAIEEAAMBAAAAgQgAAKkIAgAREAAAgQQAAwEAAACBCAAAqQgCABEQAACBBAADAQAAAIEIAACpCAIAERAAAIEEAAMBAAAAgQgAAKkIAgAREAAAgQQAAwEAAACBCAAAqQgCABEQAACBBAADAQAAAIEIAACpCAAAgwQAAIMEAAMDAAACgwQAAyMEAQINEAAAgQQAAwEAAAHBCAABwQjKNp79eD0m/XwoGwCjROT/8CS7AXwoGQDL+pT9BZsq+j4QSQDa63L8gEMm/zcysP83MrD/NzCw/mpk5PwAAIEAAACBAmpkhwJqZKUAAAEA/AABAPwAAgD8AAIA/AAD6QwAA+kMAAHpEAAB6RAAAyEIAAKBBAADIQgAAoEHqXQrAv4NfvrRIEkEAACBBzczMPc3MzD0AAABAAQAAAAcAAAACAAAABgAAAAsAAAAFAAAACgAAAAMAAAAIAAAABAAAAAkAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAIAAAAHAAAABgAAAAsAAAADAAAACAAAAAQAAAAJAAAAAwAAAAgAAAAGAAAACwAAAA==",
+ "fallen": 1,
  "figure": [
   {
    "color": [
@@ -1354,8 +1382,9 @@ export default {
   }
  ],
  "finish": 100.0,
+ "footLifts": 0.03,
+ "footTouches": 0.01,
  "gameEnded": 8,
- "ground": 18.4,
  "hurdle": [
   [
    1.675,
@@ -1381,6 +1410,14 @@ export default {
  "jumpLanded": 4,
  "keyNames": "QWOP",
  "kneeNear": 0.12,
+ "lookahead": {
+  "candidates": 16,
+  "finishWorth": 1000.0,
+  "horizon": 40,
+  "secondWorth": 20.0,
+  "segment": 8,
+  "value_weight": 0.5
+ },
  "parts": [
   "torso",
   "head",
@@ -1396,32 +1433,421 @@ export default {
   "rightThigh"
  ],
  "sandX": 1000.0,
- "shirts": [
-  [
-   226,
-   60,
+ "scenery": {
+  "BOARDS": [
+   [
+    "STRIDE",
+    [
+     40,
+     72,
+     140
+    ]
+   ],
+   [
+    "Q  W",
+    [
+     246,
+     246,
+     240
+    ]
+   ],
+   [
+    "100 METERS",
+    [
+     196,
+     60,
+     60
+    ]
+   ],
+   [
+    "O  P",
+    [
+     246,
+     246,
+     240
+    ]
+   ],
+   [
+    "UPRIGHT",
+    [
+     36,
+     110,
+     104
+    ]
+   ],
+   [
+    "HURDLE 50 M",
+    [
+     246,
+     196,
+     76
+    ]
+   ],
+   [
+    "NO KNEES",
+    [
+     246,
+     246,
+     240
+    ]
+   ]
+  ],
+  "BOARDS_BOTTOM": -1.7,
+  "BOARDS_RATE": 0.55,
+  "BOARDS_SIZE": [
+   56.0,
+   3.4
+  ],
+  "BOARD_HEIGHT": 1.85,
+  "BOARD_INK": [
+   40,
+   72,
+   140
+  ],
+  "BOARD_PALE": 420,
+  "BOARD_TOP": 1.55,
+  "BUSH": [
+   66,
+   128,
+   74
+  ],
+  "CAMERA_AHEAD": 3.0,
+  "CLOUD_OPACITY": 190,
+  "CLOUD_PUFFS": [
+   [
+    2,
+    2.6,
+    1.1
+   ],
+   [
+    3.6,
+    2.1,
+    1.6
+   ],
+   [
+    5.4,
+    2.4,
+    1.4
+   ],
+   [
+    6.9,
+    2.8,
+    1.0
+   ]
+  ],
+  "CROWD": [
+   [
+    206,
+    92,
+    88
+   ],
+   [
+    88,
+    128,
+    190
+   ],
+   [
+    228,
+    196,
+    112
+   ],
+   [
+    118,
+    170,
+    124
+   ],
+   [
+    222,
+    222,
+    226
+   ],
+   [
+    150,
+    116,
+    172
+   ]
+  ],
+  "FLOODLIGHT": [
+   116,
+   124,
+   142
+  ],
+  "GRASS": [
+   118,
+   176,
+   84
+  ],
+  "GRASS_HEIGHT": 0.8,
+  "GRASS_TOP": -1.9,
+  "GROUND": 18.4,
+  "HEDGE": [
+   58,
+   116,
    66
   ],
-  [
+  "HEDGE_BUSHES": 60,
+  "HEDGE_RADII": [
+   0.55,
+   0.8
+  ],
+  "HEDGE_TOP": 1.1,
+  "HURDLE_BOARD": [
+   246,
+   246,
+   242
+  ],
+  "HURDLE_FEET": [
+   70,
+   76,
+   92
+  ],
+  "HURDLE_STRIPE": [
+   220,
+   54,
+   60
+  ],
+  "HURDLE_STRIPES": [
+   [
+    -3.65,
+    -2.4
+   ],
+   [
+    -1.0,
+    0.25
+   ],
+   [
+    1.65,
+    2.9
+   ]
+  ],
+  "INK": [
+   24,
+   28,
+   40
+  ],
+  "KEY_DOWN": [
+   255,
+   190,
+   60
+  ],
+  "KEY_RIM": [
+   108,
+   118,
+   140
+  ],
+  "KEY_RIM_DOWN": [
+   255,
+   232,
+   170
+  ],
+  "KEY_UP": [
+   52,
    60,
-   140,
-   220
+   78
   ],
-  [
-   252,
-   186,
-   50
+  "LABEL": [
+   250,
+   250,
+   246
   ],
-  [
-   86,
-   176,
-   98
+  "LAMP": [
+   255,
+   250,
+   224
   ],
-  [
-   160,
+  "LANE": [
+   190,
+   78,
+   56
+  ],
+  "LANE_EDGES": [
+   -1.15,
+   -0.62,
+   0.55,
+   2.1,
+   4.700000000000001
+  ],
+  "LANE_LINE": [
+   244,
+   226,
+   214
+  ],
+  "LINE": [
+   38,
+   30,
+   44
+  ],
+  "MAST": [
+   150,
+   158,
+   174
+  ],
+  "METER_LINE": [
+   250,
+   240,
+   232
+  ],
+  "OUTLINE": [
+   38,
+   30,
+   44
+  ],
+  "PAPER": [
+   250,
+   250,
+   246
+  ],
+  "PERSPECTIVE": 0.075,
+  "SAND": [
+   226,
+   196,
+   132
+  ],
+  "SAND_DARK": [
+   206,
+   172,
+   106
+  ],
+  "SAND_PALE": [
+   242,
+   220,
+   164
+  ],
+  "SHADOW": [
+   60,
+   16,
+   16,
+   80
+  ],
+  "SHIRTS": [
+   [
+    226,
+    60,
+    66
+   ],
+   [
+    60,
+    140,
+    220
+   ],
+   [
+    252,
+    186,
+    50
+   ],
+   [
+    86,
+    176,
+    98
+   ],
+   [
+    160,
+    96,
+    200
+   ]
+  ],
+  "SHOES": [
+   [
+    58,
+    150,
+    214
+   ],
+   [
+    240,
+    92,
+    52
+   ]
+  ],
+  "SHOE_LEFT": [
+   58,
+   150,
+   214
+  ],
+  "SHOE_RIGHT": [
+   240,
+   92,
+   52
+  ],
+  "SKY_BOTTOM": [
+   226,
+   240,
+   246
+  ],
+  "SKY_EXPONENT": 0.8,
+  "SKY_TOP": [
    96,
-   200
-  ]
+   168,
+   226
+  ],
+  "STAND_BACK": [
+   112,
+   124,
+   152
+  ],
+  "STAND_BAND": [
+   200,
+   74,
+   74
+  ],
+  "STAND_BOTTOM": -3.6,
+  "STAND_EDGE": [
+   236,
+   240,
+   246
+  ],
+  "STAND_FACE": [
+   214,
+   160,
+   124
+  ],
+  "STAND_FIRST_ROW": 4.3,
+  "STAND_FRONT": [
+   142,
+   156,
+   182
+  ],
+  "STAND_HEAD": 0.23,
+  "STAND_PILLAR": [
+   226,
+   230,
+   238
+  ],
+  "STAND_RATE": 0.12,
+  "STAND_ROOF": 3.0,
+  "STAND_ROW": 0.75,
+  "STAND_SEATS": 64,
+  "STAND_SHADE": [
+   84,
+   96,
+   124
+  ],
+  "STAND_SIZE": [
+   48.0,
+   11.5
+  ],
+  "STAND_TAKEN": 0.82,
+  "STAND_WALL": [
+   126,
+   140,
+   168
+  ],
+  "TICK": [
+   236,
+   196,
+   178
+  ],
+  "TRACK": [
+   200,
+   86,
+   62
+  ],
+  "TRACK_FAR": -1.15,
+  "VIEW_HEIGHT": 23.0
+ },
+ "splits": [
+  10,
+  50,
+  100
  ],
  "tooFarAhead": 105.0,
  "tooFarBack": -10.0,
@@ -1436,6 +1862,5 @@ export default {
  ],
  "unitsPerMeter": 10.0,
  "uprightPelvis": 0.65,
- "uprightTilt": 0.7853981633974483,
- "viewHeight": 23.0
+ "uprightTilt": 0.7853981633974483
 };

@@ -41,6 +41,8 @@ export class Game {
     this.slot = slot;
     this.trig = constants.trigVariants.indexOf(trig);
     if (this.trig < 0) throw new Error(`no variant of sine and cosine is named ${trig}`);
+    /** @type {Mask} of the latest frame */ this.keys = 0;
+    this.hipMode = HIP_AS_CREATED;
     this.reset();
   }
 
@@ -56,6 +58,14 @@ export class Game {
     this.keys = keys;
     if (keys & 4) this.hipMode = HIP_BY_O;
     else if (keys & 8) this.hipMode = HIP_BY_P;
+  }
+
+  /** Go on from another game's state. @param {Game} other */
+  become(other) {
+    this.exports.copy(this.slot, other.slot);
+    this.trig = other.trig;
+    this.keys = other.keys;
+    this.hipMode = other.hipMode;
   }
 
   /** Give the slot back. */
@@ -80,7 +90,7 @@ export class Game {
   /** The run is over and counts as 100 m. */
   get success() {
     const { flags } = this;
-    return this.over && (((flags & constants.jumpLanded) !== 0 && !(flags & 1)) || this.distance > constants.finish);
+    return this.over && (((flags & constants.jumpLanded) !== 0 && !(flags & constants.fallen)) || this.distance > constants.finish);
   }
 
   /** All 92 numbers, a copy. @returns {Float64Array} */

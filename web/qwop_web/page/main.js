@@ -1,63 +1,77 @@
 // The page: one session, its picture, its commands, and the runs that were kept.
 
 import constants from "./constants.js";
+import { Autopilot, fetchBytes } from "./autopilot.js";
+import { Clock } from "./clock.js";
+import { $, button, canvas, input, link, select, text } from "./dom.js";
 import { Engine } from "./engine.js";
-import { drawDiagram, posture, postures, splits } from "./gait.js";
+import { drawGait, drawSpeed } from "./diagram.js";
+import { posture, seriesOf, splits } from "./gait.js";
 import ghosts from "./ghosts.js";
 import { KeyQueue, listen, listenToButtons, pollGamepad } from "./keys.js";
-import { Policy } from "./policy.js";
-import { RunStore, download, fromBase64, fromFragment, toFragment, toRecord } from "./runs.js";
+import { Recording } from "./recording.js";
+import { RunStore, fromBase64, fromFragment, toFragment, toRecord } from "./runs.js";
+import { rgb } from "./scenery.js";
 import { Session } from "./session.js";
+import { Shelf } from "./shelf.js";
 import { Stage } from "./stage.js";
-import { Sync, changesOf } from "./sync.js";
+import { Sync } from "./sync.js";
 
 const PERIOD = 1000 / 30;
 
-/** @template {HTMLElement} T @param {string} id @returns {T} */
-const $ = (id) => /** @type {T} */ (document.getElementById(id));
-const text = (/** @type {string} */ id, /** @type {string} */ value) => {
-  const element = $(id);
-  if (element.textContent !== value) element.textContent = value;
-};
-
 class Page {
-  /** @param {Engine} engine @param {RunStore | null} store @param {Record<string, any> | null} recorder its settings */
-  constructor(engine, store, recorder) {
+  /** @param {ArrayBuffer} bytes of engine.wasm @param {Engine} engine @param {RunStore | null} store
+   *  @param {import("./recording.js").Settings | null} recorder */
+  constructor(bytes, engine, store, recorder) {
     this.engine = engine;
-    this.store = store;
-    this.trig = recorder?.trig ?? constants.trigVariants[0];
-    this.stage = new Stage($("stage"));
+    /** @type {string} */ this.trig = recorder?.trig ?? constants.trigVariants[0];
+    this.stage = new Stage(canvas("stage"));
     this.queue = new KeyQueue();
-    this.session = new Session(engine, { keep: (run) => this.keep(run), changed: () => this.changed(), log: (change) => this.log(change), trig: this.trig, ...recorder?.options });
-    this.recorder = recorder;
-    /** @type {Sync | null} */ this.sync = null;
-    /** @type {Record<string, any>[]} */ this.records = [];
+    this.shelf = new Shelf(store, {
+      watch: (record) => this.watch(fromBase64(record.keys), record.trig),
+      race: ({ id }) => { select("ghost").value = `run ${id}`; this.chooseGhost(); },
+    });
+    this.session = new Session(engine, {
+      keep: (run) => this.keep(run),
+      changed: () => this.changed(),
+      log: (change) => this.recording?.log(change),
+      trig: this.trig,
+      ...recorder?.options,
+    });
+    /** @type {Recording | null} */ this.recording = recorder && new Recording(recorder, {
+      session: () => this.session,
+      records: () => this.shelf.records,
+      stored: async (record) => { this.shelf.list(); await this.shelf.save(record); },
+      about: () => ({ trig: this.trig, player: this.name() }),
+    });
     /** @type {{ keys: Uint8Array, game: import("./engine.js").Game, name: string } | null} */ this.ghost = null;
     /** A run that is shown, not played. @type {{ keys: Uint8Array, game: import("./engine.js").Game, frame: number } | null} */
     this.watched = null;
-    this.due = performance.now();
-    this.drawnFrame = -1;
+    this.autopilot = new Autopilot(bytes, this.trig);
     this.near = this.up = this.counted = 0; // postures of the run so far
     this.dirty = true;
-    const channel = new MessageChannel();
-    channel.port1.onmessage = () => this.wait();
-    this.post = () => channel.port2.postMessage(0);
     this.wire();
-    if (recorder) this.openRecorder();
-    this.post();
-    requestAnimationFrame(() => this.draw());
+    this.clock = new Clock(() => PERIOD / (this.watched ? this.speed() : this.session.pace), (lateness) => this.tick(lateness));
+    requestAnimationFrame(() => { this.draw(); performance.mark("first-frame"); });
   }
+
+  // For whoever looks at the page from outside, as the tests do.
+  get records() { return this.shelf.records; }
+  get store() { return this.shelf.store; }
+  get sync() { return this.recording?.sync ?? null; }
+
+  /** Times real time. */
+  speed() { return Number(select("pace").value); }
 
   wire() {
     listen(this.queue, (name) => this.command(name), () => this.session.command("blur"));
     listenToButtons(this.queue, /** @type {any} */ (document.querySelectorAll("#keys button")));
     for (const name of ["go", "keep", "restart", "discard", "back", "forward"])
       $(name).addEventListener("click", () => this.command(name));
-    $("pace").addEventListener("change", () => { this.session.pace = Number($("pace").value); $("pace").blur(); });
+    select("pace").addEventListener("change", () => { this.session.pace = this.speed(); $("pace").blur(); });
     $("policy").addEventListener("click", () => this.togglePolicy());
     $("ghost").addEventListener("change", () => { this.chooseGhost(); $("ghost").blur(); });
-    $("download").addEventListener("click", () => this.downloadAll());
-    $("copy").addEventListener("click", () => navigator.clipboard?.writeText($("link").href));
+    $("copy").addEventListener("click", () => navigator.clipboard?.writeText(link("link").href));
     for (const id of ["player", "consent"]) {
       const input = /** @type {HTMLInputElement} */ ($(id)), kind = id === "player" ? "value" : "checked";
       try {
@@ -81,21 +95,6 @@ class Page {
       name = this.session.phase === "ready" ? "go" : "restart";
     }
     return this.session.command(name);
-  }
-
-  // -- time: at most one frame a callback, on a fixed grid; a late frame moves the grid, it never catches up
-
-  wait() {
-    const now = performance.now(), period = PERIOD / (this.watched ? Number($("pace").value) : this.session.pace);
-    const early = this.due - now;
-    if (early > 6) setTimeout(this.post, early - 5);
-    else if (early > 0) this.post();
-    else {
-      if (early < -period) this.due = now;
-      this.tick(now - this.due);
-      this.due += period;
-      this.post();
-    }
   }
 
   /** @param {number} lateness ms */
@@ -139,6 +138,7 @@ class Page {
     const observation = watched ? watched.game.observation() : session.observation;
     const playing = watched ? watched.game : session.game;
     const time = watched ? watched.game.time : session.run.times[session.cursor];
+    /** @type {import("./stage.js").Runner[]} */
     const runners = [{ observation, shirt: 0 }];
     if (this.ghost && !watched && session.phase !== "rewound")
       runners.push({ observation: this.ghost.game.observation(), shirt: 1, opacity: 0.5, label: this.ghost.name });
@@ -148,7 +148,7 @@ class Page {
     text("clock", `${time.toFixed(1)} s`);
     $("here").style.left = `${Math.min(Math.max(meters, 0), 100)}%`;
     const held = watched ? watched.keys[watched.frame - 1] ?? 0 : session.shownKeys;
-    document.querySelectorAll("#keys button").forEach((button, bit) => button.classList.toggle("held", (held >> bit & 1) === 1));
+    for (const [bit, key] of document.querySelectorAll("#keys button").entries()) key.classList.toggle("held", (held >> bit & 1) === 1);
     this.say();
     this.figures(watched ? watched.frame : session.cursor);
   }
@@ -174,8 +174,12 @@ class Page {
     text("upright", share(this.up));
     if (this.watched) return;
     const { run } = this.session;
-    for (const { at, seconds } of splits(run.observations, run.times, frame))
-      text(`split${at}`, seconds === null ? "-" : `${seconds.toFixed(1)} s`);
+    // A foot can land beyond 100 m while the torso is still short of it.
+    const landed = run.success && frame === run.frames ? run.time : null;
+    for (const { at, seconds } of splits(run.observations, run.times, frame)) {
+      const shown = seconds ?? (at === 100 ? landed : null);
+      text(`split${at}`, shown === null ? "-" : `${shown.toFixed(1)} s`);
+    }
   }
 
   /** After a command, and when a run ends. */
@@ -186,13 +190,13 @@ class Page {
     const labels = { ready: "Start", countdown: "Pause", playing: "Pause", paused: "Go on", ended: "Keep, run again", kept: "Run again", rewound: "Take over" };
     text("go", labels[/** @type {"ready"} */ (phase)]);
     for (const name of ["keep", "restart", "discard", "back", "forward"])
-      /** @type {HTMLButtonElement} */ ($(name)).disabled = !can(name);
+      button(name).disabled = !can(name);
     text("policy", session.policy ? "Take the keys back" : "Let the policy play");
     if (phase === "countdown" || phase === "playing" || phase === "ready") $("review").hidden = true;
     if (phase === "countdown" && run.frames === 0) {
       this.counted = this.near = this.up = 0;
-      if (session.policy) session.policy = this.player();
     }
+    if (phase === "countdown" && session.policy) session.policy = this.player();
     if (phase === "countdown") this.placeGhost(run.frames);
     if (phase === "ended") this.review();
   }
@@ -202,8 +206,11 @@ class Page {
     const { run, phase } = this.session;
     if (phase !== "ended") return;
     $("review").hidden = false;
-    drawDiagram($("diagram"), postures(this.engine, run.keys, this.trig), run.keys);
-    $("link").href = toFragment(run.keys, this.trig);
+    const last = run.frames, [left, right] = constants.scenery.SHOES.map(rgb);
+    const series = seriesOf(this.engine, run.keys, this.trig, rgb(constants.scenery.SHIRTS[0]));
+    drawGait(canvas("gait"), series, last, { left, right, kneeNear: constants.kneeNear });
+    drawSpeed(canvas("speed"), [series], last);
+    link("link").href = toFragment(run.keys, this.trig);
   }
 
   // -- ghosts, links, the policy
@@ -211,8 +218,8 @@ class Page {
   chooseGhost() {
     this.ghost?.game.close();
     this.ghost = null;
-    const { value } = $("ghost"), [kind, which] = value.split(" ");
-    const chosen = kind === "record" ? ghosts[Number(which)] : this.records.find(({ id }) => id === which);
+    const { value } = select("ghost"), [kind, which] = value.split(" ");
+    const chosen = kind === "record" ? ghosts[Number(which)] : this.shelf.records.find(({ id }) => id === which);
     if (chosen) {
       const name = chosen.name ?? "your run";
       this.ghost = { keys: fromBase64(chosen.keys), game: this.engine.game(chosen.trig), name };
@@ -252,163 +259,48 @@ class Page {
     this.dirty = true;
   }
 
-  player() { return /** @type {Policy} */ (this.network).player(); }
+  /** Who plays while the policy does. */
+  player() { return this.autopilot.player(input("lookahead").checked, this.session.run.keys); }
 
   async togglePolicy() {
-    if (this.session.policy) return this.session.handOver(null, performance.now());
+    const { session } = this;
+    if (session.policy) {
+      this.autopilot.stop();
+      session.handOver(null, performance.now());
+      return;
+    }
     try {
-      if (!this.network) {
-        text("message", "Loading the policy…");
-        const answer = await fetch("policy.safetensors");
-        if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`);
-        this.network = new Policy(await answer.arrayBuffer());
-      }
-      this.session.handOver(this.player(), performance.now());
-      if (this.session.phase === "ready") this.command("go");
+      text("message", "Loading the policy…");
+      await this.autopilot.load();
+      session.handOver(this.player(), performance.now(), input("lookahead").checked ? "lookahead" : "policy");
+      if (session.phase === "ready") this.command("go");
     } catch (error) {
       text("message", `The policy could not be loaded: ${/** @type {Error} */ (error).message}`);
     }
   }
 
-  // -- the recorder on the page's own server
-
-  openRecorder() {
-    $("recorder").hidden = false;
-    this.token ??= Sync.token();
-    if (!this.token) return text("recorder", "Not recording: open the page with the link that qwop-record printed.");
-    this.sync = new Sync(this.token, (news) => this.told(news));
-    text("recorder", "Connecting to the recorder…");
-  }
-
-  about() {
-    return { clock_offset: performance.timeOrigin / 1000, trig: this.trig, player: this.name() };
-  }
-
-  name() { return this.recorder?.player || /** @type {HTMLInputElement} */ ($("player")).value.trim(); }
-
-  /** @param {any[]} change of the session */
-  log([kind, ...more]) {
-    if (!this.sync) return;
-    if (kind === "begin") {
-      const [{ id, created }] = more;
-      this.sync.push(["begin", { id, created, ...this.about() }]);
-    } else this.sync.push([kind, ...more]);
-  }
-
-  /** @param {Record<string, any>} news of the recorder */
-  async told(news) {
-    if (news.connected) text("recorder", `Recording into ${this.recorder?.file}`);
-    if (news.problem) text("recorder", news.problem);
-    if (news.finished) text("recorder", "The session is over: all runs are in the file. You may close this page.");
-    if (news.rejected) text("recorder", `Not kept: ${news.rejected}`);
-    if (news.line) text("recorder", `In the file: ${news.line.trim()}`);
-    const record = this.records.find(({ id }) => id === news.kept);
-    if (record) {
-      record.stored = true;
-      await this.store?.add(record);
-      this.list();
-    }
-    if (news.lost) this.resend();
-  }
-
-  /** The recorder was started anew: give it the run under way, and the kept runs that it has not put into the file. */
-  resend() {
-    this.openRecorder();
-    const seconds = (/** @type {number[]} */ list) => list.map((ms) => ms / 1000);
-    for (const record of this.records.filter(({ stored, session }) => stored === false && session === performance.timeOrigin))
-      this.sync?.push(...changesOf({ ...record, keys: fromBase64(record.keys) }, { ...this.about(), player: record.player }), ...end(record));
-    const { run } = this.session;
-    if (!run.begun || run.kept) return;
-    run.id = crypto.randomUUID().replaceAll("-", ""); // what the old recorder had of it may be in the file already
-    const { id, created, keys } = run, events = run.events.map(([time, ...rest]) => [time / 1000, ...rest]);
-    this.sync?.push(...changesOf({ id, created, keys, events, instants: seconds(run.instants), lateness: seconds(run.lateness) }, this.about()));
-    if (run.ended) this.sync?.push(["end"]);
-  }
-
   // -- runs that were kept
+
+  /** @returns {string} */
+  name() { return this.recording?.settings.player || input("player").value.trim(); }
 
   /** @param {import("./session.js").Run} run */
   async keep(run) {
-    const record = await toRecord(run, { player: this.name(), consent: $("consent").checked, trig: this.trig });
-    if (this.sync) {
-      Object.assign(record, { stored: false, session: performance.timeOrigin });
-      this.sync.push(...end(record));
-    }
-    this.records.push(record);
-    this.list();
-    try {
-      await this.store?.add(record);
-    } catch (error) {
-      text("message", `The browser did not store the run (${/** @type {Error} */ (error).message}): download it now`);
-    }
-  }
-
-  async restore() {
-    this.records = await this.store?.all() ?? [];
-    this.list();
-  }
-
-  list() {
-    const { records } = this, body = /** @type {HTMLElement} */ (document.querySelector("#runs tbody"));
-    /** @type {HTMLElement} */ (document.querySelector("#runs table")).hidden = !records.length;
-    $("export").hidden = !records.length;
-    $("empty").hidden = records.length > 0;
-    body.replaceChildren(...[...records].reverse().map((record) => {
-      const row = document.createElement("tr"), buttons = document.createElement("td");
-      for (const value of [new Date(record.created).toLocaleString() + (record.stored ? " ✓" : ""), record.distance.toFixed(1), record.time.toFixed(2)]) row.insertCell().textContent = value;
-      const button = (/** @type {string} */ label, /** @type {() => void} */ action) => {
-        const made = document.createElement("button");
-        made.type = "button";
-        made.textContent = label;
-        made.addEventListener("click", action);
-        buttons.append(made);
-      };
-      button("Watch", () => this.watch(fromBase64(record.keys), record.trig));
-      button("Race", () => { $("ghost").value = `run ${record.id}`; this.chooseGhost(); });
-      button("Download", () => download(`${record.created.slice(0, 19).replaceAll(":", "")}.qwop.json`, this.signed(record)));
-      button("Delete", () => this.remove(record));
-      row.append(buttons);
-      return row;
-    }));
-    const { value } = $("ghost");
-    for (const option of [...$("ghost").querySelectorAll("[value^=run]")]) option.remove();
-    for (const record of records)
-      $("ghost").append(new Option(`your ${record.success ? `${record.time.toFixed(2)} s` : `${record.distance.toFixed(1)} m`}`, `run ${record.id}`));
-    $("ghost").value = value;
-    const finished = records.filter(({ success }) => success), fastest = Math.min(...finished.map(({ time }) => time));
-    const farthest = Math.max(...records.map(({ distance }) => distance));
-    text("best", finished.length ? `${fastest.toFixed(2)} s` : records.length ? `${farthest.toFixed(1)} m` : "-");
-  }
-
-  /** The record with the name and the license that hold now. @param {Record<string, any>} record */
-  signed(record) {
-    return { ...record, player: record.player || $("player").value.trim(), license: $("consent").checked ? "CC0-1.0" : record.license };
-  }
-
-  downloadAll() {
-    download("runs.qwop.json", { format: "qwop-runs", version: 1, runs: this.records.map((record) => this.signed(record)) });
-  }
-
-  /** @param {Record<string, any>} record */
-  async remove(record) {
-    if (!confirm("Delete this run for ever?")) return;
-    await this.store?.remove(record.id);
-    this.records = this.records.filter(({ id }) => id !== record.id);
-    this.list();
+    const record = await toRecord(run, { player: this.name(), consent: input("consent").checked, trig: this.trig });
+    this.recording?.keep(record);
+    await this.shelf.add(record);
   }
 }
 
-/** What ends a kept run for the recorder. @param {Record<string, any>} record */
-function end({ observations_sha256, license, pace, players }) { return [["keep", { observations_sha256, license, pace, players }]]; }
-
 try {
-  const answer = await fetch("engine.wasm");
-  if (!answer.ok) throw new Error(`engine.wasm: ${answer.status} ${answer.statusText}`);
-  const engine = await Engine.load(await answer.arrayBuffer());
-  const store = await RunStore.open().catch(() => null); // private windows may have no storage
-  const page = new Page(engine, store, await Sync.settings());
-  await page.restore();
-  /** @type {HTMLButtonElement} */ ($("go")).disabled = false;
+  const [bytes, store, recorder] = await Promise.all([
+    fetchBytes("engine.wasm"),
+    RunStore.open().catch(() => null), // private windows may have no storage
+    Sync.settings(),
+  ]);
+  const page = new Page(bytes, await Engine.load(bytes), store, recorder);
+  await page.shelf.restore();
+  button("go").disabled = false;
   page.changed();
   page.watchLink();
   /** @type {any} */ (window).page = page; // for tests and for the curious

@@ -19,7 +19,7 @@ export function fromBase64(text) { return Uint8Array.from(atob(text), (c) => c.c
  *  @returns {Promise<Record<string, any>>} */
 export async function toRecord(run, about) {
   const rows = new Float32Array(60 * run.observations.length);
-  run.observations.forEach((row, i) => rows.set(row, 60 * i));
+  for (const [i, row] of run.observations.entries()) rows.set(row, 60 * i);
   const seconds = (/** @type {number} */ ms) => ms / 1000;
   return {
     format: FORMAT,

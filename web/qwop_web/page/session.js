@@ -5,6 +5,8 @@
 
 import { applyEvents, reconcile } from "./keys.js";
 
+/** @typedef {"person" | "policy" | "lookahead"} Player lookahead: the policy, looking ahead */
+
 const FRAMES_PER_SECOND = 30;
 const AGAIN_SECONDS = 1; // the longest countdown when a session is under way
 
@@ -22,7 +24,7 @@ export class Run {
     /** @type {[time: number, from: number, to: number][]} */ this.rewinds = [];
     /** @type {number[]} */ this.discardedKeys = [];
     /** @type {number[]} 1 real time, less is slow motion */ this.paces = [];
-    /** @type {("person" | "policy")[]} who chose the keys of each frame */ this.players = [];
+    /** @type {Player[]} who chose the keys of each frame */ this.players = [];
     this.ended = false;
     this.success = false;
     this.begun = false; // its first frame was played
@@ -63,6 +65,7 @@ export class Session {
     this.ticksLeft = 0;
     this.pace = 1;
     /** @type {((game: import("./engine.js").Game) => number) | null} */ this.policy = null;
+    /** @type {Player} */ this.policyName = "policy";
     this.run = this.#fresh();
   }
 
@@ -110,10 +113,10 @@ export class Session {
   /** @param {import("./keys.js").KeyEventRecord[]} events @param {number} now @param {number} lateness */
   #frame(events, now, lateness) {
     const { run, game } = this;
-    let keys, player = /** @type {"person" | "policy"} */ ("person");
+    let keys, player = /** @type {Player} */ ("person");
     if (this.policy) {
       keys = this.policy(game);
-      player = "policy";
+      player = this.policyName;
     } else {
       events = [...this.resumed, ...events];
       this.resumed = [];
@@ -144,11 +147,13 @@ export class Session {
     }
   }
 
-  /** Let the policy play, or give the keys back to the person. @param {Session["policy"]} policy @param {number} now */
-  handOver(policy, now) {
+  /** Let the policy play, or give the keys back to the person. @param {Session["policy"]} policy @param {number} now
+   *  @param {Player} name of the policy */
+  handOver(policy, now, name = "policy") {
     if (this.policy && !policy && this.phase === "playing")
       this.resumed = reconcile(this.recordedDown, this.down, now);
     this.policy = policy;
+    this.policyName = name;
     this.options.changed();
   }
 

@@ -1,33 +1,56 @@
-// The picture: runner, track, hurdle, sand and stadium, as qwop_game/render.py draws them. Lengths are world units.
+// The picture: runner, track, hurdle and sand, as qwop_game/render.py draws them. Lengths are world units.
 
 import constants from "./constants.js";
+import { paintBoards, paintSky, paintStand, random, rgb } from "./scenery.js";
 
-const { viewHeight: VIEW_HEIGHT, ground: GROUND, trackY: TRACK_Y, sandX: SAND_X, parts: PARTS, figure: FIGURE } = constants;
-const CAMERA_AHEAD = 3;
-const INK = "#181c28", PAPER = "#fafaf6", OUTLINE = "#261e2c";
+const { scenery, trackY: TRACK_Y, sandX: SAND_X, parts: PARTS } = constants;
+const FIGURE = /** @type {(Patch | Limb)[]} */ (constants.figure);
+const { VIEW_HEIGHT, GROUND, CAMERA_AHEAD, PERSPECTIVE, SHIRTS, TRACK_FAR: FAR, LANE_EDGES } = scenery;
+const NEAR = VIEW_HEIGHT - GROUND;
+const COLORS = {
+  grass: rgb(scenery.GRASS), track: rgb(scenery.TRACK), lane: rgb(scenery.LANE), laneLine: rgb(scenery.LANE_LINE),
+  tick: rgb(scenery.TICK), meterLine: rgb(scenery.METER_LINE), sand: rgb(scenery.SAND), sandDark: rgb(scenery.SAND_DARK),
+  sandPale: rgb(scenery.SAND_PALE), feet: rgb(scenery.HURDLE_FEET), board: rgb(scenery.HURDLE_BOARD),
+  stripe: rgb(scenery.HURDLE_STRIPE), line: rgb(scenery.LINE), label: rgb(scenery.LABEL), shadow: rgb(scenery.SHADOW),
+};
+
+/** @typedef {number[] | number} Paint RGB; or a factor of the shirt's color
+ *  @typedef {{ kind: "patch", part: string, corners: number[][], color: Paint, grow: number }} Patch
+ *  @typedef {{ kind: "limb", start_part: string, start: number[], end_part: string, end: number[], start_radius: number,
+ *    end_radius: number, color: Paint, round_end: boolean }} Limb see qwop_game/figure.py */
 
 /** @typedef {{ observation: Float32Array, shirt?: number, opacity?: number, label?: string }} Runner */
 
 export class Stage {
-  /** @param {HTMLCanvasElement} canvas */
-  constructor(canvas) {
+  /** @param {HTMLCanvasElement} canvas @param {boolean} [fixed] keep the canvas's own pixels; else those of the screen */
+  constructor(canvas, fixed = false) {
     this.canvas = canvas;
     this.context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { alpha: false }));
-    new ResizeObserver(() => this.resize()).observe(canvas);
-    this.resize();
+    this.width = this.height = 0; // px
+    this.scale = 1; // px per unit
+    this.ground = 0; // px
+    /** @type {CanvasRenderingContext2D | undefined} */ this.ghost = undefined;
+    if (fixed) this.#prepare(canvas.width, canvas.height);
+    else {
+      new ResizeObserver(() => this.resize()).observe(canvas);
+      this.resize();
+    }
   }
 
   /** As many pixels as the screen has for the canvas. */
   resize() {
     const ratio = devicePixelRatio || 1, { clientWidth, clientHeight } = this.canvas;
     const width = Math.max(64, Math.round(clientWidth * ratio)), height = Math.max(64, Math.round(clientHeight * ratio));
-    if (width === this.width && height === this.height) return;
+    if (width !== this.width || height !== this.height) this.#prepare(width, height);
+  }
+
+  /** @param {number} width @param {number} height */
+  #prepare(width, height) {
     this.canvas.width = this.width = width;
     this.canvas.height = this.height = height;
-    this.scale = height / VIEW_HEIGHT; // px per unit
+    this.scale = height / VIEW_HEIGHT;
     this.ground = Math.round(GROUND * this.scale);
-    this.sky = this.context.createLinearGradient(0, 0, 0, this.ground);
-    for (let i = 0; i <= 8; i++) this.sky.addColorStop(i / 8, mix([96, 168, 226], [226, 240, 246], (i / 8) ** 0.8));
+    this.sky = paintSky(width, this.ground);
     this.stand = paintStand(this.scale);
     this.boards = paintBoards(this.scale);
     this.stale = true;
@@ -36,14 +59,13 @@ export class Stage {
   /** @param {Runner[]} runners the first is drawn over the others, and the camera follows it
    *  @param {Float64Array | null} state where the hurdle is: 92 numbers; null: it stands */
   draw(runners, state = null) {
-    const { context: c, width, height } = this;
+    const { context: c } = this;
     const camera = runners[0].observation[0] + CAMERA_AHEAD;
     this.stale = false;
     c.setTransform(1, 0, 0, 1, 0, 0);
-    c.fillStyle = /** @type {CanvasGradient} */ (this.sky);
-    c.fillRect(0, 0, width, this.ground);
-    this.#scroll(this.stand, camera, 0.12, -3.6);
-    this.#scroll(this.boards, camera, 0.55, -1.7);
+    if (this.sky) c.drawImage(this.sky, 0, 0);
+    this.#scroll(this.stand, camera, scenery.STAND_RATE, scenery.STAND_BOTTOM);
+    this.#scroll(this.boards, camera, scenery.BOARDS_RATE, scenery.BOARDS_BOTTOM);
     this.#track(camera);
     this.#hurdle(camera, state);
     for (const runner of [...runners].reverse()) this.#runner(camera, runner);
@@ -57,11 +79,12 @@ export class Stage {
   #y(y) { return this.ground + (y - TRACK_Y) * this.scale; }
   /** px of a point `depth` units nearer than the runners' line. @param {number} camera @param {number} x @param {number} depth */
   #near(camera, x, depth) {
-    return [this.width / 2 + (x - camera) * this.scale * (1 + 0.075 * depth), this.ground + depth * this.scale];
+    return [this.width / 2 + (x - camera) * this.scale * (1 + PERSPECTIVE * depth), this.ground + depth * this.scale];
   }
 
-  /** @param {HTMLCanvasElement} tile @param {number} camera @param {number} rate @param {number} bottom */
+  /** @param {HTMLCanvasElement | undefined} tile @param {number} camera @param {number} rate @param {number} bottom */
   #scroll(tile, camera, rate, bottom) {
+    if (!tile) return;
     const top = this.ground + Math.round(bottom * this.scale) - tile.height;
     let left = (-Math.round(camera * this.scale * rate) % tile.width) - tile.width;
     for (; left < this.width; left += tile.width) this.context.drawImage(tile, left, top);
@@ -70,7 +93,6 @@ export class Stage {
   /** @param {number} camera */
   #track(camera) {
     const { context: c, width, height, scale, ground } = this;
-    const far = -1.15, near = VIEW_HEIGHT - GROUND, edges = [far, -0.62, 0.55, 2.1, near + 0.1];
     const half = (width / 2 / scale + 4) * 1.1, first = camera - half, last = camera + half;
     const rect = (/** @type {string} */ color, /** @type {number} */ x, /** @type {number} */ y, /** @type {number} */ w, /** @type {number} */ h) => {
       c.fillStyle = color;
@@ -82,24 +104,24 @@ export class Stage {
       for (const [x, depth] of corners) c.lineTo(.../** @type {[number, number]} */ (this.#near(camera, x, depth)));
       c.fill();
     };
-    rect("#76b054", 0, ground - 1.9 * scale, width, 0.8 * scale);
-    rect("#c8563e", 0, ground + far * scale, width, height);
-    edges.slice(0, -1).forEach((upper, i) => {
-      if (i % 2) rect("#be4e38", 0, ground + upper * scale, width, (edges[i + 1] - upper) * scale + 1);
+    rect(COLORS.grass, 0, ground + scenery.GRASS_TOP * scale, width, scenery.GRASS_HEIGHT * scale);
+    rect(COLORS.track, 0, ground + FAR * scale, width, height);
+    LANE_EDGES.slice(0, -1).forEach((upper, i) => {
+      if (i % 2) rect(COLORS.lane, 0, ground + upper * scale, width, (LANE_EDGES[i + 1] - upper) * scale + 1);
     });
     if (last > SAND_X) {
-      quad("#e2c484", [[SAND_X, far], [last + 20, far], [last + 20, near + 0.1], [SAND_X, near + 0.1]]);
+      quad(COLORS.sand, [[SAND_X, FAR], [last + 20, FAR], [last + 20, NEAR + 0.1], [SAND_X, NEAR + 0.1]]);
       for (let column = Math.max(Math.floor(first), SAND_X); column < last; column++) {
         const chance = random(column);
         for (let i = 0; i < 5; i++) {
-          const [x, y] = this.#near(camera, column + chance(), -1 + chance() * (near + 1));
-          rect(chance() < 0.6 ? "#ceac6a" : "#f2dca4", x, y, 0.2 * scale, 0.1 * scale);
+          const [x, y] = this.#near(camera, column + chance(), -1 + chance() * (NEAR + 1));
+          rect(chance() < 0.6 ? COLORS.sandDark : COLORS.sandPale, x, y, 0.2 * scale, 0.1 * scale);
         }
       }
     }
-    for (const depth of edges.slice(0, -1)) {
+    for (const depth of LANE_EDGES.slice(0, -1)) {
       const stop = last > SAND_X ? this.#near(camera, SAND_X, depth)[0] : width;
-      if (stop > 0) rect("#f4e2d6", 0, ground + depth * scale, Math.min(width, stop), Math.max(1, (0.07 + 0.02 * depth) * scale));
+      if (stop > 0) rect(COLORS.laneLine, 0, ground + depth * scale, Math.min(width, stop), Math.max(1, (0.07 + 0.02 * depth) * scale));
     }
     const stripe = (/** @type {number} */ x, /** @type {number} */ w, /** @type {number} */ a, /** @type {number} */ b, /** @type {string} */ color) =>
       quad(color, [[x - w, a], [x + w, a], [x + w, b], [x - w, b]]);
@@ -108,13 +130,13 @@ export class Stage {
     c.textBaseline = "top";
     for (let meter = Math.max(0, Math.floor(first / 10)); meter <= Math.min(100, Math.ceil(last / 10)); meter++) {
       if (meter % 10) {
-        stripe(10 * meter, 0.08, 0.55, 0.85, "#ecc4b2");
+        stripe(10 * meter, 0.08, 0.55, 0.85, COLORS.tick);
         continue;
       }
-      stripe(10 * meter, 0.16, far, near + 0.1, "#faf0e8");
+      stripe(10 * meter, 0.16, FAR, NEAR + 0.1, COLORS.meterLine);
       if (meter < 100) {
         const [x, y] = this.#near(camera, 10 * meter + 0.35, 0.85);
-        c.fillStyle = "#faf0e8";
+        c.fillStyle = COLORS.meterLine;
         c.fillText(String(meter), x, y);
       }
     }
@@ -129,13 +151,13 @@ export class Stage {
     this.#shadow(camera, poses[0][0], 2.6);
     constants.hurdle.forEach(([w, h], i) => {
       this.#turn(camera, poses[i]);
-      c.fillStyle = i ? "#f6f6f2" : "#464c5c";
+      c.fillStyle = i ? COLORS.board : COLORS.feet;
       c.fillRect(-w, -h, 2 * w, 2 * h);
       if (i) {
-        c.fillStyle = "#dc363c"; // bands across the upright board
-        for (const [low, high] of [[-3.65, -2.4], [-1, 0.25], [1.65, 2.9]]) c.fillRect(-w, low, 2 * w, high - low);
+        c.fillStyle = COLORS.stripe; // bands across the upright board
+        for (const [low, high] of scenery.HURDLE_STRIPES) c.fillRect(-w, low, 2 * w, high - low);
       }
-      c.strokeStyle = OUTLINE;
+      c.strokeStyle = COLORS.line;
       c.lineWidth = 0.08;
       c.strokeRect(-w, -h, 2 * w, 2 * h);
     });
@@ -151,7 +173,7 @@ export class Stage {
   /** @param {number} camera @param {number} x @param {number} half */
   #shadow(camera, x, half) {
     const { context: c, scale } = this;
-    c.fillStyle = "rgb(60 16 16 / 31%)";
+    c.fillStyle = COLORS.shadow;
     c.beginPath();
     c.ellipse(this.#x(camera, x), this.#y(TRACK_Y + 0.08), half * scale, 0.3 * scale, 0, 0, 2 * Math.PI);
     c.fill();
@@ -172,14 +194,16 @@ export class Stage {
       const at = 5 * PARTS.indexOf(part), cos = Math.cos(observation[at + 2]), sin = Math.sin(observation[at + 2]);
       return [this.#x(camera, observation[at] + cos * x - sin * y), this.#y(observation[at + 1] + sin * x + cos * y)];
     };
-    const color = constants.shirts[shirt % constants.shirts.length];
+    const shirtColor = SHIRTS[shirt % SHIRTS.length];
     for (const shape of FIGURE) {
-      target.fillStyle = rgb(typeof shape.color === "number" ? color.map((v) => Math.min(255, Math.round(v * shape.color))) : shape.color);
+      const { color } = shape;
+      target.fillStyle = rgb(typeof color === "number" ? shirtColor.map((v) => Math.min(255, Math.round(v * color))) : color);
       if (shape.kind === "patch") {
         const points = shape.corners.map((corner) => point(shape.part, corner));
         polygon(target, points);
         if (shape.grow)
-          points.forEach((p, i) => limb(target, p, points[(i + 1) % points.length], shape.grow * scale, shape.grow * scale, true));
+          for (const [i, p] of points.entries())
+            limb(target, p, points[(i + 1) % points.length], shape.grow * scale, shape.grow * scale, true);
       } else
         limb(target, point(shape.start_part, shape.start), point(shape.end_part, shape.end), shape.start_radius * scale,
           shape.end_radius * scale, shape.round_end);
@@ -207,11 +231,11 @@ export class Stage {
     const x = this.#x(camera, observation[head]), y = this.#y(observation[head + 1] - 2.3);
     c.font = `600 ${0.8 * scale}px system-ui, sans-serif`;
     const half = c.measureText(label).width / 2 + 0.35 * scale;
-    c.fillStyle = rgb(constants.shirts[shirt % constants.shirts.length]);
+    c.fillStyle = rgb(SHIRTS[shirt % SHIRTS.length]);
     c.beginPath();
     c.roundRect(x - half, y - 0.6 * scale, 2 * half, 1.2 * scale, 0.6 * scale);
     c.fill();
-    c.fillStyle = PAPER;
+    c.fillStyle = COLORS.label;
     c.textAlign = "center";
     c.textBaseline = "middle";
     c.fillText(label, x, y);
@@ -242,93 +266,5 @@ function polygon(c, points) {
   c.fill();
 }
 
-/** A stand full of people under a roof; it repeats seamlessly. @param {number} scale */
-function paintStand(scale) {
-  const [tile, c] = newTile(48 * scale, 11.5 * scale), { width, height } = tile;
-  const rect = (/** @type {string} */ color, /** @type {number} */ x, /** @type {number} */ y, /** @type {number} */ w, /** @type {number} */ h) => {
-    c.fillStyle = color;
-    c.fillRect(x, y, w, h);
-  };
-  const roof = 3 * scale, firstRow = 4.3 * scale, rowHeight = 0.75 * scale, dot = Math.max(1, 0.23 * scale);
-  rect("#7e8ca8", 0, roof, width, height - roof);
-  rect("#54607c", 0, roof + 0.5 * scale, width, firstRow - roof - 0.5 * scale);
-  const chance = random(7), crowd = [[206, 92, 88], [88, 128, 190], [228, 196, 112], [118, 170, 124], [222, 222, 226], [150, 116, 172]];
-  const rows = Math.floor((height - firstRow) / rowHeight) + 1;
-  for (let row = 0; row < rows; row++) {
-    const y = firstRow + row * rowHeight, share = row / rows;
-    const shade = [0, 1, 2].map((i) => [112, 124, 152][i] + ([142, 156, 182][i] - [112, 124, 152][i]) * share);
-    rect(rgb(shade), 0, y, width, rowHeight + 1);
-    for (let seat = 0; seat < 64; seat++) {
-      if (chance() >= 0.82) continue;
-      const x = (seat + 0.35 + 0.3 * chance()) * width / 64;
-      c.fillStyle = mix(crowd[Math.floor(chance() * crowd.length)], shade, 0.35);
-      c.beginPath();
-      c.roundRect(x - dot, y + 0.3 * scale, 2 * dot, rowHeight * 0.6, dot);
-      c.fill();
-      c.fillStyle = mix([214, 160, 124], shade, 0.25);
-      c.beginPath();
-      c.arc(x, y + 0.22 * scale, 0.8 * dot, 0, 2 * Math.PI);
-      c.fill();
-    }
-  }
-  for (let pillar = 0; pillar < 4; pillar++) rect("#e2e6ee", (pillar + 0.5) * width / 4, roof, Math.max(2, 0.3 * scale), height - roof);
-  rect("#ecf0f6", 0, roof - 0.35 * scale, width, 0.75 * scale);
-  rect("#c84a4a", 0, roof + 0.4 * scale, width, Math.max(2, 0.14 * scale));
-  return tile;
-}
-
-/** Boards along the track in front of a hedge; they repeat seamlessly. @param {number} scale */
-function paintBoards(scale) {
-  const [tile, c] = newTile(56 * scale, 3.4 * scale), { width, height } = tile;
-  const hedge = 1.1 * scale, chance = random(2);
-  c.fillStyle = "#42804a";
-  for (let i = 0; i < 60; i++) {
-    const radius = (0.55 + 0.25 * chance()) * scale;
-    for (const wrap of [-width, 0, width]) {
-      c.beginPath();
-      c.arc((i + 0.5) * width / 60 + wrap, hedge, radius, 0, 2 * Math.PI);
-      c.fill();
-    }
-  }
-  c.fillStyle = "#3a7442";
-  c.fillRect(0, hedge, width, height - hedge);
-  c.font = `600 ${1.15 * scale}px system-ui, sans-serif`;
-  c.textAlign = "center";
-  c.textBaseline = "middle";
-  const boards = [["STRIDE", "#28488c"], ["Q  W", "#f6f6f0"], ["100 METERS", "#c43c3c"], ["O  P", "#f6f6f0"],
-    ["UPRIGHT", "#246e68"], ["HURDLE 50 M", "#f6c44c"], ["NO KNEES", "#f6f6f0"]];
-  boards.forEach(([text, color], i) => {
-    c.fillStyle = color;
-    c.fillRect(i * width / 7 + 1, 1.55 * scale, width / 7 - 2, 1.85 * scale);
-    c.fillStyle = /^#f/.test(color) ? "#28488c" : PAPER;
-    c.fillText(text, (i + 0.5) * width / 7, 2.5 * scale, width / 7 - 0.6 * scale);
-  });
-  return tile;
-}
-
-/** @param {number} width @param {number} height @returns {[HTMLCanvasElement, CanvasRenderingContext2D]} */
-function newTile(width, height) {
-  const tile = document.createElement("canvas");
-  tile.width = Math.round(width);
-  tile.height = Math.round(height);
-  return [tile, /** @type {CanvasRenderingContext2D} */ (tile.getContext("2d"))];
-}
-
-/** Numbers in [0, 1), the same for the same seed (mulberry32). @param {number} seed */
-function random(seed) {
-  return () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-/** @param {number[]} a @param {number[]} b @param {number} share */
-function mix(a, b, share) { return rgb(a.map((v, i) => v + (b[i] - v) * share)); }
-/** @param {number[]} color */
-function rgb(color) { return `rgb(${color.map(Math.round).join(" ")})`; }
 /** @param {number} value @param {number} low @param {number} high */
 function clamp(value, low, high) { return Math.min(Math.max(value, low), high); }
-
-export { INK, PAPER };

@@ -1,0 +1,73 @@
+"""The page in each browser on this machine, and a few verbs for its driver."""
+
+import contextlib
+import threading
+import time
+from functools import partial
+
+import pytest
+
+from qwop_game.real.browser import Browser
+from qwop_web import serve
+
+
+def _wait(driver, script, seconds=30):
+    """Until a script gives something true; returns that."""
+    deadline = time.monotonic() + seconds
+    while not (value := driver.execute_script(script)):
+        assert time.monotonic() < deadline, script
+        time.sleep(0.02)
+    return value
+
+
+def _play(driver, keys, pause=0.15):
+    """Start a run and type."""
+    from selenium.webdriver import ActionChains
+
+    driver.execute_script("page.session.options.countdown = 0.1; document.activeElement.blur()")
+    ActionChains(driver).send_keys(" ").perform()
+    driver.wait("return page.session.phase === 'playing'")
+    chain = ActionChains(driver)
+    for key in keys:
+        chain.key_down(key).pause(pause).key_up(key)
+    chain.perform()
+
+
+def _run(driver, script, *arguments):
+    """What an asynchronous function of the page returns: its body, with `arguments` in scope."""
+    found = driver.execute_async_script(
+        "const given = Array.from(arguments), done = given.pop();"
+        "(async (...arguments) => {" + script + "})(...given)"
+        ".then((value) => done({value}), (error) => done({error: `${error}\\n${error.stack}`}))",
+        *arguments,
+    )
+    assert "error" not in found, found["error"]
+    return found.get("value")
+
+
+@pytest.fixture(scope="session")
+def address():
+    with serve() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def driver(browser_pair):
+    browser, its_driver = browser_pair
+    with contextlib.closing(Browser(browser=browser.path, driver=its_driver.path, game=False)) as found:
+        selenium = found.selenium
+        selenium.set_script_timeout(300)
+        selenium.wait, selenium.play = partial(_wait, selenium), partial(_play, selenium)
+        selenium.run = partial(_run, selenium)
+        yield selenium
+
+
+@pytest.fixture
+def page(driver, address):
+    driver.get("about:blank")
+    driver.get(address)
+    driver.wait("return window.page !== undefined")
+    yield driver
+    driver.run("for (const {id} of page.records) await page.store?.remove(id)")
