@@ -20,7 +20,15 @@ from qwop_recorder.keeping import Keeper
 from qwop_recorder.loop import FrameTiming
 from qwop_recorder.personal_best import PersonalBest
 from qwop_recorder.storage import EpisodeStore
-from qwop_recorder.web_http import REFUSED, REPLACED, PageHost, listen, until_interrupted
+from qwop_recorder.web_http import (
+    REFUSED,
+    REPLACED,
+    Connection,
+    Farewell,
+    PageHost,
+    listen,
+    until_interrupted,
+)
 from qwop_recorder.web_session import PageError, PageSession
 
 MAX_MESSAGE = 256 << 10
@@ -92,7 +100,7 @@ class WebRecorder:
         self._best = best
         self.session = self._new_session()
         self._session_id = ""
-        self._socket: web.WebSocketResponse | None = None
+        self._connection: Connection | None = None
 
     def application(self) -> web.Application:
         """The aiohttp application."""
@@ -118,18 +126,24 @@ class WebRecorder:
         self.host.check_origin(request)
         socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE, heartbeat=20, compress=False)
         await socket.prepare(request)
+        connection = Connection(socket)
+        code, reason = await connection.run(self._talk(connection))
+        await socket.close(code=code, message=reason.encode()[:120])
+        return socket
+
+    async def _talk(self, connection: Connection) -> Farewell:
+        """Record what comes, and say why that ended."""
+        socket = connection.socket
         try:
             hello = json.loads(await asyncio.wait_for(socket.receive_str(), 10))
             token, session = str(hello["token"]), str(hello["session"])
-        except (ValueError, KeyError, TypeError, asyncio.TimeoutError):
-            await socket.close(code=REFUSED, message=b"expected a token")
-            return socket
-        if not hmac.compare_digest(token.encode(), self.token.encode()):
-            await socket.close(code=REFUSED, message=b"wrong token: use the link that qwop-record printed")
-            return socket
-        if self._socket is not None:
-            await self._socket.close(code=REPLACED, message=b"the page was opened again elsewhere")
-        self._socket = socket
+        except (ValueError, KeyError, TypeError, RecursionError, asyncio.TimeoutError):
+            return REFUSED, "expected a token"
+        if not hmac.compare_digest(token.encode("utf-8", "replace"), self.token.encode()):
+            return REFUSED, "wrong token: use the link that qwop-record printed"
+        if self._connection is not None:
+            self._connection.leave(REPLACED, "the page was opened again elsewhere")
+        self._connection = connection
         if session != self._session_id:
             self._session_id = session
             self.attempts += self.session.attempts
@@ -137,15 +151,13 @@ class WebRecorder:
             self.session = self._new_session()
         await socket.send_json({"stored": self.session.stored})
         async for message in socket:
-            if message.type != WSMsgType.TEXT or self._socket is not socket:
+            if message.type != WSMsgType.TEXT:
                 break
             try:
                 content = json.loads(message.data)
                 news = self.session.apply(int(content["first"]), list(content["changes"]))
             except (PageError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-                reason = f"not understood: {error}"[:120]
-                await socket.close(code=REFUSED, message=reason.encode()[:120])
-                break
+                return REFUSED, f"not understood: {error}"
             if problem := self.runs.problem():
                 news.append({"problem": f"the disk refuses the run: {problem}"})
             for item in news:
@@ -155,7 +167,7 @@ class WebRecorder:
             if wanted is not None and self.runs.keeper.kept >= wanted:
                 await socket.send_json({"finished": True})
                 self.done.set()
-        return socket
+        return 1000, ""
 
 
 def play_in_page(

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -13,6 +13,7 @@ from qwop_recorder.errors import RecorderError
 from qwop_web import content_type, page_files
 
 SECURITY = {
+    "Content-Security-Policy": "frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -135,6 +136,40 @@ class PageHost:
                 open_now[transport].force_close()
                 if transport is not None:
                     transport.abort()
+
+
+Farewell = tuple[int, str]
+"""Close code of a websocket, and the reason."""
+
+
+class Connection:
+    """One websocket, which others may ask to leave.
+
+    The close handshake is left to the task that reads: otherwise the other side may not learn the reason.
+    """
+
+    def __init__(self, socket: web.WebSocketResponse) -> None:
+        self.socket = socket
+        self._farewell: Farewell | None = None
+        self._task: asyncio.Task[Farewell] | None = None
+
+    async def run(self, talk: Coroutine[Any, Any, Farewell]) -> Farewell:
+        """Talk until the end, or until somebody asks to leave."""
+        self._task = asyncio.get_running_loop().create_task(talk)
+        try:
+            return await self._task
+        except ConnectionResetError:  # the other side is gone
+            return 1000, ""
+        except asyncio.CancelledError:
+            if self._farewell is None:  # it is the server that ends
+                raise
+            return self._farewell
+
+    def leave(self, code: int, reason: str) -> None:
+        """Stop the talk at once."""
+        if self._farewell is None and self._task is not None:
+            self._farewell = (code, reason)
+            self._task.cancel()
 
 
 async def listen(runner: web.AppRunner, page: PageHost, host: str, port: int) -> int:

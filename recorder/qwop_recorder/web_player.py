@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from aiohttp import web
 
 from qwop_datasets import Change, Recording, SharedJournal
+from qwop_recorder.web_http import Connection
 from qwop_recorder.web_invitations import Invitation
 from qwop_recorder.web_limits import Bucket
 from qwop_recorder.web_session import PageSession
@@ -23,7 +23,7 @@ class Player:
         self.invitation = invitation
         self.session: PageSession | None = None
         self.session_id = ""
-        self.socket: web.WebSocketResponse | None = None
+        self.connection: Connection | None = None
         self.bucket = Bucket(CHANGES_PER_SECOND, CHANGES_AT_ONCE)
         self.frames = 0  # of the sessions before this one, and of runs that were sent as a whole
         self.attempts = 0  # of the sessions before this one

@@ -19,7 +19,7 @@ from qwop_recorder.config import RecordConfig
 from qwop_recorder.keeping import StoreError
 from qwop_recorder.personal_best import PersonalBest
 from qwop_recorder.storage import line_about
-from qwop_recorder.web_http import REFUSED, REPLACED, PageHost
+from qwop_recorder.web_http import REFUSED, REPLACED, Connection, Farewell, PageHost
 from qwop_recorder.web_invitations import Invitation, Invitations
 from qwop_recorder.web_player import Player, PlayerRuns
 from qwop_recorder.web_requests import MAX_SENT_RUN, GroupRequests
@@ -35,7 +35,6 @@ HELLO_SECONDS = 10
 """Time until a connection has to show its token."""
 TRY_AGAIN = 1013
 """Close code of a websocket: the page tries again later."""
-ELSEWHERE = "the page was opened again elsewhere"
 _SESSION = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 
@@ -84,7 +83,7 @@ class PlayersServer:
     @property
     def num_playing(self) -> int:
         """Players who are connected."""
-        return sum(player.socket is not None for player in self._players.values())
+        return sum(player.connection is not None for player in self._players.values())
 
     @property
     def attempts(self) -> int:
@@ -107,15 +106,14 @@ class PlayersServer:
         self.host.check_origin(request)
         socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE, heartbeat=20, compress=False)
         await socket.prepare(request)
-        try:
-            code, reason = await self._talk(request, socket)
-        except ConnectionResetError:  # the other side is gone
-            return socket
-        await socket.close(code=code, message=reason.encode()[:120])
+        connection = Connection(socket)
+        code, reason = await connection.run(self._talk(request, connection))
+        await self._close(socket, code, reason)
         return socket
 
-    async def _talk(self, request: web.Request, socket: web.WebSocketResponse) -> tuple[int, str]:
-        """Record what comes; returns the close code and the reason."""
+    async def _talk(self, request: web.Request, connection: Connection) -> Farewell:
+        """Record what comes, and say why that ended."""
+        socket = connection.socket
         try:
             hello = json.loads(await asyncio.wait_for(socket.receive_str(), HELLO_SECONDS))
             token, session_id = str(hello["token"]), str(hello["session"])
@@ -131,26 +129,24 @@ class PlayersServer:
         player = self.player(invitation)
         if player.frames_played > self.limits.frames_per_player:
             return REFUSED, self._enough
-        self._take_over(player, session_id, socket)
         self.host.admit(request)
+        session = self._take_over(player, session_id, connection)
         try:
             await self.commits.durable()  # what the disk refused before comes first
-            if player.session is None or player.socket is not socket:
-                return REPLACED, ELSEWHERE
-            await socket.send_json({"stored": player.session.stored})
-            return await self._listen(player, player.session, socket)
+            await socket.send_json({"stored": session.stored})
+            return await self._listen(player, session, socket)
         except StoreError as error:
             self._full(str(error))
             return TRY_AGAIN, self.problem
         finally:
-            if player.socket is socket:
-                player.socket = None
+            if player.connection is connection:
+                player.connection = None
                 player.seen = asyncio.get_running_loop().time()
 
-    def _take_over(self, player: Player, session_id: str, socket: web.WebSocketResponse) -> None:
-        old, player.socket = player.socket, socket
+    def _take_over(self, player: Player, session_id: str, connection: Connection) -> PageSession:
+        old, player.connection = player.connection, connection
         if old is not None:
-            self._start(self._close(old, REPLACED, ELSEWHERE))
+            old.leave(REPLACED, "the page was opened again elsewhere")
         if player.session is None or session_id != player.session_id:
             player.end_session()
             player.session_id = session_id
@@ -163,13 +159,12 @@ class PlayersServer:
                 rename=player.rename,
                 max_frames=self.limits.frames_per_run,
             )
+        return player.session
 
-    async def _listen(
-        self, player: Player, session: PageSession, socket: web.WebSocketResponse
-    ) -> tuple[int, str]:
+    async def _listen(self, player: Player, session: PageSession, socket: web.WebSocketResponse) -> Farewell:
         loop = asyncio.get_running_loop()
         async for message in socket:
-            if message.type != WSMsgType.TEXT or player.socket is not socket:
+            if message.type != WSMsgType.TEXT:
                 break
             try:
                 content = json.loads(message.data)
@@ -179,8 +174,6 @@ class PlayersServer:
                 )
                 if wait := player.bucket.take(cost, loop.time()):
                     await asyncio.sleep(wait)  # nothing more is read meanwhile
-                    if player.socket is not socket:
-                        break
                 news = session.apply(first, changes)
             except (PageError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
                 await self.commits.durable()
@@ -192,7 +185,7 @@ class PlayersServer:
             await socket.send_str(f'{{"stored": {stored}}}')
             if player.frames_played > self.limits.frames_per_player:
                 return REFUSED, self._enough
-        return (1000, "") if player.socket is socket else (REPLACED, ELSEWHERE)
+        return 1000, ""
 
     @property
     def _enough(self) -> str:
@@ -208,8 +201,8 @@ class PlayersServer:
         line = line_about(run, filed.verified)
         self.count(player, filed, line)
         page_id = player.page_ids.pop(run.id, "")
-        if player.socket is not None:
-            self._start(self._send(player.socket, {"line": line, "kept": page_id}))
+        if player.connection is not None:
+            self._start(self._send(player.connection.socket, {"line": line, "kept": page_id}))
 
     def count(self, player: Player, filed: Filed, line: str) -> None:
         """Count a run that is in the file."""
@@ -241,8 +234,8 @@ class PlayersServer:
             self.tell(f"nothing is accepted: {problem}")
         self.problem = f"the recorder's disk: {problem}"[:110]
         for player in self._players.values():
-            if player.socket is not None:
-                self._start(self._close(player.socket, TRY_AGAIN, self.problem))
+            if player.connection is not None:
+                player.connection.leave(TRY_AGAIN, self.problem)
 
     async def watch(self) -> None:
         """Look at the disk once a second, and end the sessions of players who have left."""
@@ -260,7 +253,7 @@ class PlayersServer:
                 except StoreError:
                     pass
             for player in self._players.values():
-                away = player.socket is None and loop.time() - player.seen > 60 * self.limits.away_minutes
+                away = player.connection is None and loop.time() - player.seen > 60 * self.limits.away_minutes
                 if away and player.session is not None:
                     player.end_session()
             self.host.sweep(loop.time(), self.limits.connections)
@@ -268,10 +261,9 @@ class PlayersServer:
 
     async def finish(self) -> None:
         """End all sessions, and put all kept runs into the file."""
-        sockets = [player.socket for player in self._players.values() if player.socket is not None]
-        await asyncio.gather(
-            *(self._close(socket, TRY_AGAIN, "the recorder was stopped") for socket in sockets)
-        )
+        for player in self._players.values():
+            if player.connection is not None:
+                player.connection.leave(TRY_AGAIN, "the recorder was stopped")
         for player in self._players.values():
             player.end_session()
         await self.filer.drained()

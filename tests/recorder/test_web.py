@@ -1,7 +1,6 @@
 """Recording from the web page: what a page sends is stored exactly and at once; hostile pages get nowhere."""
 
 import asyncio
-import hashlib
 import json
 import signal
 import subprocess
@@ -14,42 +13,15 @@ import urllib.request
 import aiohttp
 import numpy as np
 import pytest
+from page_changes import KEYS, PLAY, begin, run_of, talk
 
-from qwop_datasets import DatasetReader, journal_path, read_journal, recover_dataset, replay_keys
+from qwop_datasets import DatasetReader, journal_path, read_journal, recover_dataset
 from qwop_recorder import RecordConfig, cli
 from qwop_recorder.keeping import StoreError
 from qwop_recorder.personal_best import PersonalBest
 from qwop_recorder.storage import EpisodeStore
 from qwop_recorder.web import RunsAtOnce
 from qwop_recorder.web_session import PageError, PageSession
-
-KEYS = np.repeat(np.array([0, 9, 6, 0, 10, 5], np.uint8), 8)
-PLAY = [["event", 1.0, 1, True, "page"], ["frame", 1, 1.1, 0.001], ["event", 1.15, 1, False, "page"]]
-
-
-def begin(number=0, **changes):
-    about = {
-        "id": f"{number:032x}",
-        "created": "2026-11-29T12:00:00.000Z",
-        "clock_offset": 1.7e9,
-        "trig": "rounded",
-        "player": "Zoë",
-    }
-    return ["begin", about | changes]
-
-
-def run_of(number=0, keys=KEYS):
-    """The changes of a run that is kept."""
-    (played,) = replay_keys([keys])
-    digest = hashlib.sha256(played.raw_observations.tobytes()).hexdigest()
-    frames = [["frame", int(k), 2 + i / 30, 0.001] for i, k in enumerate(keys)]
-    about = {
-        "observations_sha256": digest,
-        "license": "CC0-1.0",
-        "pace": [[0, 1]],
-        "players": [[0, "person"]],
-    }
-    return [begin(number), *frames, ["end"], ["keep", about]]
 
 
 @pytest.fixture
@@ -234,36 +206,6 @@ def server(path):
     if process.poll() is None:
         process.kill()
     process.communicate()
-
-
-def talk(address, token, *messages, session="s", origin=None, host=None):
-    """Answers to the messages, and the close code; None: the websocket was refused."""
-
-    async def run():
-        headers = {"Origin": origin or address.rstrip("/")} | ({"Host": host} if host else {})
-        async with aiohttp.ClientSession() as client:
-            try:
-                socket = await client.ws_connect(address + "record", headers=headers)
-            except aiohttp.WSServerHandshakeError as error:
-                return [], error.status
-            await socket.send_json({"token": token, "session": session})
-            answers = []
-            for message in [None, *messages]:
-                if message is not None:
-                    await (
-                        socket.send_str(message) if isinstance(message, str) else socket.send_json(message)
-                    )
-                while True:
-                    answer = await socket.receive(timeout=20)
-                    if answer.type != aiohttp.WSMsgType.TEXT:
-                        return answers, socket.close_code
-                    answers.append(json.loads(answer.data))
-                    if "stored" in answers[-1]:
-                        break
-            await socket.close()
-            return answers, None
-
-    return asyncio.run(run())
 
 
 def test_a_page_records_and_ctrl_c_keeps_the_run_under_way(server, path):

@@ -12,6 +12,7 @@ import { KeyQueue, listen, listenToButtons, pollGamepad } from "./keys.js";
 import { Recording } from "./recording.js";
 import { RunStore, fromBase64, fromFragment, toFragment, toRecord } from "./runs.js";
 import { rgb } from "./scenery.js";
+import { offerSending } from "./send.js";
 import { Session } from "./session.js";
 import { Shelf } from "./shelf.js";
 import { Stage } from "./stage.js";
@@ -300,6 +301,7 @@ try {
   ]);
   const page = new Page(bytes, await Engine.load(bytes), store, recorder);
   await page.shelf.restore();
+  offerSending(page.shelf);
   button("go").disabled = false;
   page.changed();
   page.watchLink();
