@@ -4,7 +4,11 @@ import importlib.util
 import os
 import shutil
 import signal
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -91,3 +95,96 @@ def browser_pair(request) -> tuple[find.Program, find.Program]:
     if request.param is None:
         pytest.skip("no browser with a driver that matches was found")
     return request.param
+
+
+# -- a screen of our own, and a person who types ----------------------------------------------------------
+
+
+@pytest.fixture
+def no_display() -> dict[str, str]:
+    """The environment without a display."""
+    return _environment(None)
+
+
+def _environment(display: str | None) -> dict[str, str]:
+    hidden = ("DISPLAY", "WAYLAND_DISPLAY", "XDG_SESSION_TYPE", "SDL_VIDEODRIVER")
+    env = {name: value for name, value in os.environ.items() if name not in hidden}
+    return env | ({"DISPLAY": display} if display else {})
+
+
+class Screen:
+    """An X server without a screen, and keys typed into its windows by xdotool."""
+
+    TAPS = "keydown q sleep 0.005 keyup q sleep 0.15 " * 3 + "keydown p sleep 0.005 keyup p sleep 0.15"
+    ROLLOVER = (
+        "keydown q sleep 0.06 keydown w sleep 0.06 keydown o sleep 0.06 keydown p sleep 0.06 "
+        "keyup q sleep 0.06 keyup w sleep 0.06 keyup o sleep 0.06 keyup p sleep 0.1"
+    )
+    REPEAT = "keydown o sleep 0.6 keyup o sleep 0.1"  # the server sends about 25 presses
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.environment = _environment(name)
+
+    def type(self, script: str) -> None:
+        """Xdotool commands, such as "keydown q sleep 0.005 keyup q"."""
+        subprocess.run(["xdotool", *script.split()], env=self.environment, check=True)
+
+    def focused(self) -> str:
+        """The id of the window that has the keyboard."""
+        command = ["xdotool", "getwindowfocus"]
+        return subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, check=True, encoding="utf-8"
+        ).stdout.strip()
+
+    @contextmanager
+    def another_window(self) -> Iterator[int]:
+        """The id of a window of another program that can take the focus."""
+        xlib = pytest.importorskip("Xlib.display", reason="python-xlib is pynput's on Linux only")
+        connection = xlib.Display(self.name)
+        window = connection.screen().root.create_window(970, 0, 40, 40, 0, 0)
+        window.map()
+        connection.sync()
+        yield window.id
+        connection.close()
+
+    @staticmethod
+    def sent(script: str) -> list[tuple[int, bool]]:
+        """(key, pressed) of each keydown and keyup in an xdotool script."""
+        bits, words = {"q": 1, "w": 2, "o": 4, "p": 8}, script.split()
+        return [
+            (bits[key], verb == "keydown") for verb, key in pairwise(words) if verb in ("keydown", "keyup")
+        ]
+
+
+@pytest.fixture(scope="session")
+def screen() -> Iterator[Screen]:
+    """A screen whose keyboard repeats a held key after 100 ms, every 20 ms."""
+    missing = [program for program in ("Xvfb", "xdotool") if shutil.which(program) is None]
+    if missing:
+        pytest.skip(f"{' and '.join(missing)} not installed")
+    reader, writer = os.pipe()
+    options = [
+        "-displayfd",
+        str(writer),
+        "-screen",
+        "0",
+        "1024x768x24",
+        "-ardelay",
+        "100",
+        "-arinterval",
+        "20",
+    ]
+    server = subprocess.Popen(
+        ["Xvfb", *options, "-noreset", "-nolisten", "tcp"],
+        pass_fds=[writer],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(writer)
+    with os.fdopen(reader, encoding="utf-8") as pipe:
+        number = pipe.readline().strip()
+    assert number, "Xvfb did not start"
+    yield Screen(f":{number}")
+    server.terminate()
+    server.wait()

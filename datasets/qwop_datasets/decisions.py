@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_datasets.episode import Episode, action_indices
 from qwop_datasets.errors import DatasetError
@@ -23,9 +24,9 @@ class Decisions:
     kept: share of the frames whose keys do the same in the engine as their decision's action
     """
 
-    features: np.ndarray
-    actions: np.ndarray
-    starts: np.ndarray
+    features: NDArray[np.float32]
+    actions: NDArray[np.int64]
+    starts: NDArray[np.int64]
     kept: float
 
     def __post_init__(self) -> None:
@@ -58,7 +59,7 @@ def decisions_of(episode: Episode, frame_skip: int, action_set: str = "distinct"
     held = action_indices(keys, action_set).astype(np.int64)
     held_mask = canonical_keys(action_masks(action_set))[held]
 
-    best: tuple[float, int, np.ndarray] | None = None
+    best: tuple[float, int, NDArray[np.int64]] | None = None
     for start in range(first, min(first + frame_skip, len(keys))):
         actions = _most_held(held[start:], frame_skip)
         chosen_mask = canonical_keys(action_masks(action_set))[np.repeat(actions, frame_skip)]
@@ -75,7 +76,7 @@ def decisions_of(episode: Episode, frame_skip: int, action_set: str = "distinct"
     return Decisions(features, actions, starts, kept)
 
 
-def _most_held(held: np.ndarray, frame_skip: int) -> np.ndarray:
+def _most_held(held: NDArray[np.int64], frame_skip: int) -> NDArray[np.int64]:
     """int64 [T] actions per frame -> int64 [ceil(T / frame_skip)]."""
     padded = np.full(-(-len(held) // frame_skip) * frame_skip, -1)
     padded[: len(held)] = held

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_datasets import storage
 from qwop_datasets.checks import check_open_file
@@ -90,8 +91,8 @@ def _locked_for_rewrite(path: Path) -> Iterator[H5]:
 
 
 def _copy(
-    source: H5, target: H5, number: int, row: np.ndarray, change: Callable[[Episode], Episode] | None
-) -> np.ndarray:
+    source: H5, target: H5, number: int, row: NDArray[np.void], change: Callable[[Episode], Episode] | None
+) -> NDArray[np.void]:
     """Append an episode to another file, byte for byte except labels and old names; returns its row."""
     name = episode_name(len(target["episodes"]))
     with allocating_at_most(memory_limit(source.id.get_filesize())):
@@ -108,7 +109,7 @@ def _copy(
     return index_row(new)
 
 
-def _write_index(target: H5, rows: np.ndarray) -> None:
+def _write_index(target: H5, rows: NDArray[np.void]) -> None:
     del target["index"]
     create_index(target, rows)
 
@@ -126,11 +127,11 @@ def _checked(path: Path, target: H5) -> None:
 
 def rewrite(
     path: Path,
-    ids: np.ndarray,
-    keep: np.ndarray,
+    ids: NDArray[Any],
+    keep: NDArray[Any],
     *,
     change: Callable[[Episode], Episode] | None = None,
-    changed: np.ndarray | None = None,
+    changed: NDArray[Any] | None = None,
     output: Path | None = None,
 ) -> None:
     """Write a file again with some episodes deleted and labels changed.
@@ -203,8 +204,8 @@ def merge(output: Path, paths: Sequence[Path], *, any_settings: bool = False) ->
     duplicates = 0
 
     with new_file(output, shared, check=lambda target: _checked(output, target)) as target:
-        rows: list[np.ndarray] = []
-        masks: dict[str, list[np.ndarray]] = {}
+        rows: list[NDArray[np.void]] = []
+        masks: dict[str, list[NDArray[np.bool_]]] = {}
         for path in paths:
             with damage_as_errors(path), storage.reading(path) as source:
                 index = read_index(source)
@@ -227,7 +228,9 @@ def merge(output: Path, paths: Sequence[Path], *, any_settings: bool = False) ->
     return total, duplicates
 
 
-def split_masks(index: np.ndarray, fraction: float, seed: int, names: Sequence[str]) -> dict[str, np.ndarray]:
+def split_masks(
+    index: NDArray[np.void], fraction: float, seed: int, names: Sequence[str]
+) -> dict[str, NDArray[np.bool_]]:
     """Split episodes at random into two masks.
 
     Episodes are ranked by a hash of seed and id. So the split is the same on every machine, and most episodes
@@ -257,7 +260,7 @@ def split_masks(index: np.ndarray, fraction: float, seed: int, names: Sequence[s
     return {names[0]: ~held_out, names[1]: held_out}
 
 
-def store_split(path: Path, chosen: np.ndarray, masks: Mapping[str, np.ndarray]) -> None:
+def store_split(path: Path, chosen: NDArray[Any], masks: Mapping[str, NDArray[np.bool_]]) -> None:
     """Store masks over some episodes as masks over the whole file.
 
     Args:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_cli import escape_unprintable
 from qwop_game import (
@@ -76,7 +77,7 @@ def storable_name(text: str) -> str:
     return escape_unprintable(text).encode()[:64].decode(errors="ignore")
 
 
-def action_indices(keys: np.ndarray, action_set: str) -> np.ndarray:
+def action_indices(keys: NDArray[np.uint8], action_set: str) -> NDArray[np.uint8]:
     """Find the action of each key mask.
 
     That is the mask itself if the set has it, else the first action with the same effect in the engine (W
@@ -110,7 +111,7 @@ def action_indices(keys: np.ndarray, action_set: str) -> np.ndarray:
     return actions
 
 
-def _frozen(value: Any, dtype: Any) -> np.ndarray:
+def _frozen(value: Any, dtype: Any) -> NDArray[Any]:
     """Make a contiguous read-only array; copies unless the value is one."""
     array = np.asarray(value, dtype=dtype)
     if array.flags.writeable or not array.flags.c_contiguous:
@@ -129,11 +130,11 @@ class Episode:
         ValueError: The fields can't be an episode.
     """
 
-    keys: np.ndarray
+    keys: NDArray[np.uint8]
     """uint8 [T]: key mask held during frame t; Q = 1, W = 2, O = 4, P = 8."""
-    raw_observations: np.ndarray
+    raw_observations: NDArray[np.float32]
     """float32 [T + 1, 60]: row t is the state before frame t, in world units (10 = 1 m), unclipped."""
-    times: np.ndarray
+    times: NDArray[np.float64]
     """float64 [T + 1]: the game's clock (scoreTime), s. It stops when the run is over."""
     terminated: bool
     """The game ended the run: a fall, the landing, or out of bounds."""
@@ -152,19 +153,19 @@ class Episode:
     needs the same."""
     action_set: str = "distinct"
     """The action set that `actions` indexes; its masks are qwop_game.ACTION_SETS[action_set]."""
-    wall_times: np.ndarray | None = None
+    wall_times: NDArray[np.float64] | None = None
     """float64 [T]: Unix time at which frame t took its keys, s."""
-    lateness: np.ndarray | None = None
+    lateness: NDArray[np.float32] | None = None
     """float32 [T]: how long after its due time frame t began, s."""
     wall_clock_offset: float = 0.0
     """Unix time minus the monotonic clock of key_events, s (0 without key events)."""
-    key_events: np.ndarray | None = None
+    key_events: NDArray[np.void] | None = None
     """KEY_EVENT_DTYPE [E]: every press and release, in order of time."""
-    rewinds: np.ndarray | None = None
+    rewinds: NDArray[np.void] | None = None
     """REWIND_DTYPE [R]. The other arrays hold what is left: one exact run from the start."""
-    discarded_keys: np.ndarray | None = None
+    discarded_keys: NDArray[np.uint8] | None = None
     """uint8 [sum(from_frame - to_frame)]: keys of the frames that the rewinds cut off, in their order."""
-    rewards: Mapping[str, np.ndarray] = field(default_factory=dict)
+    rewards: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     """Reward function's name -> float32 [T]."""
     provenance: Mapping[str, Value] = field(default_factory=dict)
     """Where the episode comes from: engine, trig_source, game_sha256, package, browser, driver, seed, ..."""
@@ -303,7 +304,7 @@ class Episode:
         return _rebuild, ({k: dict(v) if isinstance(v, MappingProxyType) else v for k, v in values.items()},)
 
     @property
-    def actions(self) -> np.ndarray:
+    def actions(self) -> NDArray[np.uint8]:
         """uint8 [T]: index of each frame's keys in `action_set`."""
         return self._actions  # type: ignore[attr-defined]
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_game import DEFAULT_TRIG, Simulator
 from qwop_game.rules import FLAG_GAME_ENDED, FLAG_JUMP_LANDED, has_finished, is_over
@@ -15,11 +16,11 @@ from qwop_game.rules import FLAG_GAME_ENDED, FLAG_JUMP_LANDED, has_finished, is_
 class Replay:
     """T frames from the canonical start: what an Episode stores, computed from its keys."""
 
-    raw_observations: np.ndarray
+    raw_observations: NDArray[np.float32]
     """float32 [T + 1, 60]."""
-    times: np.ndarray
+    times: NDArray[np.float64]
     """float64 [T + 1], s."""
-    flags: np.ndarray
+    flags: NDArray[np.uint8]
     """uint8 [T + 1]: the simulator's flags."""
 
     @property
@@ -50,7 +51,7 @@ class Replay:
 
 
 def replay_keys(
-    keys: Sequence[np.ndarray],
+    keys: Sequence[NDArray[np.uint8]],
     *,
     stop_at_end: bool = True,
     engine: str = "auto",

@@ -19,6 +19,7 @@ import re
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_datasets.errors import DatasetError
 
@@ -37,7 +38,9 @@ _COMPARE = {
 }
 
 
-def matching(index: np.ndarray, where: str, masks: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
+def matching(
+    index: NDArray[np.void], where: str, masks: Mapping[str, NDArray[np.bool_]] | None = None
+) -> NDArray[np.bool_]:
     """Apply a filter to the rows of an index. An unknown figure (NaN) matches no comparison.
 
     Args:
@@ -68,7 +71,7 @@ def matching(index: np.ndarray, where: str, masks: Mapping[str, np.ndarray] | No
     return chosen
 
 
-def _flag(index: np.ndarray, name: str, condition: str) -> np.ndarray:
+def _flag(index: NDArray[np.void], name: str, condition: str) -> NDArray[np.bool_]:
     if name not in _FLAGS:
         raise DatasetError(f"filter {condition!r}: no such flag; there are {', '.join(_FLAGS)}")
     if name == "fallen":
@@ -77,8 +80,13 @@ def _flag(index: np.ndarray, name: str, condition: str) -> np.ndarray:
 
 
 def _compared(
-    index: np.ndarray, name: str, compare: str, value: str, condition: str, masks: Mapping[str, np.ndarray]
-) -> np.ndarray:
+    index: NDArray[np.void],
+    name: str,
+    compare: str,
+    value: str,
+    condition: str,
+    masks: Mapping[str, NDArray[np.bool_]],
+) -> NDArray[np.bool_]:
     if name in _NUMBERS:
         try:
             number = float(value)

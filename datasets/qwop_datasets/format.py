@@ -25,6 +25,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_datasets.episode import KEY_EVENT_DTYPE, OBSERVATION_SIZE, REWIND_DTYPE, Episode, now
 from qwop_datasets.errors import DatasetError
@@ -195,7 +196,7 @@ def write_root(file: H5, environment: Mapping[str, Any] | None = None) -> None:
     create_index(file)
 
 
-def create_index(file: H5, rows: np.ndarray | None = None) -> None:
+def create_index(file: H5, rows: NDArray[np.void] | None = None) -> None:
     """Make the table /index, with `rows` (INDEX_DTYPE [N]) or empty."""
     rows = np.empty(0, INDEX_DTYPE) if rows is None else rows
     file.create_dataset(
@@ -249,7 +250,7 @@ def read_environment(file: H5) -> dict[str, Any]:
     return settings
 
 
-def read_index(file: H5) -> np.ndarray:
+def read_index(file: H5) -> NDArray[np.void]:
     """Read /index, of any readable version, as INDEX_DTYPE [N]."""
     index = dataset(file, "index")
     if index.ndim != 1 or index.dtype not in (INDEX_DTYPE, _INDEX_1):
@@ -262,7 +263,7 @@ def read_index(file: H5) -> np.ndarray:
     return rows
 
 
-def write_mask(file: H5, name: str, mask: np.ndarray) -> None:
+def write_mask(file: H5, name: str, mask: NDArray[np.bool_]) -> None:
     """Store a mask, bool [N]; it replaces one of the same name."""
     masks = group(file, "masks") if "masks" in set(file) else file.create_group("masks")
     if name in set(masks):
@@ -271,7 +272,7 @@ def write_mask(file: H5, name: str, mask: np.ndarray) -> None:
     masks.create_dataset(name, data=np.asarray(mask, bool), **checksum)
 
 
-def read_masks(file: H5, count: int) -> dict[str, np.ndarray]:
+def read_masks(file: H5, count: int) -> dict[str, NDArray[Any]]:
     """Read the masks, by name, as bool [count]; False for episodes that were added after the mask."""
     if "masks" not in set(file):
         return {}
@@ -317,7 +318,7 @@ def add_episode(file: H5, episode: Episode, *, compact: bool = False) -> int:
 # ---- the episode ---------------------------------------------------------------------------------------
 
 
-def index_row(episode: Episode) -> np.ndarray:
+def index_row(episode: Episode) -> NDArray[np.void]:
     """Make the episode's row of /index."""
     gait = episode.gait
     row = np.zeros((), INDEX_DTYPE)
@@ -337,7 +338,7 @@ def index_row(episode: Episode) -> np.ndarray:
 def write_episode(target: H5, episode: Episode, *, compact: bool = False) -> None:
     """Store an episode in an empty group. Every array is one chunk, because episodes are read whole."""
 
-    def put(parent: H5, name: str, array: np.ndarray) -> None:
+    def put(parent: H5, name: str, array: NDArray[Any]) -> None:
         if array.size:
             parent.create_dataset(name, data=array, chunks=array.shape, **_COMPRESSION)
         else:
@@ -377,7 +378,7 @@ def read_episode(stored: H5) -> Episode:
     limit = memory_limit(stored.file.id.get_filesize())
     bytes_read = frames * _BYTES_PER_FRAME if compact else 0
 
-    def get(parent: H5, name: str, dtype: np.dtype) -> np.ndarray:
+    def get(parent: H5, name: str, dtype: np.dtype) -> NDArray[Any]:
         nonlocal bytes_read
         found = dataset(parent, name)
         shape = {
@@ -429,7 +430,7 @@ def read_episode(stored: H5) -> Episode:
     return episode
 
 
-def replay_digest(raw_observations: np.ndarray, times: np.ndarray) -> str:
+def replay_digest(raw_observations: NDArray[np.float32], times: NDArray[np.float64]) -> str:
     """Compute the SHA-256 of what a replay has to give: float32 [T + 1, 60] and float64 [T + 1]."""
     data = (
         np.ascontiguousarray(raw_observations, "<f4").tobytes() + np.ascontiguousarray(times, "<f8").tobytes()
@@ -445,7 +446,7 @@ def stored_trig(attributes: H5) -> str:
     return OLD_TRIG
 
 
-def _replayed(keys: np.ndarray, digest: str, trig: str) -> dict[str, np.ndarray]:
+def _replayed(keys: NDArray[np.uint8], digest: str, trig: str) -> dict[str, NDArray[Any]]:
     """Replay a compact episode. Raises ValueError where the result is not what was recorded."""
     (run,) = replay_keys([keys], trig=trig)
     if replay_digest(run.raw_observations, run.times) != digest:

@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_datasets import portable
 from qwop_datasets.episode import KEY_SOURCES, OBSERVATION_SIZE, Episode
@@ -351,7 +352,7 @@ def _record(kind: bytes, payload: bytes) -> bytes:
     return body + zlib.crc32(body).to_bytes(4, "little")
 
 
-def _begin_payload(text: bytes, time: float, row: np.ndarray) -> bytes:
+def _begin_payload(text: bytes, time: float, row: NDArray[np.float32]) -> bytes:
     start = struct.pack("<d", time) + row.astype("<f4").tobytes()
     return len(text).to_bytes(4, "little") + text + start
 

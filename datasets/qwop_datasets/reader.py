@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_datasets import storage
 from qwop_datasets.episode import Episode
@@ -73,7 +74,7 @@ class DatasetReader:
             )
         return episode
 
-    def array(self, i: int, name: str) -> np.ndarray:
+    def array(self, i: int, name: str) -> NDArray[Any]:
         """Read one array of episode i, such as "keys", without the cost of the others.
 
         Raises:
@@ -110,7 +111,7 @@ class DatasetReader:
         """Make a reader of the episodes of this one that a filter accepts."""
         return self.subset(np.flatnonzero(matching(self.index, where, self._own_masks())))
 
-    def subset(self, indices: Sequence[int] | np.ndarray) -> DatasetReader:
+    def subset(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> DatasetReader:
         """Make a reader of some episodes of this one, in the order of `indices` (int [M])."""
         other = object.__new__(DatasetReader)
         other.__dict__ |= self.__getstate__()
@@ -118,7 +119,7 @@ class DatasetReader:
         other.numbers, other.index = self.numbers[chosen], self.index[chosen]
         return other
 
-    def _own_masks(self) -> dict[str, np.ndarray]:
+    def _own_masks(self) -> dict[str, NDArray[np.bool_]]:
         return {name: mask[self.numbers] for name, mask in self.masks.items()}
 
     @contextmanager

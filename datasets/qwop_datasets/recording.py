@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_datasets.episode import (
     KEY_EVENT_DTYPE,
@@ -46,7 +47,7 @@ class Frame:
 
     keys: int
     """Key mask held during the frame."""
-    raw_observation: np.ndarray
+    raw_observation: NDArray[np.float32]
     """float32 [60]: the state after the frame."""
     time: float
     """The game's clock after the frame, s."""
@@ -99,9 +100,9 @@ class Recording:
             `action_set`, `provenance`, `tags`, `wall_clock_offset`, `id`, `created` (see Episode).
     """
 
-    def __init__(self, raw_observation: np.ndarray, time: float, **fields: Any) -> None:
+    def __init__(self, raw_observation: NDArray[np.float32], time: float, **fields: Any) -> None:
         self.fields: dict[str, Any] = {"id": new_id(), "created": now(), "trig": DEFAULT_TRIG} | fields
-        self.raw_observations: list[np.ndarray] = [_row(raw_observation)]
+        self.raw_observations: list[NDArray[np.float32]] = [_row(raw_observation)]
         """T + 1 of float32 [60]."""
         self.times: list[float] = [float(time)]
         """T + 1, s."""
@@ -225,7 +226,7 @@ class Recording:
         return Episode(**(values | self.fields | changes))
 
 
-def _row(raw_observation: np.ndarray) -> np.ndarray:
+def _row(raw_observation: NDArray[np.float32]) -> NDArray[np.float32]:
     row = np.array(raw_observation, np.float32)
     if row.shape != (OBSERVATION_SIZE,):
         raise ValueError(f"a raw observation has shape {row.shape}, not ({OBSERVATION_SIZE},)")

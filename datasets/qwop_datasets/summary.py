@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_cli import escape_unprintable
 from qwop_datasets.errors import DatasetError
@@ -67,7 +68,7 @@ class Summary:
         return asdict(self)
 
 
-def segment_lengths(keys: np.ndarray) -> np.ndarray:
+def segment_lengths(keys: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Measure the stretches of frames in which the keys do not change.
 
     Args:
@@ -88,7 +89,7 @@ def summarize(reader: DatasetReader) -> Summary:
     """
     index = reader.index
     counts = np.zeros(16, np.int64)
-    segments: list[np.ndarray] = []
+    segments: list[NDArray[np.int64]] = []
     seen: dict[bytes, int] = {}
     outliers: list[Outlier] = []
 
@@ -154,12 +155,12 @@ def _late_share(reader: DatasetReader, i: int) -> float:
     return float((lateness > LATE_SECONDS).mean())
 
 
-def _counts(column: np.ndarray) -> dict[str, int]:
+def _counts(column: NDArray[Any]) -> dict[str, int]:
     names, counts = np.unique(column, return_counts=True)
     return {n.decode(errors="backslashreplace"): int(c) for n, c in zip(names, counts, strict=True)}
 
 
-def _distribution(values: np.ndarray) -> dict[str, float]:
+def _distribution(values: NDArray[Any]) -> dict[str, float]:
     values = np.asarray(values, np.float64)
     values = values[np.isfinite(values)]
     if not len(values):
@@ -167,7 +168,7 @@ def _distribution(values: np.ndarray) -> dict[str, float]:
     return {name: float(np.quantile(values, q)) for name, q in QUANTILES.items()}
 
 
-def _far_out(values: np.ndarray) -> Iterable[tuple[int, str]]:
+def _far_out(values: NDArray[Any]) -> Iterable[tuple[int, str]]:
     known = values[np.isfinite(values)]
     if len(known) < 8:  # quartiles of fewer say little
         return

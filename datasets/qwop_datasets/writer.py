@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_datasets import portable, storage
 from qwop_datasets.episode import Episode, first_difference, new_id, with_gait
@@ -156,7 +157,7 @@ def set_verified(path: Path, verified: Mapping[int, str]) -> None:
             index[number] = row
 
 
-def set_masks(path: Path, masks: Mapping[str, np.ndarray]) -> None:
+def set_masks(path: Path, masks: Mapping[str, NDArray[np.bool_]]) -> None:
     """Store masks, all or none. They replace those of the same names.
 
     Args:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_datasets import Change, Recording
 from qwop_game.gait import gait_metrics
@@ -75,7 +76,7 @@ class Keeper:
         """Whether nothing is kept."""
         return self._store is None
 
-    def recording(self, raw_observation: np.ndarray, time: float) -> Recording:
+    def recording(self, raw_observation: NDArray[np.float32], time: float) -> Recording:
         """Make the recording of a run that starts in this state (float32 [60], s)."""
         return Recording(raw_observation, time, **(self._store.fields if self._store else {}))
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_datasets import KeyEvent
 from qwop_game import KEY_O, KEY_P, KEY_Q, KEY_W
@@ -105,7 +106,9 @@ def reconcile(recorded: int, actual: int, time: float) -> list[KeyEvent]:
     return [KeyEvent(time, key, bool(actual & key), "resume") for key in KEYS.values() if changed & key]
 
 
-def keys_from_events(events: Sequence[KeyEvent], sample_times: Sequence[float] | np.ndarray) -> np.ndarray:
+def keys_from_events(
+    events: Sequence[KeyEvent], sample_times: Sequence[float] | NDArray[np.float64]
+) -> NDArray[np.uint8]:
     """Compute each frame's keys from stored events and sample instants.
 
     Args:

@@ -9,9 +9,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_game import FRAME_SECONDS
 
@@ -173,5 +174,5 @@ class FrameTiming:
         )
 
 
-def _percentile(values: np.ndarray, q: float) -> float:
+def _percentile(values: NDArray[Any], q: float) -> float:
     return float(np.percentile(values, q)) if len(values) else float("nan")

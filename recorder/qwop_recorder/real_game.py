@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_datasets import KeyEvent
 from qwop_game import DEFAULT_TRIG, FRAME_SECONDS, STATE_SIZE
@@ -32,7 +33,7 @@ _FRAME_SIZE = STATE_SIZE + 5  # the state; keys, instant, lateness, events so fa
 class PageFrame:
     """One frame that the page played. Times: s on the session's clock."""
 
-    state: np.ndarray
+    state: NDArray[np.float64]
     """float64 [92], after it."""
     keys: int
     instant: float
@@ -72,7 +73,7 @@ class PlayedGame(RealGame):
         self.loads = 0
         """Pages loaded so far. A new page does not know which keys are down."""
 
-    def reset(self, mask: np.ndarray | None = None) -> None:
+    def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
         # A session must not stop while it stores a run: it goes on to the next run, and `play` ends it there.
         try:
             super().reset(mask)
@@ -85,7 +86,7 @@ class PlayedGame(RealGame):
         """Let the next `step` take this frame."""
         self._played = frame
 
-    def step(self, keys: np.ndarray, frames: int = 1) -> None:
+    def step(self, keys: NDArray[np.uint8], frames: int = 1) -> None:
         played, self._played = self._played, None
         if played is None:
             super().step(keys, frames)

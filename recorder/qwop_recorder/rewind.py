@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_datasets import Recording
 from qwop_game import Simulator
@@ -24,12 +25,12 @@ class Rewinder:
 
     def __init__(self, game: "Simulator | RealGame") -> None:
         self._game = game
-        self._snapshots: dict[int, np.ndarray] = {}  # frame -> the game's exact state before it
-        self._states: dict[int, np.ndarray] = {}  # frame -> Simulator.state's row, float64 [92]
+        self._snapshots: dict[int, NDArray[np.uint8]] = {}  # frame -> the game's exact state before it
+        self._states: dict[int, NDArray[np.float64]] = {}  # frame -> Simulator.state's row, float64 [92]
         self.cursor = 0
 
     @property
-    def state(self) -> np.ndarray | None:
+    def state(self) -> NDArray[np.float64] | None:
         """`Simulator.state` of the frame on show, float64 [92]; None where the hurdle is out of sight."""
         return self._states.get(self.cursor)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_datasets import End, Frame, KeyEvent, Recording, Rewind
 from qwop_game import FRAME_SECONDS, Simulator
@@ -92,12 +93,12 @@ class Session:
         return self._rewinder.cursor
 
     @property
-    def observation(self) -> np.ndarray:
+    def observation(self) -> NDArray[np.float32]:
         """The raw observation on show, float32 [60]."""
         return self.run.raw_observations[self.cursor]
 
     @property
-    def game_state(self) -> np.ndarray | None:
+    def game_state(self) -> NDArray[np.float64] | None:
         """`Simulator.state` on show, float64 [92]; None where the hurdle is out of sight."""
         return self._rewinder.state
 

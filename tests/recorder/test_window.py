@@ -1,13 +1,9 @@
 """`qwop-record` as a person meets it: a real window, real keys typed by xdotool, the file that comes out."""
 
-import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
-from itertools import pairwise
 
 import numpy as np
 import pygame
@@ -24,56 +20,18 @@ from qwop_recorder.session import Session, SessionOptions
 from qwop_recorder.texts import help_lines
 from qwop_recorder.window import Window
 
-MISSING = [program for program in ("Xvfb", "xdotool") if shutil.which(program) is None]
-needs_display = pytest.mark.skipif(bool(MISSING), reason=f"{' and '.join(MISSING)} not installed")
 PATIENCE = 60.0  # s, before a test gives up on a process; never a thing that is asserted
-
-
-@pytest.fixture(scope="module")
-def display():
-    """A screen of our own, whose keyboard repeats a held key after 100 ms, every 20 ms."""
-    reader, writer = os.pipe()
-    options = [
-        "-displayfd",
-        str(writer),
-        "-screen",
-        "0",
-        "1024x768x24",
-        "-ardelay",
-        "100",
-        "-arinterval",
-        "20",
-    ]
-    server = subprocess.Popen(
-        ["Xvfb", *options, "-noreset", "-nolisten", "tcp"],
-        pass_fds=[writer],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(writer)
-    with os.fdopen(reader, encoding="utf-8") as pipe:
-        number = pipe.readline().strip()
-    assert number, "Xvfb did not start"
-    yield f":{number}"
-    server.terminate()
-    server.wait()
-
-
-def environment(display: str | None) -> dict[str, str]:
-    hidden = ("DISPLAY", "WAYLAND_DISPLAY", "XDG_SESSION_TYPE", "SDL_VIDEODRIVER")
-    env = {name: value for name, value in os.environ.items() if name not in hidden}
-    return env | ({"DISPLAY": display} if display else {})
 
 
 class Recorder:
     """A running `qwop-record FILE`."""
 
-    def __init__(self, path, display, *options):
-        self.path, self.display = path, display
+    def __init__(self, path, screen, *options):
+        self.path, self.type = path, screen.type
         command = [sys.executable, "-m", "qwop_recorder.cli", str(path), "--countdown", "0", *options]
         self.process = subprocess.Popen(
             command,
-            env=environment(display),
+            env=screen.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -89,20 +47,10 @@ class Recorder:
             assert time.monotonic() < give_up, "the recorder plays no frames"
             time.sleep(0.005)
 
-    def type(self, script: str) -> None:
-        """Xdotool commands, such as "keydown q sleep 0.005 keyup q"."""
-        subprocess.run(["xdotool", *script.split()], env=environment(self.display), check=True)
-
     def end(self) -> tuple[int, str, str]:
         """Exit code and what was printed."""
         out, err = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, out, err
-
-
-def sent(script: str) -> list[tuple[int, bool]]:
-    """(key, pressed) of each keydown and keyup in an xdotool script."""
-    words = script.split()
-    return [(KEYS[key], verb == "keydown") for verb, key in pairwise(words) if verb in ("keydown", "keyup")]
 
 
 def check(episode, source: str) -> None:
@@ -125,22 +73,13 @@ def segments(keys: np.ndarray, key: int) -> list[int]:
     return (np.flatnonzero(np.diff(held) == -1) - np.flatnonzero(np.diff(held) == 1)).tolist()
 
 
-TAPS = "keydown q sleep 0.005 keyup q sleep 0.15 " * 3 + "keydown p sleep 0.005 keyup p sleep 0.15"
-ROLLOVER = (
-    "keydown q sleep 0.06 keydown w sleep 0.06 keydown o sleep 0.06 keydown p sleep 0.06 "
-    "keyup q sleep 0.06 keyup w sleep 0.06 keyup o sleep 0.06 keyup p sleep 0.1"
-)
-REPEAT = "keydown o sleep 0.6 keyup o sleep 0.1"  # the server sends about 25 presses
-
-
-@needs_display
 @pytest.mark.parametrize("source", ["pynput", "window"])
-def test_every_key_that_xdotool_types_is_in_the_file_frame_by_frame(tmp_path, display, source):
+def test_every_key_that_xdotool_types_is_in_the_file_frame_by_frame(tmp_path, screen, source):
     path = tmp_path / "runs.h5"
     # The runner falls some time after each of these; two sessions, so that all keys come before that.
-    scripts = [f"{TAPS} {REPEAT}", ROLLOVER]
+    scripts = [f"{screen.TAPS} {screen.REPEAT}", screen.ROLLOVER]
     for script in scripts:
-        recorder = Recorder(path, display, "--keys", source, "--player", "ada")
+        recorder = Recorder(path, screen, "--keys", source, "--player", "ada")
         recorder.wait_for_frames(2)
         recorder.type(script)
         recorder.type("key Escape sleep 0.05 key Escape")
@@ -152,7 +91,7 @@ def test_every_key_that_xdotool_types_is_in_the_file_frame_by_frame(tmp_path, di
     for episode, script in zip(episodes, scripts, strict=True):
         check(episode, source)
         events = [(int(e["key"]), bool(e["pressed"])) for e in episode.key_events]
-        assert events == sent(script)
+        assert events == screen.sent(script)
 
     # How long a hold is follows from the stamps, which are checked above. What has to be there on the slowest
     # machine: each key that was pressed, in one piece, repeat or not. On a faster one: each tap by itself.
@@ -168,33 +107,13 @@ def test_every_key_that_xdotool_types_is_in_the_file_frame_by_frame(tmp_path, di
     assert [key_text(k) for k in order] == states or slowest[1] > 0.05
 
 
-@contextmanager
-def another_window(name: str):
-    """The id of a window of another program that can take the focus."""
-    xlib = pytest.importorskip("Xlib.display", reason="python-xlib is pynput's on Linux only")
-    connection = xlib.Display(name)
-    window = connection.screen().root.create_window(970, 0, 40, 40, 0, 0)
-    window.map()
-    connection.sync()
-    yield window.id
-    connection.close()
-
-
-@needs_display
-def test_another_windows_typing_is_not_recorded(tmp_path, display):
+def test_another_windows_typing_is_not_recorded(tmp_path, screen):
     path = tmp_path / "runs.h5"
-    recorder = Recorder(path, display, "--keys", "pynput")
+    recorder = Recorder(path, screen, "--keys", "pynput")
     recorder.wait_for_frames(2)
-    window = subprocess.run(
-        ["xdotool", "getwindowfocus"],
-        env=environment(display),
-        capture_output=True,
-        text=True,
-        check=True,
-        encoding="utf-8",
-    ).stdout.strip()
+    window = screen.focused()
     recorder.type("keydown q sleep 0.1 keyup q sleep 0.1")
-    with another_window(display) as other:
+    with screen.another_window() as other:
         recorder.type(f"windowfocus {other} sleep 0.2 keydown w sleep 0.1 keyup w sleep 0.1")
         recorder.type(
             f"windowfocus {window} sleep 0.2 key space sleep 0.2 keydown o sleep 0.1 keyup o sleep 0.1"
@@ -204,7 +123,7 @@ def test_another_windows_typing_is_not_recorded(tmp_path, display):
     assert (code, err) == (0, "")
     (episode,) = DatasetReader(path)
     check(episode, "pynput")
-    assert [(int(e["key"]), bool(e["pressed"])) for e in episode.key_events] == sent(
+    assert [(int(e["key"]), bool(e["pressed"])) for e in episode.key_events] == screen.sent(
         "keydown q keyup q keydown o keyup o"
     )
 
@@ -222,14 +141,13 @@ def close_window(name: str) -> None:
     connection.close()
 
 
-@needs_display
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, "close"])
-def test_an_orderly_end_in_mid_run_keeps_the_run(tmp_path, display, how):
+def test_an_orderly_end_in_mid_run_keeps_the_run(tmp_path, screen, how):
     path = tmp_path / "runs.h5"
-    recorder = Recorder(path, display, "--keys", "window")
+    recorder = Recorder(path, screen, "--keys", "window")
     recorder.wait_for_frames(10)
     if how == "close":
-        close_window(display)
+        close_window(screen.name)
     else:
         recorder.process.send_signal(how)
     code, out, err = recorder.end()
@@ -238,10 +156,9 @@ def test_an_orderly_end_in_mid_run_keeps_the_run(tmp_path, display, how):
     assert episode.truncated and episode.num_frames >= 10 and not journal_path(path).exists()
 
 
-@needs_display
-def test_commands_and_rewind_without_the_mouse(tmp_path, display):
+def test_commands_and_rewind_without_the_mouse(tmp_path, screen):
     path = tmp_path / "runs.h5"
-    recorder = Recorder(path, display, "--keys", "window", "--rewind", "0.3", "--episodes", "1")
+    recorder = Recorder(path, screen, "--keys", "window", "--rewind", "0.3", "--episodes", "1")
     recorder.wait_for_frames(20)
     recorder.type("key Left sleep 0.1 key space sleep 0.1")  # back 9 frames, take over
     recorder.wait_for_frames(25)
@@ -255,17 +172,16 @@ def test_commands_and_rewind_without_the_mouse(tmp_path, display):
     assert len(episode.rewinds) == 1 and "rewound" in episode.tags and episode.verified == "exact"
 
 
-@needs_display
-def test_killed_while_playing_then_started_again(tmp_path, display):
+def test_killed_while_playing_then_started_again(tmp_path, screen):
     path = tmp_path / "runs.h5"
-    recorder = Recorder(path, display, "--keys", "window")
+    recorder = Recorder(path, screen, "--keys", "window")
     recorder.wait_for_frames(12)
     recorder.process.kill()
     recorder.end()
-    recorder = Recorder(path, display, "--keys", "window", "--recover", "no")
+    recorder = Recorder(path, screen, "--keys", "window", "--recover", "no")
     code, _, err = recorder.end()
     assert code == 2 and "recover" in err and err.count("\n") == 1
-    recorder = Recorder(path, display, "--keys", "window")
+    recorder = Recorder(path, screen, "--keys", "window")
     assert "recovered 1 run(s)" in recorder.process.stdout.readline()
     recorder.wait_for_frames(1)
     recorder.process.send_signal(signal.SIGINT)
@@ -312,10 +228,9 @@ def test_every_phase_is_drawn_with_its_own_keys_named(tmp_path, monkeypatch):
     assert lit[1][0] > lit[0][0] + 60
 
 
-@needs_display
-def test_practice_writes_nothing(tmp_path, display):
+def test_practice_writes_nothing(tmp_path, screen):
     path = tmp_path / "runs.h5"
-    recorder = Recorder(path, display, "--practice", "--keys", "window")
+    recorder = Recorder(path, screen, "--practice", "--keys", "window")
     give_up = time.monotonic() + PATIENCE
     while time.monotonic() < give_up:
         time.sleep(0.3)
@@ -326,11 +241,11 @@ def test_practice_writes_nothing(tmp_path, display):
     assert code == 0 and "nothing was recorded" in out and list(tmp_path.iterdir()) == []
 
 
-def refused(*arguments: str, display: str | None = None) -> str:
+def refused(*arguments: str, environment: dict[str, str]) -> str:
     """What the command prints when it refuses: one line, exit code 2."""
     command = [sys.executable, "-m", "qwop_recorder.cli", *arguments]
     done = subprocess.run(
-        command, env=environment(display), capture_output=True, text=True, timeout=PATIENCE, encoding="utf-8"
+        command, env=environment, capture_output=True, text=True, timeout=PATIENCE, encoding="utf-8"
     )
     assert done.returncode == 2 and done.stdout == "", done
     assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr, done.stderr
@@ -338,8 +253,8 @@ def refused(*arguments: str, display: str | None = None) -> str:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems always have a display")
-def test_no_display_is_one_line(tmp_path):
-    line = refused(str(tmp_path / "runs.h5"))
+def test_no_display_is_one_line(tmp_path, no_display):
+    line = refused(str(tmp_path / "runs.h5"), environment=no_display)
     assert line.startswith("qwop-record: no display") and list(tmp_path.iterdir()) == []
 
 
@@ -369,11 +284,12 @@ def test_a_bad_name_of_the_player_is_one_line(tmp_path, capsys, name, problem):
     assert "\x1b" not in line and list(tmp_path.iterdir()) == []
 
 
-@needs_display
-def test_files_it_may_not_append_to_are_left_as_they_are(tmp_path, display):
+def test_files_it_may_not_append_to_are_left_as_they_are(tmp_path, screen):
     foreign = tmp_path / "notes.h5"
     foreign.write_bytes(b"\x89HDF\r\n\x1a\n" + b"x" * 500)
-    assert "notes.h5" in refused(str(foreign), display=display)
+    assert "notes.h5" in refused(str(foreign), environment=screen.environment)
     assert foreign.read_bytes() == b"\x89HDF\r\n\x1a\n" + b"x" * 500
-    assert "notes.h5" in refused(str(foreign / "runs.h5"), display=display)  # its folder is a file
+    assert "notes.h5" in refused(
+        str(foreign / "runs.h5"), environment=screen.environment
+    )  # its folder is a file
     assert [p.name for p in tmp_path.iterdir()] == ["notes.h5"]

@@ -1,12 +1,14 @@
 """The page in each browser on this machine, and a few verbs for its driver."""
 
 import contextlib
+import json
 import threading
 import time
 from functools import partial
 
 import pytest
 
+from qwop_datasets.convert import Importing, episodes_of
 from qwop_game.real.browser import Browser
 from qwop_web import serve
 
@@ -57,11 +59,28 @@ def address():
 def driver(browser_pair):
     browser, its_driver = browser_pair
     with contextlib.closing(Browser(browser=browser.path, driver=its_driver.path, game=False)) as found:
-        selenium = found.selenium
-        selenium.set_script_timeout(300)
-        selenium.wait, selenium.play = partial(_wait, selenium), partial(_play, selenium)
-        selenium.run = partial(_run, selenium)
-        yield selenium
+        yield _with_verbs(found.selenium)
+
+
+@pytest.fixture
+def visible(browser_pair, screen, monkeypatch, address):
+    """The page in a visible window, which has the keyboard of `screen`."""
+    monkeypatch.setenv("DISPLAY", screen.name)
+    browser, its_driver = browser_pair
+    with contextlib.closing(
+        Browser(browser=browser.path, driver=its_driver.path, game=False, headless=False)
+    ) as found:
+        driver = _with_verbs(found.selenium)
+        driver.get(address)
+        driver.wait("return window.page !== undefined && document.hasFocus()")
+        yield driver
+
+
+def _with_verbs(selenium):
+    selenium.set_script_timeout(300)
+    selenium.wait, selenium.play = partial(_wait, selenium), partial(_play, selenium)
+    selenium.run = partial(_run, selenium)
+    return selenium
 
 
 @pytest.fixture
@@ -71,3 +90,17 @@ def page(driver, address):
     driver.wait("return window.page !== undefined")
     yield driver
     driver.run("for (const {id} of page.records) await page.store?.remove(id)")
+
+
+@pytest.fixture
+def imported(tmp_path):
+    """What `qwop-data convert` makes of a record of the page."""
+
+    def of(record):
+        path = tmp_path / "run.qwop.json"
+        path.write_text(json.dumps(record), encoding="utf-8")
+        (found,) = episodes_of(path, Importing())
+        assert found.episode is not None, found.reason
+        return found.episode
+
+    return of

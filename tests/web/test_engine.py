@@ -2,7 +2,9 @@
 
 import importlib.metadata
 import importlib.util
+import itertools
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +19,7 @@ from qwop_game.observation import STATE_GLOBALS, STATE_SIZE
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "web" / "qwop_web" / "page"
 CLOCK = STATE_SIZE - len(STATE_GLOBALS)
+FUZZ_FRAMES = "QWOP_FUZZ_FRAMES"
 wasmtime = pytest.importorskip("wasmtime")
 
 
@@ -86,6 +89,37 @@ def test_random_keys_give_the_scalar_engines_numbers_and_features(module):
                 features = module.array(module("read_features", 1, *shown), FEATURE_SIZE, np.float32)
                 expected = encode(simulator.raw_observation[0], *map(np.uint8, shown))
                 assert features.tobytes() == expected.tobytes()
+
+
+@pytest.mark.slow
+def test_fuzzed_runs_give_the_scalar_engines_numbers(module):
+    """Random keys in all variants of sine and cosine, fallen runners as well.
+
+    QWOP_FUZZ_FRAMES sets how many frames.
+    """
+    rng, games, total = np.random.default_rng(11), 12, int(os.environ.get(FUZZ_FRAMES, "60000"))
+    played = falls = 0
+    for trig in itertools.cycle(TRIG_VARIANTS):
+        if played >= total:
+            break
+        frames, hold = int(rng.integers(100, 1500)), int(rng.integers(2, 25))
+        # Each game holds each random mask for a random time of its own.
+        keys = np.zeros((frames, games), np.uint8)
+        for game in range(games):
+            holds = rng.integers(1, hold + 1, frames)
+            keys[:, game] = np.repeat(rng.integers(0, 16, frames), holds)[:frames]
+            module("reset", game, TRIG_VARIANTS.index(trig))
+        simulator = Simulator(games, stop_at_end=False, engine="scalar", trig=trig)
+        for masks in keys:
+            simulator.step(masks)
+            expected = simulator.state
+            for game, mask in enumerate(masks.tolist()):
+                module("step", game, mask)
+                assert module.state(game).tobytes() == expected[game].tobytes(), (played, game)
+        falls += int((simulator.flags & 1).sum())
+        played += frames * games
+        simulator.close()
+    assert falls > played // 50_000
 
 
 def test_a_copied_game_goes_on_as_the_first(module):

@@ -9,22 +9,13 @@ import numpy as np
 import pytest
 
 from qwop_datasets import DatasetReader
-from qwop_datasets.convert import Importing, episodes_of
 from qwop_game import Simulator
 from qwop_recorder.key_events import KeyEvent, keys_from_events
 
 pytestmark = pytest.mark.real_game
 
 
-def imported(record, tmp_path):
-    path = tmp_path / "run.qwop.json"
-    path.write_text(json.dumps(record), encoding="utf-8")
-    (found,) = episodes_of(path, Importing())
-    assert found.episode is not None, found.reason
-    return found.episode
-
-
-def test_a_typed_run_is_an_exact_demonstration(page, tmp_path):
+def test_a_typed_run_is_an_exact_demonstration(page, imported):
     page.execute_script("document.getElementById('player').value = 'Zoë <b>'")
     page.play("wqopwwoq")
     play_on = (
@@ -34,7 +25,7 @@ def test_a_typed_run_is_an_exact_demonstration(page, tmp_path):
     page.wait("return page.session.run.frames > 60 && page.session.run.keys.at(-1) === 0")
     page.execute_script("page.session.phase = 'ended'; page.command('keep')")
     record = page.wait("return page.records[0]")
-    episode = imported(record, tmp_path)
+    episode = imported(record)
     assert episode.player == "Zoë <b>" and episode.source == "human"
     assert episode.provenance["page_sha256"] == "checked"
     assert {1, 2, 4, 8} <= set(episode.keys.tolist())
@@ -48,7 +39,7 @@ def test_a_typed_run_is_an_exact_demonstration(page, tmp_path):
     assert page.execute_script("return document.querySelectorAll('#runs tbody tr').length") == 1
 
 
-def test_rewind_and_take_over_is_one_exact_run(page, tmp_path):
+def test_rewind_and_take_over_is_one_exact_run(page, imported):
     page.play("wowqpo")
     page.wait("return page.session.run.frames > 45")
     from selenium.webdriver import ActionChains, Keys
@@ -64,7 +55,7 @@ def test_rewind_and_take_over_is_one_exact_run(page, tmp_path):
     page.wait(f"return page.session.run.frames > {frames[1]}")
     page.execute_script("page.session.phase = 'ended'; page.command('keep')")
     record = page.wait("return page.records[0]")
-    episode = imported(record, tmp_path)
+    episode = imported(record)
     assert "rewound" in episode.tags and episode.rewinds["to_frame"].tolist() == [frames[0]]
     assert len(episode.discarded_keys) == 30
     events = [KeyEvent(t, k, p, "page") for t, k, p, _ in episode.key_events.tolist()]

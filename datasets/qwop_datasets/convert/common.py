@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_datasets import portable
 from qwop_datasets.episode import OBSERVATION_SIZE, SOURCES, Episode, action_indices, name_problem
@@ -103,7 +104,7 @@ def own_episode(text: Any, keys: Any, raw: Any, times: Any, rewards: Any) -> Epi
     frames = len(np.atleast_1d(keys))
     rewards = numbers("rewards", rewards, (frames,))
     return Episode(
-        keys=whole_numbers("keys", keys, (frames,), 15),
+        keys=whole_numbers("keys", keys, (frames,), 15).astype(np.uint8),
         raw_observations=numbers("raw observations", raw, (frames + 1, OBSERVATION_SIZE)),
         times=numbers("times", times, (frames + 1,), np.float64),
         rewards={"default": rewards} if stored_reward else {},
@@ -125,7 +126,7 @@ def json_object(text: Any, what: str) -> dict[str, Any]:
 Shape = tuple[int | None, ...]
 
 
-def numbers(name: str, values: Any, shape: Shape, dtype: Any = np.float32) -> np.ndarray:
+def numbers(name: str, values: Any, shape: Shape, dtype: Any = np.float32) -> NDArray[Any]:
     """Values of a foreign file as an array of `shape` (None: any length). Raises ValueError."""
     array = np.asarray(values)
     fits = array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
@@ -137,7 +138,7 @@ def numbers(name: str, values: Any, shape: Shape, dtype: Any = np.float32) -> np
         return array if dtype is None else array.astype(dtype, copy=False)
 
 
-def whole_numbers(name: str, values: Any, shape: Shape, largest: int) -> np.ndarray:
+def whole_numbers(name: str, values: Any, shape: Shape, largest: int) -> NDArray[np.int64]:
     """`numbers` that are whole and 0 to `largest`, int64. Raises ValueError."""
     array = numbers(name, values, shape, None)
     wrong = np.flatnonzero(
@@ -158,12 +159,12 @@ def numbered(parent: Any) -> list[str]:
     return sorted(parent, key=lambda name: int(re.split(r"[^0-9]", name)[-1]))
 
 
-def observations_of(episode: Episode, kind: str) -> np.ndarray:
+def observations_of(episode: Episode, kind: str) -> NDArray[np.float32]:
     """float32 [T + 1, 60], "normalized" as qwop-gym gives them, or "raw"."""
     return normalize(episode.raw_observations) if kind == "normalized" else episode.raw_observations
 
 
-def actions_of(episode: Episode, action_set: str) -> np.ndarray:
+def actions_of(episode: Episode, action_set: str) -> NDArray[Any]:
     """int64 [T] in an action set. Raises DatasetError where the set lacks keys that were pressed."""
     try:
         return action_indices(episode.keys, action_set).astype(np.int64)
@@ -171,7 +172,7 @@ def actions_of(episode: Episode, action_set: str) -> np.ndarray:
         raise DatasetError(f"episode {episode.id}: {error}; convert with another --action-set") from None
 
 
-def rewards_of(episode: Episode) -> np.ndarray:
+def rewards_of(episode: Episode) -> NDArray[Any]:
     """float32 [T]: the stored "default" reward, else qwop-gym's at one frame a step, computed here.
 
     0.01 * ds / dt - 10 * dt with s = x / 10 and t = scoreTime / 10, +50 for a success, -10 for another end.
@@ -190,7 +191,9 @@ def rewards_of(episode: Episode) -> np.ndarray:
     return rewards.astype(np.float32)
 
 
-def keys_from_actions(actions: Any, options: Importing, path: Path, count: int | None = None) -> np.ndarray:
+def keys_from_actions(
+    actions: Any, options: Importing, path: Path, count: int | None = None
+) -> NDArray[np.uint8]:
     """Indices, int [S] or [S, 1] -> key masks, uint8 [S * frames_per_step].
 
     count: how many actions there are, where the file says so; 16, the default, are qwop-gym's "full" set.
@@ -213,7 +216,7 @@ def keys_from_actions(actions: Any, options: Importing, path: Path, count: int |
 
 
 def foreign_episode(
-    path: Path, name: str, keys: np.ndarray, observed: Any, options: Importing, action_set: str
+    path: Path, name: str, keys: NDArray[np.uint8], observed: Any, options: Importing, action_set: str
 ) -> Imported:
     """An episode of another project: its keys played, and compared with its observations where it has any.
 
@@ -243,10 +246,10 @@ def foreign_episode(
 
 def episode_from_keys(
     name: str,
-    keys: np.ndarray,
+    keys: NDArray[np.uint8],
     fields: Mapping[str, Any],
     *,
-    observed: np.ndarray | None = None,
+    observed: NDArray[np.floating[Any]] | None = None,
     stride: int = 1,
     variants: Sequence[str] = (DEFAULT_TRIG,),
 ) -> Imported:
@@ -272,12 +275,12 @@ def episode_from_keys(
     return Imported(name, reason=reason)
 
 
-def _first_false(facts: np.ndarray) -> int:
+def _first_false(facts: NDArray[np.bool_]) -> int:
     """Index of the first that is false; their number where all are true."""
     return int(np.argmin(facts)) if not facts.all() else len(facts)
 
 
-def episode_of_replay(keys: np.ndarray, played: Replay, fields: Mapping[str, Any]) -> Episode:
+def episode_of_replay(keys: NDArray[np.uint8], played: Replay, fields: Mapping[str, Any]) -> Episode:
     """An episode of the frames until the end of a replay."""
     frames = played.frames_until_end
     success = played.finished

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_datasets.convert.common import Imported, Importing, actions_of, episode_of_replay, keys_from_actions
 from qwop_datasets.errors import DatasetError
@@ -85,7 +86,7 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
         yield Imported(f"episode {number}", reason="unfinished: no * after its last action")
 
 
-def _replayed(name: str, keys: np.ndarray, fields: dict, frames_per_step: int) -> Imported:
+def _replayed(name: str, keys: NDArray[np.uint8], fields: dict, frames_per_step: int) -> Imported:
     (played,) = replay_keys([keys], trig=fields["trig"])
     frames = played.frames_until_end
     if not played.over:

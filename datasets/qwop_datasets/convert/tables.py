@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_datasets.convert.common import (
     Imported,
@@ -51,7 +52,7 @@ def write_npz(
     back keys [N], times, raw_observations over all N + E states, episode_ends [E] (steps up to and with each
     episode), episodes [E] (JSON).
     """
-    columns: dict[str, list[np.ndarray]] = {}
+    columns: dict[str, list[NDArray[Any]]] = {}
     texts: list[str] = []
     for episode in reader:
         shown = observations_of(episode, observations)
@@ -80,7 +81,7 @@ def write_npz(
     return len(texts), []
 
 
-def load_npz(path: Path) -> dict[str, np.ndarray]:
+def load_npz(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of an archive. Reads nothing pickled, and only `memory_limit` bytes. Raises DatasetError."""
     limit = memory_limit(path.stat().st_size)
     arrays = {}
@@ -107,7 +108,7 @@ def load_npz(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def read_npy(data: bytes, name: str) -> np.ndarray:
+def read_npy(data: bytes, name: str) -> NDArray[Any]:
     """The array in the bytes of a .npy file. Raises ValueError for pickled or missing values."""
     file = io.BytesIO(data)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -153,7 +154,7 @@ def read_npz(path: Path, options: Importing) -> Iterator[Imported]:
         start = end
 
 
-def _own_npz(data: dict[str, np.ndarray]) -> Iterator[Imported]:
+def _own_npz(data: dict[str, NDArray[Any]]) -> Iterator[Imported]:
     wanted = ("episode_ends", "keys", "times", "raw_observations", "rewards")
     if missing := [name for name in wanted if name not in data]:
         raise ValueError(f"array {missing[0]} is missing")

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_datasets.convert.common import Imported, Importing, episode_from_keys, whole_numbers
 from qwop_datasets.convert.tables import load_npz, mask_of, read_npy
@@ -40,10 +41,10 @@ _SLACK = 0.02  # tape frames: times are written with few digits
 class Tape:
     """Keys that change at `starts` (frames of the tape, float64 [S], ascending) to `masks` (uint8 [S])."""
 
-    starts: np.ndarray
-    masks: np.ndarray
+    starts: NDArray[np.float64]
+    masks: NDArray[np.uint8]
 
-    def keys(self, rate: float, offset: float) -> np.ndarray:
+    def keys(self, rate: float, offset: float) -> NDArray[np.uint8]:
         """The keys of each frame of the game, uint8 [T], 30 a second.
 
         rate: frames of the tape per second. offset: frame of the tape at which the first one begins.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_datasets.convert.common import (
     Imported,
@@ -153,7 +154,7 @@ def _imported(name: str, run: Any, options: Importing, max_frames: int = _LONGES
     return Imported(name, episode_of_replay(keys, played, fields))
 
 
-def _masks(name: str, text: Any) -> np.ndarray:
+def _masks(name: str, text: Any) -> NDArray[np.uint8]:
     """uint8 [T] from base 64."""
     if not isinstance(text, str):
         raise ValueError(f"{name} is not text in base 64")
@@ -164,7 +165,7 @@ def _masks(name: str, text: Any) -> np.ndarray:
     return whole_numbers(name, masks, (None,), 15).astype(np.uint8)
 
 
-def _events(rows: Any) -> np.ndarray:
+def _events(rows: Any) -> NDArray[np.void]:
     """KEY_EVENT_DTYPE [E] from rows of time (s), key, pressed and source."""
     if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == 4 for row in rows):
         raise ValueError("events are not rows of time, key, pressed and source")
