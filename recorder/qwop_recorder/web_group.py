@@ -85,6 +85,8 @@ def _tell_links(
         else:
             tell(f"table for a screen: {url}/table.html#token={invitation.token}")
     tell(f"the links stay valid: they are in {invitations.path}. Give each player a link of their own")
+    if config.url:
+        tell(f"the proxy of {url} forwards to http://{host}:{port}")
     if url.startswith("http:") and host not in ("127.0.0.1", "localhost"):
         tell("without TLS, others in this network can read what players send: see docs/guides/browser.md")
 
