@@ -31,6 +31,8 @@ MAX_MESSAGE = 64 << 10
 """Largest message on a websocket, bytes: 200 changes have 20 kB."""
 MESSAGE_COST, REWIND_COST = 5, 100
 """In changes."""
+MAX_WAITING_FRAMES = 1_000_000
+"""Of kept runs that wait for the file, in memory: 400 MB. The machine is too slow then."""
 HELLO_SECONDS = 10
 """Time until a connection has to show its token."""
 TRY_AGAIN = 1013
@@ -232,7 +234,7 @@ class PlayersServer:
         """Accept nothing more until there is room again. Pages keep what was not acknowledged."""
         if not self.problem:
             self.tell(f"nothing is accepted: {problem}")
-        self.problem = f"the recorder's disk: {problem}"[:110]
+        self.problem = problem[:110]
         for player in self._players.values():
             if player.connection is not None:
                 player.connection.leave(TRY_AGAIN, self.problem)
@@ -244,12 +246,14 @@ class PlayersServer:
         while True:
             free = shutil.disk_usage(folder).free / 1e9
             if free < self.limits.free_gb:
-                self._full(f"only {free:.1f} GB are free")
+                self._full(f"the recorder's disk has only {free:.1f} GB left")
+            elif self.filer.frames > MAX_WAITING_FRAMES:
+                self._full(f"{len(self.filer)} runs wait to be verified")
             elif self.problem:
                 try:
                     await self.commits.durable()
                     self.problem = ""
-                    self.tell("there is room again: runs are accepted")
+                    self.tell("changes are accepted again")
                 except StoreError:
                     pass
             for player in self._players.values():

@@ -167,6 +167,11 @@ class RunFiler:
     def __len__(self) -> int:
         return len(self._jobs)
 
+    @property
+    def frames(self) -> int:
+        """Frames of the runs that wait."""
+        return sum(job.frames for job in self._jobs)
+
     def put(self, run: Recording | SentRun, done: Callable[[Filed], None]) -> None:
         """Take a run; `done` is called once it is in the file, or refused for good."""
         self._jobs.append(_Job(run, done))

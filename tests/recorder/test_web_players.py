@@ -394,7 +394,7 @@ def test_nothing_is_accepted_when_the_disk_is_nearly_full(start, path):
         time.sleep(0.05)
     assert group.talk(0, {"first": 0, "changes": run_of()}) == ([], 1013)
     status, text, _ = group.ask("runs", group.tokens[0], record_of())
-    assert status == 503 and "GB are free" in text
+    assert status == 503 and "GB left" in text
     group.stop()
     assert not path.exists()
 
