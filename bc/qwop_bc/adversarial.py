@@ -88,7 +88,9 @@ def train_adversarially(
     class Generator(NetworkPolicy):
         """The clone's policy with what PPO needs besides: values and an optimizer."""
 
-        def __init__(self, space: gymnasium.Space, actions: gymnasium.Space, schedule: Any, **_: Any):
+        def __init__(
+            self, space: gymnasium.Space[Any], actions: gymnasium.Space[Any], schedule: Any, **_: Any
+        ):
             super().__init__(cloning.network)
             self.optimizer = torch.optim.Adam(self.network.parameters(), schedule(1), eps=1e-5)
 
@@ -165,5 +167,5 @@ def _transitions(cloning: Cloning, decisions: Sequence[Decisions]) -> Any:
         acts=np.concatenate([d.actions[:n] for d, n in cut]),
         next_obs=np.concatenate([d.features[1 : n + 1] for d, n in cut]),
         dones=np.concatenate([np.arange(len(d))[:n] == len(d) - 1 for d, n in cut]),
-        infos=np.array([{}] * sum(lengths)),
+        infos=np.array([dict[str, Any]()] * sum(lengths)),
     )

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import tyro
 from tqdm import tqdm
@@ -81,7 +82,7 @@ def command(options: Options) -> None:
     print(result)
 
 
-def _progress(bar: tqdm, line: str) -> Callable[[EpochReport], None]:
+def _progress(bar: tqdm[Any], line: str) -> Callable[[EpochReport], None]:
     """Return what shows an epoch: on the bar, or as `line` with its number where the bar is off."""
     pace = ProgressTimer()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from qwop_bc.metrics import Agreement, agreement
@@ -138,7 +139,7 @@ def split_decisions(decisions: list[Decisions], share: float, seed: int) -> Spli
         validation = [(only.features[cut:-1], only.actions[cut:])]
         held_out = ()
 
-    def joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Tensor, Tensor]:
+    def joined(parts: list[tuple[NDArray[np.float32], NDArray[np.int64]]]) -> tuple[Tensor, Tensor]:
         return (
             torch.from_numpy(np.concatenate([features for features, _ in parts])),
             torch.from_numpy(np.concatenate([actions for _, actions in parts])),
@@ -182,7 +183,7 @@ class Batches:
             order = torch.randperm(total, generator=self.generator)
         else:
             order = torch.multinomial(self.weights, total, replacement=True, generator=self.generator)
-        for index in order[: total - total % self.size].split(self.size):
+        for index in torch.split(order[: total - total % self.size], self.size):
             yield {"obs": self.features[index], "acts": self.actions[index]}
 
 

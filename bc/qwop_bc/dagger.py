@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from qwop_bc.cloning import Cloning, EpochReport
 from qwop_bc.rollouts import MAX_SECONDS
@@ -72,13 +74,15 @@ def train_by_dagger(
     envs = GameVecEnv(DisturbedVectorEnv(games, seed=config.seed))
     device = next(cloning.network.parameters()).device
     teacher = NetworkPolicy(expert).to(device)
+
+    def choose(seen: NDArray[np.float32]) -> NDArray[np.int64]:
+        return cast("NDArray[np.int64]", cloning.bc.policy.predict(seen)[0])
+
     for current in range(dagger.rounds):
         if current > 0:
             # The collector also writes to disk what it returns.
             with tempfile.TemporaryDirectory() as folder, _quiet():
-                collector = InteractiveTrajectoryCollector(
-                    envs, lambda seen: cloning.bc.policy.predict(seen)[0], beta=0.0, save_dir=folder, rng=rng
-                )
+                collector = InteractiveTrajectoryCollector(envs, choose, beta=0.0, save_dir=folder, rng=rng)
                 # `teacher` chooses the labels; the collector plays the clone's actions instead.
                 runs = rollout.generate_trajectories(
                     teacher,
@@ -98,7 +102,7 @@ def train_by_dagger(
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """Hide the collector's progress bar for every episode and its warning for every decision."""
     from datasets import disable_progress_bars, enable_progress_bars
 

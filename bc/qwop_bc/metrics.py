@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from qwop_game import action_masks, canonical_keys
-from qwop_rl_core import ActorCritic, log_prob
+from qwop_rl_core import ActorCritic, log_prob, to_numpy
 
 SEGMENT_LENGTHS = ((1, 2), (3, 4), (5, 8), (9, 16), (17, None))
 """Bins of key segments: shortest and longest, frames. None: no upper limit."""
@@ -48,11 +49,11 @@ def agreement(
     return Agreement(
         loss=float(loss),
         accuracy=float((chosen == actions).float().mean()),
-        key_f1=key_f1(masks[chosen.cpu().numpy()], masks[actions.cpu().numpy()]),
+        key_f1=key_f1(masks[to_numpy(chosen)], masks[to_numpy(actions)]),
     )
 
 
-def key_f1(chosen: np.ndarray, demonstrated: np.ndarray) -> tuple[float, float, float, float]:
+def key_f1(chosen: NDArray[np.uint8], demonstrated: NDArray[np.uint8]) -> tuple[float, float, float, float]:
     """Compute the F1 score of each key: 2 * held by both / (held by one + held by the other).
 
     Args:
@@ -63,14 +64,15 @@ def key_f1(chosen: np.ndarray, demonstrated: np.ndarray) -> tuple[float, float, 
         The scores of Q, W, O and P; NaN for a key that is never held.
     """
     bits = 1 << np.arange(4)
-    ours, theirs = (masks[:, None] & bits > 0 for masks in (chosen, demonstrated))
+    ours: NDArray[np.bool_] = chosen[:, None] & bits > 0
+    theirs: NDArray[np.bool_] = demonstrated[:, None] & bits > 0
     held = ours.sum(0) + theirs.sum(0)
     both = 2.0 * (ours & theirs).sum(0)
     q, w, o, p = (float(b / h) if h else float("nan") for b, h in zip(both, held, strict=True))
     return q, w, o, p
 
 
-def segment_shares(lengths: np.ndarray) -> tuple[float, ...]:
+def segment_shares(lengths: NDArray[np.int64]) -> tuple[float, ...]:
     """Compute the share of key segments in each bin of SEGMENT_LENGTHS.
 
     Args:

@@ -44,8 +44,8 @@ def check_same_training(metadata: dict[str, Any], out: Path, config: CloneConfig
     Raises:
         CheckpointError: it is not a clone's, was made by another method than bc, or with other settings.
     """
-    made = metadata.get("made")
-    if not isinstance(made, dict) or not isinstance(made.get("config"), dict):
+    made: dict[str, Any] | None = metadata.get("made")
+    if type(made) is not dict or type(made.get("config")) is not dict:
         raise CheckpointError(f"{out}: not a checkpoint of qwop-bc; omit --resume")
     if made.get("method", "bc") != "bc":
         raise CheckpointError(f"{out}: made with --method {made['method']}, which can't be resumed")

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from qwop_bc.cloning import Cloning, Split
 from qwop_bc.metrics import SEGMENT_LENGTHS, Agreement, agreement
 from qwop_bc.rollouts import RolloutSummary, summarize_demonstrations
@@ -109,8 +111,9 @@ def measure(
 def agreement_by_episode(network: ActorCritic, split: Split, action_set: str) -> list[Agreement]:
     """Compare a policy with each held-out episode by itself."""
     device = next(network.parameters()).device
-    features = split.validation_features.to(device).split(split.validation_lengths)
-    actions = split.validation_actions.to(device).split(split.validation_lengths)
+    lengths = list(split.validation_lengths)
+    features = torch.split(split.validation_features.to(device), lengths)
+    actions = torch.split(split.validation_actions.to(device), lengths)
     return [agreement(network, f, a, action_set) for f, a in zip(features, actions, strict=True)]
 
 

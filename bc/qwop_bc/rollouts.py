@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from qwop_bc.metrics import segment_shares
 from qwop_datasets import Episode, segment_lengths
@@ -81,7 +82,7 @@ def rollout(
     running = np.ones(episodes, bool)
     success, distance, time = np.zeros(episodes, bool), np.zeros(episodes), np.zeros(episodes)
     metrics = RolloutMetrics()
-    held: list[np.ndarray] = []
+    held: list[NDArray[np.uint8]] = []
     while running.any():
         action = policy.act(observation, sample, generator)
         observation, _, terminated, truncated, infos = envs.step(action)
@@ -112,7 +113,7 @@ def summarize_demonstrations(episodes: Sequence[Episode]) -> RolloutSummary:
     return _summary(metrics, [segment_lengths(canonical_keys(episode.keys)) for episode in episodes])
 
 
-def _summary(metrics: RolloutMetrics, segments: Sequence[np.ndarray]) -> RolloutSummary:
+def _summary(metrics: RolloutMetrics, segments: Sequence[NDArray[np.int64]]) -> RolloutSummary:
     """segments: lengths of the key segments of each episode, frames."""
     lengths = np.concatenate(segments)
     return RolloutSummary(metrics, float(np.median(lengths)), segment_shares(lengths))

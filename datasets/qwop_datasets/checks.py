@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -32,6 +33,9 @@ from qwop_game import FRAME_SECONDS
 # Far outside anything that the game does: 1e4 units are a kilometer.
 _LARGEST = 1e4
 _CLOCK_SLACK = 1e-6  # s
+
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def check_open_file(file: H5, path: Path, each: Callable[[int, int], None] | Non
     """Do what `check_file` does, on an open file."""
     problems: list[Problem] = []
 
-    def attempt(number: int | None, what: Callable[[], object]) -> object:
+    def attempt(number: int | None, what: Callable[[], _Result]) -> _Result | None:
         try:
             with damage_as_errors(path):
                 return what()
@@ -77,7 +81,7 @@ def check_open_file(file: H5, path: Path, each: Callable[[int, int], None] | Non
     attempt(None, lambda: read_environment(file))
     index = attempt(None, lambda: read_index(file))
     names = attempt(None, lambda: sorted(group(file, "episodes")))
-    if not isinstance(index, np.ndarray) or not isinstance(names, list):
+    if index is None or names is None:
         return problems
     if names != [episode_name(i) for i in range(len(index))]:
         problems.append(Problem(None, f"{len(names)} episode groups, but {len(index)} rows in /index"))
@@ -86,7 +90,7 @@ def check_open_file(file: H5, path: Path, each: Callable[[int, int], None] | Non
     attempt(None, lambda: read_masks(file, len(index)))
     for number in range(len(index)):
         episode = attempt(number, lambda n=number: read_episode(stored_episode(file, n)))
-        if isinstance(episode, Episode):
+        if episode is not None:
             problems += [Problem(number, text) for text in _check_episode(episode, index[number])]
         if each:
             each(number + 1, len(index))
@@ -94,7 +98,7 @@ def check_open_file(file: H5, path: Path, each: Callable[[int, int], None] | Non
 
 
 def _check_episode(episode: Episode, row: np.void) -> list[str]:
-    problems = []
+    problems: list[str] = []
     expected = index_row(episode)[()]
     columns = [c for c in INDEX_DTYPE.names or () if row[c].tobytes() != expected[c].tobytes()]
     if columns:

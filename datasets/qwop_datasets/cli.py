@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns its exit code."""
 
     def command() -> int | None:
-        options = parse_config(PROGRAM, Command, arguments, description=DESCRIPTION)
+        options: Command = parse_config(PROGRAM, Command, arguments, description=DESCRIPTION)
         try:
             return options.run()
         except BrokenPipeError:
@@ -241,12 +241,12 @@ class Edit:
         rows = [_row(row, number) for number, row in enumerate(reader.index)]
         would = "would " if self.dry_run else ""
         for number in np.flatnonzero(~keep):
-            print(f"{would}delete {_line(rows[number])}")
+            print(f"{would}delete {_line(rows[int(number)])}")
         changed = np.zeros(len(reader), bool)
         if relabels:
             changed = chosen
             for number in np.flatnonzero(changed):
-                print(f"{would}change {_line(rows[number])}")
+                print(f"{would}change {_line(rows[int(number)])}")
         print(f"{path}: {would}keep {int(keep.sum())} of {len(keep)} episodes, change {int(changed.sum())}")
         if self.dry_run or (keep.all() and not changed.any() and self.output is None):
             return

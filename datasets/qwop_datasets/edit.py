@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +77,7 @@ class Relabel:
 
 
 @contextmanager
-def _locked_for_rewrite(path: Path) -> Iterator[H5]:
+def _locked_for_rewrite(path: Path) -> Generator[H5]:
     """Open the file for reading under an exclusive lock, so that nothing is appended meanwhile."""
     storage.finish_interrupted_change(path)
     with storage.locked(path, exclusive=True) as descriptor, damage_as_errors(path):
@@ -160,7 +160,7 @@ def rewrite(
         def check(target: H5) -> None:
             _checked(path, target)
             for position, number in enumerate(numbers):
-                if not _same(source, number, target, position, changes[position]):
+                if not _same(source, int(number), target, position, changes[position]):
                     raise DatasetError(f"{path}: episode {number} did not copy exactly; nothing was changed")
 
         destination = output or path
@@ -188,7 +188,7 @@ def merge(output: Path, paths: Sequence[Path], *, any_settings: bool = False) ->
     Raises:
         DatasetError: The settings differ, a file is damaged, or `output` exists or can't be written.
     """
-    environments = []
+    environments: list[dict[str, Any]] = []
     for path in paths:
         with damage_as_errors(path), storage.reading(path) as file:
             check_root(file, path, OLDEST_READABLE)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,11 +165,11 @@ class Episode:
     """REWIND_DTYPE [R]. The other arrays hold what is left: one exact run from the start."""
     discarded_keys: NDArray[np.uint8] | None = None
     """uint8 [sum(from_frame - to_frame)]: keys of the frames that the rewinds cut off, in their order."""
-    rewards: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    rewards: Mapping[str, NDArray[np.float32]] = field(default_factory=dict[str, NDArray[np.float32]])
     """Reward function's name -> float32 [T]."""
-    provenance: Mapping[str, Value] = field(default_factory=dict)
+    provenance: Mapping[str, Value] = field(default_factory=dict[str, Value])
     """Where the episode comes from: engine, trig_source, game_sha256, package, browser, driver, seed, ..."""
-    gait: Mapping[str, float] = field(default_factory=dict)
+    gait: Mapping[str, float] = field(default_factory=dict[str, float])
     """Gait figures by name, from qwop_game.gait (see with_gait)."""
     verified: str = VERIFIED_UNKNOWN
     """"exact" (replays bit for bit), "unknown", or "differs: ..." with the first differing frame."""
@@ -201,7 +201,7 @@ class Episode:
         for name in ("terminated", "truncated", "success"):
             put(name, bool(getattr(self, name)))
         put("rewards", MappingProxyType({k: _frozen(v, np.float32) for k, v in self.rewards.items()}))
-        plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in self.provenance.items()}
+        plain = {k: plain_scalar(v) for k, v in self.provenance.items()}
         put("provenance", MappingProxyType(plain))
         put("gait", MappingProxyType({k: float(v) for k, v in self.gait.items()}))
         put("wall_clock_offset", float(self.wall_clock_offset))
@@ -298,10 +298,9 @@ class Episode:
         end = "success" if self.success else "fell" if self.terminated else "cut short"
         return f"Episode({self.id[:8]}, {len(self)} frames, {self.time:.2f} s, {self.distance:.2f} m, {end})"
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         # Read-only mappings can't be pickled, but DataLoader workers pickle episodes.
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return _rebuild, ({k: dict(v) if isinstance(v, MappingProxyType) else v for k, v in values.items()},)
+        return _rebuild, ({f.name: _without_proxy(getattr(self, f.name)) for f in fields(self)},)
 
     @property
     def actions(self) -> NDArray[np.uint8]:
@@ -333,6 +332,15 @@ class Episode:
         return replace(self, **changes)
 
 
+def plain_scalar(value: Any) -> Any:
+    """Return a NumPy scalar as a plain number or text, anything else as it is."""
+    return cast("Any", value).item() if isinstance(value, np.generic) else value
+
+
+def _without_proxy(value: Any) -> Any:
+    return dict(cast("Mapping[str, Any]", value)) if isinstance(value, MappingProxyType) else value
+
+
 def _rebuild(values: dict[str, Any]) -> Episode:
     return Episode(**values)
 
@@ -346,13 +354,17 @@ def first_difference(a: Episode, b: Episode) -> str | None:
             same = x.keys() == y.keys() and all(
                 np.asarray(x[k]).tobytes() == np.asarray(y[k]).tobytes() for k in x
             )
-        elif isinstance(x, np.ndarray) and isinstance(y, np.ndarray):
-            same = x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
+        elif all(isinstance(value, np.ndarray) for value in (x, y)):
+            same = _same_bits(x, y)
         else:
             same = type(x) is type(y) and x == y
         if not same:
             return f.name
     return None
+
+
+def _same_bits(x: NDArray[Any], y: NDArray[Any]) -> bool:
+    return x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
 
 
 def with_gait(episode: Episode) -> Episode:

@@ -19,7 +19,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,7 +27,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from qwop_datasets.episode import KEY_EVENT_DTYPE, OBSERVATION_SIZE, REWIND_DTYPE, Episode, now
+from qwop_datasets.episode import KEY_EVENT_DTYPE, OBSERVATION_SIZE, REWIND_DTYPE, Episode, now, plain_scalar
 from qwop_datasets.errors import DatasetError
 from qwop_datasets.exact_replay import replay_keys
 from qwop_datasets.old_names import OLD_PROVENANCE, OLD_TRIG, OLD_TRIG_ATTRIBUTE
@@ -93,7 +93,7 @@ def episode_name(number: int) -> str:
 
 
 @contextmanager
-def damage_as_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+def damage_as_errors(path: str | os.PathLike[str]) -> Generator[None]:
     """Turn what HDF5, NumPy or Python raise on a damaged file into a DatasetError of one line.
 
     The OSError of a full or read-only disk is passed on: it is no damage of `path`.
@@ -156,7 +156,7 @@ def put_attribute(attributes: H5, name: str, value: Any) -> None:
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode()
-    return value.item() if isinstance(value, np.generic) else value
+    return plain_scalar(value)
 
 
 def _text(attributes: H5, name: str) -> str:
@@ -244,8 +244,8 @@ def file_version(file: H5) -> int:
 
 def read_environment(file: H5) -> dict[str, Any]:
     """Read the settings that all episodes of the file share."""
-    settings = json.loads(_text(file.attrs, "environment"))
-    if not isinstance(settings, dict):
+    settings: dict[str, Any] = json.loads(_text(file.attrs, "environment"))
+    if type(settings) is not dict:
         raise ValueError("attribute environment is not a JSON object")
     return settings
 
@@ -272,11 +272,11 @@ def write_mask(file: H5, name: str, mask: NDArray[np.bool_]) -> None:
     masks.create_dataset(name, data=np.asarray(mask, bool), **checksum)
 
 
-def read_masks(file: H5, count: int) -> dict[str, NDArray[Any]]:
+def read_masks(file: H5, count: int) -> dict[str, NDArray[np.bool_]]:
     """Read the masks, by name, as bool [count]; False for episodes that were added after the mask."""
     if "masks" not in set(file):
         return {}
-    masks = {}
+    masks: dict[str, NDArray[np.bool_]] = {}
     stored = group(file, "masks")
     if len(stored) * count > memory_limit(file.id.get_filesize()):
         raise ValueError(
@@ -378,7 +378,7 @@ def read_episode(stored: H5) -> Episode:
     limit = memory_limit(stored.file.id.get_filesize())
     bytes_read = frames * _BYTES_PER_FRAME if compact else 0
 
-    def get(parent: H5, name: str, dtype: np.dtype) -> NDArray[Any]:
+    def get(parent: H5, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
         nonlocal bytes_read
         found = dataset(parent, name)
         shape = {

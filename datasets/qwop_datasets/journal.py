@@ -33,13 +33,13 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwop_datasets import portable
-from qwop_datasets.episode import KEY_SOURCES, OBSERVATION_SIZE, Episode
+from qwop_datasets.episode import KEY_SOURCES, OBSERVATION_SIZE, Episode, plain_scalar
 from qwop_datasets.errors import DatasetError
 from qwop_datasets.old_names import with_todays_names
 from qwop_datasets.recording import About, Change, End, Frame, KeyEvent, Recording, Rewind
@@ -225,7 +225,7 @@ class Journal:
 class Journalled:
     """What a journal holds."""
 
-    live: dict[str, Recording] = field(default_factory=dict)
+    live: dict[str, Recording] = field(default_factory=dict[str, Recording])
     """The episodes that are not done, by id."""
     damaged: int = 0
     """Bytes in the middle that are no record."""
@@ -247,7 +247,7 @@ def read_journal(path: str | os.PathLike[str]) -> tuple[list[Episode], int]:
     """
     with open_locked(Path(path), create=False) as file:
         found = _replay(file.read(), path)
-    episodes = []
+    episodes: list[Episode] = []
     damaged = found.damaged
     for recording in found.live.values():
         if recording.keys:
@@ -359,8 +359,8 @@ def _begin_payload(text: bytes, time: float, row: NDArray[np.float32]) -> bytes:
 
 def _read_begin(payload: bytes) -> Recording:
     length = int.from_bytes(payload[:4], "little")
-    fields = json.loads(payload[4 : 4 + length])
-    fields = with_todays_names(fields) if isinstance(fields, dict) else {}
+    stored: dict[str, Any] = json.loads(payload[4 : 4 + length])
+    fields = with_todays_names(stored) if type(stored) is dict else {}
     if not {"id", "created"} <= set(fields) <= _FIELDS:
         raise ValueError("other fields than an episode's")
     if not isinstance(fields["id"], str):
@@ -392,7 +392,7 @@ def _decoded_frame(payload: bytes) -> Frame:
 
 def _decoded_event(payload: bytes) -> KeyEvent:
     time, key, pressed, source = _EVENT.unpack(payload)
-    return KeyEvent(time, key, bool(pressed), KEY_SOURCES[source])
+    return KeyEvent(time, key, bool(pressed), KEY_SOURCES[int(source)])
 
 
 def _decoded_rewind(payload: bytes) -> Rewind:
@@ -405,8 +405,8 @@ def _decoded_end(payload: bytes) -> End:
 
 
 def _decoded_about(payload: bytes) -> About:
-    fields = json.loads(payload)
-    if not isinstance(fields, dict) or not set(fields) <= _FIELDS - {"id"}:
+    fields: dict[str, Any] = json.loads(payload)
+    if type(fields) is not dict or not set(fields) <= _FIELDS - {"id"}:
         raise ValueError("other fields than an episode's")
     return About(fields)
 
@@ -422,9 +422,9 @@ _DECODE: dict[bytes, Callable[[bytes], Change]] = {
 
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
-        return value.item()
+        return plain_scalar(value)
     if isinstance(value, Mapping):
-        return dict(value)
+        return dict(cast("Mapping[str, Any]", value))
     raise ValueError(f"{value!r} can't be written to the journal")
 
 

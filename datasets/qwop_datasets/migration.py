@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 import numpy as np
-from h5py import h5a  # pyright: ignore[reportAttributeAccessIssue]
+from h5py import h5a
 
 from qwop_datasets.errors import DatasetError
 from qwop_datasets.format import (

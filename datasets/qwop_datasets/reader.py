@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ class DatasetReader:
     def __init__(self, path: str | os.PathLike[str], where: str = "") -> None:
         self.path = Path(path)
         self._file: H5 | None = None
-        self._state: tuple = ()
+        self._state: tuple[Any, ...] = ()
         with self._open() as file:
             self.environment: dict[str, Any] = read_environment(file)
             index = read_index(file)
@@ -123,7 +123,7 @@ class DatasetReader:
         return {name: mask[self.numbers] for name, mask in self.masks.items()}
 
     @contextmanager
-    def _open(self) -> Iterator[H5]:
+    def _open(self) -> Generator[H5]:
         """Hold the file under a shared lock; open it again in another process or after a change."""
         with storage.shared(self.path) as descriptor, damage_as_errors(self.path):
             info = os.fstat(descriptor)

@@ -196,7 +196,7 @@ class _File:
 
     path: Path
     handle: Any
-    live: dict[str, int] = field(default_factory=dict)
+    live: dict[str, int] = field(default_factory=dict[str, int])
     """The episodes that are under way in it, by id, and how many changes of each it has."""
     current: str = ""
     """Id of the episode whose changes came last."""

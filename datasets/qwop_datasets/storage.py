@@ -29,7 +29,7 @@ import threading
 import time
 import weakref
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ def replacing_path(path: Path) -> Path:
 
 
 @contextmanager
-def made_folder(folder: Path) -> Iterator[None]:
+def made_folder(folder: Path) -> Generator[None]:
     """Make `folder`, and those above it, if they are missing; remove them again where the block fails.
 
     Raises DatasetError where a file has one of their names, OSError where the system refuses.
@@ -116,7 +116,7 @@ def describe(error: OSError) -> str:
 
 
 @contextmanager
-def locked(path: Path, exclusive: bool) -> Iterator[int]:
+def locked(path: Path, exclusive: bool) -> Generator[int]:
     """A descriptor of `path` under a lock; waits for others up to LOCK_SECONDS. Raises DatasetError.
 
     A file that was put in its place meanwhile (`put_in_place`) is `path` when this is over.
@@ -209,13 +209,13 @@ def open_for_reading(descriptor: int) -> H5:
     return file
 
 
-def _close(file_id: h5py.h5f.FileID) -> None:
+def _close(file_id: Any) -> None:
     if file_id.valid:
         file_id.close()
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[H5]:
+def reading(path: Path) -> Generator[H5]:
     """An HDF5 file open for reading, between changes. Raises DatasetError."""
     with shared(path) as descriptor:
         try:
@@ -237,7 +237,7 @@ def open_failure(descriptor: int, error: OSError) -> str:
 
 
 @contextmanager
-def shared(path: Path) -> Iterator[int]:
+def shared(path: Path) -> Generator[int]:
     """`locked` for reading, after any interrupted change has been finished. Raises DatasetError."""
     while True:
         finish_interrupted_change(path)
@@ -379,7 +379,7 @@ class Overlay(io.RawIOBase):
 
     def _read(self, view: memoryview) -> int:
         for number, start, done, count in self._spans(len(view)):
-            page = self.pages.get(number) or self._stored(number)
+            page = self.pages.get(number) or self.stored(number)
             view[done : done + count] = page[start : start + count]
         self.position += len(view)
         return len(view)
@@ -392,7 +392,7 @@ class Overlay(io.RawIOBase):
             return len(view)
         for number, start, done, count in self._spans(len(view)):
             if number not in self.pages:
-                self.pages[number] = self._stored(number)
+                self.pages[number] = self.stored(number)
             self.pages[number][start : start + count] = view[done : done + count]
         self.position += len(view)
         self.size = max(self.size, self.position)
@@ -407,7 +407,7 @@ class Overlay(io.RawIOBase):
             yield number, start, done, count
             done += count
 
-    def _stored(self, number: int) -> bytearray:
+    def stored(self, number: int) -> bytearray:
         return bytearray(portable.read_at(self.descriptor, PAGE, number * PAGE).ljust(PAGE, b"\0"))
 
 
@@ -433,7 +433,7 @@ def copy_out(descriptor: int, target: Path) -> None:
 
 
 @contextmanager
-def new_h5(path: Path, mode: str = "w", **options: Any) -> Iterator[H5]:
+def new_h5(path: Path, mode: str = "w", **options: Any) -> Generator[H5]:
     """h5py.File(path, mode, **options) for writing, but for how it takes a full disk or Ctrl-C.
 
     HDF5 itself would fail again when it closes the file, print tracebacks and crash at exit. Raises OSError.
@@ -454,7 +454,7 @@ def new_h5(path: Path, mode: str = "w", **options: Any) -> Iterator[H5]:
 
 
 @contextmanager
-def transaction(path: Path, check: Callable[[H5], None] | None = None) -> Iterator[H5]:
+def transaction(path: Path, check: Callable[[H5], None] | None = None) -> Generator[H5]:
     """An HDF5 file open for writing whose changes all happen, on leaving the block, or none (an exception).
 
     check: looks at the changed file, as it will be, before it is stored; what it raises stops that.
@@ -481,7 +481,7 @@ def transaction(path: Path, check: Callable[[H5], None] | None = None) -> Iterat
 
 
 @contextmanager
-def _interrupts_wait() -> Iterator[None]:
+def _interrupts_wait() -> Generator[None]:
     """Ctrl-C during the block takes effect after it: Python would raise it in the middle of HDF5's work."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread is interrupted
@@ -500,7 +500,7 @@ def _interrupts_wait() -> Iterator[None]:
 
 def _commit(path: Path, overlay: Overlay) -> None:
     superblock = portable.read_at(overlay.descriptor, _SUPERBLOCK, 0)
-    overlay.pages.setdefault(0, overlay._stored(0))
+    overlay.pages.setdefault(0, overlay.stored(0))
     order = sorted(overlay.pages)
     parts = [_HEADER.pack(_MAGIC, overlay.base_size, overlay.size, len(order), zlib.crc32(superblock))]
     for number in order:

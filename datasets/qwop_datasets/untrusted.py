@@ -11,15 +11,15 @@ import math
 import mmap
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5d, h5i, h5l, h5o, h5z  # pyright: ignore[reportAttributeAccessIssue]
-from h5py._objects import phil  # pyright: ignore[reportAttributeAccessIssue]
+from h5py import h5d, h5i, h5l, h5o, h5z
+from h5py._objects import phil
 
 resource: Any
 try:
@@ -148,7 +148,7 @@ def _check_heaps(data: bytes | mmap.mmap) -> None:
 
 
 @contextmanager
-def allocating_at_most(size: int) -> Iterator[None]:
+def allocating_at_most(size: int) -> Generator[None]:
     """Limit the memory that the process may allocate in the block to `size` bytes more (Linux only).
 
     HDF5 allocates a text of variable length before it checks that the file has as many bytes, and does not

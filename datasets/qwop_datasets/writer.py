@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -120,8 +120,8 @@ class DatasetWriter:
         """Note what other writers have stored, without reading the whole index at every append."""
         index, count = dataset(file, "index"), len(self._known)
         if len(index) < count or (count and index[count - 1]["id"] != self._known[-1]):
-            self._known, self._ids = [], set()  # the file was edited
-        fresh = index[len(self._known) :]["id"].tolist()
+            self._known, self._ids = list[bytes](), set[bytes]()  # the file was edited
+        fresh: list[bytes] = index[len(self._known) :]["id"].tolist()
         self._known += fresh
         self._ids.update(fresh)
 
@@ -180,7 +180,7 @@ def new_file(
     *,
     replace: bool = False,
     check: Callable[[H5], None] | None = None,
-) -> Iterator[H5]:
+) -> Generator[H5]:
     """Open a new dataset; on leaving the block it gets the name `path`, whole or not at all.
 
     Args:
@@ -199,7 +199,7 @@ def new_file(
 
 
 @contextmanager
-def output_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
+def output_file(path: Path, *, replace: bool = False) -> Generator[Path]:
     """Give a name beside `path` to write to. On leaving the block that file becomes `path`, synced.
 
     The folder of `path` is made if it is missing. On any failure the new file and folder are removed.

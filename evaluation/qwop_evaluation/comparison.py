@@ -67,7 +67,7 @@ def bootstrap_interval(
     if not scores.size or not np.isfinite(scores).all():
         raise ValueError(f"scores must be finite numbers [runs, tasks], got {list(scores.shape)}")
     generator = np.random.default_rng(seed)
-    tasks = np.arange(scores.shape[1])
+    tasks = np.arange(int(scores.shape[1]))
     drawn = generator.integers(0, len(scores), (resamples, *scores.shape))
     values = [statistic(scores[rows, tasks]) for rows in drawn]
     tail = 50.0 * (1.0 - confidence)

@@ -139,7 +139,7 @@ class Planner:
         simulator.restore(snapshots[of])
         hip_mode, keys = hip_mode[of], keys[of]
         shape = len(self._masks), n - 1, self._decisions
-        draws = np.stack([self._generators[i].standard_exponential(shape) for i in episodes])
+        draws = np.stack([self._generators[int(i)].standard_exponential(shape) for i in episodes])
         tried = np.zeros((rows, self._decisions), np.int64)
         for decision in range(self._horizon):
             scores = self._player.scores(features(simulator.raw_observation, hip_mode, keys))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from qwop_datasets import storable_name
 from qwop_game import PolicySpec
-from qwop_rl_core import CheckpointError, Policy, QNetwork
+from qwop_rl_core import CheckpointError, Policy, QNetwork, to_numpy
 
 
 class Player(Protocol):
@@ -65,7 +65,7 @@ class PolicyPlayer:
         network = self._policy.network
         batch = torch.as_tensor(features, device=self._policy.device)
         result = network(batch) if isinstance(network, QNetwork) else network.logits(batch)
-        return result.double().cpu().numpy()
+        return to_numpy(result.double())
 
     @torch.inference_mode()
     def values(self, features: NDArray[np.float32]) -> NDArray[np.floating[Any]] | None:
@@ -74,7 +74,7 @@ class PolicyPlayer:
         # Cloning does not train the critic, so the scale of its returns is still the initial one.
         if isinstance(network, QNetwork) or network.value_std == 1:
             return None
-        return network.values(torch.as_tensor(features, device=self._policy.device)).double().cpu().numpy()
+        return to_numpy(network.values(torch.as_tensor(features, device=self._policy.device)).double())
 
 
 class CheckpointPlayer(PolicyPlayer):

@@ -17,7 +17,7 @@ def results_table(results: Mapping[str, Summary]) -> str:
     """
     header = ["", "runs", "finish %", "95 % interval", "median s", "best s", "meters", "knee %", "upright %"]
     header += ["stride m", *(f"{at} m s" for at in SPLIT_METERS)]
-    rows = []
+    rows: list[list[str]] = []
     for name, summary in results.items():
         rows.append(
             [

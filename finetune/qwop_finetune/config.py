@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_type_hints
 
 import tyro
 
@@ -251,8 +251,10 @@ def to_plain(config: FinetuneConfig) -> dict[str, Any]:
         if isinstance(value, Path):
             return str(value)
         if isinstance(value, tuple):
-            return list(value)
-        return {k: plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+            return list(cast("tuple[Any, ...]", value))
+        if isinstance(value, dict):
+            return {k: plain(v) for k, v in cast("dict[str, Any]", value).items()}
+        return value
 
     return plain(dataclasses.asdict(config))
 
@@ -280,10 +282,11 @@ def from_plain(plain: dict[str, Any]) -> FinetuneConfig:
 def _typed(values: dict[str, Any], example: Any) -> Any:
     """Return a config of the type of `example`, with the paths and tuples that are text and lists in JSON."""
     check_kinds(values, example)
-    hints = get_type_hints(type(example))
-    found = {}
+    kind: type[Any] = example.__class__
+    hints = get_type_hints(kind)
+    found: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, str) and Path in (hints[name], *get_args(hints[name])):
             value = Path(value)
-        found[name] = tuple(value) if isinstance(value, list) else value
-    return type(example)(**found)
+        found[name] = tuple(cast("list[Any]", value)) if isinstance(value, list) else value
+    return kind(**found)

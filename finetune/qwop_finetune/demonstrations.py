@@ -157,7 +157,9 @@ def _states(
     candidates = sum(len(range(first, len(e) - margin, START_EVERY_FRAMES)) for e in episodes)
     every = START_EVERY_FRAMES * max(1, -(-candidates // MAX_STARTS))
     simulators = {trig: Simulator(1, trig=trig) for trig in {episode.trig for episode in episodes}}
-    snapshots, modes, keys = [], [], []
+    snapshots: list[NDArray[np.uint8]] = []
+    modes: list[np.uint8] = []
+    keys: list[np.uint8] = []
     for episode in episodes:
         simulator = simulators[episode.trig]
         mode, held = hip_modes(episode.keys), last_keys(episode.keys)

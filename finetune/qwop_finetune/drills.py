@@ -102,7 +102,7 @@ class Drills(QWOPVectorWrapper):
             else:
                 row = self._generator.choice(_FALLS, p=weights / weights.sum())
             if row > 0:
-                slot = row, self._generator.integers(min(self._count[row], KEPT))
+                slot = row, int(self._generator.integers(min(int(self._count[row]), KEPT)))
                 placed[game] = True
                 self._rows[game] = self._snapshots[slot]
                 modes[game], keys[game] = self._modes[slot], self._keys[slot]
@@ -161,7 +161,7 @@ class Drills(QWOPVectorWrapper):
         """Keep the states of the fallen games 40 to 80 frames before, if their episodes are that old."""
         if len(self._past) == 2:
             for game in np.flatnonzero(fell & (frames > 2 * LOOK_BACK_FRAMES)):
-                self._store(_FALLS, self._past[0], game)
+                self._store(_FALLS, self._past[0], int(game))
 
     def _store(self, row: int, states: dict[str, NDArray[Any]], game: int) -> None:
         slot = row, self._count[row] % KEPT

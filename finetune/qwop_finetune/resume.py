@@ -60,8 +60,8 @@ def check_unchanged(before: FinetuneConfig, now: FinetuneConfig) -> None:
 
 def _changed(before: Any, now: Any) -> list[str]:
     """Names of the fields of a config that changed against their rule."""
-    names = []
-    for name, hint in get_type_hints(type(before), include_extras=True).items():
+    names: list[str] = []
+    for name, hint in get_type_hints(before.__class__, include_extras=True).items():
         rules, a, b = getattr(hint, "__metadata__", ()), getattr(before, name), getattr(now, name)
         if OnResume.SAME_CONTENT in rules:
             a, b = a is None, b is None  # the content is compared when the file is read

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, cos, floor, hypot, sin
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,12 @@ class Dials:
     """scoreTime."""
     meters: float | None = None
     """Distance, shown with one decimal."""
+
+
+def pixels(surface: pygame.Surface) -> NDArray[np.uint8]:
+    """The picture on a surface, a new uint8 [height, width, 3]."""
+    columns = cast("NDArray[np.uint8]", pygame.surfarray.array3d(surface))
+    return columns.swapaxes(0, 1)
 
 
 def hurdle_pose(state: NDArray[np.float64]) -> HurdlePose:

@@ -17,7 +17,7 @@ class DisplayError(RuntimeError):
 
 
 class Window:
-    """Opens at once; `closed` turns true when the user closes it.
+    """Opens at once, with `surface` to draw on; `closed` turns true when the user closes it.
 
     Raises DisplayError where none can be opened.
     """
@@ -33,7 +33,7 @@ class Window:
             driver = pygame.display.get_driver()
             if driver in ("dummy", "offscreen") and wanted != driver:
                 raise DisplayError(_no_display("none was found"))
-            self._surface = pygame.display.set_mode((width, height))
+            self.surface = pygame.display.set_mode((width, height))
         except pygame.error as error:
             raise DisplayError(_no_display(str(error))) from None
         pygame.display.set_caption(title)
@@ -55,7 +55,7 @@ class Window:
             if event.type == pygame.QUIT:
                 self.close()
                 return
-        self.renderer.draw(self._surface, runners, dials, hurdle, camera_x)
+        self.renderer.draw(self.surface, runners, dials, hurdle, camera_x)
         pygame.display.flip()
         self._clock.tick(FRAMES_PER_SECOND)
 

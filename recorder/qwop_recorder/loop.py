@@ -123,9 +123,9 @@ class TimingReport:
 class FrameTiming:
     """Measures the frames that are played."""
 
-    _lateness: list[float] = field(default_factory=list)
-    _intervals: list[float] = field(default_factory=list)
-    _delays: list[float] = field(default_factory=list)
+    _lateness: list[float] = field(default_factory=list[float])
+    _intervals: list[float] = field(default_factory=list[float])
+    _delays: list[float] = field(default_factory=list[float])
     _recent: deque[bool] = field(default_factory=lambda: deque(maxlen=SLOW_FRAMES))
     _last: float | None = None
 

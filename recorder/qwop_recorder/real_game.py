@@ -111,7 +111,8 @@ class PlayedGame(RealGame):
         events = [
             KeyEvent(self._time(time), key, pressed, source) for time, key, pressed, source in raw["events"]
         ]
-        frames, used = [], 0
+        frames: list[PageFrame] = []
+        used = 0
         for row in rows:
             keys, instant, lateness, so_far, drawn = row[STATE_SIZE:]
             mine, used = events[used : int(so_far)], int(so_far)

@@ -1,11 +1,12 @@
 """Record runs: one session, from the settings to the file."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from qwop_cli import stop_signals
 from qwop_game import Simulator
@@ -232,10 +233,10 @@ def _recover(config: RecordConfig, tell: Tell, confirm: Callable[[str], bool]) -
 
 
 @contextmanager
-def _noted_signals() -> Iterator[list[int]]:
+def _noted_signals() -> Generator[list[int]]:
     """Within the block, Ctrl-C and its like interrupt nothing: their numbers go into the list."""
     noted: list[int] = []
-    before = {}
+    before: dict[signal.Signals, Any] = {}
     for number in stop_signals():
         before[number] = signal.signal(number, lambda number, _: noted.append(number))
     try:

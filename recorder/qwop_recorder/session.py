@@ -7,6 +7,9 @@ come through `Session.command`, which looks up what they do in TRANSITIONS.
     PLAYING <-> PAUSED, and from PLAYING, PAUSED or ENDED: REWOUND -> COUNTDOWN -> PLAYING, on the same run
 """
 
+# The table below the class names its methods.
+# pyright: reportPrivateUsage=false
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

@@ -1,7 +1,7 @@
 """Where runs go: every change to the journal; every kept run, replayed and verified, to the dataset."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -133,7 +133,8 @@ class RunFile:
         Raises:
             StoreError: The disk refuses.
         """
-        new, texts = [], []
+        new: list[Episode] = []
+        texts: list[str] = []
         for episode, verification in zip(episodes, verify_episodes(episodes), strict=True):
             tags = episode.tags
             if episode.rewinds is not None and REWOUND_TAG not in tags:
@@ -171,7 +172,7 @@ def line_about(run: Recording, verified: str) -> str:
 
 
 @contextmanager
-def _store_errors() -> Iterator[None]:
+def _store_errors() -> Generator[None]:
     try:
         yield
     except DatasetError as error:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from aiohttp import WSMsgType, web
+from numpy.typing import NDArray
 
 from qwop_datasets import Change, Recording
 from qwop_recorder.config import RecordConfig
@@ -47,7 +48,7 @@ class RunsAtOnce:
         self._tell = tell
         self.keeper = Keeper(store, tell)
 
-    def recording(self, raw_observation: np.ndarray, time: float) -> Recording:
+    def recording(self, raw_observation: NDArray[np.float32], time: float) -> Recording:
         """Make the recording of a run."""
         return self.keeper.recording(raw_observation, time)
 

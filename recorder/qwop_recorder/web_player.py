@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_datasets import Change, Recording, SharedJournal
 from qwop_recorder.web_http import Connection
@@ -80,7 +81,7 @@ class PlayerRuns:
         self._keep = keep
         self._known: Recording | None = None  # a run that waits for the file already, from an earlier session
 
-    def recording(self, raw_observation: np.ndarray, time: float) -> Recording:
+    def recording(self, raw_observation: NDArray[np.float32], time: float) -> Recording:
         """Make the recording of a run."""
         return Recording(raw_observation, time, **self._fields)
 

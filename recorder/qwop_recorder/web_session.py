@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwop_datasets import (
     KEY_SOURCES,
@@ -50,7 +51,7 @@ class PageError(Exception):
 class Runs(Protocol):
     """Where a page's runs go."""
 
-    def recording(self, raw_observation: np.ndarray, time: float) -> Recording:
+    def recording(self, raw_observation: NDArray[np.float32], time: float) -> Recording:
         """Make the recording of a run that starts in this state (float32 [60], s)."""
         ...
 
@@ -109,7 +110,7 @@ class PageSession:
         self.stored = 0
         """Changes that were taken in."""
         self._simulator = Simulator(1, trig=config.trig)
-        self._snapshots: dict[int, np.ndarray] = {}  # frame -> the game before it
+        self._snapshots: dict[int, NDArray[np.uint8]] = {}  # frame -> the game before it
         self._cut = False  # the run is longer than max_frames: what is played now is not recorded
         self._events = 0  # since the last frame
         self._kinds: dict[str, Callable[..., dict[str, Any] | None]] = {
@@ -137,9 +138,10 @@ class PageSession:
         """
         if first > self.stored:
             raise PageError(f"change {self.stored} is missing")
-        news = []
+        news: list[dict[str, Any]] = []
+        change: list[Any]
         for change in changes[self.stored - first :]:
-            kind = change[0] if isinstance(change, list) and change else None
+            kind = change[0] if type(change) is list and change else None
             if not isinstance(kind, str) or kind not in self._kinds:
                 raise PageError(f"unknown change {str(change)[:40]}")
             try:

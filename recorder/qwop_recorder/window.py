@@ -76,7 +76,7 @@ class Window:
 
     def poll(self, source: KeySource, queue: KeyQueue) -> list[Command]:
         """Handle what has happened since the last call: hand game keys to their source, return commands."""
-        commands = []
+        commands: list[Command] = []
         for event in pygame.event.get():
             if event.type == pygame.QUIT:
                 commands.append(Command.CLOSE)

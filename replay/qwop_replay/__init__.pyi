@@ -6,6 +6,7 @@ from .real_game import play_live, write_real_video
 from .runs import ReplayedRun
 from .show import describe, load_runs, replay, write_video
 from .video import VideoError, VideoWriter
+from .web import runs_file, show_in_page
 
 __all__ = [
     "Coaching",
@@ -20,6 +21,8 @@ __all__ = [
     "play_in_window",
     "play_live",
     "replay",
+    "runs_file",
+    "show_in_page",
     "write_real_video",
     "write_video",
 ]

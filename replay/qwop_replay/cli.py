@@ -19,6 +19,7 @@ from qwop_game.window import DisplayError
 from qwop_replay.runs import ReplayedRun
 from qwop_replay.show import SPEED_LIMITS, check_places, describe, load_runs, replay
 from qwop_replay.video import VideoError
+from qwop_replay.web import runs_file, show_in_page
 
 PROGRAM = "qwop-replay"
 Flag = tyro.conf.FlagCreatePairsOff[bool]
@@ -42,7 +43,7 @@ _SIZE_FLAG = tyro.constructors.PrimitiveConstructorSpec(
 
 @dataclass(frozen=True)
 class ReplayConfig:
-    """Show a recorded episode in a window, as a video or as a page."""
+    """Show a recorded episode in a window, as a video, as a page or in the browser's game."""
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """Dataset of the episode."""
@@ -54,6 +55,12 @@ class ReplayConfig:
     """Write this .mp4 or .gif instead of opening a window."""
     html: Path | None = None
     """Write this self-contained page instead of opening a window."""
+    web: Flag = False
+    """Show the run in the page of qwop-record --web instead: watch it, race against it, save it as a GIF."""
+    port: int = 8017
+    """Port of --web on this machine."""
+    no_open: Flag = False
+    """Print the address of --web, and open no browser."""
     speed: float = 1.0
     """Multiple of real time, 0.05 to 100."""
     size: Annotated[tuple[int, int], _SIZE_FLAG] = SIZE
@@ -74,6 +81,10 @@ class ReplayConfig:
         low, high = SPEED_LIMITS
         if not low <= self.speed <= high:
             raise CommandError(f"--speed {self.speed}: expected {low:g} to {high:g}")
+        if self.web and (self.video or self.html or self.game != "embedded"):
+            raise CommandError("--web shows runs in the page alone: omit --video, --html and --game real")
+        if not self.web and (self.no_open or self.port != 8017):
+            raise CommandError("--port and --no-open need --web")
         if self.native and self.game != "real":
             raise CommandError("--native needs --game real")
 
@@ -97,6 +108,12 @@ def _replay(config: ReplayConfig) -> None:
         runs = load_runs(config.file, config.episode, config.ghost)
         _report(runs)
         _replay_in_real_game(runs, config)
+        return
+    if config.web:
+        runs = load_runs(config.file, config.episode, config.ghost)
+        runs_file(runs)  # what can't be shown is the only line
+        _report(runs)
+        show_in_page(runs, config.port, not config.no_open)
         return
     replay(
         config.file,

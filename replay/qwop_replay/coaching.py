@@ -252,7 +252,7 @@ def _sections(run: Episode, reference: Episode) -> list[Section]:
     frame = np.arange(len(meters))
     first, last = np.maximum(frame - half, 0), np.minimum(frame + half, len(meters) - 1)
     speed = (meters[last] - meters[first]) / (np.maximum(last - first, 1) * FRAME_SECONDS)
-    sections = []
+    sections: list[Section] = []
     for i, (start, end) in enumerate(itertools.pairwise(edges)):
         here = (meters >= start) & (meters < end)
         there = (other_meters >= start) & (other_meters < end)
@@ -271,7 +271,7 @@ def _sections(run: Episode, reference: Episode) -> list[Section]:
     return sections
 
 
-def _edge_times(episode: Episode, edges: NDArray[np.float64]) -> NDArray[np.float64]:
+def _edge_times(episode: Episode, edges: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     times = time_at(episode, edges)
     if episode.success and edges[-1] >= 100.0 and math.isnan(times[-1]):
         times[-1] = (
@@ -296,7 +296,7 @@ def key_rhythms(episode: Episode) -> tuple[KeyRhythm, ...]:
     held = canonical_keys(episode.keys)
     frames, feet = touchdowns(episode.raw_observations)
     right = frames[feet == 1].astype(np.float64)
-    rhythms = []
+    rhythms: list[KeyRhythm] = []
     for bit, name in enumerate(KEY_NAMES):
         edges = np.diff(np.concatenate([[0], (held >> bit & 1).astype(np.int8), [0]]))
         pressed, released = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
@@ -355,10 +355,10 @@ def _section_advice(c: Coaching) -> list[str]:
     worst = sorted((s for s in known if s.lost > 0.1), key=lambda s: -s.lost)[:2]
     if not worst:
         return ["No section is more than 0.1 s slower than the reference's."] if known else []
-    lines = []
+    lines: list[str] = []
     for section in worst:
         share = f", {section.lost / c.lost:.0%} of all" if c.lost > 0 else ""
-        why = []
+        why: list[str] = []
         if section.slow > 0.5:
             why.append(f"you stand for {section.slow:.1f} s")
         if section.knee_near > 0.3:
@@ -391,7 +391,7 @@ def _tempo_advice(c: Coaching) -> list[str]:
 
 
 def _key_advice(c: Coaching) -> list[str]:
-    lines = []
+    lines: list[str] = []
     for mine, other in zip(c.keys, c.reference_keys, strict=True):
         if mine.presses < 8 or other.presses < 8:
             continue

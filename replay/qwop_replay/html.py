@@ -149,7 +149,7 @@ def _css(color: Color) -> str:
     return "#" + bytes(color).hex()
 
 
-def _base64(values: NDArray[Any], dtype: type) -> str:
+def _base64(values: NDArray[Any], dtype: type[np.generic]) -> str:
     """Little-endian bytes of an array, rows last, as text."""
     little = np.ascontiguousarray(values, np.dtype(dtype).newbyteorder("<"))
     return base64.b64encode(little.tobytes()).decode("ascii")

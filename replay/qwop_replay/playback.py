@@ -98,7 +98,7 @@ def play_in_window(
     width, height = size
     window = Window(title, width, height + _BAR_HEIGHT)
     try:
-        surface = pygame.display.get_surface()
+        surface = window.surface
         race = Race(runs, Renderer(width, height))
         playback = Playback(race.last_frame, speed)
         pygame.key.set_repeat(350, 33)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from qwop_cli import CommandError, check_outputs, escape_unprintable
 from qwop_datasets import DatasetError, DatasetReader, Episode, replace_file
 from qwop_game.gait import gait_metrics
-from qwop_game.render import SIZE, Renderer, pygame
+from qwop_game.render import SIZE, Renderer, pixels, pygame
 from qwop_replay.html import page
 from qwop_replay.playback import play_in_window
 from qwop_replay.race import Race
@@ -176,8 +176,7 @@ def write_video(
         for frame in tqdm(frames, desc=Path(path).name, unit="frame", disable=None, leave=False):
             if picture is None or frame != shown:
                 race.draw(surface, frame)
-                # [width, height, 3] to [height, width, 3]
-                picture = pygame.surfarray.array3d(surface).swapaxes(0, 1)
+                picture = pixels(surface)
                 shown = frame
             video.write(picture)
     return len(frames)

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import tyro
+from numpy.typing import NDArray
 
 from qwop_cli import CommandError, json_text, parse_config, run_command, text_table
 from qwop_datasets import DatasetError, DatasetReader
@@ -173,7 +174,7 @@ def comparison_text(rows: Sequence[Row]) -> str:
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
     """Return Spearman's rho in [-1, 1], with ties at their mean rank; NaN if either input is constant."""
-    ranks = []
+    ranks: list[NDArray[np.float64]] = []
     for values in (np.asarray(x, float), np.asarray(y, float)):
         _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
         last = np.cumsum(counts)

@@ -13,7 +13,7 @@ from .checkpoint import (
     save_checkpoint,
     section,
 )
-from .devices import select_device
+from .devices import select_device, to_numpy
 from .dqn import DQNConfig
 from .errors import TrainingError
 from .logging import EVENTS, Logger, default_log_directory, set_aside
@@ -54,4 +54,5 @@ __all__ = [
     "section",
     "select_device",
     "set_aside",
+    "to_numpy",
 ]

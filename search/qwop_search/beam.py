@@ -397,7 +397,7 @@ class BeamSearch:
         history: Sequence[tuple[NDArray[np.int64], NDArray[np.uint8]]], index: int
     ) -> list[NDArray[np.uint8]]:
         """Return the keys of the segments that led to run `index` of the last beam, the last one first."""
-        segments = []
+        segments: list[NDArray[np.uint8]] = []
         for parents, keys in reversed(history):
             segments.append(keys[index])
             index = int(parents[index])

@@ -53,7 +53,7 @@ class SearchConfig:
 class Best:
     """Results of a search so far. They are complete at any moment, so an interruption loses nothing."""
 
-    runs: list[Found] = field(default_factory=list)
+    runs: list[Found] = field(default_factory=list[Found])
     """Different runs, the fastest first."""
     policys_run: Found | None = None
     frames: int = 0
@@ -108,7 +108,12 @@ def search(
                 distances = replay_keys([fastest], trig=config.trig)[0].raw_observations[:, 0] / 10
             before, stopped = best.frames, False
 
-            def watch(progress: SearchProgress, before: int = before, start=known, along=distances) -> bool:
+            def watch(
+                progress: SearchProgress,
+                before: int = before,
+                start: NDArray[np.uint8] | None = known,
+                along: NDArray[np.float64] | None = distances,
+            ) -> bool:
                 nonlocal stopped
                 best.frames = before + progress.frames
                 stopped = on_segment(progress)

@@ -332,6 +332,12 @@ def test_mistakes_are_one_line_and_exit_code_2(dataset, tmp_path, capsys, monkey
         ),
         ([source, "--speed", "0"], "--speed 0.0"),
         ([source, "--size", "101x100"], "--size: 101x100: expected WIDTHxHEIGHT in even pixels"),
+        ([source, "--web", "--html", "a.html"], "omit --video, --html"),
+        ([source, "--web", "--game", "real"], "omit --video, --html and --game real"),
+        ([source, "--web", "--episode", "2"], "differs: frame 50"),
+        ([source, "--web", "--ghost", ":2"], "use --html"),
+        ([source, "--web", "--port", "70000"], "--port 70000"),
+        ([source, "--no-open"], "--port and --no-open need --web"),
         ([source, "--sped", "2"], "Unrecognized options: --sped, 2"),
     ]
     if sys.platform.startswith("linux"):
@@ -456,6 +462,34 @@ def test_page_in_a_browser(dataset, golden, tmp_path, browser, capsys):
 
     problems = [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
     assert problems == []
+
+
+def test_the_play_page_shows_runs_of_a_file(dataset, browser):
+    """Through the command: the first run is watched against the second, frame by frame as recorded."""
+    command = [sys.executable, "-m", "qwop_replay.cli", str(dataset), "--web", "--port", "0", "--no-open"]
+    with subprocess.Popen(
+        [*command, "--ghost", ":1"], stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    ) as process:
+        assert process.stdout
+        lines = [process.stdout.readline() for _ in range(3)]
+        browser.get(lines[2].split()[0])
+        deadline = time.monotonic() + 30
+        while not browser.execute_script("return window.page?.watched?.frame > 30"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        frame, seen, ghost, offered = browser.execute_script(
+            "page.clock.due = Infinity; const { watched, ghost } = page;"
+            "return [watched.frame, Array.from(watched.game.observation()), "
+            "[ghost.name, ghost.frame, Array.from(ghost.game.observation())], "
+            "Array.from(document.querySelectorAll('#ghost option'), (option) => option.textContent)]"
+        )
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) in (0, 130)
+    with DatasetReader(dataset) as reader:
+        first, second = reader[0], reader[1]
+    assert seen == first.raw_observations[frame].tolist()
+    assert ghost == ["runs 1", frame, second.raw_observations[frame].tolist()]
+    assert offered[-2:] == ["runs 0", "runs 1"]
 
 
 def test_page_escapes_names(dataset, tmp_path, browser):

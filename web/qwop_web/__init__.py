@@ -3,6 +3,6 @@
 `python -m qwop_web` opens it from a server on this machine. Any static host serves it as well.
 """
 
-from qwop_web.server import content_type, page_files, page_folder, serve
+from qwop_web.server import content_type, open_page, page_files, page_folder, serve
 
-__all__ = ["content_type", "page_files", "page_folder", "serve"]
+__all__ = ["content_type", "open_page", "page_files", "page_folder", "serve"]

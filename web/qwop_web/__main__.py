@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import tyro
 
-from qwop_cli import CommandError, parse_config, run_command
-from qwop_web.server import serve
+from qwop_cli import parse_config, run_command
+from qwop_web.server import open_page
 
 PROGRAM = "python -m qwop_web"
 
@@ -26,20 +25,11 @@ class Options:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns its exit code."""
-    return run_command(PROGRAM, lambda: _serve(parse_config(PROGRAM, Options, arguments)))
+    return run_command(PROGRAM, lambda: _open(parse_config(PROGRAM, Options, arguments)))
 
 
-def _serve(options: Options) -> None:
-    try:
-        server = serve(options.port)
-    except (OSError, OverflowError) as error:
-        raise CommandError(f"--port {options.port}: {error}; choose another") from None
-    address = f"http://127.0.0.1:{server.server_port}/"
-    print(f"{address} (Ctrl-C ends the server)", flush=True)
-    if not options.no_open:
-        webbrowser.open(address)
-    with server:
-        server.serve_forever()
+def _open(options: Options) -> None:
+    open_page(options.port, browser=not options.no_open)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +101,7 @@ def own_episode(text: Any, keys: Any, raw: Any, times: Any, rewards: Any) -> Epi
     if set(values) != {*_SCALARS, "tags", "provenance", "has_default_reward"}:
         raise ValueError("its record of the episode has other fields than ours")
     stored_reward = values.pop("has_default_reward")
-    frames = len(np.atleast_1d(keys))
+    frames = len(np.atleast_1d(np.asarray(keys)))
     rewards = numbers("rewards", rewards, (frames,))
     return Episode(
         keys=whole_numbers("keys", keys, (frames,), 15).astype(np.uint8),
@@ -115,10 +115,10 @@ def own_episode(text: Any, keys: Any, raw: Any, times: Any, rewards: Any) -> Epi
 def json_object(text: Any, what: str) -> dict[str, Any]:
     """A JSON object. Raises ValueError."""
     try:
-        value = json.loads(text)
+        value: dict[str, Any] | None = json.loads(text)
     except (ValueError, TypeError, RecursionError):
         value = None
-    if not isinstance(value, dict):
+    if type(value) is not dict:
         raise ValueError(f"{what} is not a JSON object")
     return value
 
@@ -294,7 +294,7 @@ def episode_of_replay(keys: NDArray[np.uint8], played: Replay, fields: Mapping[s
 
 
 @contextmanager
-def output_directory(path: Path) -> Iterator[Path]:
+def output_directory(path: Path) -> Generator[Path]:
     """A directory beside `path` that takes its name when it is complete, or vanishes. Raises DatasetError."""
     aside = path.with_name(f".{path.name}.new-{os.getpid()}")
     try:

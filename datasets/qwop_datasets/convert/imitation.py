@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
     """
     for number, row in enumerate(_rows(path)):
         name = f"trajectory {number}"
-        infos = row.get("infos") or []
+        infos: list[Any] = row.get("infos") or []
         last = json_object(infos[-1], "its last info") if infos else {}
         if "qwop" in last:
             yield _own(name, row, last)
@@ -109,7 +110,7 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     """The trajectories: column -> array, or list of texts. Raises DatasetError, ValueError."""
     try:
-        import pyarrow as pa
+        pa: Any = import_module("pyarrow")
     except ImportError as error:
         raise DatasetError(f"imitation trajectories need the package pyarrow ({error})") from None
     if not path.is_dir():
@@ -134,7 +135,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 
 def _check_uncompressed(file: Path) -> None:
     """Arrow inflates a buffer to whatever size it claims; imitation compresses none. Raises ValueError."""
-    import pyarrow as pa
+    pa: Any = import_module("pyarrow")
 
     with pa.memory_map(str(file)) as source:
         for message in pa.ipc.MessageReader.open_stream(source):
@@ -167,7 +168,7 @@ def _table(data: bytes, parent: int, number: int | None = None) -> int:
 
 def _values(cell: Any) -> Any:
     """A list of lists of numbers as an array [rows, columns], of numbers as [rows]; others as they are."""
-    import pyarrow as pa
+    pa: Any = import_module("pyarrow")
 
     values: Any = getattr(cell, "values", None)
     if values is None:

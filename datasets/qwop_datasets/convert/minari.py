@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -86,7 +87,7 @@ def _write_episode(group: H5, episode: Episode, observations: str, action_set: s
         group.create_dataset(name, data=array, compression="gzip", shuffle=True, chunks=array.shape)
 
 
-def _metadata(path: Path, observations: str, action_set: str, episodes: int, steps: int) -> dict:
+def _metadata(path: Path, observations: str, action_set: str, episodes: int, steps: int) -> dict[str, Any]:
     normal = observations == "normalized"
     bound = 1.0 if normal else np.inf
     low, high = [[sign * bound] * 60 for sign in (-1, 1)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +87,7 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
         yield Imported(f"episode {number}", reason="unfinished: no * after its last action")
 
 
-def _replayed(name: str, keys: NDArray[np.uint8], fields: dict, frames_per_step: int) -> Imported:
+def _replayed(name: str, keys: NDArray[np.uint8], fields: dict[str, Any], frames_per_step: int) -> Imported:
     (played,) = replay_keys([keys], trig=fields["trig"])
     frames = played.frames_until_end
     if not played.over:

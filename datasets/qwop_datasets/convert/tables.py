@@ -10,10 +10,10 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +84,7 @@ def write_npz(
 def load_npz(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of an archive. Reads nothing pickled, and only `memory_limit` bytes. Raises DatasetError."""
     limit = memory_limit(path.stat().st_size)
-    arrays = {}
+    arrays: dict[str, NDArray[Any]] = {}
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
@@ -111,8 +111,11 @@ def load_npz(path: Path) -> dict[str, NDArray[Any]]:
 def read_npy(data: bytes, name: str) -> NDArray[Any]:
     """The array in the bytes of a .npy file. Raises ValueError for pickled or missing values."""
     file = io.BytesIO(data)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    version = np.lib.format.read_magic(file)
+    readers: dict[tuple[int, int], Callable[[io.BytesIO], tuple[tuple[int, ...], bool, np.dtype[Any]]]] = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    version = cast("tuple[int, int]", np.lib.format.read_magic(file))
     if version not in readers:
         raise ValueError(f"{name} is of a version that is not known")
     shape, by_columns, dtype = readers[version](file)

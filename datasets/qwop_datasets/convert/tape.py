@@ -17,9 +17,10 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,8 +51,8 @@ class Tape:
         rate: frames of the tape per second. offset: frame of the tape at which the first one begins.
         """
         step = rate * FRAME_SECONDS
-        count = math.ceil((self.starts[-1] + 1 - offset - _SLACK) / step)
-        at = offset + step * np.arange(max(count, 0)) + _SLACK
+        count = math.ceil((float(self.starts[-1]) + 1 - offset - _SLACK) / step)
+        at: NDArray[np.floating[Any]] = offset + step * np.arange(max(count, 0)) + _SLACK
         rows = np.searchsorted(self.starts, at, side="right") - 1
         return np.where(rows < 0, 0, self.masks[np.maximum(rows, 0)]).astype(np.uint8)
 
@@ -67,7 +68,7 @@ def is_tape(path: Path) -> bool:
             return True
         if path.suffix == ".csv":
             with open(path, newline="", encoding="utf-8") as file:
-                names = {name.strip().lower() for name in next(csv.reader(file), [])}
+                names = {name.strip().lower() for name in next(csv.reader(file), list[str]())}
             return "torso.x" not in names and (names >= set(_KEYS) or not names.isdisjoint(_MASKS))
         if path.suffix == ".npz":
             names = set(load_npz(path))
@@ -139,13 +140,14 @@ def _read_csv(path: Path, rate: float) -> Tape:
     with open(path, newline="", encoding="utf-8") as file:
         data = io.StringIO(file.read())
     rows = csv.reader(data)
-    names = [name.strip().lower() for name in next(rows, [])]
+    names = [name.strip().lower() for name in next(rows, list[str]())]
     masks = [name for name in _MASKS if name in names]
     if not masks and not set(names) >= set(_KEYS):
         raise ValueError(f"line 1: name the columns: {', '.join(_KEYS)}, or {_MASKS[0]}; and {_SECONDS[0]}")
     seconds = [name for name in _SECONDS if name in names]
     frames = [name for name in _FRAMES if name in names]
-    starts, held = [], []
+    starts: list[float] = []
+    held: list[int] = []
     for cells in rows:
         if not cells:
             continue
@@ -168,13 +170,16 @@ def _read_csv(path: Path, rate: float) -> Tape:
     return Tape(np.array(starts, np.float64), np.array(held, np.uint8))
 
 
+_Value = TypeVar("_Value")
+
+
 def _flag(text: str) -> bool:
     if text.strip() not in ("0", "1"):
         raise ValueError(f"{text[:20]!r} is neither 0 nor 1")
     return text.strip() == "1"
 
 
-def _at(line: int, parse, text: str):
+def _at(line: int, parse: Callable[[str], _Value], text: str) -> _Value:
     try:
         return parse(text)
     except ValueError as error:

@@ -65,8 +65,8 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
         if path.stat().st_size > _LARGEST_FILE:
             raise ValueError(f"it is larger than {_LARGEST_FILE >> 20} MB")
         content = json_object(path.read_text(encoding="utf-8"), "it")
-        runs = content.get("runs") if content.get("format") == RUNS else [content]
-        if content.get("format") not in (RUN, RUNS) or not isinstance(runs, list):
+        runs: list[Any] | None = content.get("runs") if content.get("format") == RUNS else [content]
+        if content.get("format") not in (RUN, RUNS) or type(runs) is not list:
             raise ValueError(f"its format is {content.get('format')!r:.40}, not {RUN!r}")
         if content.get("version") != VERSION:
             raise ValueError(f"its version is {content.get('version')!r:.20}; this release reads {VERSION}")
@@ -103,9 +103,9 @@ def page_run_episode(text: bytes, max_frames: int = _LONGEST_RUN) -> Episode:
     return imported.episode
 
 
-def _imported(name: str, run: Any, options: Importing, max_frames: int = _LONGEST_RUN) -> Imported:
+def _imported(name: str, run: dict[str, Any], options: Importing, max_frames: int = _LONGEST_RUN) -> Imported:
     """Raises ValueError, TypeError, KeyError or OverflowError for what the page did not write."""
-    if not isinstance(run, dict) or run.get("format") != RUN or run.get("version") != VERSION:
+    if type(run) is not dict or run.get("format") != RUN or run.get("version") != VERSION:
         raise ValueError("its format or version is another")
     run = {field: run[field] for field in _FIELDS}
     keys = _masks("keys", run["keys"])
@@ -165,9 +165,9 @@ def _masks(name: str, text: Any) -> NDArray[np.uint8]:
     return whole_numbers(name, masks, (None,), 15).astype(np.uint8)
 
 
-def _events(rows: Any) -> NDArray[np.void]:
+def _events(rows: list[list[Any]]) -> NDArray[np.void]:
     """KEY_EVENT_DTYPE [E] from rows of time (s), key, pressed and source."""
-    if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == 4 for row in rows):
+    if type(rows) is not list or not all(type(row) is list and len(row) == 4 for row in rows):
         raise ValueError("events are not rows of time, key, pressed and source")
     if unknown := {str(source) for *_, source in rows} - set(KEY_SOURCES):
         raise ValueError(f"an event's source is {min(unknown)!r:.40}")

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Sequence
 from importlib import metadata
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -195,15 +195,14 @@ class RealGame:
 
     def picture(self) -> NDArray[np.uint8]:
         """The game's own picture of now, uint8 [400, 640, 3]."""
-        import pygame  # loaded with the first picture only
+        from qwop_game.render import pixels, pygame  # loaded with the first picture only
 
         try:
             address = self.page("return bridge.picture()")
         except (BrowserLost, PageError) as error:
             raise RealGameError(str(error)) from None
         image = pygame.image.load(io.BytesIO(base64.b64decode(address.partition(",")[2])), "picture.jpg")
-        pixels = cast("NDArray[np.uint8]", pygame.surfarray.array3d(image))
-        return np.ascontiguousarray(pixels.swapaxes(0, 1))
+        return np.ascontiguousarray(pixels(image))
 
     def draw(self) -> None:
         """Draw the state of now in the page."""

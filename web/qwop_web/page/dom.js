@@ -20,11 +20,13 @@ export function text(id, value) {
   if (element.textContent !== value) element.textContent = value;
 }
 
-/** A button that is not in the page yet. @param {string} label @param {() => void} action */
-export function newButton(label, action) {
+/** A button that is not in the page yet. @param {string} label @param {string} of what it acts on, for who sees no table
+ *  @param {() => void} action */
+export function newButton(label, of, action) {
   const made = document.createElement("button");
   made.type = "button";
   made.textContent = label;
+  made.setAttribute("aria-label", `${label} ${of}`);
   made.addEventListener("click", action);
   return made;
 }

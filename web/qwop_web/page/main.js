@@ -3,15 +3,15 @@
 import constants from "./constants.js";
 import { Autopilot, fetchBytes } from "./autopilot.js";
 import { Clock } from "./clock.js";
-import { $, button, canvas, input, link, select, text } from "./dom.js";
+import { $, button, canvas, input, select, text } from "./dom.js";
 import { Engine } from "./engine.js";
-import { drawGait, drawSpeed } from "./diagram.js";
-import { posture, seriesOf, splits } from "./gait.js";
+import { Figures } from "./figures.js";
 import ghosts from "./ghosts.js";
 import { KeyQueue, listen, listenToButtons, pollGamepad } from "./keys.js";
+import { Playback } from "./playback.js";
 import { Recording } from "./recording.js";
-import { RunStore, fromBase64, fromFragment, toFragment, toRecord } from "./runs.js";
-import { rgb } from "./scenery.js";
+import { Review } from "./review.js";
+import { RunStore, fromBase64, fromFragment, toRecord } from "./runs.js";
 import { offerSending } from "./send.js";
 import { Session } from "./session.js";
 import { Shelf } from "./shelf.js";
@@ -45,11 +45,12 @@ class Page {
       stored: async (record) => { this.shelf.list(); await this.shelf.save(record); },
       about: () => ({ trig: this.trig, player: this.name() }),
     });
-    /** @type {{ keys: Uint8Array, game: import("./engine.js").Game, name: string } | null} */ this.ghost = null;
-    /** A run that is shown, not played. @type {{ keys: Uint8Array, game: import("./engine.js").Game, frame: number } | null} */
-    this.watched = null;
+    /** @type {Playback | null} */ this.ghost = null;
+    /** A run that is shown, not played. @type {Playback | null} */ this.watched = null;
+    /** @type {{ name: string, trig: string, keys: string }[]} keys in base 64 */ this.others = [];
     this.autopilot = new Autopilot(bytes, this.trig);
-    this.near = this.up = this.counted = 0; // postures of the run so far
+    this.figures = { played: new Figures(), watched: new Figures() };
+    this.review = new Review(engine);
     this.dirty = true;
     this.wire();
     this.clock = new Clock(() => PERIOD / (this.watched ? this.speed() : this.session.pace), (lateness) => this.tick(lateness));
@@ -72,7 +73,6 @@ class Page {
     select("pace").addEventListener("change", () => { this.session.pace = this.speed(); $("pace").blur(); });
     $("policy").addEventListener("click", () => this.togglePolicy());
     $("ghost").addEventListener("change", () => { this.chooseGhost(); $("ghost").blur(); });
-    $("copy").addEventListener("click", () => navigator.clipboard?.writeText(link("link").href));
     for (const id of ["player", "consent"]) {
       const input = /** @type {HTMLInputElement} */ ($(id)), kind = id === "player" ? "value" : "checked";
       try {
@@ -83,9 +83,10 @@ class Page {
         try { localStorage.setItem(id, String(/** @type {any} */ (input)[kind])); } catch { /* as above */ }
       });
     }
-    for (const [i, { name }] of ghosts.entries()) $("ghost").append(new Option(name, `record ${i}`));
+    input("player").addEventListener("keydown", ({ key }) => { if (key === "Enter" || key === "Escape") $("player").blur(); });
+    this.offer(ghosts);
     addEventListener("hashchange", () => this.watchLink());
-    addEventListener("resize", () => { this.dirty = true; this.review(); });
+    addEventListener("resize", () => { this.dirty = true; });
   }
 
   /** @param {string} name */
@@ -102,31 +103,23 @@ class Page {
   tick(lateness) {
     pollGamepad(this.queue);
     const [events, now] = this.queue.sample();
-    if (this.watched) {
-      const { keys, game, frame } = this.watched;
-      if (frame < keys.length) {
-        game.step(keys[frame]);
-        this.watched.frame++;
-        this.count(game);
-        this.dirty = true;
-      }
+    const { watched, session } = this;
+    if (watched) {
+      if (watched.done) return;
+      watched.step();
+      this.figures.watched.count(watched.game);
+      this.ghost?.place(watched.frame);
+      if (watched.done) this.review.show(watched.keys, watched.trig);
+      this.dirty = true;
       return;
     }
-    const before = this.session.run.frames;
-    this.session.tick(events, now, lateness);
-    if (this.session.run.frames > before) {
-      this.count(this.session.game);
-      if (this.ghost && this.session.run.frames <= this.ghost.keys.length) this.ghost.game.step(this.ghost.keys[this.session.run.frames - 1]);
+    const before = session.run.frames;
+    session.tick(events, now, lateness);
+    if (session.run.frames > before) {
+      this.figures.played.count(session.game);
+      this.ghost?.place(session.run.frames);
     }
-    if (events.length || this.session.run.frames > before || this.session.phase === "countdown") this.dirty = true;
-  }
-
-  /** @param {import("./engine.js").Game} game */
-  count(game) {
-    const { kneeNear, upright } = posture(game);
-    this.counted++;
-    this.near += Number(kneeNear);
-    this.up += Number(upright);
+    if (events.length || session.run.frames > before || session.phase === "countdown") this.dirty = true;
   }
 
   // -- the picture
@@ -141,23 +134,27 @@ class Page {
     const time = watched ? watched.game.time : session.run.times[session.cursor];
     /** @type {import("./stage.js").Runner[]} */
     const runners = [{ observation, shirt: 0 }];
-    if (this.ghost && !watched && session.phase !== "rewound")
+    if (this.ghost && (watched || session.phase !== "rewound"))
       runners.push({ observation: this.ghost.game.observation(), shirt: 1, opacity: 0.5, label: this.ghost.name });
     this.stage.draw(runners, observation[0] > 450 && session.phase !== "rewound" ? playing.state() : null);
     const meters = observation[0] / constants.unitsPerMeter;
-    text("meters", `${meters.toFixed(1)} m`);
+    text("meters", `${(Math.round(10 * meters) / 10 || 0).toFixed(1)} m`); // never -0.0
     text("clock", `${time.toFixed(1)} s`);
     $("here").style.left = `${Math.min(Math.max(meters, 0), 100)}%`;
-    const held = watched ? watched.keys[watched.frame - 1] ?? 0 : session.shownKeys;
+    const held = watched ? watched.held : session.shownKeys;
     for (const [bit, key] of document.querySelectorAll("#keys button").entries()) key.classList.toggle("held", (held >> bit & 1) === 1);
     this.say();
-    this.figures(watched ? watched.frame : session.cursor);
+    if (watched) this.figures.watched.showGait(watched.frame);
+    else {
+      this.figures.played.showGait(session.cursor);
+      this.figures.played.showSplits(session.run, session.cursor);
+    }
   }
 
   say() {
     const { session, watched } = this, { run } = session;
     let message = "";
-    if (watched) message = watched.frame < watched.keys.length ? "" : "The end.\nSpace: run yourself";
+    if (watched) message = watched.done ? "The end.\nSpace: run yourself" : "";
     else if (session.phase === "ready") message = "Press Space, or tap Start";
     else if (session.phase === "countdown") message = String(Math.max(1, Math.ceil(session.countdown)));
     else if (session.phase === "paused") message = "Paused. Space goes on";
@@ -166,21 +163,6 @@ class Page {
     else if (session.phase === "ended")
       message = `${run.success ? `100 m in ${run.time.toFixed(2)} s!` : `${run.distance.toFixed(1)} m`}\nSpace: keep it and run again`;
     text("message", message);
-  }
-
-  /** @param {number} frame */
-  figures(frame) {
-    const share = (/** @type {number} */ n) => this.counted ? `${(100 * n / this.counted).toFixed(0)} %` : "-";
-    text("knee", share(this.near));
-    text("upright", share(this.up));
-    if (this.watched) return;
-    const { run } = this.session;
-    // A foot can land beyond 100 m while the torso is still short of it.
-    const landed = run.success && frame === run.frames ? run.time : null;
-    for (const { at, seconds } of splits(run.observations, run.times, frame)) {
-      const shown = seconds ?? (at === 100 ? landed : null);
-      text(`split${at}`, shown === null ? "-" : `${shown.toFixed(1)} s`);
-    }
   }
 
   /** After a command, and when a run ends. */
@@ -193,47 +175,32 @@ class Page {
     for (const name of ["keep", "restart", "discard", "back", "forward"])
       button(name).disabled = !can(name);
     text("policy", session.policy ? "Take the keys back" : "Let the policy play");
-    if (phase === "countdown" || phase === "playing" || phase === "ready") $("review").hidden = true;
-    if (phase === "countdown" && run.frames === 0) {
-      this.counted = this.near = this.up = 0;
+    if (phase === "countdown") {
+      this.figures.played.cut(run.frames);
+      this.ghost?.place(run.frames);
+      if (session.policy) session.policy = this.player();
     }
-    if (phase === "countdown" && session.policy) session.policy = this.player();
-    if (phase === "countdown") this.placeGhost(run.frames);
-    if (phase === "ended") this.review();
-  }
-
-  /** The gait of the run that has ended. */
-  review() {
-    const { run, phase } = this.session;
-    if (phase !== "ended") return;
-    $("review").hidden = false;
-    const last = run.frames, [left, right] = constants.scenery.SHOES.map(rgb);
-    const series = seriesOf(this.engine, run.keys, this.trig, rgb(constants.scenery.SHIRTS[0]));
-    drawGait(canvas("gait"), series, last, { left, right, kneeNear: constants.kneeNear });
-    drawSpeed(canvas("speed"), [series], last);
-    link("link").href = toFragment(run.keys, this.trig);
+    if (phase === "ended") this.review.show(run.keys, this.trig);
+    else if (phase !== "kept" && phase !== "rewound") this.review.hide();
   }
 
   // -- ghosts, links, the policy
 
-  chooseGhost() {
-    this.ghost?.game.close();
-    this.ghost = null;
-    const { value } = select("ghost"), [kind, which] = value.split(" ");
-    const chosen = kind === "record" ? ghosts[Number(which)] : this.shelf.records.find(({ id }) => id === which);
-    if (chosen) {
-      const name = chosen.name ?? "your run";
-      this.ghost = { keys: fromBase64(chosen.keys), game: this.engine.game(chosen.trig), name };
-      this.placeGhost(this.session.run.frames);
-    }
-    this.dirty = true;
+  /** More runs to race against. @param {Page["others"]} runs */
+  offer(runs) {
+    for (const run of runs) $("ghost").append(new Option(run.name, `other ${this.others.push(run) - 1}`));
   }
 
-  /** @param {number} frames */
-  placeGhost(frames) {
-    if (!this.ghost) return;
-    this.ghost.game.reset();
-    for (const keys of this.ghost.keys.subarray(0, frames)) this.ghost.game.step(keys);
+  chooseGhost() {
+    this.ghost?.close();
+    this.ghost = null;
+    const [kind, which] = select("ghost").value.split(" ");
+    const chosen = kind === "other" ? this.others[Number(which)] : this.shelf.records.find(({ id }) => id === which);
+    if (chosen) {
+      this.ghost = new Playback(this.engine, fromBase64(chosen.keys), chosen.trig, chosen.name ?? "your run");
+      this.ghost.place(this.watched?.frame ?? this.session.run.frames);
+    }
+    this.dirty = true;
   }
 
   watchLink() {
@@ -241,21 +208,36 @@ class Page {
     if (found) this.watch(found.keys, found.trig);
   }
 
+  /** The runs of a file that this machine's server shows: `qwop-replay --web`. */
+  async watchServed() {
+    if (!new URLSearchParams(location.search).has("runs")) return;
+    const runs = JSON.parse(new TextDecoder().decode(await fetchBytes("runs.json")));
+    this.offer(runs);
+    if (runs.length > 1) {
+      select("ghost").value = `other ${ghosts.length + 1}`;
+      this.chooseGhost();
+    }
+    this.watch(fromBase64(runs[0].keys), runs[0].trig);
+  }
+
   /** @param {Uint8Array} keys @param {string} trig */
   watch(keys, trig) {
     this.session.command("blur");
     this.stopWatching();
-    this.watched = { keys, game: this.engine.game(trig), frame: 0 };
-    this.counted = this.near = this.up = 0;
-    $("review").hidden = true;
+    this.watched = new Playback(this.engine, keys, trig);
+    this.figures.watched.cut(0);
+    this.ghost?.place(0);
+    this.review.hide();
     this.dirty = true;
     $("stage").scrollIntoView({ block: "nearest" });
   }
 
   stopWatching() {
-    this.watched?.game.close();
+    if (!this.watched) return;
+    this.watched.close();
     this.watched = null;
-    this.counted = this.near = this.up = 0;
+    this.review.hide();
+    this.ghost?.place(this.session.run.frames);
     if (location.hash) history.replaceState(null, "", location.pathname + location.search);
     this.dirty = true;
   }
@@ -304,6 +286,7 @@ try {
   offerSending(page.shelf);
   button("go").disabled = false;
   page.changed();
+  await page.watchServed();
   page.watchLink();
   /** @type {any} */ (window).page = page; // for tests and for the curious
 } catch (error) {

@@ -62,7 +62,7 @@ async function sha256(bytes) {
   return Array.from(digest, (b) => b.toString(16).padStart(2, "0")).join("");
 }
 
-/** A link's fragment that replays the run: its keys, run-length coded. @param {Uint8Array | number[]} keys @param {string} trig */
+/** A link's fragment that replays the run: its keys, run-length coded. @param {ArrayLike<number>} keys @param {string} trig */
 export function toFragment(keys, trig) {
   const bytes = [];
   for (let i = 0; i < keys.length;) {
@@ -134,10 +134,15 @@ export class RunStore {
   }
 }
 
-/** Offer a file for download. @param {string} name @param {unknown} content plain data */
+/** Offer plain data for download. @param {string} name @param {unknown} content */
 export function download(name, content) {
+  save(name, new Blob([JSON.stringify(content)], { type: "application/json" }));
+}
+
+/** Offer a file for download. @param {string} name @param {Blob} content */
+export function save(name, content) {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([JSON.stringify(content)], { type: "application/json" }));
+  link.href = URL.createObjectURL(content);
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);

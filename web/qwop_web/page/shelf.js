@@ -64,12 +64,13 @@ export class Shelf {
     const row = document.createElement("tr"), buttons = document.createElement("td");
     const when = new Date(record.created).toLocaleString() + (record.stored ? " ✓" : "");
     for (const value of [when, record.distance.toFixed(1), record.time.toFixed(2)]) row.insertCell().textContent = value;
+    const run = `the run of ${when}, ${record.distance.toFixed(1)} m`;
     const file = `${record.created.slice(0, 19).replaceAll(":", "")}.qwop.json`;
     buttons.append(
-      newButton("Watch", () => this.actions.watch(record)),
-      newButton("Race", () => this.actions.race(record)),
-      newButton("Download", () => download(file, this.#signed(record))),
-      newButton("Delete", () => this.remove(record)),
+      newButton("Watch", run, () => this.actions.watch(record)),
+      newButton("Race", run, () => this.actions.race(record)),
+      newButton("Download", run, () => download(file, this.#signed(record))),
+      newButton("Delete", run, () => this.remove(record)),
     );
     row.append(buttons);
     return row;

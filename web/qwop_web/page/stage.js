@@ -26,6 +26,7 @@ export class Stage {
   constructor(canvas, fixed = false) {
     this.canvas = canvas;
     this.context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { alpha: false }));
+    this.calm = matchMedia("(prefers-reduced-motion: reduce)");
     this.width = this.height = 0; // px
     this.scale = 1; // px per unit
     this.ground = 0; // px
@@ -64,8 +65,9 @@ export class Stage {
     this.stale = false;
     c.setTransform(1, 0, 0, 1, 0, 0);
     if (this.sky) c.drawImage(this.sky, 0, 0);
-    this.#scroll(this.stand, camera, scenery.STAND_RATE, scenery.STAND_BOTTOM);
-    this.#scroll(this.boards, camera, scenery.BOARDS_RATE, scenery.BOARDS_BOTTOM);
+    const moving = this.calm.matches ? 0 : 1; // who wants little motion sees the track move, and nothing else
+    this.#scroll(this.stand, camera, moving * scenery.STAND_RATE, scenery.STAND_BOTTOM);
+    this.#scroll(this.boards, camera, moving * scenery.BOARDS_RATE, scenery.BOARDS_BOTTOM);
     this.#track(camera);
     this.#hurdle(camera, state);
     for (const runner of [...runners].reverse()) this.#runner(camera, runner);

@@ -1,0 +1,5 @@
+"""HDF5's lock."""
+
+from contextlib import AbstractContextManager
+
+phil: AbstractContextManager[bool]
