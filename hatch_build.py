@@ -1,8 +1,8 @@
 """Compile the C++ engine, game/engine/*.cpp, into one shared library beside the Python package that loads it.
 
 Hatchling calls EngineBuildHook for wheels and editable installs; `python hatch_build.py` compiles in place.
-The library is loaded with ctypes, so one wheel serves every Python: py3-none-<platform>. Where
-$QWOP_WHEEL_TARGET names one of TARGETS, zig compiles for that platform on any machine: tools/build_wheels.py.
+ctypes loads the library, so one wheel works with every Python: py3-none-<platform>. If $QWOP_WHEEL_TARGET
+names one of TARGETS, zig compiles for that platform on any machine: see tools/build_wheels.py.
 """
 
 import contextlib
@@ -23,11 +23,11 @@ from hatchling.builders.config import BuilderConfig
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.tags import platform_tags
 
-# The game's bits depend on every product and sum being rounded once: no contraction into fused
-# multiply-adds, no reordering, and no -march=native, which would tie a wheel to one machine.
+# For the game's bits, every product and sum must be rounded once: no contraction into fused multiply-adds and
+# no reordering. Also no -march=native, because a wheel has to run on other machines.
 FLAGS = ["-O3", "-std=c++17", "-fvisibility=hidden", "-ffp-contract=off", "-fno-fast-math"]
 
-# lanes_<isa>.cpp is compiled for its instruction set; which of them runs is decided at import.
+# lanes_<isa>.cpp is compiled for its instruction set; the CPU decides at run time which one is used.
 ISA_FLAGS = {
     "avx512": ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma"],
     "avx2": ["-mavx2", "-mfma"],
@@ -41,32 +41,33 @@ ISAS_OF_MACHINE = {
     "arm64": {"neon"},
 }
 
-# A whole C++ compiler as a Python package, for machines without one. Left alone it would build for the
-# CPU at hand and trap on undefined behavior; -s drops the symbols of its static libraries (1.4 MB).
+# A complete C++ compiler as a Python package, for machines without one. The flags are necessary because by
+# default zig builds for this CPU and traps on undefined behavior. -s removes the symbols of its static
+# libraries (1.4 MB).
 ZIG_REQUIREMENT = "ziglang==0.17.1"
 ZIG_FLAGS = ["-mcpu=baseline", "-fno-sanitize=undefined"]
 
-# The oldest macOS that runs the library: torch's own.
+# The oldest macOS that runs the library, the same as for torch.
 MACOS_VERSION = "11.0"
 SYSTEM_FLAGS = {
     "Windows": [],
     "Darwin": ["-fPIC", "-pthread", f"-mmacosx-version-min={MACOS_VERSION}"],
     "Linux": ["-fPIC", "-pthread"],
 }
-# Without a name of its own, a macOS library holds the path at which it was linked.
+# Without an install name, a macOS library contains the path at which it was linked.
 SYSTEM_LINK_FLAGS = {"Darwin": ["-Wl,-install_name,@rpath/_engine.dylib"]}
 LIBRARY_SUFFIXES = {"Windows": ".dll", "Darwin": ".dylib", "Linux": ".so"}
 
 
 class Target(NamedTuple):
-    """What the engine is compiled for."""
+    """The platform that the engine is compiled for."""
 
     system: str  # as platform.system() calls it
     machine: str  # as platform.machine() calls it
-    zig_triple: str | None  # None: the machine at hand, whose compiler is asked for nothing
+    zig_triple: str | None  # None: this machine, so the compiler needs no target flag
 
 
-# By the wheel's platform tag. zig links against the C library that the triple names, which is the tag's own.
+# By the wheel's platform tag. zig links against the C library in the triple, which is that of the tag.
 TARGETS = {
     "manylinux2014_x86_64": Target("Linux", "x86_64", "x86_64-linux-gnu.2.17"),
     "manylinux_2_28_aarch64": Target("Linux", "aarch64", "aarch64-linux-gnu.2.28"),
@@ -82,7 +83,7 @@ def this_machine() -> Target:
 
 
 def chosen_tag() -> str | None:
-    """The platform tag in $QWOP_WHEEL_TARGET; None where it is not set."""
+    """Return the platform tag in $QWOP_WHEEL_TARGET; None if it is not set."""
     tag = os.environ.get(TARGET_VARIABLE)
     if tag and tag not in TARGETS:
         raise SystemExit(f"engine: {TARGET_VARIABLE}={tag} is unknown: choose one of {', '.join(TARGETS)}")
@@ -91,13 +92,13 @@ def chosen_tag() -> str | None:
 
 class Compiler(NamedTuple):
     command: tuple[str, ...]
-    version: str  # first line of `--version`: a new compiler compiles everything anew
+    version: str  # first line of `--version`: a new compiler compiles everything again
     compile_flags: tuple[str, ...] = ()
     link_flags: tuple[str, ...] = ()
 
 
 def compiler_version(command: list[str]) -> str | None:
-    """First line of `command --version`; None where it fails: macOS has a c++ that only asks for Xcode."""
+    """Return the first line of `command --version`; None if it fails, as macOS's c++ does without Xcode."""
     try:
         result = subprocess.run([*command, "--version"], capture_output=True, text=True, encoding="utf-8")
     except OSError:
@@ -106,9 +107,10 @@ def compiler_version(command: list[str]) -> str | None:
 
 
 def installed_compiler() -> Compiler | None:
-    """$CXX where it is set, else the first of c++, g++ and clang++ that runs.
+    """Return $CXX if it is set, else the first of c++, g++ and clang++ that runs.
 
-    On Windows $CXX alone: what MinGW's g++ links needs DLLs that lie beside g++, where Python does not look.
+    On Windows only $CXX counts: libraries of MinGW's g++ need DLLs from its folder, where Python does not
+    search.
     """
     if os.environ.get("CXX"):
         command = shlex.split(os.environ["CXX"])
@@ -127,7 +129,7 @@ def installed_compiler() -> Compiler | None:
 
 
 def zig(triple: str | None) -> Compiler | None:
-    """The installed zig, compiling for `triple` or for this machine."""
+    """Return the installed zig as a compiler for `triple` or for this machine."""
     if not importlib.util.find_spec("ziglang"):
         return None
     command = [sys.executable, "-m", "ziglang", "c++"]
@@ -135,12 +137,12 @@ def zig(triple: str | None) -> Compiler | None:
     if version is None:
         return None
     flags = (*ZIG_FLAGS, *(("-target", triple) if triple else ()))
-    # With -O3 zig compiles its C++ library for speed, too: 231 kB instead of 712 in a small Windows library.
+    # -O3 also applies to zig's C++ library: a small Windows library then has 231 kB instead of 712.
     return Compiler(tuple(command), f"zig {version}", flags, (*flags, "-O3", "-s"))
 
 
 def find_compiler(target: Target | None = None) -> Compiler:
-    """The compiler for a target of TARGETS, which is zig, or for this machine."""
+    """Return the compiler for this machine, or zig for a target of TARGETS."""
     triple = target.zig_triple if target else None
     compiler = None if triple else installed_compiler()
     compiler = compiler or zig(triple)
@@ -159,7 +161,7 @@ def find_compiler(target: Target | None = None) -> Compiler:
 
 
 def sources(engine: Path, machine: str) -> list[tuple[Path, list[str]]]:
-    """Each source that a machine can run, with the flags of its instruction set."""
+    """Return each source for a machine, with the compiler flags of its instruction set."""
     isas = ISAS_OF_MACHINE.get(machine.lower(), set())
     chosen: list[tuple[Path, list[str]]] = []
     for source in sorted(engine.glob("*.cpp")):
@@ -184,13 +186,13 @@ def run(command: list[str]) -> None:
 
 
 def compile_engine(root: Path, extra_flags: Sequence[str] = (), tag: str | None = None) -> Path:
-    """Bring the engine's library up to date and return its path.
+    """Compile what has changed, link the engine's library and return its path.
 
-    extra_flags: for the compiler and the linker, after all others.
-    tag: of TARGETS: build/engine-<tag>/_engine.<suffix>, by zig. None: this machine's own library,
+    extra_flags: flags for the compiler and the linker, after all others.
+    tag: a key of TARGETS: zig writes build/engine-<tag>/_engine.<suffix>. None: the library of this machine,
         game/qwop_game/_engine.<suffix>.
 
-    An object's name holds a digest of all that it is made from, so what is unchanged is never compiled twice.
+    The name of an object file has a digest of all its inputs, so an unchanged source is not compiled again.
     """
     target = TARGETS[tag] if tag else this_machine()
     engine, objects = root / "game" / "engine", root / "build" / (f"engine-{tag}" if tag else "engine")
@@ -224,11 +226,11 @@ def compile_engine(root: Path, extra_flags: Sequence[str] = (), tag: str | None 
     linked = objects / "linked"
     state = digest(link, sorted(path.name for path in wanted))
     if not library.exists() or not linked.exists() or linked.read_text(encoding="utf-8") != state:
-        # A process may have the old library mapped: never write into it.
+        # A process may have mapped the old library, so never write into that file.
         unfinished = library.with_name(f"_engine-{os.getpid()}.part")
         run([*compiler.command, *link, *map(str, wanted), "-o", str(unfinished)])
         if library.exists() and platform.system() == "Windows":
-            # Loaded, it can't be replaced, but renamed. The next build removes what nobody has loaded.
+            # A loaded library can't be replaced, but it can be renamed. A later build removes it.
             os.replace(library, library.with_name(f"_engine-{os.getpid()}.old"))
         os.replace(unfinished, library)
         linked.write_text(state, encoding="utf-8")
@@ -256,7 +258,7 @@ class EngineBuildHook(BuildHookInterface[BuilderConfig]):
 
 
 def local_platform_tag() -> str:
-    """This machine's own tag: manylinux and musllinux promise what a local build cannot."""
+    """Return this machine's own tag. A local build does not meet the rules of manylinux and musllinux."""
     if platform.system() == "Darwin":
         return f"macosx_{MACOS_VERSION.replace('.', '_')}_{platform.machine()}"
     return next(tag for tag in platform_tags() if not tag.startswith(("manylinux", "musllinux")))

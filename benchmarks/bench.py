@@ -1,13 +1,13 @@
-"""`make bench`: every benchmark in turn, their figures in one JSON file and the ratios in one table.
+"""`make bench`: run all benchmarks, write their figures to one JSON file and print a table of ratios.
 
     python benchmarks/bench.py [--quick] [--only simulator,trainer] [--out FILE.json] [--qwop-python FOLDER]
 
-Simulator and environment, trainer, cloning, recorder and datasets, each by its own script in a process of its
-own; some ten minutes on two idle cores. Peers are measured in the same run: imitation and Stable-Baselines3
-come with the project (imitation needs it), CleanRL's loop is written anew in cleanrl_style.py. --quick tries
-everything in a minute or two; its figures say nothing, and are written only where --out says so.
---qwop-python names a copy of github.com/bicrick/qwop-python, whose simulator is then measured in an
-environment of its own, build/peers/qwop-python, which pip fills the first time.
+The scripts for simulator and environments, trainer, cloning, recorder and datasets run one after the other,
+each in its own process. Together they take about ten minutes on two idle cores. Other projects are measured
+in the same run: imitation and Stable-Baselines3 are dependencies, and cleanrl_style.py has CleanRL's loop.
+--quick tries everything in a minute or two. Its figures mean nothing, and are written only with --out.
+--qwop-python names a copy of github.com/bicrick/qwop-python. Its simulator is then measured in its own
+environment, build/peers/qwop-python, where pip installs it the first time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from qwop_cli import CommandError, check_outputs, json_text, parse_config, run_c
 
 PROGRAM = "bench"
 HERE = Path(__file__).resolve().parent
-# Script and arguments; the same for a try.
+# Script and arguments; then those of --quick.
 BENCHMARKS: dict[str, tuple[list[str], list[str]]] = {
     "simulator": (
         ["simulator.py", "--json"],
@@ -65,7 +65,7 @@ Line = tuple[str, str, str, str]  # what, ours, beside, ratio
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """Describe the machine and the versions that the figures depend on."""
     try:
         cpu = next(
             line.split(":", 1)[1].strip()
@@ -86,7 +86,7 @@ def machine() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The repository's, with a + where files differ from it; empty outside of one."""
+    """Return the repository's commit, with a + if files differ from it; "" outside of a repository."""
     command = ["git", "-C", str(HERE), "describe", "--always", "--dirty=+", "--exclude=*"]
     try:
         return subprocess.run(
@@ -97,10 +97,10 @@ def commit() -> str:
 
 
 def run(name: str, arguments: list[str]) -> Any:
-    """The benchmark's JSON, or None where it fails; then its last line is shown."""
+    """Run a benchmark. Returns its JSON, or None if it fails, after printing its last line."""
     print(f"{name}: {' '.join(arguments)}", file=sys.stderr, flush=True)
     if not (HERE / arguments[0]).exists():
-        print(f"{name}: skipped, {arguments[0]} is not here", file=sys.stderr)
+        print(f"{name}: skipped, {arguments[0]} is missing", file=sys.stderr)
         return None
     began = time.monotonic()
     result = subprocess.run(
@@ -118,9 +118,9 @@ def run(name: str, arguments: list[str]) -> Any:
 
 
 def qwop_python(folder: Path | None) -> dict[str, float] | None:
-    """Frames per second of qwop-python's simulator by frames a step, or None where it is not here."""
+    """Measure qwop-python's simulator: frames per second by frames per step; None without a copy of it."""
     if folder is None or not (folder / "qwop_python").is_dir():
-        print("qwop-python: skipped, --qwop-python FOLDER names no copy of it", file=sys.stderr)
+        print("qwop-python: skipped, use --qwop-python FOLDER to name a copy of it", file=sys.stderr)
         return None
     home = HERE.parent / "build" / "peers" / "qwop-python"
     python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
@@ -139,7 +139,7 @@ def qwop_python(folder: Path | None) -> dict[str, float] | None:
 
 
 def lines(results: dict[str, Any]) -> list[Line]:
-    """The table: what a ratio can be given for, and what has none."""
+    """Make the rows of the table; some have no ratio."""
     table: list[Line] = []
     simulator = results.get("simulator") or ()
     for row in simulator:
@@ -174,7 +174,7 @@ def lines(results: dict[str, Any]) -> list[Line]:
 
 
 def flat(figures: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Numbers of nested objects by their path."""
+    """Flatten nested objects to their numbers, by path."""
     found: list[tuple[str, str]] = []
     for name, value in figures.items():
         path = f"{prefix}{name.replace('_', ' ')}"
@@ -197,11 +197,11 @@ class BenchConfig:
     """Run every benchmark in turn."""
 
     quick: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Try everything in a minute or two; the figures say nothing."""
+    """Try everything in a minute or two. The figures mean nothing."""
     only: Annotated[str | None, tyro.conf.arg(metavar="NAME,...")] = None
     """Some of simulator,trainer,cloning,recorder,datasets. Without this flag, all of them."""
     qwop_python: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Copy of github.com/bicrick/qwop-python, whose simulator is measured too."""
+    """Copy of github.com/bicrick/qwop-python, to measure its simulator, too."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE.json")] = None
     """JSON file to write. Without this flag, benchmarks/results/DATE.json; with --quick, none."""
 
@@ -217,7 +217,7 @@ class BenchConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command. Returns its exit code: 1 where a benchmark failed."""
+    """Run the command. Returns its exit code: 1 if a benchmark failed."""
     return run_command(
         PROGRAM, lambda: bench(parse_config(PROGRAM, BenchConfig, arguments, description=__doc__))
     )

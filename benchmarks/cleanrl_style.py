@@ -1,7 +1,7 @@
-"""PPO in the structure and with the settings that CleanRL publishes for its ppo.py: a peer to measure beside.
+"""PPO with the structure and settings that CleanRL publishes for its ppo.py, for comparison.
 
-Written anew from their description: actor and critic apart, orthogonal layers, a forward pass of both at
-every step, advantages normalized in every minibatch, value loss clipped, `done` cutting the bootstrap.
+It is written from their description: separate actor and critic, orthogonal layers, a forward pass of both at
+every step, advantages normalized per minibatch, a clipped value loss, and no bootstrap after `done`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Agent(nn.Module):
         self.critic = network(size, 1, hidden, 1.0)
 
     def act(self, observation: Tensor, action: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Action, its log-probability, the entropy and the value."""
+        """Return an action, its log-probability, the entropy and the value."""
         distribution = Categorical(logits=self.actor(observation))
         if action is None:
             action = distribution.sample()
@@ -61,7 +61,7 @@ def train(
     on_step: Callable[[np.ndarray, np.ndarray, Mapping[str, Any]], None],
     on_iteration: Callable[[int], None],
 ) -> Agent:
-    """on_step sees rewards, ended and infos of every step, on_iteration the steps done after every update."""
+    """Train. on_step gets rewards, ended and infos of a step; on_iteration the steps after an update."""
     torch.manual_seed(seed)
     np.random.seed(seed)
     num_envs, size = envs.num_envs, envs.single_observation_space.shape[0]  # pyright: ignore

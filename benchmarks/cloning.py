@@ -1,12 +1,12 @@
-"""What cloning comes to: how many demonstrations it takes, what balancing, the frame skip and the method do.
+"""Measure cloning: the effect of the number of demonstrations, balancing, the frame skip and the method.
 
     python benchmarks/cloning.py [TABLE ...] [--seeds 3] [--folder runs/cloning] [--quick]
-    python benchmarks/cloning.py --speed        epochs/s beside imitation's own loop, JSON
+    python benchmarks/cloning.py --speed        epochs/s, compared with imitation's own loop, JSON
 
-Tables: demos, balance, skip, methods (default: all). Each arm is a `qwop-bc` command, printed as a user would
-type it, and judged under protocol P (docs/guides/evaluation.md), 100 episodes, argmax and sampled. Arms that
-the folder already holds are not trained again. The seed of a training also draws which demonstrations it
-gets, where it does not get all of them.
+Tables: demos, balance, skip, methods (default: all). Each arm is a `qwop-bc` command, which is printed. It is
+judged under protocol P (docs/guides/evaluation.md), 100 episodes, argmax and sampled. Arms that are already
+in the folder are not trained again. If a training does not use all demonstrations, its seed also draws which
+ones.
 """
 
 from __future__ import annotations
@@ -40,20 +40,22 @@ PROGRAM = "cloning"
 DEMOS = Path(__file__).parents[1] / "demos" / "demos.h5"
 DEMONSTRATIONS = 100
 EPISODES = 100
-# As `make run` clones; fewer demonstrations get smaller batches and more epochs, for as many gradient steps
-# or half of them. Patience ends some sooner.
+# The settings of `make run`. With fewer demonstrations, smaller batches and more epochs give as many gradient
+# steps, or half of them. Early stopping ends some trainings sooner.
 COMMON = "--learning-rate 1e-3 --threads 1"
 MANY = f"--batch-size 512 --epochs 20 {COMMON}"
 FEW = f"--batch-size 128 {COMMON}"
 EPOCHS_OF_FEW = {1: 200, 3: 120, 10: 50, 30: 20}
 ADVERSARIAL = "--threads 1 --adversarial.reports 5 --adversarial.steps"
+EXPERT_FRAME_SKIP = 1
+"""Frame skip of the shipped policy. DAgger's clone must have the frame skip of its expert."""
 
 Table = Literal["demos", "balance", "skip", "methods"]
 Arm = tuple[int, int, str]  # demonstrations, frame skip, further arguments of qwop-bc
 
 
 def arms(table: Table, quick: bool) -> dict[str, Arm]:
-    """Name -> what is trained. EXPERT and CLONE stand for the shipped policy and for the seed's own clone."""
+    """Return the arms of a table by name. EXPERT is the shipped policy, CLONE the seed's own clone."""
     everything: Arm = (DEMONSTRATIONS, 2, MANY)
     if table == "demos":
         few = {f"{n} demos": (n, 2, f"{FEW} --epochs {epochs}") for n, epochs in EPOCHS_OF_FEW.items()}
@@ -72,7 +74,7 @@ def arms(table: Table, quick: bool) -> dict[str, Arm]:
         found = {
             "10 demos": (10, 2, f"{FEW} --epochs {EPOCHS_OF_FEW[10]}"),
             "100 demos": everything,
-            "dagger, 1 demo": (1, 2, dagger),
+            "dagger, 1 demo": (1, EXPERT_FRAME_SKIP, dagger),
             "gail": (DEMONSTRATIONS, 2, f"--method gail {ADVERSARIAL} 200000"),
             "airl": (DEMONSTRATIONS, 2, f"--method airl {ADVERSARIAL} 200000"),
             "gail from the clone": (DEMONSTRATIONS, 2, f"--method gail --init CLONE {ADVERSARIAL} 100000"),
@@ -92,7 +94,7 @@ def arms(table: Table, quick: bool) -> dict[str, Arm]:
 
 
 def dataset(folder: Path, count: int, seed: int) -> Path:
-    """The bundled demonstrations, or `count` of them drawn by the seed."""
+    """Return the path of the bundled demonstrations, or of `count` of them, drawn with the seed."""
     if count >= DEMONSTRATIONS:
         return DEMOS
     path = folder / f"demos-{count}-{seed}.h5"
@@ -109,7 +111,7 @@ def decisions_of(path: Path, frame_skip: int) -> list[Decisions]:
 
 
 def train(folder: Path, name: str, arm: Arm, seed: int, episodes: int) -> dict[str, Any]:
-    """Figures of one training, from the folder where they are there already."""
+    """Train and judge one arm, or read its figures if they are already in the folder."""
     from qwop_bc.cli import main as qwop_bc
 
     count, frame_skip, more = arm
@@ -139,7 +141,8 @@ def train(folder: Path, name: str, arm: Arm, seed: int, episodes: int) -> dict[s
     policy = Policy.load(out)
     assert isinstance(policy.network, ActorCritic)
     held_out = agreement(policy.network, split.validation_features, split.validation_actions, "distinct")
-    player, figures = CheckpointPlayer(out), {"arm": name, "seed": seed, "cpu_seconds": round(seconds, 1)}
+    player = CheckpointPlayer(out)
+    figures: dict[str, Any] = {"arm": name, "seed": seed, "cpu_seconds": round(seconds, 1)}
     for sample, prefix in ((False, "argmax"), (True, "sampled")):
         runs = summarize(play(player, range(1000, 1000 + episodes), sample))
         figures[prefix] = {
@@ -161,7 +164,7 @@ def train(folder: Path, name: str, arm: Arm, seed: int, episodes: int) -> dict[s
 
 
 def interval(values: Sequence[float], text: Callable[[float], str]) -> str:
-    """Mean of the seeds and its bootstrap interval."""
+    """Format the mean over seeds and its bootstrap interval."""
     mean = text(float(np.mean(values)))
     if len(values) < 2:
         return mean
@@ -216,7 +219,7 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 
 
 def action_shares() -> str:
-    """How unequal the demonstrated actions are."""
+    """Format the frequencies of the demonstrated actions."""
     actions = np.concatenate([d.actions for d in decisions_of(DEMOS, 2)])
     masks = ACTION_SETS["distinct"]
     names = ["".join(key for bit, key in enumerate(KEY_NAMES) if mask >> bit & 1) or "none" for mask in masks]
@@ -227,11 +230,11 @@ def action_shares() -> str:
 def speed(
     frames: int = 1_000_000, repeats: int = 3, batches: int = 300, batch_size: int = 512
 ) -> dict[str, Any]:
-    """Epochs per second of CPU time over `frames` decisions of one frame, on one thread: `qwop-bc`'s loop and
-    `imitation`'s own, with its loader, its loss and its optimizer's settings, on the same network.
+    """Measure epochs per second of CPU time for `qwop-bc`'s loop and `imitation`'s own, on one thread.
 
-    Chunks of `batches` gradient steps, by turns; losses are those on the first 20,000 decisions at the end.
-    The bundled demonstrations have 149 thousand frames and stand there again and again.
+    Both train the same network on `frames` decisions of one frame. imitation's loop has its own loader, loss
+    and optimizer settings. Chunks of `batches` gradient steps alternate. Losses are those on the first 20,000
+    decisions at the end. The bundled demonstrations, 149 thousand frames, are repeated.
     """
     from imitation.algorithms.bc import BC
     from imitation.data.types import Transitions
@@ -299,7 +302,7 @@ def speed(
 
 @dataclass(frozen=True)
 class CloningConfig:
-    """Measure what cloning comes to."""
+    """Measure cloning."""
 
     tables: Annotated[tuple[Table, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[TABLE ...]")] = ()
     """Some of demos, balance, skip and methods. Without any, all of them."""
@@ -310,7 +313,7 @@ class CloningConfig:
     folder: Path = Path("runs/cloning")
     """Folder of the trainings. Arms that it already holds are not trained again."""
     quick: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Try every arm for a moment; the figures say nothing."""
+    """Try every arm shortly. The figures mean nothing."""
     speed: tyro.conf.FlagCreatePairsOff[bool] = False
     """Measure only the training loop, and print JSON."""
 

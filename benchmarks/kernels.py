@@ -1,11 +1,11 @@
-"""What the trainer's detours around slow operations of PyTorch bring on this CPU: microseconds, one thread.
+"""Compare slow operations of PyTorch with the trainer's replacements on this CPU: microseconds, one thread.
 
     python benchmarks/kernels.py [--repeats 100] [--compile]
 
-Each line is an operation on one minibatch (2048 samples, 256 units, 9 actions) or one rollout (8192 samples,
-98 features) as PyTorch offers it and as the trainer does it; the lower quartile of the repeats, by CPU time
-and by turns. Where the ratio is below 1, PyTorch has caught up and the detour can go. --compile, where there
-is a C++ compiler, has torch.compile try itself at a network's gradient, which takes it half a minute.
+Each line is an operation on a minibatch (2048 samples, 256 units, 9 actions) or a rollout (8192 samples, 98
+features), in PyTorch and in the trainer. The figure is the lower quartile of CPU times; the two alternate. If
+a ratio is below 1, the replacement can be removed. --compile also measures torch.compile on a network's
+gradient. It needs a C++ compiler and half a minute.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PROGRAM = "kernels"
 
 
 def cases() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
-    """Operation -> (PyTorch's own, the trainer's)."""
+    """Return operations by name, each in PyTorch's version and the trainer's."""
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(2048, 256, generator=generator)
     rounded, weight = hidden.bfloat16(), torch.randn(256, 256, generator=generator) / 16
@@ -59,7 +59,7 @@ def cases() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
 
 
 def gradients(compiled: bool) -> tuple[Callable[[], object], Callable[[], object]]:
-    """The gradient of a sum over a minibatch, by autograd under autocast and by the trainer's network."""
+    """Return the gradient of a sum over a minibatch, by autograd under autocast and by the trainer."""
     generator = torch.Generator().manual_seed(0)
     network = ActorCritic(98, 9, (256, 256), generator).compute_in(torch.bfloat16).policy
     features = torch.randn(2048, 98, generator=generator)

@@ -1,15 +1,15 @@
-"""The study of knee scraping: which ways of training scrape along on a knee, and which stride.
+"""The study of knee scraping: which trainings give runners that scrape, and which give runners that stride.
 
     python benchmarks/knee_scraping.py --folder runs/knee-scraping   # all trainings, then tables and pictures
-    python benchmarks/knee_scraping.py --report                      # only draws, from the stored results
+    python benchmarks/knee_scraping.py --report                      # only tables and pictures
 
-Every arm is a training by the product's own commands (`qwop-bc`, `qwop-finetune`) with some seeds; only the
-baseline, Stable-Baselines3's PPO, is driven from here. Each checkpoint on the way plays 40 episodes of
-protocol P (seeds 1000 to 1039), the last one 100 (seeds 0 to 99), argmax. What is finished is not done again:
-the command may be stopped at any time, and given again with more arms, seeds or jobs.
+Every arm is a training with this project's commands (`qwop-bc`, `qwop-finetune`) and some seeds. Only the
+baseline, Stable-Baselines3's PPO, is called from here. Each intermediate checkpoint plays 40 episodes of
+protocol P (seeds 1000 to 1039), the last one 100 (seeds 0 to 99), argmax. Finished trainings and evaluations
+are not repeated. So the command may be stopped at any time, and called again with more arms, seeds or jobs.
 
-Results go to docs/experiments/knee-scraping/: results.json, runs.h5 with one run of some arms (the episode
-of seed 0's last evaluation that is in the middle by outcome), pictures and films; and the tables into
+Results go to docs/experiments/knee-scraping/: results.json, pictures and films, and runs.h5 with one run of
+some arms: the median episode by outcome of seed 0's last evaluation. The tables go into
 docs/experiments/knee-scraping.md.
 """
 
@@ -64,7 +64,7 @@ FIGURES = (
     "key_switches_per_s",
     "mean_speed_m_per_s",
 )
-"""What is kept of an evaluation: qwop-eval's figures and all meters over all seconds."""
+"""Figures to store of an evaluation: those of qwop-eval, and all meters divided by all seconds."""
 
 NOTHING, CLONE, DEFAULT_AGAIN, ANCHORS = "nothing", "clone", "default again", "anchors"
 RULE = "--reward-option knee_seconds=0.25"
@@ -79,11 +79,11 @@ class Arm:
 
     title: str
     groups: tuple[str, ...]
-    """Which tables and plots it stands in."""
+    """Tables and plots that show it."""
     flags: str = ""
     """Of qwop-finetune."""
     steps: int = 0
-    """Environment steps; 0: none, the clone as it is."""
+    """Environment steps; 0: the clone without training."""
     learner: str = "qwop-finetune"
     """Or "sb3"."""
 
@@ -136,7 +136,7 @@ ARMS: dict[str, Arm] = {
 
 @dataclass(frozen=True)
 class Task:
-    """One training of one arm, and where it lies."""
+    """One training of one arm, and its files."""
 
     arm: str
     seed: int
@@ -149,7 +149,7 @@ class Task:
 
 
 def task_of(folder: Path, arm: str, seed: int, steps: int | None) -> Task:
-    """steps: instead of the arm's own, for the arms that train."""
+    """Make a task. steps: replaces the arm's own steps, except for 0."""
     own = ARMS[arm].steps
     return Task(arm, seed, (steps or own) if own else 0, folder / arm / str(seed))
 
@@ -162,9 +162,9 @@ def clone_of(folder: Path, seed: int) -> Path:
 
 
 def training_command(task: Task, clone: Path | None, precision: str) -> list[str]:
-    """The command of a training, as a user would type it.
+    """Return the command of a training, as a user would type it.
 
-    clone: what it starts from; None: from nothing.
+    clone: checkpoint to start from; None: start from nothing.
     """
     arm = ARMS[task.arm]
     every = str(max(1, task.steps // CURVE_POINTS))
@@ -183,9 +183,9 @@ def cloning_command(out: Path, seed: int) -> list[str]:
 
 
 def run_once(command: Sequence[str], out: Path) -> None:
-    """Run a command of the product unless it has ended well before; one that was interrupted goes on.
+    """Run a command of this project unless it has already succeeded; resume an interrupted one.
 
-    Raises SystemExit where it fails.
+    Raises SystemExit if it fails.
     """
     done = out.with_suffix(".done")
     if done.exists():
@@ -203,7 +203,7 @@ def run_once(command: Sequence[str], out: Path) -> None:
 
 
 def carry_out(task: Task, clone: Path | None, precision: str) -> str:
-    """Train, evaluate the checkpoints on the way and the last one. Returns a line about it."""
+    """Train, and evaluate the intermediate checkpoints and the last one. Returns a line about it."""
     torch.set_num_threads(1)
     arm = ARMS[task.arm]
     if arm.learner == "sb3":
@@ -223,9 +223,9 @@ def carry_out(task: Task, clone: Path | None, precision: str) -> str:
 
 
 def evaluate(checkpoint: Path, out: Path, seeds: Sequence[int], run: Path | None = None) -> dict[str, Any]:
-    """Figures of a checkpoint under protocol P, kept in `out`, from where they are read the next time.
+    """Evaluate a checkpoint under protocol P, or read the figures from `out` if it exists.
 
-    run: where to store the run that is in the middle by outcome.
+    run: file for the median run by outcome.
     """
     if out.exists():
         return json.loads(out.read_text(encoding="utf-8"))
@@ -242,15 +242,15 @@ def evaluate(checkpoint: Path, out: Path, seeds: Sequence[int], run: Path | None
 
 
 def middle_run(episodes: Sequence[Episode]) -> Episode:
-    """The one in the middle of falls by distance, near ones first, then finishes by time, slow ones first."""
+    """Return the median episode. The order: falls by distance, then finishes from slow to fast."""
     ordered = sorted(episodes, key=lambda e: (e.success, -e.time if e.success else e.distance))
     return ordered[len(ordered) // 2]
 
 
 def collect(tasks: Iterable[Task]) -> dict[str, Any]:
-    """All stored figures: arm -> seed -> {"final": figures, "curve": [[steps, figures], ...]}.
+    """Collect all stored figures: arm -> seed -> {"final": figures, "curve": [[steps, figures], ...]}.
 
-    Trainings without a last evaluation are left out.
+    Trainings without a last evaluation are omitted.
     """
     results: dict[str, Any] = {}
     for task in tasks:
@@ -260,7 +260,7 @@ def collect(tasks: Iterable[Task]) -> dict[str, Any]:
         curve = [
             (int(f.stem), json.loads(f.read_text(encoding="utf-8"))) for f in task.folder.glob("[0-9]*.json")
         ]
-        # The final evaluation stands for the last checkpoint, a rollout more or less beside the budget.
+        # The final evaluation counts for the last checkpoint, which may differ from the budget by a rollout.
         curve = [(steps, figures) for steps, figures in curve if steps < 0.99 * task.steps]
         curve.append((task.steps, json.loads(final.read_text(encoding="utf-8"))))
         results.setdefault(task.arm, {})[str(task.seed)] = {
@@ -274,9 +274,11 @@ def collect(tasks: Iterable[Task]) -> dict[str, Any]:
 
 
 def train_with_sb3(task: Task) -> None:
-    """Stable-Baselines3's PPO on the learners' games, with the network size, batch, discount and entropy
-    bonus of our `PPOConfig`, and its own defaults in everything else: no observation normalizer, a constant
-    learning rate of 3e-4, advantages normalized by minibatch, policy and value gradients clipped together.
+    """Train Stable-Baselines3's PPO on the same games.
+
+    Network size, batch, discount and entropy bonus are those of our `PPOConfig`. All else has the default: no
+    observation normalizer, a constant learning rate of 3e-4, advantages normalized per minibatch, policy and
+    value gradients clipped together.
     """
     from stable_baselines3 import PPO
     from stable_baselines3.common.callbacks import CheckpointCallback
@@ -309,7 +311,7 @@ def train_with_sb3(task: Task) -> None:
 
 
 def sb3_games(flags: str, seed: int, num_envs: int) -> Any:
-    """The learners' games in Stable-Baselines3's form."""
+    """Make the training games as a VecEnv of Stable-Baselines3."""
     from stable_baselines3.common.vec_env import VecEnv
 
     from qwop_finetune import make_environment, parse
@@ -370,20 +372,20 @@ class SB3Player:
         return distribution.logits.double().numpy()
 
     def values(self, features: NDArray[np.float32]) -> None:
-        """Nothing here looks ahead."""
+        """Return None: this player has no critic for looking ahead."""
 
 
 # ---- tables and pictures -------------------------------------------------------------------------------
 
 
 def values(seeds: Mapping[str, Any], figure: str) -> NDArray[np.float64]:
-    """A figure of the last evaluation of each training that has it (no finish, no time)."""
+    """Return a figure of each training's last evaluation, if it has it: no finish, no time."""
     found = [training["final"][figure] for training in seeds.values()]
     return np.array([value for value in found if value is not None], np.float64)
 
 
 def estimate(scores: NDArray[np.float64], factor: float = 1.0, digits: int = 0) -> str:
-    """Interquartile mean over trainings and its 95 % bootstrap interval: "95 (92 to 98)"; "-" for none."""
+    """Format an interquartile mean over trainings and its 95 % bootstrap interval: "95 (92 to 98)"."""
     if not len(scores):
         return "-"
     mean, (low, high) = interquartile_mean(scores), bootstrap_interval(scores)
@@ -391,7 +393,7 @@ def estimate(scores: NDArray[np.float64], factor: float = 1.0, digits: int = 0) 
 
 
 def table(results: Mapping[str, Any], group: str) -> str:
-    """A group's arms as a Markdown table."""
+    """Format a group's arms as a Markdown table."""
     header = [
         "",
         "trainings",
@@ -430,7 +432,7 @@ def table(results: Mapping[str, Any], group: str) -> str:
 
 
 def with_tables(text: str, results: Mapping[str, Any]) -> str:
-    """The document with every group's table between its marks, `<!-- table: GROUP -->` and `<!-- end -->`."""
+    """Insert every group's table between its marks, `<!-- table: GROUP -->` and `<!-- end -->`."""
     for group in (NOTHING, CLONE, DEFAULT_AGAIN, ANCHORS):
         before, mark, rest = text.partition(f"<!-- table: {group} -->\n")
         if mark:
@@ -440,9 +442,9 @@ def with_tables(text: str, results: Mapping[str, Any]) -> str:
 
 
 def curve(seeds: Mapping[str, Any], figure: str) -> tuple[NDArray[np.float64], ...]:
-    """Steps, interquartile mean, low and high end of its interval, at the steps that all trainings share.
+    """Return steps, interquartile mean, and low and high end of its interval, at the steps of all trainings.
 
-    Checkpoints fall on whole rollouts, so that trainings of one arm have them at the same steps.
+    Checkpoints are written after whole rollouts, so trainings of one arm have them at the same steps.
     """
     points = [{steps: figures[figure] for steps, figures in t["curve"]} for t in seeds.values()]
     shared = sorted(set.intersection(*(set(p) for p in points)))
@@ -465,14 +467,14 @@ PANELS = {
 
 
 def draw_curves(results: Mapping[str, Any], group: str, path: Path, origin: str | None = None) -> None:
-    """Learning curves of a group, one panel a figure. origin: the arm that all of them start from."""
+    """Draw the learning curves of a group, one panel per figure. origin: the arm that all start from."""
     import matplotlib
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
     arms = [name for name, arm in ARMS.items() if group in arm.groups and arm.steps and name in results]
-    if not any(ARMS[name].groups == (group,) for name in arms):  # nothing that another plot does not show
+    if not any(ARMS[name].groups == (group,) for name in arms):  # another plot shows all of them
         return
     figure, axes = plt.subplots(1, len(PANELS), figsize=(11, 3.6), constrained_layout=True)
     for axis, (name, (label, factor)) in zip(axes, PANELS.items(), strict=True):
@@ -506,7 +508,7 @@ TILE, FILM = (288, 180), (240, 150)  # px
 
 
 def draw_run(episode: Episode, strip: Path, film: Path) -> None:
-    """A filmstrip (PNG) of the middle of a run and a short film of it (GIF, real time)."""
+    """Draw a filmstrip (PNG) of the middle of a run, and a short film (GIF, real time)."""
     from PIL import Image
 
     from qwop_game import UNITS_PER_METER
@@ -521,7 +523,7 @@ def draw_run(episode: Episode, strip: Path, film: Path) -> None:
         return renderer.rgb_array([Runner(raw)], dials, run.hurdle_at(frame))
 
     def beginning(frames: int) -> int:
-        """A quarter into the run, on its way and before the hurdle; of a short run, its last frames."""
+        """Return the first frame to show: after a quarter of the run; of a short run, the last frames."""
         return run.last_frame // 4 if run.last_frame > 4 * frames else max(0, run.last_frame - frames)
 
     moments = beginning(STRIP_FRAMES) + np.linspace(0, STRIP_FRAMES, STRIP_MOMENTS)
@@ -541,7 +543,7 @@ FILMED = ("default", "torso-1.1", "stride", "anchored")
 
 
 def report() -> None:
-    """Tables and pictures from what docs/experiments/knee-scraping/ holds."""
+    """Make the tables and pictures from the results in docs/experiments/knee-scraping/."""
     results = json.loads((PICTURES / "results.json").read_text(encoding="utf-8"))["arms"]
     if DOCUMENT.exists():
         DOCUMENT.write_text(with_tables(DOCUMENT.read_text(encoding="utf-8"), results), encoding="utf-8")
@@ -557,7 +559,7 @@ def report() -> None:
 
 
 def store(tasks: Sequence[Task]) -> None:
-    """Store what the report needs of all trainings in a folder, also earlier ones, in PICTURES."""
+    """Store the report's data of all trainings in a folder, including earlier ones, in PICTURES."""
     results = collect(tasks)
     PICTURES.mkdir(exist_ok=True)
     lines = ",\n".join(
@@ -580,7 +582,7 @@ def store(tasks: Sequence[Task]) -> None:
 
 
 def rounded(value: Any) -> Any:
-    """Floats to five digits, in whatever holds them."""
+    """Round the floats in nested data to five digits."""
     if isinstance(value, dict):
         return {name: rounded(v) for name, v in value.items()}
     if isinstance(value, list):
@@ -596,7 +598,7 @@ class StudyConfig:
     """The study of docs/experiments/knee-scraping.md."""
 
     folder: Path = Path("runs/knee-scraping")
-    """Folder of the trainings. What is finished there is not done again."""
+    """Folder of the trainings. Finished ones are not repeated."""
     arms: Annotated[
         tuple[str, ...], tyro.conf.arg(metavar="ARM...", help=f"Arms to train: {', '.join(ARMS)}.")
     ] = tuple(ARMS)
@@ -609,7 +611,7 @@ class StudyConfig:
     jobs: int = 1
     """Trainings that run side by side."""
     report: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Only draw the tables and pictures again, from the stored results."""
+    """Only make the tables and pictures again, from the stored results."""
     no_report: tyro.conf.FlagCreatePairsOff[bool] = False
     """Only train and evaluate."""
 

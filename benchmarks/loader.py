@@ -1,10 +1,10 @@
-"""What a dataset of 10,000 episodes costs: to write, append to, open, filter, read and verify.
+"""Measure a dataset of 10,000 episodes: write, append, open, filter, read and verify.
 
     python benchmarks/loader.py [--json] [--episodes 10000] [--frames 300] [--directory DIR]
 
-Episodes are stretches of a recorded 100 m run, so that they compress as real ones do; verification plays the
-whole run. Appends are in wall-clock time, since they wait for the disk, everything else in the process's CPU
-time. Opening and streaming are measured in fresh processes, with their peak memory over that of the imports.
+Episodes are parts of a recorded 100 m run, so that they compress as real ones do. Verification plays the
+whole run. Appends wait for the disk, so they are measured in wall-clock time, all else in CPU time. Opening
+and streaming are measured in new processes, with their peak memory without that of the imports.
 """
 
 import json
@@ -26,14 +26,14 @@ from qwop_datasets import DatasetReader, DatasetWriter, Episode, replay_keys, ve
 from qwop_datasets.verify import LANES
 
 PROGRAM = "loader"
-TRIG = "glibc-fma"  # of the browser that recorded it
+TRIG = "glibc-fma"  # variant of the browser that recorded the run
 RUN = Path(__file__).parents[1] / "tests" / "golden" / f"{TRIG}_runs.npz"
 FILTER = "source=human success time<60 knee_share<0.02"
 
 
 @dataclass(frozen=True)
 class LoaderConfig:
-    """Measure what a dataset costs: to write, append to, open, filter, read and verify."""
+    """Measure how long it takes to write, append to, open, filter, read and verify a dataset."""
 
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print a JSON object instead of a table."""
@@ -42,7 +42,7 @@ class LoaderConfig:
     frames: int = 300
     """Frames of each episode."""
     directory: Path | None = None
-    """Folder to write into; a temporary one without this flag. What is written is deleted at the end."""
+    """Folder to write into; without it, a temporary one. The files are deleted at the end."""
 
     def __post_init__(self) -> None:
         if self.episodes < 1:
@@ -52,7 +52,7 @@ class LoaderConfig:
 
 
 def whole_run() -> Episode:
-    """The 100 m run: 2301 frames."""
+    """Return the 100 m run: 2301 frames."""
     with np.load(RUN) as traces:
         keys = traces["actions_0"]
     (played,) = replay_keys([keys], trig=TRIG)
@@ -69,7 +69,7 @@ def whole_run() -> Episode:
 
 
 def stretches(run: Episode, count: int, frames: int) -> Iterator[Episode]:
-    """Episodes of `frames` frames from all over the run. Not from the start, so not to be verified."""
+    """Yield episodes of `frames` frames from the whole run. Most start in its middle: don't verify them."""
     gait = {"knee_near": 0.01, "upright": 0.9, "strides": 5.0}
     for start in np.random.default_rng(0).integers(0, len(run) - frames, count):
         stop = int(start) + frames
@@ -87,9 +87,9 @@ def stretches(run: Episode, count: int, frames: int) -> Iterator[Episode]:
 
 
 def peak_memory() -> float:
-    """Of this process so far, MB."""
+    """Return the peak memory of this process so far, MB."""
     try:
-        # Not ru_maxrss, which on Linux begins with that of the parent.
+        # Not ru_maxrss, which on Linux includes the parent's peak.
         status = Path("/proc/self/status").read_text(encoding="utf-8").split("VmHWM:")[1]
         return int(status.split()[0]) * 1024 / 1e6
     except OSError:
@@ -97,7 +97,7 @@ def peak_memory() -> float:
 
 
 def in_fresh_process(what: str, path: Path) -> dict[str, float]:
-    """Run `child` there."""
+    """Run `child` in a new process."""
     code = (
         "import json, pathlib, runpy, sys; _, script, what, path = sys.argv; "
         "print(json.dumps(runpy.run_path(script)['child'](what, pathlib.Path(path))))"
@@ -109,7 +109,7 @@ def in_fresh_process(what: str, path: Path) -> dict[str, float]:
 
 
 def child(what: str, path: Path) -> dict[str, float]:
-    """Seconds and megabytes to open a file, or to read all of it one episode after another."""
+    """Measure seconds and megabytes to open a file, or to read it episode by episode."""
     before, start = peak_memory(), time.process_time()
     reader = DatasetReader(path)
     frames = 0
@@ -121,7 +121,7 @@ def child(what: str, path: Path) -> dict[str, float]:
 
 
 def appends(path: Path, run: Episode, frames: int, count: int = 50) -> tuple[list[float], float]:
-    """Milliseconds of each of `count` durable appends, and of the CPU in the mean."""
+    """Return the milliseconds of each of `count` durable appends, and their mean CPU time."""
     writer = DatasetWriter(path, gait=False)
     spent = []
     cpu = time.process_time()

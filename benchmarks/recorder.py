@@ -1,10 +1,10 @@
-"""What recording costs: python benchmarks/recorder.py [--json] [--frames N] [--folder DIR]
+"""Measure the recorder: python benchmarks/recorder.py [--json] [--frames N] [--folder DIR]
 
-Plays the embedded game with random keys as `qwop-record` does, as fast as it goes, and times each part of a
-frame: the tick (key sample, game, journal), the same without a store, the picture (on SDL's dummy screen,
-unless SDL_VIDEODRIVER says otherwise), and what a kept run costs once (exact replay, append). DIR is the disk
-to write to. A list of objects: what, count, median, 99th percentile and worst in ms, and the share of a
-frame's 33.3 ms that the 99th percentile takes.
+It plays the embedded game with random keys as `qwop-record` does, but as fast as possible, and times each
+part of a frame: the tick (key sample, game, journal), the tick without a store, and the picture (on SDL's
+dummy screen, unless SDL_VIDEODRIVER is set). It also times the storing of a kept run (exact replay, append).
+DIR is on the disk to write to. --json prints a list of objects: what, count, median, 99th percentile and
+worst in ms, and the share of a frame's 33.3 ms that the 99th percentile takes.
 """
 
 import os
@@ -36,14 +36,14 @@ PROGRAM = "recorder"
 
 @dataclass(frozen=True)
 class RecorderConfig:
-    """Measure what recording costs: milliseconds of each part of a frame."""
+    """Measure the time of each part of a recorded frame, ms."""
 
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print a JSON list instead of a table."""
     frames: int = 6000
     """Frames to play, with a store and again without."""
     folder: Path | None = None
-    """Folder on the disk to write to; that of temporary files without this flag."""
+    """Folder on the disk to write to; without it, that of temporary files."""
 
     def __post_init__(self) -> None:
         if self.frames < 1:
@@ -53,14 +53,14 @@ class RecorderConfig:
 
 
 def timed(action: Callable[[], object]) -> float:
-    """Seconds that `action` takes."""
+    """Return the seconds that `action` takes."""
     start = time.perf_counter()
     action()
     return time.perf_counter() - start
 
 
 def play(frames: int, store: EpisodeStore | None, window: Window | None) -> dict[str, list[float]]:
-    """Seconds of each tick, picture and keep over `frames` frames of play."""
+    """Play `frames` frames. Returns the seconds of each tick, picture and stored run."""
     session = Session(Simulator(1), store, SessionOptions(countdown=1 / 30))
     queue = KeyQueue(time.perf_counter)
     queue.set_focus(True)
@@ -90,7 +90,7 @@ def play(frames: int, store: EpisodeStore | None, window: Window | None) -> dict
 
 
 def row(what: str, seconds: list[float]) -> dict[str, float | int | str]:
-    """One object of the result."""
+    """Make one object of the result."""
     ms = 1000 * np.array(seconds)
     p99 = float(np.percentile(ms, 99))
     return {
@@ -124,7 +124,9 @@ def benchmark(config: RecorderConfig) -> None:
         "picture": recorded["picture"],
         "keep a run: replay, append, sync": recorded["keep"],
     }
-    rows = [row(what, seconds) for what, seconds in measured.items() if seconds]  # few frames end no run
+    rows = [
+        row(what, seconds) for what, seconds in measured.items() if seconds
+    ]  # with few frames, no run ends
     if config.json:
         print(json_text(rows, indent=1))
         return

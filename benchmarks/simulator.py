@@ -1,13 +1,13 @@
-"""How fast the game is: frames/s of each engine, what Gymnasium's own `step` leaves of it; threads; memory.
+"""Measure the game's speed: frames/s of each engine, of the Gymnasium environments, and with threads; memory.
 
     python benchmarks/simulator.py [--json] [--repeats 5] [--seconds 0.5]
 
-One core, but for the lines of several threads. Two workloads: `run`, runners in the middle of their runs
-(each game starts from its own snapshot of a recorded 100 m run and plays on with that run's keys: floors
-move, the hurdle is met, tumbles, falls away); and `random`, random keys held for four frames from the start,
-with a reset after each fall, as early in a training. The clock is the process's CPU time, which other
-processes disturb less; quote the ratios. Only the lines with "wall clock" go by the clock on the wall: they
-show what threads bring, on an idle machine.
+It uses one core, except for the lines with several threads. There are two workloads. `run`: runners in the
+middle of their runs. Each game starts from its own snapshot of a recorded 100 m run and plays that run's
+keys, so floors move and the hurdle is hit, tumbles and falls away. `random`: random keys from the start, each
+held for four frames, with a reset after each fall, as early in a training. Times are CPU times, because other
+processes disturb them less; quote the ratios. Only the lines with "wall clock" use the wall clock: they show
+the effect of threads on an idle machine.
 """
 
 import os
@@ -30,12 +30,12 @@ from qwop_game.rules import FLAG_GAME_ENDED
 
 PROGRAM = "simulator"
 RUN = Path(__file__).parents[1] / "tests" / "golden" / "glibc-fma_runs.npz"
-CHUNK = 100  # frames that each game plays from its snapshot before it returns there
+CHUNK = 100  # frames that each game plays before it returns to its snapshot
 
 
 @dataclass(frozen=True)
 class SimulatorConfig:
-    """Measure how fast the game is: frames per second of each engine, of environments and of threads."""
+    """Measure the game's speed: frames per second of each engine, of environments and with threads."""
 
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print a JSON list instead of a table."""
@@ -52,7 +52,7 @@ class SimulatorConfig:
 
 
 def runners(num_envs: int) -> tuple[np.ndarray, np.ndarray]:
-    """Snapshots [num_envs, S] spread over a 100 m run, and the keys from there [CHUNK, num_envs], uint8."""
+    """Return snapshots [num_envs, S] along a 100 m run, and the following keys [CHUNK, num_envs], uint8."""
     with np.load(RUN) as traces:
         keys = traces["actions_0"]
     starts = np.linspace(0, len(keys) - CHUNK - 1, num_envs).astype(int)
@@ -68,7 +68,7 @@ def runners(num_envs: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rate(play: Callable[[], int], seconds: float, clock: Callable[[], float]) -> float:
-    """Frames per second of the clock; `play` plays some frames and returns how many."""
+    """Return frames per second by a clock. `play` plays some frames and returns their number."""
     play()
     frames, start = 0, clock()
     while (spent := clock() - start) < seconds:
@@ -77,7 +77,7 @@ def rate(play: Callable[[], int], seconds: float, clock: Callable[[], float]) ->
 
 
 def bytes_per_game(engine: str, num_envs: int = 1024) -> int | None:
-    """What a game takes, measured as a new process's growth; None where there is no /proc."""
+    """Measure the memory of a game as the growth of a new process; None if there is no /proc."""
     if not Path("/proc/self/statm").exists():
         return None
     code = f"""if True:
@@ -123,6 +123,7 @@ def environment(frame_skip: int, observation: str) -> Callable[[], int]:
     env = gymnasium.make("qwop_game/QWOP-v0", frame_skip=frame_skip, observation=observation)
     rng = np.random.default_rng(0)
     env.reset(seed=0)
+    assert isinstance(env.action_space, gymnasium.spaces.Discrete)
     actions = list(rng.integers(0, env.action_space.n, 1000))
 
     def play() -> int:
@@ -140,7 +141,7 @@ def vector_environment(num_envs: int, observation: str) -> Callable[[], int]:
     envs.reset(seed=0)
 
     def play() -> int:
-        for actions in rng.integers(0, envs.single_action_space.n, (10, num_envs)):
+        for actions in rng.integers(0, len(envs.action_masks), (10, num_envs)):
             envs.step(actions)
         return 40 * num_envs
 
@@ -170,7 +171,7 @@ def benchmark(config: SimulatorConfig) -> None:
         name = f"{engines()[0]}, {threads} thread{'s' * (threads > 1)}"
         cases += [(name, "run" + wall, 256, in_run(engines()[0], 256, threads))]
 
-    # Repeats go round all cases, so that a slow minute of the machine falls on all of them.
+    # Each repeat measures all cases, so that a slow minute of the machine affects all of them.
     rates: list[list[float]] = [[] for _ in cases]
     for _ in range(config.repeats):
         for measured, (_, workload, _, play) in zip(rates, cases, strict=True):

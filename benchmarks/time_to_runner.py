@@ -1,12 +1,12 @@
-"""Seconds of training until 90 % of protocol P's episodes finish upright: from nothing, from demonstrations.
+"""Measure the seconds of training until 90 % of protocol P's episodes finish upright.
 
     python benchmarks/time_to_runner.py [nothing] [demonstrations] [--seeds 3] [--threads 2] [--json]
 
-What trains are commands as a user types them, printed as they start; from demonstrations `make run`'s. The
-clock is the wall's, from a command's start, Python's own included. Whenever a training has written a
-checkpoint it is stopped where it stands (SIGSTOP, so not on Windows) while the checkpoint plays 100 episodes
-in `qwop-eval`: evaluations cost it no time. A run is upright with a knee near the track in less than 2 % of
-its frames and an upright posture in more than 90 %.
+Trainings start from nothing, or from demonstrations with the commands of `make run`. All commands are
+printed. Times are wall-clock times from a command's start, including Python's own start. After each
+checkpoint, the training is paused (SIGSTOP, so not on Windows) while `qwop-eval` plays 100 episodes, so
+evaluations do not count. A run is upright if a knee is near the track in less than 2 % of its frames and the
+posture is upright in more than 90 %.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ PROGRAM = "time_to_runner"
 Start = Literal["nothing", "demonstrations"]
 ENOUGH = 0.9
 MAX_KNEE, MIN_UPRIGHT = 0.02, 0.9
-FIRST_SEED = 10_000  # of the episodes; trainings and qwop-eval's default use small ones
-# A knee near the track ends the episode: what can't scrape learns to stride.
+FIRST_SEED = 10_000  # of the episodes; trainings and qwop-eval's default use small seeds
+# A knee near the track ends the episode, so the policy can't scrape and learns to stride.
 FROM_NOTHING = "--frame-skip 4 --reward stride --reward-option knee_seconds=0 --total-steps 8000000"
 FROM_CLONE = f"{FINETUNING} --total-steps 3000000"
 CLONE_EPOCHS = 20
@@ -51,7 +51,7 @@ class TimingConfig:
         tyro.conf.Positional,
         tyro.conf.arg(metavar="[START...]", help_behavior_hint="(default: both)"),
     ] = ()
-    """What trainings start from: nothing, demonstrations."""
+    """Starts of the trainings: nothing, demonstrations."""
     seeds: int = 3
     """Trainings from each start."""
     threads: int = 2
@@ -70,7 +70,7 @@ class TimingConfig:
 
 
 def commands(start: Start, folder: Path, seed: int, config: TimingConfig) -> list[list[str]]:
-    """What trains, one after the other; checkpoints appear in `folder` and below."""
+    """Return the commands of a training, in order. They write checkpoints to `folder` and below."""
     finetune = ["qwop-finetune", "--out", str(folder / "runner.safetensors"), "--keep-checkpoints"]
     finetune += ["--checkpoint-every", str(config.every), "--seed", str(seed)]
     speed = f"--precision auto --threads {config.threads}".split()
@@ -84,7 +84,7 @@ def commands(start: Start, folder: Path, seed: int, config: TimingConfig) -> lis
 
 
 def python_of(command: Sequence[str]) -> list[str]:
-    """How this interpreter runs one of the project's commands."""
+    """Return the command line with which this interpreter runs one of the project's commands."""
     code = (
         f"import sys; from {MODULES[command[0]]} import main; sys.argv[0] = {command[0]!r}; sys.exit(main())"
     )
@@ -92,7 +92,7 @@ def python_of(command: Sequence[str]) -> list[str]:
 
 
 def finished_upright(checkpoint: Path, episodes: int) -> float:
-    """Share of protocol P's episodes."""
+    """Return the share of protocol P's episodes that finish upright."""
     command = ["qwop-eval", str(checkpoint), "--episodes", str(episodes), "--seed", str(FIRST_SEED), "--json"]
     output = subprocess.run(
         python_of(command), check=True, stdout=subprocess.PIPE, text=True, encoding="utf-8"
@@ -103,7 +103,7 @@ def finished_upright(checkpoint: Path, episodes: int) -> float:
 
 
 def train(start: Start, seed: int, config: TimingConfig) -> dict[str, Any]:
-    """One training until it is good enough, or its commands' end: {"seconds": or None, "curve": ...}."""
+    """Train until the policy is good enough. Returns {"seconds": ... (None: never), "curve": ...}."""
     curve: list[tuple[float, str, float]] = []  # seconds of training, checkpoint, share finished upright
     spent = 0.0
     with tempfile.TemporaryDirectory() as directory:
@@ -119,7 +119,7 @@ def train(start: Start, seed: int, config: TimingConfig) -> dict[str, Any]:
                     time.sleep(0.05)
                     over = process.poll() is not None
                     new = set(folder.glob("**/[!.]*.safetensors")) - seen - {folder / "runner.safetensors"}
-                    if not over:  # the clone is rewritten epoch after epoch: the last one counts
+                    if not over:  # every epoch rewrites the clone; only the last one counts
                         new.discard(folder / "clone.safetensors")
                     if not new:
                         continue
@@ -144,7 +144,7 @@ def train(start: Start, seed: int, config: TimingConfig) -> dict[str, Any]:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """No training outlives its measurement, stopped or not."""
+    """End a training, even if it is paused."""
     if process.poll() is None:
         process.kill()
     process.wait()

@@ -1,18 +1,18 @@
-"""How fast PPO learns to run here, beside Stable-Baselines3's and CleanRL's, on the same game and settings.
+"""Compare this project's PPO with those of Stable-Baselines3 and CleanRL, on the same game and settings.
 
     python benchmarks/trainer.py [--json] [--steps 300000] [--threads 2] [--seeds 1]
         [--plot docs/design/trainer.png]
 
-All train two networks of 2 x 256 tanh units on 256 games, frame skip 4, features, the game's own reward,
-episodes of at most a minute of play, with the same rollouts, minibatches, epochs, learning rate, discount,
-clipping and entropy bonus, in processes of their own, one after the other. Stable-Baselines3 steps its
-default DummyVecEnv of single environments, CleanRL's loop its SyncVectorEnv; a further row gives CleanRL's
-loop our vector environment. Ours computes in bfloat16 where the CPU has AMX (--precision auto of
-qwop-finetune). Quoted are the median iteration's steps a second, and means over all episodes that ended in
-the last 120,000 steps, more than an episode of every game: how far they got, what they were paid.
+All train two networks of 2 x 256 tanh units on 256 games: frame skip 4, features, the default reward,
+episodes of at most a minute of play. Rollouts, minibatches, epochs, learning rate, discount, clipping and
+entropy bonus are the same. Each training runs in its own process, one after the other. Stable-Baselines3
+steps its default DummyVecEnv of single environments, CleanRL's loop its SyncVectorEnv; another row has
+CleanRL's loop with our vector environment. Ours computes in bfloat16 if the CPU has AMX (--precision auto of
+qwop-finetune). The table has the steps per second of the median iteration, and the mean distance and return
+of all episodes that ended in the last 120,000 steps. That is more than one episode of every game.
 
-The picture shows that distance at every iteration against steps and against seconds, the median seed as a
-line and all seeds between the edges of a band. A million steps or more are worth looking at.
+The picture shows that distance at every iteration, by steps and by seconds: a line for the median seed, and a
+band over all seeds. It needs a million steps or more to be useful.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from qwop_rl_core.ppo import PPOConfig
 
 PROGRAM = "trainer"
 HIDDEN = 256
-MAX_FRAMES = 1800  # of an episode, a minute: else slow ones end late or never, and the mean is that of falls
+MAX_FRAMES = 1800  # a minute: otherwise slow episodes end late or never, and the mean has only falls
 WINDOW = 120_000  # steps over whose episodes means are taken; 256 episodes of 450 steps are 115,200
 Row = tuple[int, float, float, int, float, float]
-"""Steps, seconds of wall clock and of CPU; of the episodes that ended in the iteration number, mean distance
-(m) and mean return."""
+"""Steps, seconds of wall clock and of CPU; number, mean distance (m) and mean return of the episodes that
+ended in the iteration."""
 Result = dict[str, list[list[Row]]]
-"""By trainer, a learning curve for each seed."""
+"""Learning curves by trainer, one for each seed."""
 TRAINERS = {
     "ours": "ours",
     "ours, float32": "ours in float32",
@@ -95,7 +95,7 @@ class TrainerConfig:
 
 
 class Curve:
-    """What happened until each iteration's end."""
+    """Collects a learning curve, iteration by iteration."""
 
     def __init__(self, num_envs: int) -> None:
         self.rows: list[Row] = []
@@ -200,7 +200,7 @@ def stable_baselines3(config: PPOConfig) -> list[Row]:
 
 
 def last_distance(infos: Mapping[str, Any], i: int) -> float:
-    """How far the episode of game i that ended got, m."""
+    """Return the distance of the episode of game i that has ended, m."""
     final = infos["final_info"]  # Gymnasium 1: a dict of arrays; 0.29: an array of dicts
     return float(final["distance"][i] if isinstance(final, dict) else final[i]["distance"])
 
@@ -252,7 +252,10 @@ def in_fresh_process(name: str, seed: int, benchmark: TrainerConfig) -> list[Row
 
 
 def steps_per_second(curves: list[list[Row]], clock: int = 1) -> float:
-    """Of the median iteration by the wall clock (column 1) or CPU time (2); the first of each warms up."""
+    """Return the steps per second of the median iteration, by wall clock (column 1) or CPU time (2).
+
+    The first iteration of each training is a warm-up and does not count.
+    """
     rates: list[float] = []
     for rows in curves:
         steps, seconds = (np.diff([row[k] for row in rows]) for k in (0, clock))
@@ -261,12 +264,14 @@ def steps_per_second(curves: list[list[Row]], clock: int = 1) -> float:
 
 
 def moving_mean(rows: list[Row], column: int) -> np.ndarray:
-    """Mean of distance (column 4) or return (5) over the episodes that ended in the last WINDOW steps until
-    each iteration's end, [iterations]; NaN where there were none.
+    """Return the mean distance (column 4) or return (5) of the episodes in a window of WINDOW steps.
+
+    One value per iteration, [iterations], of the episodes that ended in the last WINDOW steps; NaN without
+    any.
     """
     steps, episodes, values = (np.array([row[k] for row in rows], float) for k in (0, 3, column))
     total, count = np.cumsum(episodes * values), np.cumsum(episodes)
-    before = np.searchsorted(steps, steps - WINDOW, side="right")  # iterations that are too long ago
+    before = np.searchsorted(steps, steps - WINDOW, side="right")  # iterations before the window
     total, count = (sums - np.r_[0.0, sums][before] for sums in (total, count))
     return np.divide(total, count, out=np.full(len(rows), np.nan), where=count > 0)
 
@@ -298,7 +303,7 @@ def plot(curves: Result, path: Path) -> None:
 
 
 def measure(benchmark: TrainerConfig) -> dict[str, Any]:
-    """Every trainer in turn: {"settings": ..., "rows": [...], "curves": {...}}."""
+    """Run every trainer in turn. Returns {"settings": ..., "rows": [...], "curves": {...}}."""
     curves: Result = {name: [] for name in TRAINERS}
     for seed in range(benchmark.seed, benchmark.seed + benchmark.seeds):
         for name in TRAINERS:

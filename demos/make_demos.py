@@ -1,9 +1,9 @@
-"""Make demos.h5: runs of a policy under protocol P, chosen for their gait, each proved by replaying it.
+"""Make demos.h5: runs of a policy under protocol P, chosen for their gait and verified by replay.
 
     python demos/make_demos.py demos/policy.safetensors
 
-Episodes are played with seeds from --seed on, actions sampled, until --episodes of them finished upright.
-Protocol P's idle starts and repeated decisions, and the sampling, make every run another one.
+The policy plays episodes with sampled actions and seeds from --seed on, until --episodes of them finished
+upright. The runs differ because of the idle starts and repeated decisions of protocol P and the sampling.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ GIVE_UP_AFTER = 40
 
 
 def chosen(episode: Episode, least_upright: float, most_knee_near: float) -> bool:
-    """Whether a run is a demonstration: finished, upright, knees off the track."""
+    """Whether a run is good enough as a demonstration: finished, upright, knees off the track."""
     gait = gait_metrics(episode.raw_observations)
     return episode.success and gait.upright >= least_upright and gait.knee_near <= most_knee_near
 
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_demos(config: DemosConfig) -> None:
-    """Play until enough runs are good enough, and write them. Raises DatasetError where too few are."""
+    """Play until enough runs are good enough, and write them. Raises DatasetError if too few are."""
     player = CheckpointPlayer(config.checkpoint)
     runs: list[Episode] = []
     with tqdm(total=config.episodes, desc="demonstrations") as bar:

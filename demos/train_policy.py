@@ -1,9 +1,9 @@
-"""Train the shipped policy from nothing: `qwop-finetune` stage after stage, each from the one before.
+"""Train the shipped policy from nothing, in stages: each `qwop-finetune` starts from the one before.
 
     python demos/train_policy.py --seed 0 --out runs/policy
 
-Ctrl-C stops it with a checkpoint; called again, it goes on exactly there. The result, OUT/policy.safetensors,
-holds what plays and nothing of the training.
+Ctrl-C stops it with a checkpoint, and the same command resumes it exactly. The result,
+OUT/policy.safetensors, has the network and no state of the training.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ class Stage:
 EVERY_STAGE = "--precision bfloat16 --threads 2 --device cpu"  # two threads have the bits of one
 LATER_STAGES = "--update-normalizer --reference-kl-coef 0"
 STAGES = (
-    # A knee near the track ends the episode at once: what can't scrape learns to stand, then to stride.
+    # A knee near the track ends the episode at once. A policy that can't scrape learns to stand, then to
+    # stride.
     Stage(
         "1-stride",
         2_300_000,
         "--frame-skip 4 --reward stride --reward-option knee_seconds=0 "
         "--learning-rate 3e-4 --no-anneal-learning-rate --entropy-coef 0.02",
     ),
-    # Decisions twice as fine and a horizon of 7 s; a meter is worth more the faster it is run: 72 s to 51 s.
+    # Two frames per decision, a horizon of 7 s, and a reward that grows with speed: from 72 s to 51 s.
     Stage(
         "2-speed",
         5_000_000,
@@ -48,7 +49,7 @@ STAGES = (
         "--reward-option knee_seconds=0.25 --drills 0.5 "
         "--learning-rate 7e-4 --no-anneal-learning-rate --gamma 0.99 --entropy-coef 0.003",
     ),
-    # Every frame a decision, speed without powers of it, nearly all episodes drills.
+    # One frame per decision, a reward linear in the distance, and nearly all episodes are drills.
     Stage(
         "3-frames",
         8_000_000,
@@ -57,7 +58,7 @@ STAGES = (
         "--reward-option knee_seconds=0.25 --drills 0.85 --learning-rate 5e-4 --gamma 0.9975 "
         "--gae-lambda 0.975 --entropy-coef 0.0005 --rollout-length 64 --minibatch-size 4096",
     ),
-    # Larger batches, a shorter horizon, dearer falls: what the noise of the gradient had kept out of reach.
+    # Larger batches, a shorter horizon and a higher cost of falls: less noise in the gradient.
     Stage(
         "4-polish",
         5_000_000,
@@ -67,7 +68,7 @@ STAGES = (
         "--learning-rate 4e-4 --gamma 0.995 --gae-lambda 0.975 --entropy-coef 0.0003 "
         "--rollout-length 128 --minibatch-size 8192",
     ),
-    # The same again, dearer falls: the learning rate starts anew.
+    # The same with a still higher cost of falls. The learning rate starts at its first value again.
     Stage(
         "5-pace",
         7_000_000,
@@ -76,8 +77,8 @@ STAGES = (
         "--learning-rate 4e-4 --gamma 0.995 --gae-lambda 0.975 --entropy-coef 0.0003 "
         "--rollout-length 128 --minibatch-size 8192",
     ),
-    # Whoever takes the hurdle along falls over it 5 to 30 m later, and can't see it: drills and horizon are
-    # long enough to know that of the approach.
+    # A runner that drags the hurdle along falls over it 5 to 30 m later, and can't observe it. Drills and
+    # horizon are long enough to connect such falls with the approach to the hurdle.
     Stage(
         "6-hurdle",
         4_000_000,
@@ -112,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def train(out: Path, seed: int, budget: float) -> int:
-    """All stages in turn; the exit code of the first that does not come to its end, else 0."""
+    """Run all stages in turn. Returns the exit code of the first one that fails, else 0."""
     check_outputs({"--out": out / "policy.safetensors"})
     before = None
     for stage in STAGES:
@@ -128,7 +129,7 @@ def train(out: Path, seed: int, budget: float) -> int:
 
 
 def run(stage: Stage, path: Path, before: Path | None, seed: int, steps: int) -> int:
-    """Begin a stage, or go on with it; nothing where it is done. The command's exit code."""
+    """Start or resume a stage; do nothing if it is done. Returns the command's exit code."""
     if path.exists():
         if load_checkpoint(path).metadata["training"]["steps"] >= steps:
             return 0
@@ -140,7 +141,7 @@ def run(stage: Stage, path: Path, before: Path | None, seed: int, steps: int) ->
 
 
 def arguments(stage: Stage, path: Path, before: Path | None, seed: int, steps: int) -> list[str]:
-    """What begins a stage, as a user would type it behind `qwop-finetune`."""
+    """Return the arguments of `qwop-finetune` that start a stage."""
     flags = [*stage.flags.split(), *EVERY_STAGE.split(), "--seed", str(seed)]
     if before is not None:
         flags += ["--init", str(before), *LATER_STAGES.split()]
@@ -148,7 +149,7 @@ def arguments(stage: Stage, path: Path, before: Path | None, seed: int, steps: i
 
 
 def strip(trained: Path, policy: Path, made_by: str) -> None:
-    """The network alone, with the metadata it plays by."""
+    """Write a checkpoint with only the network and the metadata that it needs to play."""
     tensors, metadata = load_checkpoint(trained)
     kept = {name: value for name, value in metadata.items() if name not in ("training", "finetune")}
     network = prefixed("network", section(tensors, "network"))

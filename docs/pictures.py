@@ -10,14 +10,14 @@ from qwop_game import FRAME_SECONDS, UNITS_PER_METER
 from qwop_game.render import SHIRTS, Dials, Renderer, Runner
 
 DOCS = Path(__file__).parent
-FIRST, LAST = 330, 480  # frames of both runs, before either comes to the hurdle
+FIRST, LAST = 330, 480  # frames of both runs, before either runner reaches the hurdle
 EVERY = 2  # 15 pictures a second
 SIZE = (360, 225)
 COLORS = 64
 
 
 def panels(renderer: Renderer, episode: Episode, label: str, shirt: tuple[int, int, int]) -> list[np.ndarray]:
-    """Pictures uint8 [height, width, 3] of the run's frames."""
+    """Draw the run's frames as pictures, uint8 [height, width, 3]."""
     pictures = []
     for frame in range(FIRST, LAST, EVERY):
         raw = episode.raw_observations[frame]
@@ -37,7 +37,7 @@ def main() -> None:
     right = panels(renderer, scraper, "default reward", SHIRTS[0])
     gap = np.full((SIZE[1], 6, 3), 255, np.uint8)
     both = [np.concatenate(pair, axis=1) for pair in zip(left, [gap] * len(left), right, strict=True)]
-    # One palette for all pictures: only what moves is stored again.
+    # All pictures share one palette, so that the GIF stores only the pixels that change.
     palette = Image.fromarray(np.concatenate(both[::10])).quantize(COLORS)
     film = [Image.fromarray(p).quantize(palette=palette, dither=Image.Dither.NONE) for p in both]
     milliseconds = round(1000 * EVERY * FRAME_SECONDS / 10) * 10

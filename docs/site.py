@@ -1,4 +1,4 @@
-"""What mkdocs needs of this repository: README, CHANGELOG and notebooks as pages, links that leave docs/."""
+"""Hooks of mkdocs: pages of README, CHANGELOG and notebooks; links out of docs/ to the repository."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Let the navigation name notebooks by their own names."""
+    """Replace the names of notebooks in the navigation by those of their pages."""
     config.nav = _renamed(config.nav)
     return config
 
@@ -57,7 +57,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def notebook_page(path: Path, stem: str) -> tuple[str, dict[str, bytes]]:
-    """A notebook's cells and stored outputs as Markdown, and its pictures by file name."""
+    """Convert a notebook's cells and stored outputs to Markdown and pictures by file name."""
     parts: list[str] = []
     pictures: dict[str, bytes] = {}
     for cell in nbformat.read(path, as_version=4).cells:

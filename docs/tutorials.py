@@ -1,4 +1,4 @@
-"""Run the tutorials with their own settings and store what they show: python docs/tutorials.py [NAME ...]
+"""Run the tutorials with their own settings and store their outputs: python docs/tutorials.py [NAME ...]
 
 The site and GitHub show the stored outputs. The tests run the same notebooks with smaller settings.
 """
@@ -27,7 +27,7 @@ def run(path: Path) -> float:
         resources={"metadata": {"path": str(ROOT)}},
     ).execute()
     for cell in notebook.cells:
-        # What goes to stderr is no result: warnings of other packages, with paths of this machine.
+        # Drop stderr: it has warnings of other packages, with paths of this machine.
         cell.get("outputs", [])[:] = [o for o in cell.get("outputs", []) if o.get("name") != "stderr"]
     notebook.metadata.language_info = {"name": "python"}
     nbformat.write(notebook, path)

@@ -6,16 +6,20 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from gymnasium.vector import SyncVectorEnv
 from hypothesis import settings
 
-from qwop_game import QWOPVectorEnv
+from qwop_datasets import Episode
+from qwop_datasets.convert.common import episode_of_replay
+from qwop_datasets.exact_replay import replay_keys
+from qwop_game import DEFAULT_TRIG, QWOPVectorEnv
 from qwop_game.real import RealGameError, find
 
 # The same examples in every run: a failure is reproducible, and time limits belong to the whole suite.
@@ -28,6 +32,7 @@ MORE_BROWSERS = "QWOP_TEST_BROWSERS"
 
 _BARE = Path(__file__).parent / "bare_system" / "sitecustomize.py"
 _spec = importlib.util.spec_from_file_location("bare_system", _BARE)
+assert _spec is not None and _spec.loader is not None
 _bare = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_bare)
 _everywhere = bool(os.environ.get(_bare.VARIABLE))
@@ -188,3 +193,28 @@ def screen() -> Iterator[Screen]:
     yield Screen(f":{number}")
     server.terminate()
     server.wait()
+
+
+@pytest.fixture(scope="session")
+def play_keys() -> Callable[..., Episode]:
+    """`play_keys(keys, trig=...)`: an episode of what keys do in the embedded game, as far as it goes."""
+
+    def play(keys, trig: str = DEFAULT_TRIG) -> Episode:
+        masks = np.asarray(keys, np.uint8)
+        (played,) = replay_keys([masks], trig=trig)
+        return episode_of_replay(masks, played, {"source": "script", "trig": trig})
+
+    return play
+
+
+@pytest.fixture(scope="session")
+def golden_keys():
+    """Key masks of a run to the end, uint8 [2301], that finishes with the sine and cosine glibc-fma."""
+    with np.load(Path(__file__).parent / "golden" / "glibc-fma_runs.npz") as traces:
+        return traces["actions_0"]
+
+
+@pytest.fixture(scope="session")
+def golden(play_keys, golden_keys) -> Episode:
+    """The run of `golden_keys`."""
+    return play_keys(golden_keys, trig="glibc-fma")

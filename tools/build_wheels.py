@@ -36,11 +36,11 @@ SYSTEM_LIBRARIES = {
 
 
 class WheelError(Exception):
-    """A wheel or the sdist is not as it should be, or was not built."""
+    """A wheel or the sdist is wrong or could not be built."""
 
 
 def promise(tag: str) -> tuple[str, str, tuple[int, ...]]:
-    """Format, machine and the oldest glibc or macOS that a platform tag promises to run on."""
+    """Return the format, machine and oldest glibc or macOS that a platform tag stands for."""
     machine = "aarch64" if tag.endswith(("aarch64", "arm64")) else "x86_64"
     if tag.startswith("win"):
         return "PE", machine, ()
@@ -51,7 +51,7 @@ def promise(tag: str) -> tuple[str, str, tuple[int, ...]]:
 
 
 def library_faults(library: Library, tag: str) -> list[str]:
-    """What keeps a library from the promise of a platform tag; [] where nothing does."""
+    """Return the reasons why a library does not fit a platform tag; [] if it does."""
     kind, machine, oldest = promise(tag)
     if (library.format, library.machine) != (kind, machine):
         return [f"the engine is {library.format} for {library.machine}, not {kind} for {machine}"]
@@ -65,12 +65,12 @@ def library_faults(library: Library, tag: str) -> list[str]:
 
 
 def packages() -> set[str]:
-    """Import packages in the repository."""
+    """Return the names of the import packages in the repository."""
     return {path.parent.name for path in ROOT.glob("*/qwop_*/__init__.py")}
 
 
 def check_wheel(path: Path, tag: str) -> Library:
-    """Raise WheelError unless the wheel is whole and keeps the promise of its tag. Returns its engine."""
+    """Check that a wheel is complete and fits its tag, else raise WheelError. Returns its engine."""
     faults: list[str] = []
     with zipfile.ZipFile(path) as wheel, tempfile.TemporaryDirectory() as folder:
         names = wheel.namelist()
@@ -95,7 +95,7 @@ def check_wheel(path: Path, tag: str) -> Library:
 
 
 def check_sdist(path: Path) -> None:
-    """Raise WheelError if a picture is in the sdist, or what a wheel or its tests need is not."""
+    """Raise WheelError if the sdist has a picture, or lacks a file that a wheel or its tests need."""
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     needed = {"pyproject.toml", "hatch_build.py", "README.md", "demos/policy.safetensors", *LICENSES}
@@ -137,7 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
             if target == "sdist":
                 path = build("sdist", chosen.out)
                 check_sdist(path)
-                facts = "no pictures, and all that a wheel is made of"
+                facts = "no pictures, and all files that a wheel needs"
             else:
                 path = build("wheel", chosen.out, target)
                 library = check_wheel(path, target)

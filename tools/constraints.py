@@ -11,7 +11,7 @@ HEAD = """\
 # Written by tools/constraints.py: the versions of uv.lock, which `make run` and `make test` install with pip.
 # The ranges are in pyproject.toml.
 """
-# PyPI's torch, as pip takes it; its name and number are those of the CPU build.
+# pip takes PyPI's torch; its name and number are those of the CPU build.
 EXPORT = [
     *("uv", "export", "--quiet", "--frozen", "--no-hashes", "--no-annotate", "--no-header"),
     "--no-emit-project",
@@ -29,9 +29,9 @@ EXPORT = [
 
 
 def constraints(exported: str) -> str:
-    """Pins "name==version; marker" as uv exports them -> the same with no condition but Python's version.
+    """Reduce the markers of uv's pins "name==version; marker" to conditions on Python's version.
 
-    A package of one version needs none: a constraint does not say whether it is installed.
+    A package with one version needs no marker: a constraint does not decide whether it is installed.
     """
     pins: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for line in exported.splitlines():

@@ -1,4 +1,4 @@
-"""Read from a shared library which machine it is for and what it asks of the system: ELF, PE and Mach-O."""
+"""Read the machine and the system requirements of a shared library: ELF, PE and Mach-O."""
 
 import struct
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Library(NamedTuple):
-    """What a 64-bit little-endian shared library says of itself."""
+    """Header data of a 64-bit little-endian shared library."""
 
     format: str  # "ELF", "PE" or "Mach-O"
     machine: str  # "x86_64" or "aarch64"
@@ -18,7 +18,7 @@ class Library(NamedTuple):
 
 
 class FormatError(ValueError):
-    """The file is none of the three, or for another machine."""
+    """The file has none of the three formats, or is for another machine."""
 
 
 def read_library(path: Path) -> Library:
@@ -38,7 +38,7 @@ def _text(data: bytes, start: int) -> str:
 
 
 def _read_elf(data: bytes) -> Library:
-    """The dynamic section (type 6) and the versions needed (type 0x6ffffffe) of the System V ABI and LSB."""
+    """Read the dynamic section (type 6) and the needed versions (type 0x6ffffffe): System V ABI and LSB."""
     machine = {62: "x86_64", 183: "aarch64"}[struct.unpack_from("<H", data, 18)[0]]
     (table,) = struct.unpack_from("<Q", data, 40)
     size, count = struct.unpack_from("<HH", data, 58)
@@ -69,7 +69,7 @@ def _read_elf(data: bytes) -> Library:
 
 
 def _read_pe(data: bytes) -> Library:
-    """The import directory of Microsoft's PE format."""
+    """Read the import directory of Microsoft's PE format."""
     (header,) = struct.unpack_from("<I", data, 60)
     if data[header : header + 4] != b"PE\0\0":
         raise ValueError("no PE signature")
@@ -97,7 +97,7 @@ def _read_pe(data: bytes) -> Library:
 
 
 def _read_mach_o(data: bytes) -> Library:
-    """Load commands: libraries (0xc, 0x80000018, 0x8000001f), the oldest macOS (0x32, before 10.14 0x24)."""
+    """Read load commands: libraries (0xc, 0x80000018, 0x8000001f), oldest macOS (0x32, before 10.14 0x24)."""
     cpu, _, _, commands = struct.unpack_from("<IIII", data, 4)
     machine = {0x01000007: "x86_64", 0x0100000C: "aarch64"}[cpu]
     needs: list[str] = []

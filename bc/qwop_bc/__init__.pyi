@@ -5,6 +5,7 @@ from .dagger import DaggerConfig, train_by_dagger
 from .metrics import Agreement, agreement
 from .result import CloneResult
 from .rollouts import RolloutSummary, rollout, summarize_demonstrations
+from .self_imitation import SelfImitationConfig, train_by_self_imitation
 from .trainer import clone
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "EpochReport",
     "NetworkPolicy",
     "RolloutSummary",
+    "SelfImitationConfig",
     "Split",
     "agreement",
     "clone",
@@ -25,4 +27,5 @@ __all__ = [
     "summarize_demonstrations",
     "train_adversarially",
     "train_by_dagger",
+    "train_by_self_imitation",
 ]

@@ -19,7 +19,7 @@ from qwop_rl_core import ActorCritic, entropy, log_prob, sample_actions
 
 
 class NetworkPolicy(ActorCriticPolicy):
-    """An `ActorCritic` as a policy of Stable-Baselines3. It has no weights of its own.
+    """An `ActorCritic` as a policy of Stable-Baselines3. It uses the network's weights.
 
     Algorithms of `imitation` call `evaluate_actions` and optimize `parameters()`, which are the network's.
     """
@@ -56,7 +56,7 @@ class NetworkPolicy(ActorCriticPolicy):
             actions: int64 [N].
 
         Returns:
-            Zeros [N, 1], log-probabilities [N], entropies [N]. Zeros stand for the values: cloning does not
+            Zeros [N, 1], log-probabilities [N], entropies [N]. Zeros replace the values: cloning does not
             use them, and they would take half of its time.
         """
         logits = self.network.logits(obs)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from qwop_bc.adversarial import AdversarialConfig
 from qwop_bc.cloning import CloneConfig, EpochReport
 from qwop_bc.dagger import DaggerConfig
+from qwop_bc.self_imitation import SelfImitationConfig
 from qwop_bc.trainer import EPOCH_NAMES, Method, clone
 from qwop_cli import ProgressTimer, log_progress, parse_config, run_command
 from qwop_datasets import DatasetError
@@ -33,8 +34,9 @@ class Options:
     """Checkpoint to write. It plays (qwop-eval, qwop-replay) and starts qwop-finetune --init."""
     config: tyro.conf.OmitArgPrefixes[CloneConfig] = field(default_factory=CloneConfig)
     method: Method = "bc"
-    """bc: behavioral cloning. dagger: the clone plays and --expert corrects it. gail, airl: PPO against a
-    discriminator. docs/experiments/cloning.md compares them."""
+    """bc: behavioral cloning. self-imitation: the clone then plays, goes back where it falls, and trains on
+    what led on; for people's runs. dagger: the clone plays and --expert corrects it. gail, airl: PPO against
+    a discriminator. docs/experiments/cloning.md compares them."""
     expert: Path | None = None
     """dagger: policy checkpoint that says what the clone should have done, with the clone's frame skip and
     action set. A person can't be the expert: the clone asks up to 30 times a second."""
@@ -42,6 +44,7 @@ class Options:
     """gail, airl: clone to start from. Default: a new network."""
     dagger: DaggerConfig = field(default_factory=DaggerConfig)
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
+    self_imitation: SelfImitationConfig = field(default_factory=SelfImitationConfig)
     where: str = ""
     """Filter of the episodes, such as "success knee_share<0.02". Default: all."""
     resume: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -69,9 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def command(options: Options) -> None:
     """Clone with a progress bar, or a line now and then without a terminal; print the result."""
-    total = {"bc": options.config.epochs, "dagger": options.dagger.rounds}.get(
-        options.method, options.adversarial.reports
-    )
+    total = {
+        "bc": options.config.epochs,
+        "self-imitation": options.self_imitation.rounds,
+        "dagger": options.dagger.rounds,
+    }.get(options.method, options.adversarial.reports)
     given = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
     unit = EPOCH_NAMES[options.method]
     with tqdm(total=total, unit=unit, disable=None, leave=False) as bar:

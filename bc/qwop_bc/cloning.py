@@ -173,6 +173,16 @@ class Batches:
         self.actions = torch.cat([self.actions, actions])
         self._weigh()
 
+    def replace(self, features: Tensor, actions: Tensor) -> None:
+        """Take other decisions in place of those so far. The size of the batches stays.
+
+        Args:
+            features: float32 [M, D].
+            actions: int64 [M].
+        """
+        self.features, self.actions = features, actions
+        self._weigh()
+
     def _weigh(self) -> None:
         counts = torch.bincount(self.actions).double()
         self.weights = None if self.balance == 0 else counts[self.actions] ** -self.balance
@@ -189,7 +199,7 @@ class Batches:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """Figures of one epoch (of DAgger: one round; of GAIL and AIRL: one report)."""
+    """Figures of one epoch (of DAgger and self-imitation: one round; of GAIL and AIRL: one report)."""
 
     epoch: int
     """Its number, from 1."""
@@ -203,7 +213,7 @@ class EpochReport:
     """Whether this is the best epoch so far."""
 
     def figures(self) -> dict[str, float]:
-        """Return the scalars for the log by name; those that are not finite are left out."""
+        """Return the scalars for the log by name; those that are not finite are omitted."""
         figures = {
             "bc/training_loss": self.training_loss,
             "bc/validation_loss": self.agreement.loss,

@@ -12,6 +12,7 @@ from typing import Any
 from qwop_bc.adversarial import AdversarialConfig
 from qwop_bc.cloning import CloneConfig
 from qwop_bc.dagger import DaggerConfig
+from qwop_bc.self_imitation import SelfImitationConfig
 from qwop_datasets import Decisions
 from qwop_rl_core import CheckpointError
 
@@ -19,7 +20,9 @@ MAY_CHANGE = ("epochs", "patience", "play_every", "play_episodes", "device", "th
 """Settings that a resumed cloning may change."""
 
 
-def config_json(config: CloneConfig | DaggerConfig | AdversarialConfig) -> dict[str, Any]:
+def config_json(
+    config: CloneConfig | DaggerConfig | AdversarialConfig | SelfImitationConfig,
+) -> dict[str, Any]:
     """Return a config as JSON gives it back, with lists in place of tuples."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
 

@@ -26,7 +26,7 @@ class CloneResult:
     policy: Policy = field(repr=False)
     """The clone of the best epoch, on the CPU, with the checkpoint's metadata."""
     epochs: int
-    """Epochs trained (of DAgger: rounds; of GAIL and AIRL: reports)."""
+    """Epochs trained (of DAgger and self-imitation: rounds; of GAIL and AIRL: reports)."""
     best_epoch: int
     """The epoch that `policy` is of."""
     epoch_name: str

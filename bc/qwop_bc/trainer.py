@@ -13,6 +13,7 @@ from qwop_bc.cloning import CloneConfig, Cloning, EpochReport
 from qwop_bc.dagger import DaggerConfig, train_by_dagger
 from qwop_bc.provenance import check_same_data, check_same_training, config_json, decisions_sha256
 from qwop_bc.result import CloneResult, measure
+from qwop_bc.self_imitation import SelfImitationConfig, train_by_self_imitation
 from qwop_cli import CommandError, check_outputs
 from qwop_datasets import load_decisions
 from qwop_game import INSTALL_UNPINNED, PolicySpec
@@ -26,14 +27,21 @@ from qwop_rl_core import (
     save_checkpoint,
 )
 
-Method = Literal["bc", "dagger", "gail", "airl"]
+Method = Literal["bc", "self-imitation", "dagger", "gail", "airl"]
 
-EPOCH_NAMES = {"bc": "epoch", "dagger": "round", "gail": "report", "airl": "report"}
+EPOCH_NAMES = {
+    "bc": "epoch",
+    "self-imitation": "round",
+    "dagger": "round",
+    "gail": "report",
+    "airl": "report",
+}
 # Settings that have no effect with a method. Giving one is an error.
 _UNUSED = {
-    "bc": ("dagger", "adversarial", "expert", "init"),
-    "dagger": ("adversarial", "init", "resume", "epochs", "patience"),
-    "gail": ("dagger", "expert", "resume", "epochs", "patience", "balance", "l2_coef"),
+    "bc": ("dagger", "self_imitation", "adversarial", "expert", "init"),
+    "self-imitation": ("dagger", "adversarial", "expert", "init", "resume", "epochs", "patience"),
+    "dagger": ("self_imitation", "adversarial", "init", "resume", "epochs", "patience"),
+    "gail": ("dagger", "self_imitation", "expert", "resume", "epochs", "patience", "balance", "l2_coef"),
 }
 _UNUSED["airl"] = _UNUSED["gail"]
 
@@ -48,6 +56,7 @@ def clone(
     init: str | os.PathLike[str] | None = None,
     dagger: DaggerConfig | None = None,
     adversarial: AdversarialConfig | None = None,
+    self_imitation: SelfImitationConfig | None = None,
     where: str = "",
     resume: bool = False,
     force: bool = False,
@@ -64,12 +73,13 @@ def clone(
         dataset: HDF5 dataset of episodes.
         out: checkpoint to write.
         config: settings of the training; None: the defaults.
-        method: "bc" (behavioral cloning), "dagger", "gail" or "airl".
+        method: "bc" (behavioral cloning), "self-imitation", "dagger", "gail" or "airl".
         expert: dagger: policy checkpoint that says what the clone should have done. It has the clone's frame
             skip and action set.
         init: gail, airl: clone to start from, with the same layers.
         dagger: settings of dagger; None: the defaults.
         adversarial: settings of gail and airl; None: the defaults.
+        self_imitation: settings of self-imitation; None: the defaults.
         where: filter of the episodes, such as "success knee_share<0.02".
         resume: continue the cloning in `out`, with the same bits as if it had not stopped (bc only).
         force: replace `out` if it exists.
@@ -94,8 +104,9 @@ def clone(
         raise CommandError(f"imitation is not installed: {INSTALL_UNPINNED}")
     dataset, out = Path(dataset), Path(out)
     config, dagger = config or CloneConfig(), dagger or DaggerConfig()
-    adversarial = adversarial or AdversarialConfig()
-    given = {"expert": expert, "init": init, "dagger": dagger, "adversarial": adversarial, "resume": resume}
+    adversarial, self_imitation = adversarial or AdversarialConfig(), self_imitation or SelfImitationConfig()
+    given: dict[str, Any] = {"expert": expert, "init": init, "resume": resume}
+    given |= {"dagger": dagger, "adversarial": adversarial, "self_imitation": self_imitation}
     _check_method(method, config, given)
     logdir = Path(logdir) if logdir is not None else default_log_directory(out)
     inputs = {"the dataset": dataset, "--expert": _path(expert), "--init": _path(init)}
@@ -131,6 +142,7 @@ def clone(
             "config": config_json(config),
             **({} if expert is None else {"expert": str(expert), "dagger": config_json(dagger)}),
             **({"adversarial": config_json(adversarial)} if method in ("gail", "airl") else {}),
+            **({"self_imitation": config_json(self_imitation)} if method == "self-imitation" else {}),
             **({} if init is None else {"init": str(init)}),
         },
     }
@@ -155,13 +167,15 @@ def clone(
 
             if expert_network is not None:
                 train_by_dagger(cloning, dagger, expert_network, report)
+            elif method == "self-imitation":
+                train_by_self_imitation(cloning, self_imitation, report)
             elif method in ("gail", "airl"):
                 train_adversarially(cloning, method, adversarial, decisions, report)
             else:
                 cloning.run(report)
     except KeyboardInterrupt as interrupt:
-        kept = f"{out} holds the clone after {EPOCH_NAMES[method]} {saved}"
-        interrupt.args = (f"{kept}; go on with --resume" if method == "bc" else kept,)
+        kept = f"{out} has the clone after {EPOCH_NAMES[method]} {saved}"
+        interrupt.args = (f"{kept}; continue with --resume" if method == "bc" else kept,)
         raise
     save()
     return measure(cloning, episodes, decisions, out, metadata, EPOCH_NAMES[method])
@@ -176,10 +190,12 @@ def _check_method(method: str, config: CloneConfig, given: dict[str, Any]) -> No
     if method not in get_args(Method):
         raise CommandError(f"--method {method}: choose one of {', '.join(get_args(Method))}")
     defaults = {**vars(CloneConfig()), "dagger": DaggerConfig(), "adversarial": AdversarialConfig()}
-    defaults |= {"expert": None, "init": None, "resume": False}
+    defaults |= {"self_imitation": SelfImitationConfig(), "expert": None, "init": None, "resume": False}
     for name in _UNUSED[method]:
         if {**vars(config), **given}[name] != defaults[name]:
-            flag = name.replace("_", "-") + (".*" if name in ("dagger", "adversarial") else "")
+            flag = name.replace("_", "-") + (
+                ".*" if name in ("dagger", "adversarial", "self_imitation") else ""
+            )
             raise CommandError(f"--{flag} has no effect with --method {method}: omit it")
     if method == "dagger" and given["expert"] is None:
         raise CommandError("--method dagger needs --expert CHECKPOINT, a policy that corrects the clone")

@@ -1,5 +1,6 @@
 """Helpers that all commands share: arguments, one-line errors, interrupts, progress, tables."""
 
+from qwop_cli.bundled import bundled_file
 from qwop_cli.command import (
     OWN_GROUP,
     CommandError,
@@ -22,6 +23,7 @@ __all__ = [
     "CommandError",
     "Interrupted",
     "ProgressTimer",
+    "bundled_file",
     "check_outputs",
     "escape_unprintable",
     "interrupts",

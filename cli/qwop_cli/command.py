@@ -189,7 +189,7 @@ def check_outputs(
             continue
         for other_flag, file in files.items():
             if file is not None and file.resolve() in path.resolve().parents:
-                raise CommandError(f"{flag} {path}: lies in {other_flag}, which is a file; choose another")
+                raise CommandError(f"{flag} {path}: is in {other_flag}, which is a file; choose another")
         _try_to_write(flag, path, path, ".")
 
 
@@ -245,7 +245,7 @@ def parse_config(
                 args=arguments,
                 description=description,
                 default=tyro.MISSING_NONPROP if default is None else default,
-                # None can be given only where it may undo something that `default` sets.
+                # "None" is accepted only for flags that `default` sets, so that it can be undone.
                 config=(tyro.conf.DisallowNone,) if default is None else (),
                 registry=registry,
             )

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Aligned columns under a ruled header: the first `left` columns to the left, the others to the right.
+    """Format a table under a ruled header. The first `left` columns are aligned left, the others right.
 
-    Raises ValueError where a row's length differs from the header's.
+    Raises ValueError if a row has another length than the header.
     """
     lines = [list(header), *(list(row) for row in rows)]
     if any(len(line) != len(header) for line in lines):

@@ -30,7 +30,7 @@ from qwop_datasets.storage import H5
 from qwop_datasets.untrusted import group
 from qwop_game import FRAME_SECONDS
 
-# Far outside anything that the game does: 1e4 units are a kilometer.
+# Far beyond any value of the game: 1e4 units are a kilometer.
 _LARGEST = 1e4
 _CLOCK_SLACK = 1e-6  # s
 
@@ -43,7 +43,7 @@ class Problem:
     """A violation of the format."""
 
     number: int | None
-    """The episode's; None for the whole file."""
+    """Number of the episode; None: the problem is of the whole file."""
     text: str
 
     def __str__(self) -> str:
@@ -58,7 +58,7 @@ def check_file(path: str | os.PathLike[str], each: Callable[[int, int], None] | 
         each: Called as each(done, total) after each episode.
 
     Raises:
-        DatasetError: The file is no dataset at all.
+        DatasetError: The file is not a dataset.
     """
     path = Path(path)
     with damage_as_errors(path), storage.reading(path) as file:
@@ -106,5 +106,5 @@ def _check_episode(episode: Episode, row: np.void) -> list[str]:
     if float(np.abs(episode.raw_observations).max()) > _LARGEST:
         problems.append(f"a raw observation is beyond {_LARGEST:g}")
     if float(np.diff(episode.times).max()) > FRAME_SECONDS + _CLOCK_SLACK:
-        problems.append("the clock goes faster than the frames")
+        problems.append("the clock advances faster than 1/30 s per frame")
     return problems

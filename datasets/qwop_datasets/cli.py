@@ -1,7 +1,7 @@
-"""`qwop-data`: look at, check, verify, edit, merge, split, recover and convert datasets.
+"""`qwop-data`: inspect, check, verify, edit, merge, split, recover and convert datasets.
 
-Exit codes: 0 done; 1 `verify` found an episode that replays differently; 2 bad input, after one line that
-says what is wrong and how to fix it. No command changes a file that it was not told to change.
+Exit codes: 0: done. 1: `verify` found an episode that replays differently. 2: bad input, after one line that
+says what is wrong and how to fix it. A command changes only the file that it is told to change.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Where = Annotated[
         metavar="FILTER", help='Episodes to take, such as "source=human success time<60 knee_share<0.02".'
     ),
 ]
-DryRun = Annotated[Flag, tyro.conf.arg(help="Say what would be done, and do nothing.")]
+DryRun = Annotated[Flag, tyro.conf.arg(help="Print what would be done, and change nothing.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,7 +105,7 @@ class List:
 
 @dataclass(frozen=True)
 class Check:
-    """Read all of a dataset and report whatever breaks the format."""
+    """Read all of a dataset and report every violation of the format."""
 
     files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE...")]
     """Datasets."""
@@ -181,7 +181,7 @@ def _line(row: dict[str, Any]) -> str:
 
 def _hint_at_leftovers(path: Path) -> None:
     if needs_recovery(path):
-        hint = f"a recording is under way, or broke off: qwop-data recover {path}"
+        hint = f"a recording is running or was interrupted; if interrupted: qwop-data recover {path}"
         print(f"{PROGRAM}: {path}: {hint}", file=sys.stderr)
 
 
@@ -197,7 +197,7 @@ _DELETE_OR_KEEP = tyro.conf.create_mutex_group(required=False)
 
 @dataclass(frozen=True)
 class Edit:
-    """Delete or relabel episodes, or bring an old file up to date."""
+    """Delete or relabel episodes, or upgrade an old file."""
 
     file: File
     where: Where = ""
@@ -214,9 +214,9 @@ class Edit:
     untag: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="TAG")] = ()
     """Remove a tag."""
     migrate: Flag = False
-    """Bring the file from an older format version to this one."""
+    """Upgrade the file from an older format version to this one."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """Leave FILE as it is and write this one."""
+    """Write this file and leave FILE as it is."""
     dry_run: DryRun = False
 
     def run(self) -> None:
@@ -231,9 +231,9 @@ class Edit:
         if not (relabels or self.delete or self.keep):
             raise DatasetError("nothing to do: give --delete, --keep, --set, --tag, --untag or --migrate")
         if (self.delete or self.keep) and not self.where.strip():
-            raise DatasetError("--delete and --keep need --where, so that no episode goes by mistake")
+            raise DatasetError("--delete and --keep need --where, so that no episode is deleted by mistake")
         if self.delete and relabels:
-            raise DatasetError("--delete and changes of labels are two commands")
+            raise DatasetError("--delete and changes of labels can't be combined: use two commands")
         reader = DatasetReader(path)
         chosen = np.zeros(len(reader), bool)
         chosen[reader.select(self.where).numbers] = True
@@ -251,7 +251,7 @@ class Edit:
         if self.dry_run or (keep.all() and not changed.any() and self.output is None):
             return
         ids = reader.index["id"]
-        reader.close()  # Windows replaces no file that is open
+        reader.close()  # Windows can't replace an open file
         change_some = change if relabels else None
         edit.rewrite(path, ids, keep, change=change_some, changed=changed, output=self.output)
 
@@ -290,7 +290,7 @@ class Merge:
             print(f"{self.output}: would take {sum(counts)} episodes ({' + '.join(map(str, counts))})")
             return
         stored, duplicates = edit.merge(self.output, self.files, any_settings=self.any_settings)
-        print(f"{self.output}: {stored} episodes, {duplicates} left out that were there twice")
+        print(f"{self.output}: {stored} episodes, {duplicates} duplicates omitted")
 
 
 @dataclass(frozen=True)
@@ -333,7 +333,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Recover:
-    """Take in what a crash left in FILE.redo and FILE.journal."""
+    """Recover what a crash left in FILE.redo and FILE.journal."""
 
     file: File
 
@@ -344,7 +344,7 @@ class Recover:
             raise DatasetError(f"{path}: no such file, and no journal of it")
         result = recover_dataset(path)
         if result.finished_append:
-            print(f"{path}: finished an append that had broken off")
+            print(f"{path}: finished an interrupted append")
         for episode in result.episodes:
             print(f"{path}: recovered {_line(_row(index_row(episode)[()], len(DatasetReader(path)) - 1))}")
         if result.already_stored:
@@ -366,9 +366,9 @@ class Convert:
     """New file or directory; a name in .h5 makes a dataset."""
     where: Where = ""
     to: convert.Format | None = None
-    """Format to write, where the name does not tell."""
+    """Format to write, if the name does not determine it."""
     kind: Annotated[convert.ReadFormat | None, tyro.conf.arg(name="from")] = None
-    """Format to read, where it is not obvious."""
+    """Format to read, if it is not recognized."""
     observations: Literal["normalized", "raw"] = "normalized"
     """Observations to write."""
     action_set: Literal["full", "reduced", "distinct"] | None = None
@@ -376,18 +376,18 @@ class Convert:
     frames_per_step: int = 1
     """Frames per step of the file read."""
     trig: Trig | None = None
-    """Sine and cosine that the file read was played with. Without it: found by the observations; where there
-    are none, rounded."""
+    """Sine and cosine of the game in which the file was played. Without it: the variant that reproduces the
+    observations; rounded if there are none."""
     rate: float = 30.0
     """Frames per second of a tape of keys."""
     offset: float = 0.0
     """Frame of the tape where the run begins."""
     source: Source | None = None
-    """Who played, where the file read does not say."""
+    """Who played, if the file does not say."""
     player: str = ""
-    """Name of the player, where the file read does not say."""
+    """Name of the player, if the file does not say."""
     game: Game = "embedded"
-    """Game that was played, where the file read does not say."""
+    """Game that was played, if the file does not say."""
 
     def run(self) -> int | None:
         """Convert, and print the counts."""
@@ -400,7 +400,7 @@ class Convert:
                 reader, output, to, observations=self.observations, action_set=self.action_set
             )
         for line in left_out:
-            print(f"{PROGRAM}: {escape_unprintable(line)}; left out", file=sys.stderr)
+            print(f"{PROGRAM}: {escape_unprintable(line)}; omitted", file=sys.stderr)
         print(f"{output}: {count} episodes as {to}")
         return 0
 
@@ -428,9 +428,9 @@ class Convert:
             count = write_dataset(self.output, _noting(_verified(episodes), found))
         finally:
             for line in left_out:
-                print(f"{PROGRAM}: {escape_unprintable(line)}; left out", file=sys.stderr)
+                print(f"{PROGRAM}: {escape_unprintable(line)}; omitted", file=sys.stderr)
         print(
-            f"{self.output}: {count} episodes, {len(left_out)} left out; sine and cosine: {_variants(found)}"
+            f"{self.output}: {count} episodes, {len(left_out)} omitted; sine and cosine: {_variants(found)}"
         )
         return 0
 
@@ -447,7 +447,7 @@ def _usable(imported: Iterable[convert.Imported], left_out: list[str]) -> Iterat
             count += 1
             yield item.episode
     if not count:
-        raise DatasetError("not one episode could be taken")
+        raise DatasetError("no episode could be converted")
 
 
 def _noting(episodes: Iterable[Episode], found: Counter[str]) -> Iterator[Episode]:

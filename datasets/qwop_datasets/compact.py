@@ -1,9 +1,9 @@
 """Compact datasets: a fiftieth of the size, for runs of the embedded game.
 
-The game is deterministic, so the observations and the clock of an exact episode follow from its keys. A
-compact episode stores their SHA-256 instead. A reader replays the keys, which takes some ten milliseconds a
-run, and compares. Other programs find no observations in the file: `write_dataset` with the episodes of a
-reader makes a full file.
+The game is deterministic, so the keys of an exact episode determine its observations and its clock. A compact
+episode stores their SHA-256 instead. A reader replays the keys, which takes some ten milliseconds per run,
+and compares. Other programs find no observations in such a file. To make a full file, pass the episodes of a
+reader to `write_dataset`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def write_compact_dataset(path: str | os.PathLike[str], episodes: Iterable[Episo
         The number of episodes.
 
     Raises:
-        DatasetError: `path` exists or can't be written, or an episode does not replay bit for bit. Nothing is
-            left behind then.
+        DatasetError: `path` exists or can't be written, or an episode does not replay bit for bit. Then no
+            file is left.
     """
     episodes = list(episodes)
     with damage_as_errors(path), new_file(Path(path)) as file:

@@ -40,10 +40,10 @@ class Decisions:
 def decisions_of(episode: Episode, frame_skip: int, action_set: str = "distinct") -> Decisions:
     """Cut an episode into windows of `frame_skip` frames; each window is one decision.
 
-    The action is the one that is held for most frames of the window; of several, the first. The first window
-    starts at the first frame with a key, because waiting before it is no decision, or up to frame_skip - 1
-    frames later: where the windows fit the changes of the keys best. So the decisions of a policy are found
-    as they were. The last window may be shorter.
+    The action of a window is the one that is held for most of its frames; after a tie, the first. The first
+    window starts at the first frame with a key, because waiting before it is not a decision, or up to
+    frame_skip - 1 frames later: where the windows fit the changes of keys best. For a policy's episode, this
+    finds its decisions as they were. The last window may be shorter.
 
     Args:
         episode: The episode.
@@ -53,7 +53,7 @@ def decisions_of(episode: Episode, frame_skip: int, action_set: str = "distinct"
     Raises:
         ValueError: The action set has no action for the episode's keys.
     """
-    keys = canonical_keys(episode.keys)  # W does nothing beside Q, P nothing beside O
+    keys = canonical_keys(episode.keys)  # W has no effect with Q, P has none with O
     pressed = np.flatnonzero(keys)
     first = int(pressed[0]) if len(pressed) else 0
     held = action_indices(keys, action_set).astype(np.int64)
@@ -77,12 +77,12 @@ def decisions_of(episode: Episode, frame_skip: int, action_set: str = "distinct"
 
 
 def _most_held(held: NDArray[np.int64], frame_skip: int) -> NDArray[np.int64]:
-    """int64 [T] actions per frame -> int64 [ceil(T / frame_skip)]."""
+    """Return the action held longest in each window: int64 [T] per frame -> int64 [ceil(T / frame_skip)]."""
     padded = np.full(-(-len(held) // frame_skip) * frame_skip, -1)
     padded[: len(held)] = held
     windows = padded.reshape(-1, frame_skip)
     same = windows[:, :, None] == windows[:, None, :]  # [M, frame, other frame]
-    # argmax takes the first of equal counts, so the action that came first wins a tie
+    # argmax returns the first of equal counts, so the earlier action wins a tie
     most = np.where(windows >= 0, same.sum(axis=2), 0).argmax(axis=1)
     return windows[np.arange(len(windows)), most]
 
@@ -90,9 +90,9 @@ def _most_held(held: NDArray[np.int64], frame_skip: int) -> NDArray[np.int64]:
 def load_decisions(
     path: str | os.PathLike[str], frame_skip: int, action_set: str = "distinct", where: str = ""
 ) -> tuple[list[Episode], list[Decisions]]:
-    """Read episodes and their decisions. Of episodes with equal keys only one is taken.
+    """Read episodes and their decisions. Of episodes with equal keys it returns only one.
 
-    A copy of a training episode among the held-out ones would make the validation too good.
+    A copy of a training episode in the validation set would make the validation loss too low.
 
     Args:
         path: The dataset.
@@ -101,7 +101,7 @@ def load_decisions(
         where: A filter, see filters.py.
 
     Raises:
-        DatasetError: No dataset, damaged, no episodes, or keys without an action.
+        DatasetError: The file is not a dataset or is damaged, there are no episodes, or keys have no action.
     """
     with DatasetReader(path, where) as reader:
         episodes = list({episode.keys.tobytes(): episode for episode in reader}.values())

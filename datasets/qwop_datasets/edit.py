@@ -46,10 +46,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Relabel:
-    """A change of an episode's labels; its frames stay.
+    """A change of an episode's labels. Its frames stay.
 
     Raises:
-        DatasetError: A label that can't be stored.
+        DatasetError: A label can't be stored.
     """
 
     set: Mapping[str, str]
@@ -78,7 +78,7 @@ class Relabel:
 
 @contextmanager
 def _locked_for_rewrite(path: Path) -> Generator[H5]:
-    """Open the file for reading under an exclusive lock, so that nothing is appended meanwhile."""
+    """Open the file for reading under an exclusive lock, so that no program appends to it."""
     storage.finish_interrupted_change(path)
     with storage.locked(path, exclusive=True) as descriptor, damage_as_errors(path):
         try:
@@ -122,7 +122,7 @@ def _same(source: H5, number: int, target: H5, position: int, change: Any) -> bo
 
 def _checked(path: Path, target: H5) -> None:
     for problem in check_open_file(target, path):
-        raise DatasetError(f"{path}: the new file does not check ({problem}); nothing was changed")
+        raise DatasetError(f"{path}: the new file failed its check ({problem}); nothing was changed")
 
 
 def rewrite(
@@ -136,15 +136,16 @@ def rewrite(
 ) -> None:
     """Write a file again with some episodes deleted and labels changed.
 
-    The new file is written aside, checked as a whole, and compared with the old one episode by episode. Then
-    it replaces the old one, or gets the name `output`.
+    It writes a temporary file, checks all of it, and compares it with the old one episode by episode. Then
+    the new file replaces the old one, or is renamed to `output`.
 
     Args:
         path: The dataset.
-        ids: The ids of the file's episodes as the caller saw them, S32 [N]. Nothing happens if they differ.
+        ids: The ids of the file's episodes as the caller read them, S32 [N]. If they differ, nothing is
+            changed.
         keep: Which episodes to keep, bool [N].
         change: How to change labels.
-        changed: Whose labels to change, bool [N]; None: all.
+        changed: Episodes whose labels to change, bool [N]; None: all.
         output: The file to make; None: replace `path`.
 
     Raises:
@@ -154,7 +155,7 @@ def rewrite(
     changed = np.ones(len(keep), bool) if changed is None else changed
     with _locked_for_rewrite(path) as source:
         if not np.array_equal(read_index(source)["id"], ids):
-            raise DatasetError(f"{path}: has changed meanwhile; try again")
+            raise DatasetError(f"{path}: another program has changed it; try again")
         changes = [change if changed[n] else None for n in numbers]
 
         def check(target: H5) -> None:
@@ -238,20 +239,20 @@ def split_masks(
 
     Args:
         index: INDEX_DTYPE [N].
-        fraction: Share of the second mask: it gets round(fraction * N) episodes, but 1 to N - 1.
-        seed: Of the split.
-        names: Of the two masks.
+        fraction: Share of the second mask: it gets round(fraction * N) episodes, at least 1, at most N - 1.
+        seed: Seed of the split.
+        names: Names of the two masks.
 
     Returns:
         Name -> bool [N].
 
     Raises:
-        DatasetError: A fraction out of range, or fewer than two episodes.
+        DatasetError: The fraction is out of range, or there are fewer than two episodes.
     """
     if not 0 < fraction < 1:
-        raise DatasetError(f"--fraction {fraction}: give a number between 0 and 1")
+        raise DatasetError(f"--fraction {fraction}: expected a number between 0 and 1")
     if len(index) < 2:
-        raise DatasetError(f"{len(index)} episode(s) can't be split")
+        raise DatasetError(f"{len(index)} episode(s) can't be split: two or more are necessary")
     ranks = [hashlib.sha256(f"{seed}:".encode() + i).digest() for i in index["id"].tolist()]
     order = sorted(range(len(index)), key=ranks.__getitem__)
     count = min(max(1, round(fraction * len(index))), len(index) - 1)
@@ -280,17 +281,17 @@ def store_split(path: Path, chosen: NDArray[Any], masks: Mapping[str, NDArray[np
 
 
 def migrate_file(path: str | os.PathLike[str], *, dry_run: bool = False) -> int:
-    """Upgrade a file of an older format version, in a copy that is checked before it replaces the file.
+    """Upgrade a file of an older format version. A checked copy replaces the file.
 
     Args:
         path: The dataset.
-        dry_run: Only look at the version.
+        dry_run: Only read the version.
 
     Returns:
         The version that the file had.
 
     Raises:
-        DatasetError: The file is no dataset, damaged, or can't be written. It is then as before.
+        DatasetError: The file is not a dataset, is damaged, or can't be written. It is then as before.
     """
     path = Path(path)
     storage.finish_interrupted_change(path)

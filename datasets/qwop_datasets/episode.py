@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
 from types import MappingProxyType
@@ -30,7 +30,7 @@ Game = Literal["embedded", "real"]
 """Where an episode was played."""
 SOURCES: tuple[str, ...] = get_args(Source)
 GAMES: tuple[str, ...] = get_args(Game)
-# Who reported a key event; key_events["source"] is an index into this. "focus": the window lost the focus,
+# Sources of key events; key_events["source"] is an index into this. "focus": the window lost the focus,
 # which releases all keys. "resume": the key was down, or had been released, when play began or continued.
 KEY_SOURCES = ("unknown", "pynput", "window", "page", "script", "focus", "resume")
 
@@ -50,16 +50,16 @@ def new_id() -> str:
 
 
 def now() -> str:
-    """Tell the current time: ISO 8601, UTC, to the second."""
+    """Return the current time: ISO 8601, UTC, to the second."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def name_problem(name: str, longest: int = 64) -> str | None:
-    """Say why a text can't be the name of an episode's player; None if it can.
+    """Explain why a text can't be the name of an episode's player; None if it can.
 
     Args:
         name: The text.
-        longest: The most bytes of UTF-8.
+        longest: Maximum number of bytes in UTF-8.
     """
     try:
         size = len(name.encode())
@@ -68,20 +68,20 @@ def name_problem(name: str, longest: int = 64) -> str | None:
     if size > longest:
         return f"the name has {size} bytes of UTF-8; at most {longest} are stored"
     if not name.isprintable():
-        return f"the name holds {next(c for c in name if not c.isprintable())!r}, which can't be printed"
+        return f"the name has {next(c for c in name if not c.isprintable())!r}, which can't be printed"
     return None
 
 
 def storable_name(text: str) -> str:
-    """Make a text, such as a file name, fit for Episode.player: printable, at most 64 bytes."""
+    """Convert a text, such as a file name, to a valid Episode.player: printable, at most 64 bytes."""
     return escape_unprintable(text).encode()[:64].decode(errors="ignore")
 
 
-def action_indices(keys: NDArray[np.uint8], action_set: str) -> NDArray[np.uint8]:
+def action_indices(keys: NDArray[np.integer[Any]] | Sequence[int], action_set: str) -> NDArray[np.uint8]:
     """Find the action of each key mask.
 
-    That is the mask itself if the set has it, else the first action with the same effect in the engine (W
-    does nothing beside Q, P nothing beside O).
+    That is the mask itself if the set has it, else the first action with the same effect in the engine (W has
+    no effect with Q, P has none with O).
 
     Args:
         keys: Key masks, uint8 [T].
@@ -112,7 +112,7 @@ def action_indices(keys: NDArray[np.uint8], action_set: str) -> NDArray[np.uint8
 
 
 def _frozen(value: Any, dtype: Any) -> NDArray[Any]:
-    """Make a contiguous read-only array; copies unless the value is one."""
+    """Return a contiguous read-only array: the value itself if it is one, else a copy."""
     array = np.asarray(value, dtype=dtype)
     if array.flags.writeable or not array.flags.c_contiguous:
         array = np.array(array, order="C")
@@ -122,9 +122,9 @@ def _frozen(value: Any, dtype: Any) -> NDArray[Any]:
 
 @dataclass(frozen=True, eq=False)
 class Episode:
-    """T frames of play. The arrays are read-only; those that were not are copied.
+    """T frames of play. The arrays are read-only; writable ones are copied.
 
-    Optional arrays are None where they were not measured: a policy has no key events.
+    Optional arrays are None if they were not measured: a policy has no key events.
 
     Raises:
         ValueError: The fields can't be an episode.
@@ -143,14 +143,13 @@ class Episode:
     success: bool
     """The run was won: 100 m and the jump."""
     source: str
-    """Who pressed the keys: "human", "policy", "script", or "search" (by trying many, see qwop_search)."""
+    """Who pressed the keys: "human", "policy", "script", or "search" (see qwop_search)."""
     player: str = ""
     """The person's or policy's name, at most 64 bytes of UTF-8."""
     game: str = "embedded"
     """Where it was played: "embedded" (this simulator) or "real" (the game in a browser)."""
     trig: str = DEFAULT_TRIG
-    """The variant of sine and cosine that the game computed with, one of qwop_game.TRIG_VARIANTS. A replay
-    needs the same."""
+    """The game's variant of sine and cosine, one of qwop_game.TRIG_VARIANTS. A replay needs the same."""
     action_set: str = "distinct"
     """The action set that `actions` indexes; its masks are qwop_game.ACTION_SETS[action_set]."""
     wall_times: NDArray[np.float64] | None = None
@@ -162,7 +161,7 @@ class Episode:
     key_events: NDArray[np.void] | None = None
     """KEY_EVENT_DTYPE [E]: every press and release, in order of time."""
     rewinds: NDArray[np.void] | None = None
-    """REWIND_DTYPE [R]. The other arrays hold what is left: one exact run from the start."""
+    """REWIND_DTYPE [R]. The other arrays have only the frames that are left: one exact run from the start."""
     discarded_keys: NDArray[np.uint8] | None = None
     """uint8 [sum(from_frame - to_frame)]: keys of the frames that the rewinds cut off, in their order."""
     rewards: Mapping[str, NDArray[np.float32]] = field(default_factory=dict[str, NDArray[np.float32]])
@@ -176,7 +175,7 @@ class Episode:
     tags: tuple[str, ...] = ()
     """Free labels without spaces."""
     id: str = field(default_factory=new_id)
-    """32 hexadecimal digits, which the episode always keeps."""
+    """32 hexadecimal digits, which never change."""
     created: str = field(default_factory=now)
     """When it was played, ISO 8601 UTC."""
 
@@ -252,14 +251,14 @@ class Episode:
                 require(array.shape == (t,), f"{name} has shape {array.shape}; {t} keys need {(t,)}")
                 require(bool(np.isfinite(array).all()), f"{name} holds NaN or infinity")
         require(self.terminated or not self.success, "success without terminated")
-        require(self.source in SOURCES, f"source {self.source!r} is none of {', '.join(SOURCES)}")
-        require(self.game in GAMES, f"game {self.game!r} is none of {', '.join(GAMES)}")
+        require(self.source in SOURCES, f"source {self.source!r} is not one of {', '.join(SOURCES)}")
+        require(self.game in GAMES, f"game {self.game!r} is not one of {', '.join(GAMES)}")
         require(
             self.trig in TRIG_VARIANTS,
-            f"trig {self.trig!r} is none of {', '.join(TRIG_VARIANTS)}; a newer qwop-stride may know it",
+            f"trig {self.trig!r} is not one of {', '.join(TRIG_VARIANTS)}; upgrade qwop-stride",
         )
         require(len(self.player.encode()) <= 64, "player is longer than 64 bytes")
-        require("\0" not in self.player, "player holds a NUL character")
+        require("\0" not in self.player, "player has a NUL character")
         for tag in self.tags:
             require(bool(tag) and not any(c.isspace() or c == "\0" for c in tag), f"bad tag {tag!r}")
         require(len(" ".join(self.tags).encode()) <= 256, "tags are longer than 256 bytes together")
@@ -314,7 +313,7 @@ class Episode:
 
     @property
     def time(self) -> float:
-        """The game's clock after the last frame, s: the run's time where it was won."""
+        """The game's clock after the last frame, s. It is the time of a finished run."""
         return float(self.times[-1])
 
     @property
@@ -328,7 +327,7 @@ class Episode:
         return self.num_frames * FRAME_SECONDS
 
     def replace(self, **changes: Any) -> Episode:
-        """Copy the episode with some fields changed. The id stays, unless it is among them."""
+        """Copy the episode with some fields changed. The id stays, unless it is one of them."""
         return replace(self, **changes)
 
 

@@ -1,4 +1,4 @@
-"""Errors that a user can cause and fix."""
+"""Errors that a user can fix."""
 
 from __future__ import annotations
 
@@ -13,4 +13,4 @@ class NameTakenError(DatasetError):
     """The file to write exists already."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        super().__init__(f"{path}: exists already; choose another name or remove it")
+        super().__init__(f"{path}: already exists; choose another name or remove it")

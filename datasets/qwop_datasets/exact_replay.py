@@ -14,7 +14,7 @@ from qwop_game.rules import FLAG_GAME_ENDED, FLAG_JUMP_LANDED, has_finished, is_
 
 @dataclass(frozen=True)
 class Replay:
-    """T frames from the canonical start: what an Episode stores, computed from its keys."""
+    """The replay of T keys from the canonical start: observations, clock and flags."""
 
     raw_observations: NDArray[np.float32]
     """float32 [T + 1, 60]."""
@@ -25,7 +25,7 @@ class Replay:
 
     @property
     def landed(self) -> bool:
-        """Whether the game calls the run won: the jump landed in the sand."""
+        """Whether the game counts the run as won: the jump landed in the sand."""
         return bool(self.flags[-1] & FLAG_JUMP_LANDED)
 
     @property
@@ -57,13 +57,13 @@ def replay_keys(
     engine: str = "auto",
     trig: str = DEFAULT_TRIG,
 ) -> list[Replay]:
-    """Play each of N key sequences in a lane of its own. Memory: N * max(T_i) * 260 bytes.
+    """Play N key sequences side by side, one per game. Memory: N * max(T_i) * 260 bytes.
 
     Args:
         keys: N sequences of key masks, uint8 [T_i].
-        stop_at_end: Whether a game that is over stands still; False: it goes on, as the real one does.
+        stop_at_end: Whether a game stops when it is over; False: it continues, as the real one does.
         engine: The simulator's engine, see `Simulator`.
-        trig: The variant of sine and cosine that the keys were played with, Episode.trig.
+        trig: Variant of sine and cosine, Episode.trig.
 
     Returns:
         N replays, in the order of `keys`.

@@ -6,10 +6,11 @@ same as `trig=rounded`.
     name            a flag that is set: success, terminated, truncated, fallen, verified
     !name           a flag that is not
     name=value      also != < <= > >=; texts allow = and != only
-    trig=rounded    computed with that variant of sine and cosine
+    trig=rounded    played with that variant of sine and cosine
     mask=train      in the stored mask `train`
     tag=warmup      has the tag `warmup`
-    number=7        the seventh after the first; id=3f2a (the first digits are enough)
+    number=7        number in the file, from 0
+    id=3f2a         the first digits of the id are enough
 """
 
 from __future__ import annotations

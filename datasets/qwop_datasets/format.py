@@ -37,7 +37,7 @@ from qwop_game import FIELDS, FRAME_SECONDS, PARTS, UNITS_PER_METER
 
 FORMAT = "qwop-episodes"
 FORMAT_VERSION = 3
-OLDEST_READABLE = 1  # older ones have to be migrated first
+OLDEST_READABLE = 1  # older versions have to be migrated first
 OBSERVATION_FIELDS = tuple(f"{part}.{name}" for part in PARTS for name in FIELDS)
 FRAMES_PER_SECOND = round(1 / FRAME_SECONDS)
 
@@ -65,7 +65,7 @@ INDEX_DTYPE = np.dtype(
     ]
 )
 _INDEX_1 = np.dtype([(name, INDEX_DTYPE[name]) for name in INDEX_DTYPE.names or () if name != "trig"])
-_INDEX_CHUNK = 64  # rows; not compressed, so that a grown chunk keeps its place in the file
+_INDEX_CHUNK = 64  # rows; not compressed, so that a chunk keeps its place in the file when it grows
 _COMPRESSION = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
 _ARRAYS = {  # name -> dtype of the arrays that every episode has
     "raw_observations": np.dtype("<f4"),
@@ -73,7 +73,7 @@ _ARRAYS = {  # name -> dtype of the arrays that every episode has
     "actions": np.dtype("u1"),
     "times": np.dtype("<f8"),
 }
-REPLAYED_ARRAYS = ("raw_observations", "times")  # what a compact episode leaves to the simulator
+REPLAYED_ARRAYS = ("raw_observations", "times")  # a compact episode gets these from a replay
 REPLAY_DIGEST = "replay_sha256"
 _BYTES_PER_FRAME = 4 * OBSERVATION_SIZE + 8  # of those two arrays
 _OPTIONAL_ARRAYS = {
@@ -94,9 +94,9 @@ def episode_name(number: int) -> str:
 
 @contextmanager
 def damage_as_errors(path: str | os.PathLike[str]) -> Generator[None]:
-    """Turn what HDF5, NumPy or Python raise on a damaged file into a DatasetError of one line.
+    """Turn the errors of HDF5, NumPy or Python for a damaged file into a DatasetError of one line.
 
-    The OSError of a full or read-only disk is passed on: it is no damage of `path`.
+    The OSError of a full or read-only disk is passed on: `path` is not damaged then.
 
     Args:
         path: The file, as the message names it.
@@ -124,12 +124,12 @@ def damage_as_errors(path: str | os.PathLike[str]) -> Generator[None]:
 
 
 def _what(error: Exception) -> str:
-    """Say what is wrong with a file, from the error that reading it raised."""
+    """Describe what is wrong with a file, from the error that reading it raised."""
     text = " ".join(str(error.args[0] if error.args else "").split())
     if isinstance(error, RecursionError):
         return "its JSON is nested too deeply"
     if isinstance(error, MemoryError):
-        return "it asks for more memory than there is"
+        return "it needs more memory than there is"
     if isinstance(error, UnicodeError):
         return "a text in it is not UTF-8"
     if isinstance(error, json.JSONDecodeError):
@@ -145,7 +145,7 @@ def _what(error: Exception) -> str:
 
 
 def put_attribute(attributes: H5, name: str, value: Any) -> None:
-    """Store an attribute. Texts get a fixed length: HDF5 has no checksums for those of variable length."""
+    """Store an attribute. Texts get a fixed length, because HDF5 has no checksums for variable lengths."""
     if isinstance(value, str):
         data = value.encode()
         attributes.create(name, data, dtype=h5py.string_dtype("utf-8", max(1, len(data))))
@@ -177,7 +177,7 @@ def _number(attributes: H5, name: str) -> float:
 
 
 def write_root(file: H5, environment: Mapping[str, Any] | None = None) -> None:
-    """Make an empty file an empty dataset.
+    """Write the root attributes and empty tables of a new dataset.
 
     Args:
         file: The open file.
@@ -216,7 +216,7 @@ def check_root(file: H5, path: str | os.PathLike[str], oldest: int = FORMAT_VERS
         raise DatasetError(f"{path}: an HDF5 file, but not a QWOP dataset (see qwop-data convert)") from None
     if version > FORMAT_VERSION:
         raise DatasetError(
-            f"{path}: has format version {version}; this program knows up to {FORMAT_VERSION}: "
+            f"{path}: has format version {version}; this release reads up to {FORMAT_VERSION}: "
             "upgrade qwop-stride"
         )
     if version < oldest:
@@ -225,17 +225,17 @@ def check_root(file: H5, path: str | os.PathLike[str], oldest: int = FORMAT_VERS
         )
     fields = _text(file.attrs, "observation_fields")
     if fields != " ".join(OBSERVATION_FIELDS):
-        raise DatasetError(f"{path}: its observation fields are in another order than ours")
+        raise DatasetError(f"{path}: its observation fields have an unknown order")
     rate = _number(file.attrs, "frames_per_second")
     if rate != FRAMES_PER_SECOND:
-        raise DatasetError(f"{path}: has {rate:g} frames a second, not {FRAMES_PER_SECOND}")
+        raise DatasetError(f"{path}: has {rate:g} frames per second, expected {FRAMES_PER_SECOND}")
 
 
 def file_version(file: H5) -> int:
     """Read the format version.
 
     Raises:
-        KeyError, ValueError: The file is no dataset.
+        KeyError, ValueError: The file is not a dataset.
     """
     if _text(file.attrs, "format") != FORMAT:
         raise ValueError("another format")
@@ -302,7 +302,7 @@ def add_episode(file: H5, episode: Episode, *, compact: bool = False) -> int:
     Args:
         file: The dataset.
         episode: The episode.
-        compact: Whether to omit what the keys give again, see compact.py.
+        compact: Whether to omit the arrays that a replay gives, see compact.py.
 
     Returns:
         The episode's number.
@@ -373,7 +373,7 @@ def read_episode(stored: H5) -> Episode:
     """Read the episode of a group, of any readable version. For errors see `damage_as_errors`."""
     attributes = stored.attrs
     frames = int(_number(attributes, "frames"))
-    there = set(stored)  # `in` and `get` would take a damaged member for a missing one
+    there = set(stored)  # `in` and `get` would treat a damaged member as missing
     compact = REPLAY_DIGEST in attributes
     limit = memory_limit(stored.file.id.get_filesize())
     bytes_read = frames * _BYTES_PER_FRAME if compact else 0
@@ -431,7 +431,7 @@ def read_episode(stored: H5) -> Episode:
 
 
 def replay_digest(raw_observations: NDArray[np.float32], times: NDArray[np.float64]) -> str:
-    """Compute the SHA-256 of what a replay has to give: float32 [T + 1, 60] and float64 [T + 1]."""
+    """Compute the SHA-256 of a replay: observations float32 [T + 1, 60] and times float64 [T + 1]."""
     data = (
         np.ascontiguousarray(raw_observations, "<f4").tobytes() + np.ascontiguousarray(times, "<f8").tobytes()
     )
@@ -439,7 +439,7 @@ def replay_digest(raw_observations: NDArray[np.float32], times: NDArray[np.float
 
 
 def stored_trig(attributes: H5) -> str:
-    """Read Episode.trig of a group. Format 1 stored it under another name, or not at all."""
+    """Read Episode.trig of a group. Format 1 stored it under another name or not at all."""
     for name in ("trig", OLD_TRIG_ATTRIBUTE):
         if name in attributes:
             return _text(attributes, name)
@@ -447,8 +447,8 @@ def stored_trig(attributes: H5) -> str:
 
 
 def _replayed(keys: NDArray[np.uint8], digest: str, trig: str) -> dict[str, NDArray[Any]]:
-    """Replay a compact episode. Raises ValueError where the result is not what was recorded."""
+    """Replay a compact episode. Raises ValueError if the result differs from the recording."""
     (run,) = replay_keys([keys], trig=trig)
     if replay_digest(run.raw_observations, run.times) != digest:
-        raise ValueError("a compact episode does not replay as it was recorded")
+        raise ValueError("the replay of a compact episode differs from the recording")
     return {"raw_observations": run.raw_observations, "times": run.times}

@@ -1,25 +1,25 @@
-"""The journal of a recording: each frame is in a file as soon as it is played.
+"""The journal of a recording: a file that stores each frame as soon as it is played.
 
-The journal is an append-only file beside the dataset. Every record has a checksum and is written at once, so
-a killed process leaves at most one torn record at the end. A background thread syncs the file, so a power
-loss costs at most `sync_seconds` of play, and no frame waits for the disk.
+The journal is an append-only file next to the dataset. Every record has a checksum and is written
+immediately, so a killed process leaves at most one torn record at the end. A background thread syncs the
+file, so a power loss costs at most `sync_seconds` of play, and frames do not wait for the disk.
 
     header   b"QWOPJNL1"
     record   b"\\xa5q", type (1 byte), payload's length (uint32), payload, CRC-32 of all that (uint32)
       B  begin    JSON: id and the fields of Episode that are known by now; float64 time; float32 [60] row 0
       F  frame    keys (uint8), wall time, lateness, time (float64), raw observation after it (float32 [60])
       E  event    time (float64), key, pressed, source (uint8)
-      R  rewind   wall time (float64), frame at which play goes on (uint32)
+      R  rewind   wall time (float64), frame at which play continues (uint32)
       Z  end      terminated, truncated, success (uint8)
       K  about    JSON: fields of Episode that are known once the run is over
       C  go on    id (32 bytes), changes of it so far (uint32): what follows is of this episode
-      D  done     id (32 bytes): stored in the dataset, or thrown away
+      D  done     id (32 bytes): stored in the dataset, or discarded
 
 A record is of the latest episode that has begun or gone on. Go-on records are only in the journals of
 shared_journal.py, where many episodes are under way at once.
 
-All numbers are little-endian. `read_journal` adds the changes to a Recording, as the recorder did, so what
-comes out of a journal is what would have been stored.
+All numbers are little-endian. `read_journal` adds the changes to a Recording, as the recorder did, so it
+returns the same episodes.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ _FIELDS = {  # of Episode, that a begin record holds
     "tags",
     "wall_clock_offset",
 }
-_LONGEST = 1 << 20  # bytes of a payload; more is damage
+_LONGEST = 1 << 20  # maximum size of a payload, bytes; a larger one is damage
 
 
 def journal_path(path: str | os.PathLike[str]) -> Path:
-    """FILE.journal beside FILE."""
+    """Return the path of a dataset's journal: FILE.journal."""
     path = Path(path)
     return path.with_name(path.name + ".journal")
 
@@ -87,16 +87,16 @@ def journal_paths(path: str | os.PathLike[str]) -> list[Path]:
 class Journal:
     """Writes the journal of one recording session.
 
-    When the disk refuses a record, the record stays in memory and is written first at the next call: nothing
-    is lost. `flush` tries again.
+    If the disk refuses a record, it stays in memory, and the next call or `flush` writes it first. Nothing is
+    lost.
 
     Args:
         path: The journal's file (see `journal_path`); made if it is missing.
         sync_seconds: Longest time between a write and its sync to the disk; 0 syncs every write.
 
     Raises:
-        DatasetError: Another program writes this journal, it holds episodes that are not recovered, or it
-            can't be written.
+        DatasetError: Another program writes this journal, it has episodes that are not recovered, or it can't
+            be written.
     """
 
     def __init__(self, path: str | os.PathLike[str], sync_seconds: float = 1.0) -> None:
@@ -113,7 +113,7 @@ class Journal:
             unsaved = live_episodes(data)
             if unsaved:
                 raise DatasetError(
-                    f"{self.path}: holds {len(unsaved)} unsaved episode(s); "
+                    f"{self.path}: has {len(unsaved)} unsaved episode(s); "
                     f"run qwop-data recover {self.path.with_suffix('')}"
                 )
             self._start_anew()
@@ -132,7 +132,7 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Let the file go; it is removed when all its episodes are done."""
+        """Close the file, and remove it if all its episodes are done."""
         if self._file.closed:
             return
         self._closing.set()
@@ -146,7 +146,7 @@ class Journal:
             self._file.close()
 
     def begin(self, recording: Recording) -> None:
-        """Store the start of an episode; `write` is about this one from now on.
+        """Store the start of an episode. Later calls of `write` add to this one.
 
         Raises:
             DatasetError: The disk refuses it.
@@ -167,10 +167,10 @@ class Journal:
         self._write(b"".join(change_record(change) for change in changes))
 
     def done(self, recording: Recording) -> None:
-        """Forget an episode: it is in the dataset, or was thrown away. Without any, the journal is empty.
+        """Mark an episode as stored in the dataset or discarded. When all are done, the journal is emptied.
 
         Raises:
-            DatasetError: The disk refuses the note of it.
+            DatasetError: The disk refuses the record.
         """
         self._live.discard(recording.id)
         if self._current == recording.id:
@@ -207,7 +207,7 @@ class Journal:
             if self.sync_seconds == 0:
                 portable.sync(self._file.fileno())
         except OSError as error:
-            raise DatasetError(f"{self.path}: {describe(error)}; what was played waits in memory") from None
+            raise DatasetError(f"{self.path}: {describe(error)}; the latest frames are in memory") from None
         self._dirty.set()
 
     def _sync_now_and_then(self) -> None:
@@ -217,33 +217,33 @@ class Journal:
             try:
                 portable.sync(self._file.fileno())
             except (OSError, ValueError):
-                pass  # the next write says so
+                pass  # the next write reports it
             self._closing.wait(self.sync_seconds)
 
 
 @dataclass
 class Journalled:
-    """What a journal holds."""
+    """The contents of a journal."""
 
     live: dict[str, Recording] = field(default_factory=dict[str, Recording])
     """The episodes that are not done, by id."""
     damaged: int = 0
-    """Bytes in the middle that are no record."""
+    """Bytes in the middle that are not a record."""
     torn: int = 0
-    """Bytes at the end that are no whole record."""
+    """Bytes at the end that are not a complete record."""
 
 
 def read_journal(path: str | os.PathLike[str]) -> tuple[list[Episode], int]:
-    """Read the episodes of a journal that are neither in a dataset nor thrown away. The journal stays.
+    """Read the episodes of a journal that are neither stored nor discarded. The journal is not changed.
 
-    An episode that was under way is `truncated` and gets the tag "recovered". A torn last record is dropped,
-    and a damaged one costs the rest of its own episode.
+    An unfinished episode is `truncated` and gets the tag "recovered". A torn last record is dropped, and a
+    damaged record costs the rest of its episode.
 
     Returns:
         The episodes, oldest first, and the number of damaged bytes.
 
     Raises:
-        DatasetError: `path` is no journal, or is being written.
+        DatasetError: `path` is not a journal, or another program writes it.
     """
     with open_locked(Path(path), create=False) as file:
         found = _replay(file.read(), path)
@@ -255,7 +255,7 @@ def read_journal(path: str | os.PathLike[str]) -> tuple[list[Episode], int]:
                 tags = tuple(recording.fields.get("tags", ()))
                 unfinished = recording.end is None
                 episodes.append(recording.episode(tags=(*tags, RECOVERED_TAG) if unfinished else tags))
-            except (ValueError, TypeError, OverflowError):  # no recorder wrote this: it stays in the journal
+            except (ValueError, TypeError, OverflowError):  # not written by a recorder: keep it
                 damaged += _RECORD.size + _FRAME.size
     return episodes, damaged
 
@@ -277,7 +277,7 @@ def _replay(data: bytes, path: str | os.PathLike[str] = "journal") -> Journalled
     while position < len(data):
         kind, payload, end = _parse(data, position)
         if end < 0:
-            # Frames after a gap are no exact run; only another episode can follow.
+            # Frames after a gap are not an exact run, so skip to the next episode.
             current, found_at = None, _next_episode(data, position + 1)
             if found_at < 0:
                 found.torn = len(data) - position
@@ -303,7 +303,7 @@ def _replay(data: bytes, path: str | os.PathLike[str] = "journal") -> Journalled
 
 
 def _parse(data: bytes, position: int) -> tuple[bytes, bytes, int]:
-    """Type, payload and end of the record at `position`; the end is -1 where there is no whole record."""
+    """Return type, payload and end of the record at `position`; the end is -1 if there is no whole record."""
     if position + _RECORD.size > len(data):
         return b"", b"", -1
     start, kind, length = _RECORD.unpack_from(data, position)
@@ -316,7 +316,7 @@ def _parse(data: bytes, position: int) -> tuple[bytes, bytes, int]:
 
 
 def _next_episode(data: bytes, position: int) -> int:
-    """Where the next whole record is that says which episode follows, or -1."""
+    """Return the position of the next whole record that says which episode follows, or -1."""
     while (position := data.find(_START, position)) >= 0:
         if data[position + 2 : position + 3] in (b"B", b"C") and _parse(data, position)[2] >= 0:
             return position
@@ -364,7 +364,7 @@ def _read_begin(payload: bytes) -> Recording:
     if not {"id", "created"} <= set(fields) <= _FIELDS:
         raise ValueError("other fields than an episode's")
     if not isinstance(fields["id"], str):
-        raise ValueError("an id that is no text")
+        raise ValueError("an id that is not text")
     (time,) = struct.unpack_from("<d", payload, 4 + length)
     return Recording(np.frombuffer(payload[12 + length :], "<f4"), time, **fields)
 
@@ -439,6 +439,6 @@ def open_locked(path: Path, *, create: bool) -> Any:
         raise DatasetError(f"{path}: {describe(error)}") from None
     if not portable.lock(file.fileno(), exclusive=True):
         file.close()
-        raise DatasetError(f"{path}: a recording is under way; wait until it ends")
+        raise DatasetError(f"{path}: a recording is running; wait until it ends")
     file.seek(0)
     return file

@@ -1,4 +1,4 @@
-"""Older format versions: how a file of one version becomes a file of the next."""
+"""Upgrade files of older format versions, one version at a time."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from qwop_datasets.untrusted import dataset, group
 
 
 def migrate(file: H5, path: str | os.PathLike[str]) -> int:
-    """Bring an open, writable file to FORMAT_VERSION in place; returns the version it had.
+    """Upgrade an open, writable file to FORMAT_VERSION in place. Returns the version it had.
 
     Raises:
-        DatasetError: The file is no dataset, or a newer one.
+        DatasetError: The file is not a dataset, or has a newer version.
     """
     try:
         first = file_version(file)
@@ -59,7 +59,7 @@ def _from_0_to_1(file: H5) -> None:
 
 
 def _from_1_to_2(file: H5) -> None:
-    """Version 1 had no attribute `trig`: OLD_TRIG_ATTRIBUTE held it, or nothing did."""
+    """Version 1 had no attribute `trig`: it was in OLD_TRIG_ATTRIBUTE, or missing."""
     for number in range(len(dataset(file, "index"))):
         _name_trig(stored_episode(file, number))
     rows = read_index(file)
@@ -92,9 +92,9 @@ def _rename_provenance(stored: H5) -> None:
 
 
 def _rename(owner: H5, old: str, new: str) -> None:
-    """Rename an attribute; it keeps its type and its bytes."""
+    """Rename an attribute. Its type and its bytes stay."""
     h5a.rename(owner.id, old.encode(), new.encode())
 
 
 MIGRATIONS: dict[int, Callable[[H5], None]] = {0: _from_0_to_1, 1: _from_1_to_2, 2: _from_2_to_3}
-"""Version v -> how a file of it becomes one of v + 1."""
+"""Version v -> function that upgrades a file from version v to v + 1."""

@@ -1,4 +1,4 @@
-"""Names in stored data of older versions, and what they are called today."""
+"""Names in stored data of older versions, and their present names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OLD_UNITS = "units_per_metre"
 
 
 def with_todays_names(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of an episode from JSON, with today's names; an episode that names no `trig` gets OLD_TRIG."""
+    """Rename old fields of an episode from JSON. An episode without `trig` gets OLD_TRIG."""
     fields = {"trig": OLD_TRIG} | dict(fields)
     if OLD_PROVENANCE in fields and "provenance" not in fields:
         fields["provenance"] = fields.pop(OLD_PROVENANCE)

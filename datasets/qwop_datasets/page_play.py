@@ -1,4 +1,4 @@
-"""What the web page tells of how a run was played, as fields of an Episode."""
+"""Convert the web page's account of who played a run, and how fast, to fields of an Episode."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def page_play_fields(players: Sequence[Any], paces: Sequence[Any]) -> dict[str, 
         paces: speed of the wall clock, [[frame, pace], ...] where it changes; 1 is real time.
 
     Raises:
-        ValueError, TypeError: they are malformed or empty.
+        ValueError, TypeError: the lists are malformed or empty.
     """
     names = {str(player) for _, player in players}
     if not names:

@@ -1,6 +1,6 @@
-"""File calls that systems have or lack: locks, reads at a position, syncs, open files that get a new name.
+"""File operations that differ between systems: locks, reads at a position, syncs, renames of open files.
 
-The rest of the package calls these and asks nowhere which system it runs on.
+All other modules use these functions and do not depend on the system.
 """
 
 from __future__ import annotations
@@ -24,20 +24,21 @@ except ImportError:  # Windows
     _fcntl = None
 
 BINARY = getattr(os, "O_BINARY", 0)
-"""For os.open: without it, Windows changes line ends."""
+"""Flag for os.open: without it, Windows changes line ends."""
 BUSY_SECONDS = 2.0
-"""How long `replace` and `remove` wait for another program that has the file open."""
+"""How long `replace` and `remove` wait for another program that has the file open, s."""
 
-# On Windows, LockFileEx for both kinds of lock: portalocker's default has another call for exclusive ones.
+# On Windows, use LockFileEx for both kinds of lock: portalocker's default uses another call for exclusive
+# ones.
 _locker: Any = (getattr(portalocker, "Win32Locker", None) or portalocker.FlockLocker)()
 _FULL_SYNC = getattr(_fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone leaves data in the disk's own cache
-_position = threading.Lock()  # held between a seek and the read or write that it is for
+_position = threading.Lock()  # held from a seek to its read or write
 
 
 def lock(descriptor: int, *, exclusive: bool) -> bool:
-    """Lock an open file for this descriptor, without waiting. False where another program has the lock.
+    """Lock an open file for this descriptor, without waiting. Returns False if another program has the lock.
 
-    The system lets go of the lock when the process ends. A file system without locks counts as locked.
+    The system releases the lock when the process ends. On a file system without locks, it returns True.
     """
     kind = LockFlags.EXCLUSIVE if exclusive else LockFlags.SHARED
     try:
@@ -50,13 +51,13 @@ def lock(descriptor: int, *, exclusive: bool) -> bool:
 
 
 def unlock(descriptor: int) -> None:
-    """Let go of the lock, where there is one, also for duplicates of the descriptor."""
+    """Release the lock, if there is one, also for duplicates of the descriptor."""
     with suppress(LockException):
         _locker.unlock(descriptor)
 
 
 def read_at(descriptor: int, count: int, offset: int) -> bytes:
-    """At most `count` bytes from `offset` on."""
+    """Read at most `count` bytes from `offset` on."""
     if hasattr(os, "pread"):
         return os.pread(descriptor, count, offset)
     with _position:
@@ -65,7 +66,7 @@ def read_at(descriptor: int, count: int, offset: int) -> bytes:
 
 
 def write_at(descriptor: int, data: memoryview | bytes, offset: int) -> int:
-    """Write at `offset`; returns how many bytes the system took."""
+    """Write at `offset`. Returns the number of bytes written."""
     if hasattr(os, "pwrite"):
         return os.pwrite(descriptor, data, offset)
     with _position:
@@ -74,7 +75,7 @@ def write_at(descriptor: int, data: memoryview | bytes, offset: int) -> int:
 
 
 def sync(descriptor: int) -> None:
-    """Return once a file's content is on the disk."""
+    """Wait until a file's content is on the disk."""
     if _FULL_SYNC is not None:
         try:
             _fcntl.fcntl(descriptor, _FULL_SYNC)
@@ -85,10 +86,10 @@ def sync(descriptor: int) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Make creations, renames and removals in a directory survive a power loss, where the system can."""
+    """Make changes of a directory's entries survive a power loss, if the system supports it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | BINARY)
-    except OSError:  # Windows opens no directories
+    except OSError:  # Windows can't open directories
         return
     try:
         os.fsync(descriptor)
@@ -104,7 +105,7 @@ def is_busy(error: OSError) -> bool:
 
 
 def allocate(descriptor: int, offset: int, count: int) -> None:
-    """Claim room on the disk, where the system can, so that later writes there can't run out of it."""
+    """Allocate space on the disk, if the system supports it, so that later writes can't run out of it."""
     if hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(descriptor, offset, count)
@@ -114,20 +115,20 @@ def allocate(descriptor: int, offset: int, count: int) -> None:
 
 
 def replace(source: Path, target: Path) -> None:
-    """os.replace that waits up to BUSY_SECONDS where Windows refuses because a file is open."""
+    """Call os.replace. On Windows, wait up to BUSY_SECONDS while another program has a file open."""
     _patiently(lambda: os.replace(source, target))
 
 
 def remove(path: Path) -> None:
-    """Remove a file, if it is there; waits like `replace`."""
+    """Remove a file if it exists. Waits as `replace` does."""
     _patiently(lambda: path.unlink(missing_ok=True))
 
 
 def remove_and_close(path: Path, file: IO[bytes]) -> None:
     """Remove the file that `file` has open and locked, then close it.
 
-    Where an open file can't be removed, it is closed first. Another program may open it in between; it is
-    then that program's, and stays, as Windows does not remove what is open.
+    On Windows, which can't remove an open file, it is closed first. If another program opens it in between,
+    the file stays and belongs to that program.
     """
     try:
         path.unlink(missing_ok=True)

@@ -34,8 +34,8 @@ from qwop_datasets.untrusted import dataset
 class DatasetReader:
     """A sequence of episodes: len(reader), reader[i], iteration. Only the index (460 B each) is in memory.
 
-    It is a map-style dataset for a torch DataLoader: pickled or forked into a worker, it opens its own
-    handle. When the file grows, the reader keeps to the episodes that it found.
+    It is a map-style dataset for a torch DataLoader: in a worker process, it opens its own handle. If the
+    file grows, the reader still has only the episodes that it found at first.
 
     index: INDEX_DTYPE [len(self)], one row per episode.
     numbers: int64 [len(self)], their numbers in the file.
@@ -47,7 +47,7 @@ class DatasetReader:
         where: A filter (see filters.py), such as "source=human success time<60" or "mask=train".
 
     Raises:
-        DatasetError: The file is missing, damaged, no dataset, too old or too new, or the filter is wrong.
+        DatasetError: The file is missing, damaged, not a dataset, too old or too new, or the filter is wrong.
     """
 
     def __init__(self, path: str | os.PathLike[str], where: str = "") -> None:
@@ -124,7 +124,7 @@ class DatasetReader:
 
     @contextmanager
     def _open(self) -> Generator[H5]:
-        """Hold the file under a shared lock; open it again in another process or after a change."""
+        """Yield the open file under a shared lock. Reopen it in another process or after a change."""
         with storage.shared(self.path) as descriptor, damage_as_errors(self.path):
             info = os.fstat(descriptor)
             state = (os.getpid(), info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns)

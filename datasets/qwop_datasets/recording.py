@@ -1,7 +1,7 @@
-"""An episode while it is played: one builder for the recorder, the journal and the recovery of a journal.
+"""Build an episode while it is played, for the recorder, the journal and the recovery of a journal.
 
-Play is a sequence of changes. `Recording.add` takes each of them in, and is the only place that does: the
-recorder adds what happens, the journal stores the same changes, and reading a journal adds them again.
+Play is a sequence of changes, and only `Recording.add` applies them. The recorder adds each change, the
+journal stores the same changes, and reading a journal adds them again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class KeyEvent:
     pressed: bool
     """True for a press, False for a release."""
     source: str = "unknown"
-    """Who reported it, one of KEY_SOURCES."""
+    """Source of the event, one of KEY_SOURCES."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +62,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Rewind:
-    """The player stepped back: play goes on at `frame`, and the later frames are cut off."""
+    """The player stepped back: play continues at `frame`, and the later frames are cut off."""
 
     frame: int
     wall_time: float
@@ -71,7 +71,7 @@ class Rewind:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Play is over, until a rewind takes it up again. The fields are those of Episode."""
+    """Play is over, unless a rewind continues it. The fields are those of Episode."""
 
     terminated: bool = False
     truncated: bool = False
@@ -91,13 +91,13 @@ AnyChange = TypeVar("AnyChange", bound=Change)
 
 
 class Recording:
-    """An episode of T frames so far; after a rewind, those that are left.
+    """An episode of T frames so far. A rewind removes frames.
 
     Args:
         raw_observation: float32 [60], the state before the first frame.
-        time: The game's clock there, s.
-        fields: What is known of the episode when play begins: `source`, `player`, `game`, `trig`,
-            `action_set`, `provenance`, `tags`, `wall_clock_offset`, `id`, `created` (see Episode).
+        time: The game's clock in that state, s.
+        fields: The fields of Episode that are known when play begins: `source`, `player`, `game`, `trig`,
+            `action_set`, `provenance`, `tags`, `wall_clock_offset`, `id`, `created`.
     """
 
     def __init__(self, raw_observation: NDArray[np.float32], time: float, **fields: Any) -> None:
@@ -116,9 +116,9 @@ class Recording:
         self.rewinds: list[tuple[float, int, int]] = []
         """Wall time, frames before and frames after of each rewind."""
         self.discarded_keys: list[int] = []
-        """Keys of the frames that the rewinds cut off, one rewind after another."""
+        """Keys of the frames that the rewinds cut off, in the order of the rewinds."""
         self.end: End | None = None
-        """How play ended; None while it goes on."""
+        """How play ended; None while it continues."""
         self.num_changes = 0
         """Changes that were added, those that a rewind cut off included."""
         self._num_events: list[int] = []  # T: key events up to and with each frame
@@ -159,13 +159,13 @@ class Recording:
         return self.end is not None and self.end.success
 
     def add(self, change: AnyChange) -> AnyChange:
-        """Take in what has happened.
+        """Apply a change.
 
         Returns:
             The change, for `Journal.write`.
 
         Raises:
-            ValueError: A rewind to a frame that has not been played.
+            ValueError: The change is a rewind to a frame that has not been played.
         """
         if isinstance(change, KeyEvent):
             self.key_events.append(change)
@@ -199,13 +199,13 @@ class Recording:
         self.end = None
 
     def episode(self, **changes: Any) -> Episode:
-        """The frames so far as an episode; one without an end is `truncated`.
+        """Make an episode of the frames so far. Without an end it is `truncated`.
 
         Args:
             changes: Fields of Episode to set.
 
         Raises:
-            ValueError: They can't be an episode, see Episode.
+            ValueError: The fields are not a valid Episode.
         """
         end = self.end or End(truncated=True)
         events = [(e.time, e.key, e.pressed, KEY_SOURCES.index(e.source)) for e in self.key_events]

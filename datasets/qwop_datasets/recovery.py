@@ -17,27 +17,27 @@ from qwop_datasets.writer import DatasetWriter
 
 @dataclass(frozen=True)
 class Recovery:
-    """What `recover_dataset` did."""
+    """The result of `recover_dataset`."""
 
     finished_append: bool
-    """Whether an append was under way; it is complete now."""
+    """Whether an append was interrupted; it is complete now."""
     episodes: tuple[Episode, ...]
-    """Those that went from the journal into the dataset."""
+    """Episodes of the journal that are now in the dataset."""
     already_stored: int
-    """Episodes of the journal that the dataset has: the crash came before the journal's note of it."""
+    """Episodes of the journal that the dataset already had: the crash came before the journal marked them."""
     damaged_bytes: int
     """Damaged bytes in the middle of a journal, which is then kept as `damaged_copy`."""
     damaged_copy: Path | None
 
 
 def needs_recovery(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a crash left something to recover for this dataset."""
+    """Return whether a crash left something to recover for this dataset."""
     path = Path(path)
     return storage.redo_path(path).exists() or bool(journal_paths(path))
 
 
 def recover_dataset(path: str | os.PathLike[str]) -> Recovery:
-    """Finish what a crash interrupted. A second call, or a kill meanwhile, does no harm.
+    """Finish what a crash interrupted. It is safe to call it twice, or to kill it.
 
     Episodes of the journals are verified by replay before they are stored. A journal is removed once all its
     episodes are in the dataset.
@@ -49,7 +49,7 @@ def recover_dataset(path: str | os.PathLike[str]) -> Recovery:
         What was recovered.
 
     Raises:
-        DatasetError: A recording is under way, or the disk refuses.
+        DatasetError: A recording is running, or the disk refuses.
     """
     path = Path(path)
     finished = path.exists() and storage.finish_interrupted_change(path)
@@ -103,7 +103,7 @@ def _put_away(journal: Path, damaged: bool) -> Path | None:
 def _verified(episode: Episode) -> Episode:
     try:
         return episode.replace(verified=verify_episode(episode).text)
-    except ImportError:  # no engine here: saving comes first
+    except ImportError:  # no engine here: store the episode without verification
         return episode
 
 

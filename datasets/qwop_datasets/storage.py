@@ -1,21 +1,21 @@
-"""All-or-nothing changes to an HDF5 file, at a cost that does not grow with the file.
+"""Atomic changes of an HDF5 file with a redo log, at a cost that does not grow with the file.
 
-HDF5 changes its file in place: killed half-way, it leaves a file that no program opens. So HDF5 never writes
-to the file itself here. It runs on an overlay that reads the file and keeps the changed pages in memory; when
-HDF5 has closed, those pages (an episode and the few metadata pages around it) are
+HDF5 changes its file in place: if it is killed, it can leave a file that no program opens. So here HDF5 never
+writes to the file itself. It runs on an overlay that reads the file and keeps the changed pages in memory:
+those of an episode and a few metadata pages. After HDF5 has closed, a change has three steps:
 
-1. written to FILE.redo, with a checksum at the end, and synced to the disk;
-2. copied into FILE, which is synced;
-3. and FILE.redo is removed.
+1. Write the pages to FILE.redo, with a checksum at the end, and sync it.
+2. Copy the pages into FILE, and sync it.
+3. Remove FILE.redo.
 
-Killed before the end of 1, FILE is untouched and the torn FILE.redo is dropped. Killed later, whoever opens
-FILE next does 2 and 3 again: copying pages twice changes nothing. Databases call this a redo log.
+If the program is killed before the end of step 1, FILE is unchanged, and the torn FILE.redo is dropped. If it
+is killed later, the next program that opens FILE repeats steps 2 and 3: copying pages twice changes nothing.
 
-One lock on FILE orders all of it: shared while a reader reads, exclusive for a change. What systems do
-differently is in portable.py.
+One lock on FILE orders all accesses: shared for readers, exclusive for a change. portable.py has the
+differences between systems.
 
-A whole new FILE takes the place of the old one under the exclusive lock. Windows replaces no file that is
-open, so there the new one waits as FILE.replacing until the lock is let go; meanwhile nobody else uses FILE.
+A completely new FILE replaces the old one under the exclusive lock. Windows can't replace an open file, so
+there the new one is FILE.replacing until the lock is released. Until then no other program uses FILE.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ from qwop_cli import stop_signals
 from qwop_datasets import portable
 from qwop_datasets.errors import DatasetError
 
-H5 = Any  # an open HDF5 file or group; h5py's own types make every subscript a union of all kinds
+H5 = Any  # an open HDF5 file or group; h5py's own types make every subscript a union of all types
 PAGE = 4096
 LOCK_SECONDS = 10.0
 LIBVER = (
     "v110",
     "v110",
-)  # every piece of metadata has a checksum from here on; readable since HDF5 1.10 (2016)
+)  # from this version on, all metadata has checksums; HDF5 can read it since 1.10 (2016)
 
 WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
-_SUPERBLOCK = 48  # bytes; holds the file's size, so it differs before and after an append
+_SUPERBLOCK = 48  # bytes; has the file's size, so it differs before and after an append
 _HEADER = struct.Struct("<8sQQII")  # magic, size before, size after, pages, CRC of the superblock before
 _MAGIC = b"QWOPREDO"
 _LARGEST_HOLE = 1 << 20  # bytes that HDF5 may add to the file's end without writing them
@@ -62,40 +62,40 @@ def open_h5(*arguments: Any, **options: Any) -> H5:
 
 
 def redo_path(path: Path) -> Path:
-    """FILE.redo beside FILE: a change that is being copied into it."""
+    """Return the path of FILE.redo: a change that is being copied into FILE."""
     return path.with_name(path.name + ".redo")
 
 
 def replacing_path(path: Path) -> Path:
-    """FILE.replacing beside FILE: a new FILE, complete, that waits until the old one is closed."""
+    """Return the path of FILE.replacing: a complete new FILE, until the old one is closed."""
     return path.with_name(path.name + ".replacing")
 
 
 @contextmanager
 def made_folder(folder: Path) -> Generator[None]:
-    """Make `folder`, and those above it, if they are missing; remove them again where the block fails.
+    """Make `folder` and its parents if they are missing; remove them again if the block fails.
 
-    Raises DatasetError where a file has one of their names, OSError where the system refuses.
+    Raises DatasetError if a file has one of their names, OSError if the system refuses.
     """
     missing = [f for f in (folder, *folder.parents) if not f.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         file = next(f for f in (folder, *folder.parents) if f.exists())
-        raise DatasetError(f"{file}: is a file, so nothing can be written into it") from None
+        raise DatasetError(f"{file}: is a file, not a folder; choose another folder") from None
     try:
         yield
     except BaseException:
         for made in missing:
             try:
                 made.rmdir()
-            except OSError:  # another program has put something there
+            except OSError:  # another program has put a file there
                 break
         raise
 
 
 def describe(error: OSError) -> str:
-    """What the operating system said, in the user's words."""
+    """Describe an error of the operating system in plain words."""
     words = {
         errno.ENOSPC: "the disk is full",
         errno.EDQUOT: "the disk quota is used up",
@@ -106,8 +106,8 @@ def describe(error: OSError) -> str:
         errno.ENOTDIR: "a part of its path is a file, not a folder",
     }
     if error.errno == errno.EACCES and error.filename and os.path.isdir(error.filename):
-        return words[errno.EISDIR]  # for Windows, too, which opens no folders
-    if portable.is_busy(error):  # Windows says "access denied" for both
+        return words[errno.EISDIR]  # also on Windows, which can't open folders
+    if portable.is_busy(error):  # Windows reports "access denied" for both
         return "permission denied, or a program has it open; close that and try again"
     if error.errno in words:
         return words[error.errno]
@@ -117,9 +117,9 @@ def describe(error: OSError) -> str:
 
 @contextmanager
 def locked(path: Path, exclusive: bool) -> Generator[int]:
-    """A descriptor of `path` under a lock; waits for others up to LOCK_SECONDS. Raises DatasetError.
+    """Yield a descriptor of `path` under a lock. Waits up to LOCK_SECONDS for others. Raises DatasetError.
 
-    A file that was put in its place meanwhile (`put_in_place`) is `path` when this is over.
+    A new file that `put_in_place` prepared in the block becomes `path` at its end.
     """
     give_up = time.monotonic() + LOCK_SECONDS
     while True:
@@ -146,26 +146,26 @@ def locked(path: Path, exclusive: bool) -> Generator[int]:
 
 
 def _is_current(path: Path, descriptor: int, late: bool) -> bool:
-    """Whether the file that was opened and locked still is `path`, and nothing is about to replace it.
+    """Whether the file that was opened and locked is still `path`, and no new file is about to replace it.
 
-    late: a new file has waited for so long that whoever wrote it must be gone: drop it.
+    late: the new file has existed for so long that its writer must have ended: drop it.
     """
     try:
         if not os.path.samestat(os.fstat(descriptor), os.stat(path)):
-            return False  # an edit replaced the file between open and lock; take the new one
+            return False  # an edit replaced the file between open and lock: open the new one
         if replacing_path(path).exists():
             if not late:
                 return False
             replacing_path(path).unlink(missing_ok=True)
     except FileNotFoundError:
         return False
-    except OSError:  # the old file can be read, at least
+    except OSError:  # at least the old file can be read
         pass
     return True
 
 
 def replace_file(source: Path, target: Path) -> None:
-    """os.replace that waits a moment while somebody has `target` open, on Windows. Raises DatasetError."""
+    """Call os.replace. On Windows, wait while another program has `target` open. Raises DatasetError."""
     try:
         portable.replace(source, target)
     except OSError as error:
@@ -173,7 +173,7 @@ def replace_file(source: Path, target: Path) -> None:
 
 
 def put_in_place(aside: Path, path: Path) -> None:
-    """Let the file `aside` replace `path`, which the caller has locked: at once, or when it lets go of it."""
+    """Replace `path`, which the caller has locked, by the file `aside`: now, or when the lock is released."""
     try:
         os.replace(aside, path)
     except OSError as error:
@@ -193,10 +193,10 @@ def _replace(path: Path) -> None:
 
 
 def open_for_reading(descriptor: int) -> H5:
-    """An HDF5 file of its own on a duplicate of `descriptor`. Raises OSError where it is none.
+    """Open an HDF5 file on a duplicate of `descriptor`. Raises OSError if it is not HDF5.
 
-    Opened by name, HDF5 would hand out what the process has open already, with metadata from before the last
-    append.
+    If it opened the file by name, HDF5 would return a file that the process already has open, with metadata
+    from before the last append.
     """
     handle = os.fdopen(os.dup(descriptor), "rb", buffering=0)
     try:
@@ -204,7 +204,7 @@ def open_for_reading(descriptor: int) -> H5:
     except BaseException:
         handle.close()
         raise
-    # Left open until the interpreter is gone, such a file would call into it once more and crash.
+    # A file that is still open after the interpreter has ended would call into it and crash.
     weakref.finalize(file, _close, file.id)
     return file
 
@@ -216,7 +216,7 @@ def _close(file_id: Any) -> None:
 
 @contextmanager
 def reading(path: Path) -> Generator[H5]:
-    """An HDF5 file open for reading, between changes. Raises DatasetError."""
+    """Open an HDF5 file for reading, under a shared lock. Raises DatasetError."""
     with shared(path) as descriptor:
         try:
             file = open_for_reading(descriptor)
@@ -227,18 +227,18 @@ def reading(path: Path) -> Generator[H5]:
 
 
 def open_failure(descriptor: int, error: OSError) -> str:
-    """Why HDF5 did not open a file."""
+    """Explain why HDF5 did not open a file."""
     text = " ".join(str(error).split())
     if portable.read_at(descriptor, 8, 0) != b"\x89HDF\r\n\x1a\n":
         return "not an HDF5 file"
     if "truncated" in text:
-        return "truncated: copy it once more from where it came, or take a backup"
+        return "truncated: copy it again from its source, or use a backup"
     return f"damaged: {text[:160]}"
 
 
 @contextmanager
 def shared(path: Path) -> Generator[int]:
-    """`locked` for reading, after any interrupted change has been finished. Raises DatasetError."""
+    """Lock a file for reading, after finishing any interrupted change. Raises DatasetError."""
     while True:
         finish_interrupted_change(path)
         with locked(path, exclusive=False) as descriptor:
@@ -248,10 +248,10 @@ def shared(path: Path) -> Generator[int]:
 
 
 def finish_interrupted_change(path: Path) -> bool:
-    """Finish, or drop, a change that was interrupted. True if there was one to finish.
+    """Finish or drop an interrupted change. Returns True if there was one to finish.
 
-    Raises DatasetError where FILE.redo has to be applied but can't be: a read-only directory, or a FILE that
-    is not the one it belongs to.
+    Raises DatasetError if FILE.redo has to be applied but can't be: the directory is read-only, or FILE is
+    not the file that it belongs to.
     """
     if not redo_path(path).exists():
         return False
@@ -259,11 +259,11 @@ def finish_interrupted_change(path: Path) -> bool:
         with locked(path, exclusive=True) as descriptor:
             return _finish_interrupted_change(path, descriptor)
     except (OSError, DatasetError) as error:
-        if not _is_whole(_redo_bytes(path)):  # nothing was begun in FILE: it can be read as it is
+        if not _is_whole(_redo_bytes(path)):  # FILE is unchanged, so it can be read
             return False
         reason = describe(error) if isinstance(error, OSError) else str(error).removeprefix(f"{path}: ")
         raise DatasetError(
-            f"{path}: an interrupted change waits in {redo_path(path).name}: {reason}"
+            f"{path}: the interrupted change in {redo_path(path).name} can't be finished: {reason}"
         ) from None
 
 
@@ -300,7 +300,7 @@ def _finish_interrupted_change(path: Path, descriptor: int) -> bool:
             )
         if size > os.fstat(descriptor).st_size + 2 * len(data) + _LARGEST_HOLE:
             raise DatasetError(
-                f"{path}: {redo.name} would make it {size} bytes long, but holds {len(data)}; move that away"
+                f"{path}: {redo.name} would make it {size} bytes long, but has {len(data)}; move it away"
             )
         _copy_pages(descriptor, body, pages, size)
     portable.remove(redo)
@@ -326,9 +326,9 @@ def _write_all(descriptor: int, data: memoryview | bytes, offset: int) -> None:
 
 
 class Overlay(io.RawIOBase):
-    """A file object over `descriptor` whose writes stay in memory, in whole pages.
+    """A file object on `descriptor` whose writes stay in memory, in whole pages.
 
-    write_through: they go to the descriptor instead, until the first that fails; from there on to memory.
+    write_through: writes go to the descriptor, until the first one that fails; later ones stay in memory.
     """
 
     def __init__(self, descriptor: int, *, write_through: bool = False) -> None:
@@ -337,8 +337,8 @@ class Overlay(io.RawIOBase):
         self.base_size = self.size = os.fstat(descriptor).st_size
         self.pages: dict[int, bytearray] = {}
         self.position = 0
-        # An error in the middle of HDF5's work leaves the library in a state that crashes at exit. So it is
-        # noted here, HDF5 comes to its end, and whoever made this raises it.
+        # An exception in the middle of HDF5's work leaves the library in a state that crashes at exit. So the
+        # error is stored here, HDF5 finishes, and the owner of this object raises it.
         self.failure: BaseException | None = None
 
     def readable(self) -> bool:
@@ -370,7 +370,7 @@ class Overlay(io.RawIOBase):
         return self._noting_failure(self._write, memoryview(data).cast("B"))
 
     def _noting_failure(self, act: Callable[[memoryview], int], view: memoryview) -> int:
-        for _ in range(2):  # what Ctrl-C or a full disk cut short works the second time
+        for _ in range(2):  # the second attempt works after Ctrl-C or a full disk
             try:
                 return act(view)
             except BaseException as error:
@@ -399,7 +399,7 @@ class Overlay(io.RawIOBase):
         return len(view)
 
     def _spans(self, length: int) -> Iterator[tuple[int, int, int, int]]:
-        """The pages under the next `length` bytes: page, offset in it, offset in the data, bytes."""
+        """Yield the pages of the next `length` bytes: page, offset in it, offset in the data, bytes."""
         done = 0
         while done < length:
             number, start = divmod(self.position + done, PAGE)
@@ -417,14 +417,14 @@ class _NewFile(h5py.File):
     overlay: Overlay
 
     def raise_failure(self) -> None:
-        """Raise what went wrong so far, such as a full disk. To be called now and then while writing."""
+        """Raise the first error so far, such as a full disk. Call it from time to time while writing."""
         if self.overlay.failure:
             failure, self.overlay.failure = self.overlay.failure, OSError("an earlier write failed")
             raise failure from None
 
 
 def copy_out(descriptor: int, target: Path) -> None:
-    """Write what an open file holds to a new one. Windows reads a locked file through its descriptor only."""
+    """Copy an open file to a new one. Windows can read a locked file only through its descriptor."""
     offset = 0
     with open(target, "xb") as copy:
         while data := portable.read_at(descriptor, 1 << 20, offset):
@@ -434,9 +434,11 @@ def copy_out(descriptor: int, target: Path) -> None:
 
 @contextmanager
 def new_h5(path: Path, mode: str = "w", **options: Any) -> Generator[H5]:
-    """h5py.File(path, mode, **options) for writing, but for how it takes a full disk or Ctrl-C.
+    """Open h5py.File(path, mode, **options) for writing, safe with a full disk or Ctrl-C.
 
-    HDF5 itself would fail again when it closes the file, print tracebacks and crash at exit. Raises OSError.
+    Otherwise HDF5 would fail again when it closes the file, print tracebacks and crash at exit.
+
+    Raises OSError.
     """
     create = os.O_CREAT | os.O_EXCL if mode == "w" else 0
     descriptor = os.open(path, os.O_RDWR | create | portable.BINARY, 0o666)
@@ -455,10 +457,10 @@ def new_h5(path: Path, mode: str = "w", **options: Any) -> Generator[H5]:
 
 @contextmanager
 def transaction(path: Path, check: Callable[[H5], None] | None = None) -> Generator[H5]:
-    """An HDF5 file open for writing whose changes all happen, on leaving the block, or none (an exception).
+    """Open an HDF5 file for writing. The end of the block stores all changes; an exception discards them.
 
-    check: looks at the changed file, as it will be, before it is stored; what it raises stops that.
-    Raises DatasetError where the file can't be opened or the change can't be stored; FILE is then as before.
+    check: called with the changed file before it is stored. If it raises, nothing is stored.
+    Raises DatasetError if the file can't be opened or the change can't be stored; FILE is then as before.
     """
     try:
         with locked(path, exclusive=True) as descriptor, _interrupts_wait():
@@ -482,9 +484,9 @@ def transaction(path: Path, check: Callable[[H5], None] | None = None) -> Genera
 
 @contextmanager
 def _interrupts_wait() -> Generator[None]:
-    """Ctrl-C during the block takes effect after it: Python would raise it in the middle of HDF5's work."""
+    """Delay Ctrl-C to the end of the block: Python would raise it in the middle of HDF5's work."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread is interrupted
+        yield  # only the main thread gets interrupts
         return
     received: list[int] = []
     numbers = [n for n in stop_signals() if signal.getsignal(n) is not None]
@@ -512,7 +514,7 @@ def _commit(path: Path, overlay: Overlay) -> None:
             view = memoryview(data + zlib.crc32(data).to_bytes(4, "little"))
             while view:
                 view = view[log.write(view) :]
-            _claim_growth(overlay)  # before the point of no return: a full disk is found here
+            _claim_growth(overlay)  # so that a full disk fails here, while nothing has changed yet
             portable.sync(log.fileno())
     except OSError:
         _undo_growth(overlay)

@@ -31,7 +31,7 @@ class Outlier:
 
 @dataclass(frozen=True)
 class Summary:
-    """Distributions are {"min", "10%", "median", "90%", "max"} -> value."""
+    """Figures of a dataset. Distributions are {"min", "10%", "median", "90%", "max"} -> value."""
 
     episodes: int
     frames: int
@@ -49,7 +49,7 @@ class Summary:
     masks: dict[str, int]
     """Stored mask -> episodes in it."""
     actions: dict[str, float]
-    """Keys that the engine obeys ("-", "Q", "QP", ...) -> share of frames."""
+    """Keys without those that the engine ignores ("-", "Q", "QP", ...) -> share of frames."""
     segment_frames: dict[str, float]
     """Frames that one combination of keys is held."""
     distance: dict[str, float]
@@ -57,7 +57,7 @@ class Summary:
     time: dict[str, float]
     """s."""
     finish_time: dict[str, float]
-    """s, of finished runs alone; empty without one."""
+    """Times of finished runs, s; empty if there are none."""
     knee_share: dict[str, float]
     upright_share: dict[str, float]
     strides: dict[str, float]
@@ -170,7 +170,7 @@ def _distribution(values: NDArray[Any]) -> dict[str, float]:
 
 def _far_out(values: NDArray[Any]) -> Iterable[tuple[int, str]]:
     known = values[np.isfinite(values)]
-    if len(known) < 8:  # quartiles of fewer say little
+    if len(known) < 8:  # too few for quartiles
         return
     low, high = np.quantile(known, [0.25, 0.75])
     reach = FENCE * (high - low)

@@ -1,8 +1,8 @@
-"""Open members of HDF5 files that strangers may have made.
+"""Open members of untrusted HDF5 files safely.
 
-HDF5 follows links into other files and trusts the sizes that a file declares: a file of a kilobyte can ask
-for terabytes of memory. The functions here open only what is in the file itself, and memory is bounded by its
-size.
+HDF5 follows links into other files and trusts the sizes that a file declares: a file of a kilobyte can
+request terabytes of memory. The functions here open only members of the file itself, and bound the memory by
+its size.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from h5py._objects import phil
 resource: Any
 try:
     import resource
-except ImportError:  # Windows: a text of variable length is then trusted
+except ImportError:  # Windows: texts of variable length are not limited there
     resource = None
 
 H5 = Any
 
-_FLOOR = 64 << 20  # bytes that any file may ask for: 2.5 hours of play
-# What a file may ask for beyond that, for each byte of it. A runner that stands still compresses best, to a
-# byte a frame or more for its clock alone, and a frame is 250 bytes in memory.
+_FLOOR = 64 << 20  # bytes of memory that any file may need: 2.5 hours of play
+# Additional memory per byte of the file. A runner that stands still compresses best, to at least one byte per
+# frame for its clock, and a frame needs 250 bytes in memory.
 _RATIO = 256
-_DEFLATE_RATIO = 1032  # zlib makes no byte into more than these
+_DEFLATE_RATIO = 1032  # maximum bytes that zlib inflates one byte to
 _HEAP = b"GCOL\1"
 _PIPELINES = [  # filters, in the order in which a writer applies them: all or some of one row
     (h5z.FILTER_SHUFFLE, h5z.FILTER_DEFLATE, h5z.FILTER_FLETCHER32),
@@ -42,7 +42,7 @@ _PIPELINES = [  # filters, in the order in which a writer applies them: all or s
 
 
 def memory_limit(size: int) -> int:
-    """Tell how many bytes of memory one episode, or one table, of a file of `size` bytes may cost."""
+    """Return how many bytes of memory an episode or a table of a file of `size` bytes may need."""
     return max(_FLOOR, _RATIO * size)
 
 
@@ -50,8 +50,8 @@ def member(parent: H5, name: str) -> H5:
     """Open the group or dataset `name` of a group.
 
     Raises:
-        KeyError: There is none.
-        ValueError: A link, data in another file, or an array larger than a file of this size can hold.
+        KeyError: There is no such member.
+        ValueError: It is a link, has data in another file, or is larger than a file of this size can hold.
     """
     try:
         link = parent.id.links.get_info(name.encode()).type
@@ -89,8 +89,8 @@ def attribute(attributes: H5, name: str) -> Any:
     """Read a scalar attribute, as h5py gives it.
 
     Raises:
-        KeyError: There is none.
-        ValueError: It is no scalar.
+        KeyError: There is no such attribute.
+        ValueError: It is not a scalar.
         OSError: It is damaged.
     """
     stored = attributes.get_id(name)
@@ -111,7 +111,7 @@ def attribute(attributes: H5, name: str) -> Any:
             return attributes[name]
     except OSError:
         raise OSError(
-            f"attribute {name} is not where it says, or longer than a file of this size can hold"
+            f"attribute {name} is missing in the file, or longer than a file of this size can hold"
         ) from None
 
 
@@ -119,7 +119,7 @@ _heaps_checked: set[int] = set()  # HDF5's own numbers of open files
 
 
 def check_before_copying(path: Path) -> None:
-    """Check that HDF5 can copy the objects of a file: it would walk through some broken ones forever.
+    """Check that HDF5 can copy the objects of a file: some damaged ones would cause an endless loop.
 
     Raises:
         OSError: The file is damaged.
@@ -129,9 +129,9 @@ def check_before_copying(path: Path) -> None:
 
 
 def _check_heaps(data: bytes | mmap.mmap) -> None:
-    """Check all collections of texts of variable length in a file: HDF5 walks through a broken one forever.
+    """Check all collections of texts of variable length: a damaged one causes an endless loop in HDF5.
 
-    Raises OSError, as HDF5 does for what is damaged.
+    Raises OSError, as HDF5 does for damage.
     """
     start = -1
     while (start := data.find(_HEAP, start + 1)) >= 0:
@@ -144,16 +144,16 @@ def _check_heaps(data: bytes | mmap.mmap) -> None:
                 break
             at += step
         if not stop - 16 < at <= stop <= len(data):
-            raise OSError(f"its texts of variable length, at byte {start}, are broken")
+            raise OSError(f"its texts of variable length, at byte {start}, are damaged")
 
 
 @contextmanager
 def allocating_at_most(size: int) -> Generator[None]:
     """Limit the memory that the process may allocate in the block to `size` bytes more (Linux only).
 
-    HDF5 allocates a text of variable length before it checks that the file has as many bytes, and does not
-    tell the length before. The limit is that of the whole process, so keep the block short. h5py's lock keeps
-    other threads that use HDF5, and forks, out of the block.
+    HDF5 allocates a text of variable length before it checks that the file has so many bytes, and its API
+    does not give the length. The limit applies to the whole process, so keep the block short. h5py's lock
+    prevents other threads that use HDF5, and forks, during the block.
     """
     with phil:
         limits = _limit_data(size)
@@ -183,12 +183,12 @@ def _limit_data(size: int) -> tuple[int, int] | None:
 def _check_dataset(found: H5, name: str) -> None:
     plan = found.id.get_create_plist()
     if plan.get_layout() == h5d.VIRTUAL or plan.get_external_count():
-        raise ValueError(f"{name} keeps its data in another file; only what is in the file itself is read")
+        raise ValueError(f"{name} has its data in another file, which is not read")
     if h5o.get_info(found.id).rc > 1:
         raise ValueError(f"{name} is one dataset under two names")
     if found.shape is None or found.dtype.hasobject:
         raise ValueError(f"{name} is not an array of plain numbers or texts")
-    file_size = h5i.get_file_id(found.id).get_filesize()  # found.file costs ten times as much
+    file_size = h5i.get_file_id(found.id).get_filesize()  # found.file takes ten times as long
     if found.id.get_storage_size() > file_size:
         raise ValueError(f"{name} claims more bytes than the file has")
     limit = memory_limit(file_size)
@@ -204,7 +204,7 @@ def _check_dataset(found: H5, name: str) -> None:
 
 
 def _check_inflated_sizes(found: H5, name: str, limit: int) -> None:
-    """Check the inflated sizes of chunks, which HDF5 does not: it inflates a chunk to its end."""
+    """Check the inflated sizes of chunks. HDF5 does not: it inflates a chunk to its end."""
     size = math.prod(found.chunks) * found.dtype.itemsize
     for i in range(found.id.get_num_chunks()):
         info = found.id.get_chunk_info(i)
@@ -213,6 +213,6 @@ def _check_inflated_sizes(found: H5, name: str, limit: int) -> None:
             try:
                 inflated = len(zlib.decompressobj().decompress(stored, size + 1))
             except zlib.error:
-                continue  # HDF5 says so when it reads
+                continue  # HDF5 reports it when it reads
             if inflated > size:
                 raise ValueError(f"a chunk of {name} inflates to more than its size")

@@ -13,7 +13,7 @@ from qwop_datasets.exact_replay import Replay, replay_keys
 from qwop_datasets.format import OBSERVATION_FIELDS
 
 LANES = 64
-CLOCK_TOLERANCE = 1e-6  # s; the real game's clock starts at another value, so it is rounded otherwise
+CLOCK_TOLERANCE = 1e-6  # s; the real game's clock may start at another value, so its rounding differs
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Verification:
         if self.exact:
             return VERIFIED_EXACT
         if self.stored is None or self.replayed is None:
-            raise ValueError("an inexact verification names what differs")
+            raise ValueError("an inexact verification needs frame, field and values")
         amount = abs(self.stored - self.replayed)
         numbers = f"{self.stored:.9g} stored, {self.replayed:.9g} replayed"
         return f"differs: frame {self.frame}, {self.field} by {amount:.3g} ({numbers})"
@@ -56,7 +56,7 @@ def verify_episodes(
     """Replay episodes and compare every raw observation with ==. Each uses its own variant, Episode.trig.
 
     Args:
-        episodes: Taken as they are needed: at most `lanes` are in memory.
+        episodes: Read on demand: at most `lanes` are in memory.
         lanes: Episodes to replay at once.
         engine: The simulator's engine, see `Simulator`.
 
@@ -66,8 +66,8 @@ def verify_episodes(
     iterator = iter(episodes)
     while batch := list(islice(iterator, lanes)):
         results: dict[int, Verification] = {}
-        # One simulator per game and variant: after a fall, the runner of the real game slides on, and that of
-        # the embedded game stands still.
+        # One simulator per game and variant: after a fall, the runner of the real game keeps sliding, and
+        # that of the embedded game stops.
         for game, trig in sorted({(episode.game, episode.trig) for episode in batch}):
             chosen = [i for i, e in enumerate(batch) if (e.game, e.trig) == (game, trig)]
             played = [batch[i].keys for i in chosen]

@@ -1,4 +1,4 @@
-"""Append episodes to a dataset; write a new dataset aside and put it in place when it is complete."""
+"""Append episodes to a dataset, or write a new one atomically."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from qwop_datasets.untrusted import dataset
 
 
 class DatasetWriter:
-    """Appends episodes to a dataset, which is made if it is missing.
+    """Appends episodes to a dataset, and creates it if it is missing.
 
-    The file is open only during an append. An append is durable and all or nothing (see storage.py): after a
-    kill at any moment, the file holds the episodes of before, or those and the new ones.
+    The file is open only during an append. An append is durable and atomic (see storage.py): after a kill at
+    any moment, the file has either the old episodes, or the old and the new ones.
 
     Args:
         path: The file.
@@ -44,7 +44,7 @@ class DatasetWriter:
         gait: Whether to compute the gait figures of episodes that have none.
 
     Raises:
-        DatasetError: The file is no dataset of this version, has other settings, or can't be written.
+        DatasetError: The file is not a dataset of this version, has other settings, or can't be written.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class DatasetWriter:
                 with new_file(self.path, environment, replace=False):
                     pass
             except NameTakenError:
-                pass  # another program has made it meanwhile: it is an existing file like any other
+                pass  # another program has just made it: treat it as an existing file
         with damage_as_errors(self.path), storage.reading(self.path) as file:
             check_root(file, self.path)
             stored = read_environment(file)
@@ -117,7 +117,7 @@ class DatasetWriter:
         return numbers
 
     def _catch_up(self, file: H5) -> None:
-        """Note what other writers have stored, without reading the whole index at every append."""
+        """Read the rows that other writers have added, without reading the whole index at every append."""
         index, count = dataset(file, "index"), len(self._known)
         if len(index) < count or (count and index[count - 1]["id"] != self._known[-1]):
             self._known, self._ids = list[bytes](), set[bytes]()  # the file was edited
@@ -181,13 +181,13 @@ def new_file(
     replace: bool = False,
     check: Callable[[H5], None] | None = None,
 ) -> Generator[H5]:
-    """Open a new dataset; on leaving the block it gets the name `path`, whole or not at all.
+    """Open a new dataset. At the end of the block it is renamed to `path`, or removed on failure.
 
     Args:
         path: The file to make.
         environment: See DatasetWriter.
         replace: See `output_file`.
-        check: Looks at the complete file first. If it raises, `path` stays as it was.
+        check: Called with the complete file first. If it raises, `path` stays as it was.
     """
     with output_file(path, replace=replace) as aside:
         with storage.new_h5(aside, libver=storage.LIBVER) as file:
@@ -200,9 +200,9 @@ def new_file(
 
 @contextmanager
 def output_file(path: Path, *, replace: bool = False) -> Generator[Path]:
-    """Give a name beside `path` to write to. On leaving the block that file becomes `path`, synced.
+    """Yield a temporary path to write to. At the end of the block that file is synced and renamed to `path`.
 
-    The folder of `path` is made if it is missing. On any failure the new file and folder are removed.
+    It makes the folder of `path` if it is missing. On any failure it removes the new file and folder.
 
     Args:
         path: The file to make.
@@ -210,7 +210,7 @@ def output_file(path: Path, *, replace: bool = False) -> Generator[Path]:
 
     Raises:
         DatasetError: `path` can't be written.
-        NameTakenError: It exists, without `replace`.
+        NameTakenError: `path` exists, and `replace` is False.
     """
     aside = path.with_name(f"{path.name}.new-{os.getpid()}-{new_id()[:8]}")
     try:
@@ -236,10 +236,10 @@ def output_file(path: Path, *, replace: bool = False) -> Generator[Path]:
 def _rename_to_free_name(aside: Path, path: Path) -> None:
     try:
         try:
-            os.link(aside, path)  # unlike a rename, this fails where the name has been taken meanwhile
+            os.link(aside, path)  # unlike a rename, this fails if the name exists by now
         except FileExistsError:
             raise
-        except OSError:  # a file system without hard links: take the name first, then put the file there
+        except OSError:  # a file system without hard links: create an empty file first, then replace it
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | portable.BINARY, 0o666))
             portable.replace(aside, path)
     except FileExistsError:
@@ -265,7 +265,7 @@ def write_dataset(
         The number of episodes.
 
     Raises:
-        DatasetError: `path` exists or can't be written. Nothing is left behind then.
+        DatasetError: `path` exists or can't be written. Then no file is left.
     """
     count = 0
     with damage_as_errors(path), new_file(Path(path), environment) as file:

@@ -51,6 +51,8 @@ class EvaluationConfig:
     """Take the most likely action. This is what happens without these flags."""
     sample: Annotated[Flag, _ONE_MODE] = False
     """Draw actions from the policy."""
+    temperature: float = 1.0
+    """Divide the policy's logits by this before --sample draws. Below 1, likely actions become likelier."""
     lookahead: Annotated[Flag, _ONE_MODE] = False
     """Simulate continuations in the embedded game before acting, and follow the best."""
     candidates: int | None = None
@@ -85,6 +87,8 @@ class EvaluationConfig:
 
         require(self.episodes >= 1, f"--episodes {self.episodes}: expected 1 or more")
         require(self.save is not None or not self.only_finished, "--only-finished needs --save FILE.h5")
+        require(self.temperature > 0, f"--temperature {self.temperature}: expected a number above 0")
+        require(self.temperature == 1 or self.sample, "--temperature needs --sample")
         require(self.candidates is None or self.lookahead, "--candidates needs --lookahead")
         require(self.game == "real" or not self.watch, "--watch needs --game real")
         require(self.game == "real" or not self.native, "--native needs --game real")
@@ -151,6 +155,7 @@ def _evaluate(config: EvaluationConfig) -> None:
                 lookahead=lookahead,
                 trig=config.trig,
                 into=episodes,
+                temperature=config.temperature,
             )
         except (KeyboardInterrupt, RealGameError) as error:
             stopped = error

@@ -21,7 +21,7 @@ RESAMPLES = 2000
 def interquartile_mean(scores: NDArray[np.floating[Any]]) -> float:
     """Compute the mean of the middle half of all scores.
 
-    The lowest and the highest quarter are left out, their sizes rounded down.
+    The lowest and the highest quarter are omitted, their sizes rounded down.
 
     Args:
         scores: [R, M] or [R].

@@ -78,7 +78,7 @@ class Evaluation:
 
         Args:
             path: HDF5 dataset; created if it does not exist.
-            only_finished: leave out the episodes that did not finish.
+            only_finished: omit the episodes that did not finish.
 
         Raises:
             DatasetError: the file can't be written.
@@ -100,6 +100,7 @@ def evaluate(
     game: RealGame | None = None,
     on_frame: Callable[[int, int], None] | None = None,
     into: list[Episode] | None = None,
+    temperature: float = 1.0,
 ) -> Evaluation:
     """Judge a policy under protocol P (docs/guides/evaluation.md), as `qwop-eval` does.
 
@@ -115,6 +116,8 @@ def evaluate(
         game: the real game, to play in; None: the embedded game.
         on_frame: called after each frame with (frames played, episodes over).
         into: list that collects the episodes, so that an interrupt loses only those that are not over.
+        temperature: what logits are divided by before `sample` draws, above 0. Below 1, likely actions become
+            more likely.
 
     Returns:
         The episodes and their figures.
@@ -142,6 +145,7 @@ def evaluate(
         lookahead=lookahead,
         trig=trig,
         into=into,
+        temperature=temperature,
     )
     return Evaluation(player, tuple(played))
 
@@ -172,9 +176,11 @@ def _sha256(player: Player) -> str | None:
 
 
 def _actions(episode: Episode) -> str:
-    """How actions were chosen: argmax, sampled or "lookahead" with its number of candidates."""
+    """How actions were chosen: argmax, sampled (at a temperature), or lookahead with its candidates."""
     if candidates := episode.provenance.get("lookahead_candidates"):
         return f"lookahead {candidates}"
+    if temperature := episode.provenance.get("temperature"):
+        return f"sampled at {temperature:g}"
     return "sampled" if episode.provenance["sampled"] else "argmax"
 
 

@@ -35,7 +35,7 @@ class Disturbance:
     idle_frames: int
     """Frames without keys at the start."""
     repeats: NDArray[np.bool_]
-    """Whether decision k holds the previous action once more, [D]."""
+    """Whether decision k repeats the previous action, [D]."""
     choices: NDArray[np.float64]
     """Uniform number in [0, 1) that picks the action of a sampled policy at decision k, [D]."""
 
@@ -88,6 +88,7 @@ def play(
     lookahead: Lookahead | None = None,
     trig: str = DEFAULT_TRIG,
     into: list[Episode] | None = None,
+    temperature: float = 1.0,
 ) -> list[Episode]:
     """Play one episode per seed under protocol P.
 
@@ -104,16 +105,19 @@ def play(
         lookahead: simulate continuations in the embedded game before acting. `sample` then has no effect.
         trig: variant of sine and cosine of the embedded game, see `Simulator`. The real game has its own.
         into: list that collects the episodes. When an exception ends the play, it has those that are over.
+        temperature: what logits are divided by before actions are drawn, above 0.
 
     Returns:
         Episodes in the order of seeds. Their `provenance` has seed, idle_frames, protocol and frame_skip.
 
     Raises:
-        ValueError: a negative seed, or a time limit shorter than the idle frames.
+        ValueError: a negative seed, a time limit shorter than the idle frames, or a temperature of 0 or less.
         RealGameError: the real game can't be started, or was closed.
     """
     if any(seed < 0 for seed in seeds):
         raise ValueError(f"seed {min(seeds)} is negative: seeds are 0 or more")
+    if not temperature > 0:
+        raise ValueError(f"temperature is {temperature}: it must be above 0")
     max_frames = round(max_seconds / FRAME_SECONDS)
     if max_frames <= MAX_IDLE_FRAMES:
         raise ValueError(f"max_seconds is {max_seconds}: it must be above 1, the longest idle start")
@@ -129,15 +133,15 @@ def play(
                 on_frame(frame, before + over)
 
         planner = None if lookahead is None else Planner(player, lookahead, batch)
-        sampled = sample and player.samples and planner is None
-        _play_batch(player, batch, sampled, perturbed, max_frames, report, game, planner, episodes, trig)
+        drawn = temperature if sample and player.samples and planner is None else None
+        _play_batch(player, batch, drawn, perturbed, max_frames, report, game, planner, episodes, trig)
     return episodes
 
 
 def _play_batch(
     player: Player,
     seeds: Sequence[int],
-    sample: bool,
+    temperature: float | None,
     perturbed: bool,
     max_frames: int,
     on_frame: Callable[[int, int], None],
@@ -146,6 +150,7 @@ def _play_batch(
     episodes: list[Episode],
     trig: str,
 ) -> None:
+    """Play the episodes of some seeds side by side. `temperature`: None takes the best action."""
     n = len(seeds)
     most_decisions = -(-max_frames // player.frame_skip)
     disturbances = [Disturbance.drawn(seed, most_decisions, perturbed) for seed in seeds]
@@ -182,8 +187,11 @@ def _play_batch(
                     planner.actions(deciding, world, games.hip_mode, games.keys)
                 ]
             elif len(deciding):
-                uniform = choices[deciding, decision[deciding]] if sample else None
-                actions = choose(player.scores(games.observations(deciding)), uniform)
+                scores = player.scores(games.observations(deciding))
+                if temperature is None:
+                    actions = choose(scores)
+                else:
+                    actions = choose(scores / temperature, choices[deciding, decision[deciding]])
                 held[deciding] = games.action_masks[actions]
             _, terminated, truncated = games.step(held)
             if world is not simulator:
@@ -220,7 +228,8 @@ def _play_batch(
                         "seed": int(seeds[i]),
                         "idle_frames": int(idle_frames[i]),
                         "frame_skip": player.frame_skip,
-                        "sampled": sample,
+                        "sampled": temperature is not None,
+                        **({} if temperature in (None, 1.0) else {"temperature": temperature}),
                         **({} if planner is None else planner.provenance(i)),
                         "engine": simulator.engine,
                     },

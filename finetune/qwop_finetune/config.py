@@ -129,8 +129,9 @@ class FinetuneConfig:
     fresh_critic: tyro.conf.FlagCreatePairsOff[bool] = False
     """PPO: start with a new value network, for a checkpoint that was trained on another reward."""
     on_collapse: Literal["rollback", "stop", "ignore"] = "rollback"
-    """When the gait of a runner that started from a checkpoint collapses: rollback returns to the last
-    checkpoint and halves the learning rate, up to 3 times, then stops; stop stops at once; ignore goes on."""
+    """What to do when the gait of a runner that started from a checkpoint collapses. rollback: return to the
+    last checkpoint and halve the learning rate, up to 3 times, then stop. stop: stop at once. ignore:
+    continue."""
     collapse_margin: float = 0.2
     """A gait has collapsed when its share of upright postures is that much below the best report's, or its
     share of knees near the track that much above."""

@@ -151,7 +151,7 @@ def _states(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
     """Return K <= MAX_STARTS snapshots of replayed episodes, [K, S], their hip modes [K] and last keys [K].
 
-    States of the last second are left out, because no decision changes the end any more.
+    States of the last second are omitted, because no decision can change the end any more.
     """
     first, margin = round(START_SECONDS / FRAME_SECONDS), round(1 / FRAME_SECONDS)
     candidates = sum(len(range(first, len(e) - margin, START_EVERY_FRAMES)) for e in episodes)

@@ -189,11 +189,11 @@ class Drills(QWOPVectorWrapper):
     def set_own_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Restore what `own_state` returned.
 
-        Raises ValueError for the state of an environment without drills, and for damaged states.
+        Raises ValueError if the state is from an environment without drills, or is damaged.
         """
         own = {name.removeprefix(_PREFIX): array for name, array in state.items()}
         if not own:
-            raise ValueError("the state is that of an environment without drills")
+            raise ValueError("the state is from an environment without drills")
         for name in ("limit", "count", "snapshots", "modes", "keys", "meters_at"):
             before = getattr(self, f"_{name}")
             if own[name].shape != before.shape or own[name].dtype != before.dtype:

@@ -20,7 +20,7 @@ _LATEST_IDLE_START = 1.5
 def training_figures(metrics: RolloutMetrics) -> dict[str, float]:
     """Return a report's figures under their names in the log; shares in [0, 1], s and m.
 
-    A figure that nothing was counted for is left out.
+    A figure without any count is omitted.
     """
     figures = {
         "gait/knee_near": metrics.knee_near_share,

@@ -42,7 +42,7 @@ class TrainingMonitor:
         self.figures: dict[str, float] = {}
         """Metrics of the last report."""
         self.goes_on = True
-        """Whether the training goes on."""
+        """Whether the training continues."""
         self.reason = "done"
         """Why it ended: see `FinetuneResult`."""
         self.steps = 0
@@ -127,12 +127,12 @@ class TrainingMonitor:
         except CheckpointError as error:  # a disk that is full now may have room at the next checkpoint
             if not self.goes_on:
                 raise
-            say(f"warning: {error}; training goes on", sys.stderr)
+            say(f"warning: {error}; training continues", sys.stderr)
         if self._config.keep_checkpoints:
             try:
                 write(self._config.log_directory / f"{self.steps:010d}.safetensors")
             except CheckpointError as error:
-                say(f"warning: {error}; training goes on", sys.stderr)
+                say(f"warning: {error}; training continues", sys.stderr)
         if self.figures:
             say(report_line(self.steps, self.figures))
 

@@ -19,7 +19,7 @@ def report_line(steps: int, figures: dict[str, float]) -> str:
 
     Args:
         steps: environment steps so far.
-        figures: metric to value; metrics that are missing are left out.
+        figures: metric to value; metrics that are missing are omitted.
     """
     parts = [f"{steps / 1e6:.2f} M steps"]
     if "finish/rate" in figures:

@@ -27,14 +27,14 @@ def resume_config(path: Path) -> FinetuneConfig:
         that may change, such as the number of steps.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or holds no training; one line.
+        CheckpointError: the file is missing, damaged, or has no training; one line.
     """
     config = stored_config(load_checkpoint(path), path)
     return dataclasses.replace(config, resume=path, out=path, logdir=_moved_logs(config, path))
 
 
 def stored_config(checkpoint: Checkpoint, path: Path) -> FinetuneConfig:
-    """Return the settings in a checkpoint. Raises CheckpointError, naming `path`, if it holds no training."""
+    """Return the settings in a checkpoint. Raises CheckpointError, naming `path`, if it has no training."""
     try:
         config = from_plain(checkpoint.metadata["finetune"]["config"])
         if config.learner.num_envs != len(checkpoint.tensors["episode_return"]):
@@ -55,7 +55,7 @@ def check_unchanged(before: FinetuneConfig, now: FinetuneConfig) -> None:
     ]
     if changed:
         flag = "--" + changed[0].replace("_", "-")
-        raise CommandError(f"{flag} can't change on --resume: omit it, or start anew with --init")
+        raise CommandError(f"{flag} can't change on --resume: omit it, or start a new training with --init")
 
 
 def _changed(before: Any, now: Any) -> list[str]:

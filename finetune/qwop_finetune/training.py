@@ -75,7 +75,7 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
     stopped = None
     if monitor.reason == "interrupted":
         stopped = Interrupted(interrupt.signal)
-        stopped.args = (f"go on with: qwop-finetune --resume {config.out}",)
+        stopped.args = (f"continue with: qwop-finetune --resume {config.out}",)
     return FinetuneResult(config.out, monitor.steps, monitor.reason, monitor.figures, stopped)
 
 
@@ -126,7 +126,7 @@ def _check_paths(config: FinetuneConfig) -> None:
     inputs = {"--init": config.init, "--demos": config.demos}
     check_outputs({"--out": config.out}, {"--logdir": config.log_directory}, inputs)
     if config.out.exists() and not config.force and not same_file(config.out, config.resume):
-        raise CommandError(f"{config.out}: exists already; --force replaces it, --resume goes on with it")
+        raise CommandError(f"{config.out}: already exists; --force replaces it, --resume continues it")
 
 
 def _logged_settings(config: FinetuneConfig) -> dict[str, Any]:

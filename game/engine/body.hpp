@@ -19,7 +19,7 @@ struct Body {
     Trig trig = Trig::rounded;          // the sine and cosine of its rotation
     bool rotation_stale = false;        // angle has changed since `rotation` was taken
 
-    // Rotations are computed on first use: most of the angles during a solve need none.
+    // Rotations are computed on first use: most angles during a solve never need one.
     const Rotation& fresh_rotation() {
         if (rotation_stale) {
             rotation = Rotation::of(trig, angle);

@@ -4,7 +4,7 @@
 
 namespace qwop {
 
-// x and y side by side in one register: a third of the instructions, and one branch for four comparisons.
+// x and y share one register: a third of the instructions, and one branch for four comparisons.
 typedef double Pair __attribute__((vector_size(16)));
 typedef int64_t PairBits __attribute__((vector_size(16)));
 
@@ -94,7 +94,7 @@ void Tree::insert(NodeId leaf) {
         return;
     }
     // Descend to the nearer child by the centers' distance |dx| + |dy|; a tie goes to child2.
-    // Twice the centers and distances: which is nearer comes out the same, as doubling is exact.
+    // The code compares twice the distances of twice the centers. Doubling is exact, so the result is the same.
     const Pair c = PairBox(nodes[leaf].box).twice_center();
     const auto distance = [&](NodeId id) {
         const Pair d = (Pair)((PairBits)(PairBox(nodes[id].box).twice_center() - c) & (PairBits{} + INT64_MAX));
@@ -156,8 +156,8 @@ void Tree::remove(NodeId leaf) {
     } else {
         nodes[grandparent].child2 = sibling;
     }
-    // Recompute upwards until a box no longer shrinks past its old self. An old box always holds the new
-    // one unless rounding interferes, so in practice one ancestor shrinks and those above stay loose.
+    // Recompute upwards until the old box contains the new one. Except for rounding, it always does after one
+    // ancestor, so in practice one ancestor shrinks and those above stay loose.
     for (NodeId id = grandparent; id != NO_NODE; id = nodes[id].parent) {
         const PairBox old(nodes[id].box);
         PairBox box(nodes[nodes[id].child1].box);

@@ -1,6 +1,6 @@
-// The broad phase: a dynamic tree of fattened boxes (after Presson's btDbvt). Which pairs it finds is
-// geometry; in which order it finds them is physics, because contacts are solved in the order of their
-// creation. So the tree's shape, its node numbers and its loose ancestors are all part of a game's state.
+// The broad phase: a dynamic tree of fattened boxes (after Presson's btDbvt). The order in which it finds pairs
+// changes the physics, because contacts are solved in the order of their creation. So the tree's shape, its node
+// numbers and its loose ancestors are part of a game's state.
 #pragma once
 #include <cstdint>
 
@@ -54,7 +54,7 @@ struct Tree {
     // Reinserts the leaf if `box` is no longer inside its fat box; returns whether it did.
     bool move_leaf(NodeId leaf, const Aabb& box, Vec2 displacement);
 
-    // Takes the leaf out and puts it in again with this fat box.
+    // Removes the leaf and inserts it again with this fat box.
     void reinsert(NodeId leaf, const Aabb& fat_box);
 
     // Calls visit(leaf) for each leaf that overlaps `box`, the later child first.

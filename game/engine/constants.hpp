@@ -14,7 +14,7 @@ constexpr double INV_TIME_STEP = 25.0;                 // 1 / 0.04 is exactly 25
 constexpr int VELOCITY_ITERATIONS = 5;
 constexpr int POSITION_ITERATIONS = 5;
 constexpr double GRAVITY_X = 0.0, GRAVITY_Y = 10.0;    // units / s^2, downwards
-constexpr double AABB_EXTENSION = 0.1;                 // units a broad-phase box is fattened by
+constexpr double AABB_EXTENSION = 0.1;                 // margin of a broad-phase box, units
 constexpr double AABB_MULTIPLIER = 2.0;                // ... plus this times the frame's displacement
 constexpr double LINEAR_SLOP = 0.005;                  // units of overlap that are left alone; a polygon's radius
 constexpr double POLYGON_RADIUS = LINEAR_SLOP;

@@ -142,7 +142,7 @@ void ContactSolver::solve_two_points() {
             y = -p2.normal_mass * b_y;
             if (!(y >= 0 && k_xy * y + b_x >= 0)) {
                 x = y = 0;
-                if (!(b_x >= 0 && b_y >= 0)) return;  // no solution; hit rarely, and harmless
+                if (!(b_x >= 0 && b_y >= 0)) return;  // no solution: rare, and the game ignores it, too
             }
         }
     }
@@ -165,8 +165,8 @@ void ContactSolver::store_impulses() {
     }
 }
 
-// Pushes overlapping points apart (nonlinear Gauss-Seidel). Both points and separations are taken before
-// the first correction, the lever arms after it.
+// Pushes overlapping points apart (nonlinear Gauss-Seidel). Both points and separations are computed before the
+// first correction, the lever arms after it.
 void ContactSolver::solve_position(double& min_separation) {
     const Transform xf_a = a->transform(), xf_b = b->transform();
     const Transform &face = manifold->face_b ? xf_b : xf_a, &other = manifold->face_b ? xf_a : xf_b;

@@ -22,7 +22,7 @@ struct ContactPoint {
     double normal_mass, tangent_mass, equalized_mass;
 };
 
-// Within one step. A contact keeps relative normal speed >= 0 and friction within mu * normal impulse.
+// The constraint within one step: relative normal speed >= 0, and friction <= mu * normal impulse.
 struct ContactSolver {
     Manifold* manifold;
     Body *a, *b;

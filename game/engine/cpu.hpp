@@ -1,5 +1,5 @@
-// Which vector instructions this CPU and its operating system can run, read from CPUID itself:
-// __builtin_cpu_supports reports nothing in a program that zig has linked.
+// The vector instructions that this CPU and its operating system can run, read from CPUID:
+// __builtin_cpu_supports does not work in a program that zig has linked.
 #pragma once
 
 #if defined(__x86_64__)
@@ -20,7 +20,7 @@ static inline Features features() {
 #if defined(__x86_64__)
     unsigned a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE)) return result;
-    unsigned kept, unused;  // XCR0: registers that the operating system keeps from one thread to the next
+    unsigned kept, unused;  // XCR0: registers that the operating system saves for each thread
     __asm__("xgetbv" : "=a"(kept), "=d"(unused) : "c"(0));
     const bool ymm = (kept & 0x06) == 0x06, zmm = (kept & 0xe6) == 0xe6;
     result.fma = ymm && (c & bit_FMA);

@@ -21,7 +21,7 @@ static float reward(const qwop_episodes& e, int i, double time, double distance,
     const float ds = meters - e.last_distance[i], dt = tenths - e.last_tenths[i];
     e.last_distance[i] = meters;
     e.last_tenths[i] = tenths;
-    const float speed = dt > 0 ? ds / dt : 0;  // dt is 0 where an ended game is stepped on
+    const float speed = dt > 0 ? ds / dt : 0;  // dt is 0 if an ended game is stepped again
     const float value = speed * e.speed_weight - dt * e.time_cost / static_cast<float>(e.frame_skip);
     if (success) return value + e.success_reward;
     return terminated ? value - e.failure_cost : value;
@@ -39,7 +39,7 @@ void evaluate_step(const qwop_episodes& e, int i, double time_before, double tim
     e.reward[i] = reward(e, i, time, distance, terminated, terminated && finished);
 }
 
-// --- Observations: every operation and its order are those of the Python functions ---------------------------
+// --- Observations: the same operations in the same order as in the Python functions --------------------------
 
 static void normalize(const qwop_encoder& c, const float* raw, float* out) {
     for (int i = 0; i < PARTS * QWOP_FIELDS; ++i) {
@@ -52,7 +52,7 @@ static void normalize(const qwop_encoder& c, const float* raw, float* out) {
 // a * b + c, rounded once.
 __attribute__((always_inline)) static inline float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 
-// Sine and cosine of n floats within a few turns, with the bits of NumPy 1.22's and later where the CPU has FMA:
+// Sine and cosine of n floats within a few turns, with the bits of NumPy from 1.22 on, on a CPU with FMA:
 // reduction by multiples of pi/2 in three parts, then a polynomial each.
 __attribute__((always_inline)) static inline void sincos_floats(const float* x, float* sine, float* cosine, int n) {
     for (int i = 0; i < n; ++i) {

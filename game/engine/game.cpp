@@ -43,7 +43,7 @@ void Game::create_player() {
     for (int id = 0; id < JOINT_COUNT; ++id) world.create_joint(id);
 }
 
-// The game's own reset: keeps the track, destroys everything else and creates it again.
+// The reset of the game itself: it keeps the track, destroys everything else and creates it again.
 void Game::reset() {
     for (int id : {HURDLE_BASE, HURDLE_TOP, TORSO, HEAD, LEFT_ARM, LEFT_FOREARM, LEFT_THIGH, LEFT_CALF, LEFT_FOOT,
                    RIGHT_ARM, RIGHT_FOREARM, RIGHT_THIGH, RIGHT_CALF, RIGHT_FOOT})
@@ -87,7 +87,7 @@ void Game::move_floors() {
     }
 }
 
-// The game sets speeds of the elbows too, but never enables their motors.
+// The game also sets the speeds of the elbows, but never enables their motors.
 void Game::hold_keys(uint8_t keys) {
     Joint* joints = world.joints;
     const double thighs = keys & KEY_Q ? 1 : keys & KEY_W ? -1 : 0;
@@ -124,7 +124,7 @@ void Game::end_game() {
 
 void Game::begin_contact(const Contact& contact, const WorldManifold& manifold) {
     if (contact.body_a > FLOOR_2 || fallen) return;  // "track": a floor as the contact's A
-    // The furthest of the manifold's two points; the second is (0, 0) where there is one.
+    // The larger x of the manifold's two points; if there is only one, the second is (0, 0).
     double x = max(-1e5, manifold.points[0].x);
     x = max(x, manifold.points[1].x);
     switch (contact.body_b) {

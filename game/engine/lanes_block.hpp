@@ -1,5 +1,5 @@
-// A block of games, one in each lane. What a frame computes with is in vectors. The rest (tree, contact list, flags,
-// a hurdle at rest) stays in each lane's Game.
+// A block of games, one in each lane. The numbers that a frame computes with are in vectors. The rest (tree, contact
+// list, flags, a hurdle at rest) stays in each lane's Game.
 #pragma once
 #include "lanes_hurdle.hpp"
 #include "lanes_manifold.hpp"
@@ -241,7 +241,7 @@ void Block<V>::apply_moves(int lane) {
         moves[lane].count = 0;
         return;
     }
-    // Apply those of the other games in the same pass, longest list first: they would be needed soon anyway.
+    // Apply the moves of the other games in the same pass, longest list first: they will be needed soon, too.
     Tree* trees[W];
     Moves* lists[W];
     int chosen = 0;

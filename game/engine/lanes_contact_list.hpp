@@ -1,5 +1,5 @@
-// The contacts of a block's games: World::update_contacts for contacts of parts, one game per lane, and the list of
-// constraints that the solver gets.
+// The contacts of a block's games, one game per lane: World::update_contacts for contacts of parts, and the list of
+// constraints for the solver.
 #pragma once
 #include "lanes_contact.hpp"
 #include "lanes_rules.hpp"
@@ -50,7 +50,7 @@ static inline void destroy_contact(Block<V>& b, int lane, int pair) {
     bridge::remove_contact(b.games[lane].world, FIRST_PART + pair / FLOOR_COUNT, FLOOR_0 + pair % FLOOR_COUNT);
 }
 
-// Contacts with the hurdle's top or the block that do not touch: all that can happen to them is to end.
+// Contacts with the hurdle's top or the block that do not touch. In the lanes they can only end.
 template <class V>
 static inline void update_near_parts(Block<V>& b, int lane, int body) {
     const Aabb box = body == BLOCK ? bounds_of<V>(b.block_fat_box, lane) : b.hurdle_leaves[lane][0];

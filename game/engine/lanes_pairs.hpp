@@ -1,9 +1,9 @@
 // The broad phase after a step, one game per lane: boxes that moved, and the new pairs that they make.
 //
-// It needs no tree. Which parts are near which surfaces is a test of boxes. In which order the pairs of a part are
-// found follows from the order in which a query of the tree visits the surfaces. Taking a part's leaf out and putting
-// it in again never reorders other leaves, so that order changes only when a floor or the hurdle moves. Until then the
-// moves of parts are recorded, and made in the tree when the scalar engine next needs it.
+// It needs no tree. A test of boxes finds which parts are near which surfaces. The order of a part's pairs is the order
+// in which a query of the tree visits the surfaces. Reinserting a part's leaf never reorders other leaves, so that
+// order changes only when a floor or the hurdle moves. The moves of parts are recorded, and applied to the tree when
+// the scalar engine next needs it.
 #pragma once
 #include "lanes_block.hpp"
 
@@ -86,7 +86,7 @@ static inline void find_part_pairs(Block<V>& b, const unsigned (&moved)[PARTS]) 
         any |= found[SURFACE_BLOCK] | found[SURFACE_HURDLE_TOP];
         for (; any; any &= any - 1) {
             const int lane = __builtin_ctz(any);
-            // A hurdle that moves may have changed its place in the order.
+            // A moving hurdle may have changed its position in the order.
             if (found[SURFACE_HURDLE_TOP] & b.hurdle_active & 1u << lane) update_surface_order(b, lane);
             for (const uint8_t surface : b.surfaces[lane]) {
                 if (!(found[surface] >> lane & 1)) continue;
@@ -125,7 +125,7 @@ static inline void find_hurdle_pairs(Block<V>& b, int lane, unsigned moved) {
     if (runner) b.scalar_next |= 1u << lane;
 }
 
-// Whether a part will touch the hurdle's top or the block in the next step, which the scalar engine then makes.
+// Whether a part will touch the hurdle's top or the block in the next step. Then the scalar engine makes this step.
 template <class V>
 static inline bool touches_next(Block<V>& b, int lane, int body) {
     World& world = b.games[lane].world;

@@ -6,8 +6,8 @@ namespace qwop {
 namespace lanes {
 
 // The order in which the solver takes the joints. An island visits them depth first from the right thigh: right knee,
-// hips, shoulders, neck, elbows, left knee, ankles. Joints without a common body commute exactly, so here each joint
-// of the torso is followed by one that does not have to wait for it.
+// hips, shoulders, neck, elbows, left knee, ankles. Joints without a common body commute exactly. So this order puts
+// after each joint of the torso one that does not depend on it.
 constexpr JointId JOINT_ORDER[RUNNER_JOINTS] = {RIGHT_KNEE, RIGHT_HIP,     RIGHT_ANKLE, LEFT_HIP,
                                                 LEFT_KNEE,  LEFT_SHOULDER, LEFT_ANKLE,  RIGHT_SHOULDER,
                                                 LEFT_ELBOW, NECK,          RIGHT_ELBOW};

@@ -1,6 +1,6 @@
-// The fast engine: many games, one per vector lane. Frames of running games are computed in the vectors. What is rare
-// (a floor that moves, a part that touches the hurdle or the block, a fall, a landing, a runner about to sleep) is
-// left to the scalar engine, which steps that lane's Game. Both give the same bits.
+// The fast engine: many games, one per vector lane. Frames of running games are computed in the vectors. In rare cases
+// (a floor that moves, a part that touches the hurdle or the block, a fall, a landing, a runner about to sleep) the
+// scalar engine steps that lane's Game. Both give the same bits.
 #pragma once
 #include "lanes_pairs.hpp"
 #include "lanes_solver.hpp"

@@ -5,7 +5,7 @@
 namespace qwop {
 namespace lanes {
 
-// What the phases of a block's frame share.
+// Data shared by the phases of a block's frame.
 template <class V>
 struct BlockFrame {
     Block<V>* block;
@@ -96,7 +96,7 @@ static inline void solve_positions(BlockFrame<V>* frames) {
     for (int p = 0; p < PARTS; p += 2) update_rotations<N>(frames, p, p + 1);
 }
 
-// N blocks, interleaved: one alone would wait for its own chain of operations.
+// N blocks, interleaved: a single block would wait for its own chain of dependent operations.
 template <int N, class V>
 static inline void solve(BlockFrame<V>* frames) {
     for (int iteration = 0; iteration < VELOCITY_ITERATIONS; ++iteration) {

@@ -1,6 +1,6 @@
-// Applies the recorded moves to the trees of several games, interleaved. Each tree becomes what Tree::reinsert makes of
-// it, bit for bit. In one tree a move has to wait for the one before, and branch prediction cannot tell where a leaf
-// goes. Meanwhile the CPU works on the moves of the other trees.
+// Applies the recorded moves to the trees of several games, interleaved. The result is that of Tree::reinsert, bit for
+// bit. In one tree each move depends on the one before, and branch prediction cannot tell where a leaf goes.
+// Interleaved, the CPU works on the moves of the other trees meanwhile.
 #pragma once
 #include "lanes_vector.hpp"
 #include "scalar_bridge.hpp"

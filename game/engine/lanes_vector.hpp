@@ -68,7 +68,7 @@ QWOP_TRIG_INLINE V square_root(V value) {
     return result;
 }
 
-// The functions of math.hpp, with the same results for equal values.
+// The functions of math.hpp, with the same bits.
 template <class V>
 QWOP_TRIG_INLINE V minimum(V a, V b) {
     return select<V>(a < b, a, b);

@@ -1,12 +1,13 @@
-"""Write trig_table.hpp: the constants of sine and cosine, from integers alone.
+"""Write trig_table.hpp, the constants of sine and cosine, with integer arithmetic only.
 
     python make_trig_table.py            # writes trig_table.hpp beside this file
     python make_trig_table.py --check    # exit code 1 if the file there differs
 
-Tables of sin and cos of multiples of a step: each value is high + low, high is the value rounded to double
-and low is the rest rounded to double. glibc's own table, whose bits its variants need, agrees in all 220 high
-parts and in 202 of the 220 low parts. The other 18 are off by the units in the last place given in
-GLIBC_LOW_OFFSETS. 2/pi and pi/4 as words of 64 bits: for any double, and for results that are hard to round.
+The tables have sin and cos of multiples of a step. Each value is high + low: high is the value rounded to
+double, low is the rest rounded to double. The glibc variants need the bits of glibc's own table. It agrees in
+all 220 high parts and in 202 of the 220 low parts; GLIBC_LOW_OFFSETS has the differences of the other 18, in
+units in the last place. 2/pi and pi/4 are words of 64 bits, for large arguments and for results that are hard
+to round.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def sin_cos(k: int, steps: int) -> tuple[Fraction, Fraction]:
 
 
 def double_double(value: Fraction) -> tuple[float, float]:
-    """Value as high + low; Fraction to float is correctly rounded, ties to even."""
+    """Split a value into high + low. Python rounds Fraction to float correctly, ties to even."""
     high = float(value)
     return high, float(value - Fraction(high))
 
@@ -162,7 +163,7 @@ def main() -> int:
         return 0
     if path.read_text(encoding="utf-8") == header():
         return 0
-    print(f"{path.name} is not what make_trig_table.py makes: run it again", file=sys.stderr)
+    print(f"{path.name} differs from the output of make_trig_table.py: run it again", file=sys.stderr)
     return 1
 
 

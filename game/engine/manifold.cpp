@@ -72,8 +72,8 @@ struct ClipVertex {
 };
 
 // Sutherland-Hodgman: keeps the part of segment `in` with dot(normal, v) <= offset. Returns the number of
-// vertices kept. (The game shares key objects between clip vertices: an interpolated one refers to its
-// source's. It can't show: such a vertex always comes second, after its source has been read.)
+// vertices kept. (In the game, clip vertices share key objects: an interpolated one refers to that of its source.
+// This has no effect: such a vertex always comes second, after its source has been read.)
 static int clip(ClipVertex (&out)[2], const ClipVertex (&in)[2], Vec2 normal, double offset) {
     const double d0 = normal.x * in[0].v.x + normal.y * in[0].v.y - offset;
     const double d1 = normal.x * in[1].v.x + normal.y * in[1].v.y - offset;

@@ -1,5 +1,5 @@
-// What is computed from the constants once: boxes, masses and joints of each body and, for each variant of sine and
-// cosine, the joints' local anchors.
+// Numbers that are computed once from the constants: boxes, masses and joints of each body and, for each variant of
+// sine and cosine, the local anchors of the joints.
 #pragma once
 #include "constants.hpp"
 #include "math.hpp"
@@ -37,7 +37,7 @@ struct Model {
 // The one model; built before anything else uses it.
 const Model& model();
 
-// JOINT_COUNT of them: anchors in the frames of bodies that stand at an angle, so each variant has its own last bits.
+// JOINT_COUNT of them. The anchors are in the frames of rotated bodies, so their last bits depend on the variant.
 const JointModel* joint_models(Trig trig);
 
 }  // namespace qwop

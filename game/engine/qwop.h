@@ -11,27 +11,27 @@
 
 struct qwop_sim;
 
-// Engines this CPU can run, fastest first, comma separated; "scalar" is always the last.
+// Engines that this CPU can run, fastest first, separated by commas; "scalar" is always the last.
 QWOP_API const char* qwop_engines();
 
 // Variants of sine and cosine, the canonical one first, comma separated.
 QWOP_API const char* qwop_trig_variants();
 
-// Bytes of one game's snapshot. The same for every engine: a snapshot moves freely between them.
+// Size of one game's snapshot, bytes. It is the same for every engine, and any engine can restore it.
 QWOP_API size_t qwop_snapshot_size();
 
 // nullptr when `engine` or `trig` is unknown, num_envs < 1 or memory is short. All games stand at the canonical start.
 QWOP_API qwop_sim* qwop_create(const char* engine, const char* trig, int num_envs, int stop_at_end);
 QWOP_API void qwop_destroy(qwop_sim* sim);
 
-// Threads that step the games from now on, 1 at first. The bits are the same with any number.
+// Sets the number of threads that step the games, 1 at first. It does not change the bits.
 QWOP_API void qwop_set_threads(qwop_sim* sim, int threads);
 
 // Arrays refreshed by reset, step and restore: raw observation float[N * 60], clock double[N] (s),
 // distance double[N] (m), flags uint8[N] (1 fallen, 2 jumped, 4 landed, 8 ended, 16 paused).
 QWOP_API void qwop_bind(qwop_sim* sim, float* observation, double* time, double* distance, uint8_t* flags);
 
-// mask: one byte a game, non-zero = act on it; nullptr = all.
+// mask: one byte per game, non-zero to reset it; nullptr: all games.
 QWOP_API void qwop_reset(qwop_sim* sim, const uint8_t* mask);
 // Returns 0. Or does nothing and returns -1 if a key mask is above 15.
 QWOP_API int qwop_step(qwop_sim* sim, const uint8_t* keys, int frames);
@@ -63,16 +63,16 @@ struct qwop_encoder {
 // The episodes of N games. The caller owns all arrays; each has an entry or a row per game.
 struct qwop_episodes {
     uint8_t *keys, *hip_mode;            // held in the last step; 0 as created, 1 set by O, 2 by P
-    int64_t* frame;                      // of the episode
-    float *last_distance, *last_tenths;  // what the reward compares with
+    int64_t* frame;                      // frames since the start of the episode
+    float *last_distance, *last_tenths;  // at the end of the previous step, for the reward
     float* reward;
     uint8_t *success, *terminated, *truncated;
     float* observation;                  // as qwop_observe gives it; nullptr: none
     const qwop_encoder* encoder;
-    double too_far_back, too_far_ahead, finish;  // m; these rules and the reward's weights are rules.py's
+    double too_far_back, too_far_ahead, finish;  // m; rules.py has these and the weights of the reward
     int64_t max_frames;                  // 0: no limit
     float speed_weight, time_cost, success_reward, failure_cost;
-    int32_t frame_skip, features;        // features: they are the observation
+    int32_t frame_skip, features;        // features: 1: the observation has features; 0: normalized numbers
 };
 
 // Plays `frame_skip` frames with episodes->keys held, then computes reward, success, terminated and truncated. Call
@@ -86,7 +86,7 @@ QWOP_API void qwop_observe(const qwop_encoder* encoder, int features, int n, con
 
 // --- For tests -------------------------------------------------------------------------------------------
 
-// The constants of the engine that Python has as well.
+// The constants that both the engine and Python define.
 // bodies: double[14 * 5], half width and height, x, y and angle at creation, of the bodies of `qwop_state`, in its
 // order. joints: double[QWOP_JOINTS * 9], rows of `bodies` of A and B, anchors (a.x, a.y, b.x, b.y), reference, lower
 // and upper angle. game: double[3], seconds of a frame, y of the track's surface, x of the sand (units).

@@ -13,7 +13,7 @@ void free_aligned(void* memory) { ::operator delete(memory, ALIGNMENT); }
 
 static bool is_hurdle(int body) { return body == HURDLE_BASE || body == HURDLE_TOP; }
 
-// The two bodies of a contact: the mover is the one created later, a part or else a hurdle body.
+// The two bodies of a contact. The mover is the one created later: a part, or a hurdle body.
 struct ContactBodies {
     int mover, other;
 };
@@ -45,7 +45,8 @@ bool fits_lanes(Game& game) {
     return !touches_sleeping_floor(world);
 }
 
-// Such a contact can wake the floor in the middle of a pass over the contacts, and with it those of a sleeping hurdle.
+// Such a contact can wake the floor in the middle of a pass over the contacts, and with it the contacts of a sleeping
+// hurdle.
 bool touches_sleeping_floor(const World& world) {
     for (int i = 0; i < world.contact_count; ++i) {
         const auto [mover, other] = bodies_of(world.contacts[world.contact_order[i]]);

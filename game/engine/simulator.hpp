@@ -4,7 +4,7 @@
 
 namespace qwop {
 
-// Where a game's numbers go: OBSERVATION_SIZE floats, clock (s), distance (m), flags.
+// Where the engine writes a game's numbers: OBSERVATION_SIZE floats, clock (s), distance (m), flags.
 struct Outputs {
     float* observation;
     double* time;

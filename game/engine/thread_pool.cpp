@@ -39,7 +39,7 @@ struct ThreadPool::Threads {
     explicit Threads(int count) {
         try {
             for (int i = 1; i <= count; ++i) threads.emplace_back([this, i] { wait_for_work(i); });
-        } catch (const std::system_error&) {  // the system gives no more threads: go on with fewer
+        } catch (const std::system_error&) {  // the system has no more threads: use fewer
         }
     }
 

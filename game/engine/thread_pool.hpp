@@ -1,4 +1,4 @@
-// A thread pool. Which thread steps a game never changes a bit of it.
+// A thread pool. The bits of a game do not depend on the thread that steps it.
 #pragma once
 #include <functional>
 

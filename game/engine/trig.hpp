@@ -6,8 +6,8 @@
 //   qwop::sincos_lanes(trig, xs, ss, cs)    arrays of N such vectors, interleaved: two take little longer than one,
 //                                           because one alone waits for its own chain of operations
 //
-// Beyond its range (RANGE_END of each variant; a million radians but for rounded, whose has no end) a variant gives
-// the correctly rounded value; no angle of the game gets there. Infinity and NaN give NaN.
+// Beyond its range (RANGE_END of each variant, about a million radians; `rounded` has no limit) a variant gives the
+// correctly rounded value. No angle of the game is that large. Infinity and NaN give NaN.
 #pragma once
 
 #include "trig_fdlibm.hpp"
@@ -17,12 +17,12 @@
 namespace qwop {
 
 enum class Trig : uint8_t {
-    rounded,    // correctly rounded: defined by mathematics. The canonical game
+    rounded,    // correctly rounded, as mathematics defines it: the canonical game
     glibc,      // glibc compiled without FMA: Chromium of about 2023 to mid 2026
-    glibc_fma,  // glibc compiled with FMA: a Chromium that takes the system's library, as Debian's does
+    glibc_fma,  // glibc compiled with FMA: a Chromium that uses the system's library, as Debian's does
     fdlibm,     // V8's fdlibm: Chromium before that, Node
     msun,       // FreeBSD's fdlibm: Firefox
-    llvm,       // LLVM's libc, correctly rounded but for one small cosine in 200,000: Chromium from 153 on
+    llvm,       // LLVM's libc, correctly rounded except for one small cosine in 200,000: Chromium from 153 on
 };
 constexpr const char* TRIG_NAMES[] = {"rounded", "glibc", "glibc-fma", "fdlibm", "msun", "llvm"};
 constexpr int TRIG_COUNT = 6;
@@ -63,7 +63,7 @@ static inline void sincos(Trig trig, double x, double* sine, double* cosine) {
 
 namespace trig {
 
-// The cold path, and the only one where the build has no fused instruction that a variant needs.
+// The cold path. It is the only path if the build lacks a fused instruction that a variant needs.
 template <class V>
 __attribute__((noinline)) static void sincos_each(Trig trig, const V& x, V& sine, V& cosine) {
     for (unsigned i = 0; i < LANES<V>; ++i) {
@@ -74,7 +74,7 @@ __attribute__((noinline)) static void sincos_each(Trig trig, const V& x, V& sine
     }
 }
 
-// By the lanes of variant M where all are in its range, else one by one. x may be sine or cosine.
+// All lanes at once if they are in the range of variant M, else one by one. x may alias sine or cosine.
 template <class M, class V, unsigned N>
 QWOP_TRIG_INLINE void sincos_by(Trig trig, const V (&x)[N], V (&sine)[N], V (&cosine)[N]) {
     if constexpr (M::template runs_on<V>()) {
@@ -112,7 +112,7 @@ __attribute__((noinline)) static void sincos_other(Trig trig, const Vectors<V, N
 
 }  // namespace trig
 
-// sine[i] = sin(x[i]), cosine[i] = cos(x[i]), lane by lane the bits of sincos. x may be sine or cosine.
+// sine[i] = sin(x[i]), cosine[i] = cos(x[i]), in each lane with the bits of sincos. x may alias sine or cosine.
 template <class V, unsigned N>
 QWOP_TRIG_INLINE void sincos_lanes(Trig trig, const V (&x)[N], V (&sine)[N], V (&cosine)[N]) {
     if (__builtin_expect(trig == Trig::rounded, 1)) return trig::sincos_by<trig::Rounded>(trig, x, sine, cosine);

@@ -1,9 +1,9 @@
-// x = (n + f) * pi/2 in fixed point of M words after the point, as Payne and Hanek do it: of 2/pi only the bits count
-// that neither lead to multiples of 4 nor vanish. Then sin and cos of y = |f| * pi/2 < 0.786 by their Taylor series.
-// An error bound says whether the result's rounding is decided; if it is not, M grows.
+// x = (n + f) * pi/2 in fixed point with M words after the point, by Payne and Hanek's method: it skips the bits of
+// 2/pi that only add multiples of 4 or are too small to matter. Then sin and cos of y = |f| * pi/2 < 0.786 by their
+// Taylor series. An error bound says whether the rounding of the result is decided; if not, M grows.
 //
-// It always ends: sine and cosine of a double other than 0 are irrational, and the hardest double of all is known to
-// need less than 2^-130 (Lefevre and Muller; the CORE-MATH project), where M = 6 resolves 2^-300.
+// It always ends: sine and cosine of a double other than 0 are irrational. The hardest double is known to need less
+// than 2^-130 (Lefevre and Muller; the CORE-MATH project), and M = 6 resolves 2^-300.
 #include "trig_exact.hpp"
 
 #include <cmath>
@@ -104,13 +104,13 @@ double rounded(const Fraction<M>& value) {
     const int shift = __builtin_clzll(value.word[top]);
     const uint64_t next = top > 0 ? value.word[top - 1] : 0;
     uint64_t leading = value.word[top] << shift | (shift ? next >> (64 - shift) : 0);
-    // Words further down only tell a tie from more than a tie, and the caller rules ties out.
+    // The lower words only distinguish a tie from more than a tie, and the caller excludes ties.
     const uint64_t mantissa = (leading >> 11) + (leading >> 10 & 1);
     return std::ldexp(static_cast<double>(mantissa), 64 * (top - M) + 11 - shift);
 }
 
-// value is right within some hundred units, and for more than two words, where x may be large, within 2^60 of them:
-// that many are its mantissa times the part of 2/pi that was cut off. Returns false where the rounding is left open.
+// value has an error of some hundred units. With more than two words x may be large, and the error is up to 2^60 units:
+// the mantissa times the part of 2/pi that was cut off. Returns false if the rounding is not decided.
 template <int M>
 bool decide(const Fraction<M>& value, double* result) {
     Fraction<M> error{};
@@ -142,7 +142,7 @@ bool sincos_in(double ax, double* sine, double* cosine) {
         carry = static_cast<uint64_t>(part >> 64);
     }
     turned.word[M] = carry;
-    for (int left = exponent - start; left < 0;) {  // down by whole words, then by what is left of them
+    for (int left = exponent - start; left < 0;) {  // shift right by whole words, then by the remaining bits
         const int step = left < -63 ? 63 : -left;
         for (int i = 0; i <= M; ++i)
             turned.word[i] = turned.word[i] >> step | (i < M ? turned.word[i + 1] << (64 - step) : 0);

@@ -1,4 +1,4 @@
-// Sine and cosine of any finite double, correctly rounded, from integers alone: slow, and always right.
+// Sine and cosine of any finite double, correctly rounded, with integers only: slow, and always right.
 #pragma once
 
 namespace qwop {

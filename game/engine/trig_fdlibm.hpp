@@ -1,4 +1,4 @@
-// Sine and cosine with the bits of fdlibm 5.3, as V8 has it, or of msun, FreeBSD's version of it, as Firefox has it.
+// Sine and cosine with the bits of fdlibm 5.3, which V8 uses, or of msun, FreeBSD's version, which Firefox uses.
 //
 // Both are Sun's method. x = n*pi/2 + (a + da) with |a| < pi/4 and n the nearest integer, by Cody and Waite's
 // reduction with pi/2 in parts of 33 bits; then sin(a + da) and cos(a + da) by polynomials,
@@ -24,7 +24,7 @@ constexpr double HALF_PI_TAILS[3] = {0x1.0b4611a626331p-34, 0x1.3198a2e037073p-6
 // The upper 32 bits of x, by which fdlibm compares and measures exponents.
 QWOP_TRIG_INLINE int32_t high_word(double x) { return static_cast<int32_t>(bits(x) >> 32); }
 
-namespace {  // one copy a file: see trig_vector.hpp
+namespace {  // one copy per file: see trig_vector.hpp
 
 // MSUN: FreeBSD's order of operations, else fdlibm's.
 template <bool MSUN>
@@ -96,7 +96,7 @@ struct Fdlibm {
         }
         int64_t n = 0;
         if constexpr (MSUN) {
-            // Up to 9 pi/4, but for the neighborhoods of 2, 3 and 4 times pi/2 and of pi/2 itself.
+            // Up to 9 pi/4, except near 1, 2, 3 and 4 times pi/2.
             if (ix <= 0x401c463b && (ix & 0xfffff) != 0x921fb && ix != 0x4012d97c)
                 n = ix <= 0x4002d97c ? 1 : ix <= 0x400f6a7a ? 2 : ix <= 0x4015fdbc ? 3 : 4;
         }
@@ -106,8 +106,8 @@ struct Fdlibm {
         const double f = static_cast<double>(n);
         double r = ax - f * HALF_PI_33[0], w = f * HALF_PI_TAILS[0];
         a = r - w;
-        // Further parts where the difference has lost so many bits. fdlibm skips the question for n < 32 but next to
-        // n * pi/2, and so loses none.
+        // Subtract further parts if the difference has lost too many bits. fdlibm skips this test for n < 32, except
+        // next to n * pi/2; the result is the same.
         const auto lost = [&] { return (ix >> 20) - (high_word(a) >> 20 & 0x7ff); };
         const bool exact = simple || (!MSUN && n < 32 && ix != high_word(f * HALF_PI[0]));
         for (int part = 1, limit = 16; part <= 2 && !exact && lost() > limit; ++part, limit = 49) {
@@ -132,8 +132,8 @@ struct Fdlibm {
         *cosine = c;
     }
 
-    // |x| < RANGE_END in every lane. Returns false, and gives nothing, where a lane is so near to a multiple of pi/4
-    // that the reduction above has to be followed step by step.
+    // |x| < RANGE_END in every lane. Returns false without a result if a lane is so near to a multiple of pi/4 that it
+    // needs the reduction above.
     template <class V, unsigned N>
     QWOP_TRIG_INLINE bool lanes(const V (&x)[N], const V (&ax)[N], V (&sine)[N], V (&cosine)[N]) {
         bool plain = true;
@@ -145,7 +145,7 @@ struct Fdlibm {
             const V r = ax[i] - f * HALF_PI_33[0], w = f * HALF_PI_TAILS[0];
             a[i] = r - w;
             da[i] = (r - a[i]) - w;
-            // By less than a factor of 2^15 fewer than 16 bits are lost; below 0x1.9219p-1 n is what both would take.
+            // If |x| / |a| is below 2^15, fewer than 16 bits are lost; below 0x1.9219p-1 both versions use this n.
             const V size = magnitude(a[i]);
             plain = plain & all<V>((size < splat<V>(0x1.9219p-1)) & ((size > ax[i] * 0x1p-15) | (f == splat<V>(0))));
         }

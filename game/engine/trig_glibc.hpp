@@ -5,7 +5,7 @@
 //   sin(k/128 + r) = sn + (ssn + s*ccs - c*sn + s*cs)      s = sin r, c = 1 - cos r, by polynomials
 //   cos(k/128 + r) = cs + (ccs - s*ssn - c*cs - s*sn)
 // where sn + ssn and cs + ccs are the table's double-doubles. Below |a| = 0.126, sin is a polynomial in a.
-// Which products are fused decides the last bit: each file that includes this one must be compiled with
+// The last bit depends on which products are fused, so each file that includes this one must be compiled with
 // -ffp-contract=off.
 #pragma once
 
@@ -83,8 +83,8 @@ struct Glibc {
         return cs + madd(-s, sn, madd(-c, cs, madd(-s, ssn, ccs)));
     }
 
-    // |x| < RANGE_END. In the quarter range glibc finds sin's row from y and cos's from a. They differ for 111
-    // arguments (|y| on a tie between two rows); taking both from y leaves the bits of all 111 as they are.
+    // |x| < RANGE_END. In the quarter range glibc finds sin's row from y and cos's from a. The rows differ for 111
+    // arguments (|y| on a tie between two rows). Here both come from y, which gives the same bits for all 111.
     QWOP_TRIG_INLINE void scalar(double x, double* sine, double* cosine) {
         const double ax = __builtin_fabs(x);
         double y = ax, a = ax, da = 0;
@@ -117,7 +117,7 @@ struct Glibc {
         *cosine = c;
     }
 
-    // |x| < RANGE_END in every lane. No branch on x. Returns false where a lane has to be computed alone: never.
+    // |x| < RANGE_END in every lane. No branch on x. Always returns true: no lane has to be computed alone.
     template <class V, unsigned N>
     QWOP_TRIG_INLINE bool lanes(const V (&x)[N], const V (&ax)[N], V (&sine)[N], V (&cosine)[N]) {
         using I = Integers<V>;

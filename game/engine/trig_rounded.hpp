@@ -1,9 +1,9 @@
-// Sine and cosine correctly rounded: the doubles nearest to the true values. Defined by mathematics alone, so every
-// machine and every method gives the same bits. And `Llvm`, LLVM's libc, which means to round correctly too.
+// Sine and cosine correctly rounded: the doubles nearest to the true values. Mathematics defines them, so every machine
+// and every method gives the same bits. Also `Llvm`, LLVM's libc, which is meant to round correctly.
 //
-// The fast way gives the sum hi + lo of two doubles and a bound of its error. If hi + lo rounds to the same double
-// wherever in the bound the truth lies, that double is the answer (Ziv's rounding test). If not, for one value in ten
-// thousand, trig_exact.cpp decides.
+// The fast method gives the sum hi + lo of two doubles and a bound of its error. If every value within the bound rounds
+// to the same double, that double is the result (Ziv's rounding test). If not, for one value in ten thousand,
+// trig_exact.cpp computes it.
 //
 // |x| - n*pi/2 = a + da, |a| < 0.786; k/256 is the table argument nearest |a|; r = |a| - k/256 is exact. With
 // S = sin(r + da), C = 1 - cos(r + da) and the table's sn + ssn = sin(k/256), cs + ccs = cos(k/256),
@@ -13,14 +13,14 @@
 // The bound. u = 2^-53, |r| <= 2^-9, |da| <= u|a|. Relative to sn, for the sine:
 //   C = r da + r^2 (1/2 - r^2/24 + r^4/720) <= 2^-19 in double, 3.5 roundings    3.5 u 2^-19   = 3.5  2^-72
 //   products and sums of a size up to sn C: sn*C, T, e + T, l + (e + T)          4 u 2^-19     = 4    2^-72
-//   left out: ssn C                                                                               0.5  2^-72
-// Relative to the sine, which is sn/2 at least (at k = 1) but for k = 0, where sn, e and l are 0:
+//   omitted: ssn C                                                                                0.5  2^-72
+// Relative to the sine, which is at least sn/2 (at k = 1), except for k = 0, where sn, e and l are 0:
 //   S - r = da + r^3 (-1/6 + r^2/120 - r^4/5040) <= 2^-29.5, and sums of its size, 9 roundings    3.2  2^-72
 //   cos(r) da taken as da                                                        u 2^-19       = 1    2^-72
 //   the reduction, where |a| >= 2^-20 |x|: pi/2 is known to 2^-108, da is rounded                 0.01 2^-72
-// and the test's own sums 2 2^-72: together 2 * 8 + 6.2 = 22.2 2^-72, less than ERROR = 32 2^-72. For the cosine,
-// which is 0.7 at least, the same terms come to half of that. Without fused instructions the products that they spare
-// (counted above) are rounded, and exact products are made of halves (Dekker). tests/game/test_trig.py measures it.
+// and the sums of the test 2 2^-72: together 2 * 8 + 6.2 = 22.2 2^-72, less than ERROR = 32 2^-72. For the cosine,
+// which is at least 0.7, the same terms are half of that. Without fused instructions there are more rounded products
+// (counted above), and exact products are computed from halves (Dekker). tests/game/test_trig.py measures the error.
 #pragma once
 
 #include "trig_exact.hpp"
@@ -31,7 +31,7 @@ namespace qwop {
 namespace trig {
 
 constexpr double ROUNDED_ERROR = 0x1p-67;  // of hi + lo, relative to hi
-constexpr double ROUNDED_END = 0x1p12;     // beyond, n is too large for the reduction's error bound
+constexpr double ROUNDED_END = 0x1p12;  // beyond, n is too large for the reduction's error bound
 // Adding this rounds to a multiple of 1/256; the sum's low word holds k.
 constexpr double TO_ROUNDED_TABLE = 0x1.8p+44;
 
@@ -150,9 +150,9 @@ struct Rounded {
     }
 };
 
-// As LLVM's libc, and with it Chromium from version 153 on: for the cosine of |x| < 1/16 it trusts a polynomial with
-// too small an error bound, and one value in 200,000 there is the other neighbor. All other values are rounded
-// correctly.
+// LLVM's libc, which Chromium uses from version 153 on. For the cosine of |x| < 1/16 it uses a polynomial with too
+// small an error bound, so one value in 200,000 there is off by one unit in the last place. All other values are
+// rounded correctly.
 struct Llvm {
     static constexpr double RANGE_END = Rounded::RANGE_END;
     static constexpr double SMALL[2] = {0x1p-27, 0x1p-4};

@@ -1,4 +1,4 @@
-// A double, or a GCC/Clang vector of doubles, and its bits: what the sines and cosines are written in.
+// Operations on a double or a GCC/Clang vector of doubles, and on its bits, for the sines and cosines.
 //
 // Every function is static: files compiled for different instruction sets include this one, and the
 // linker must never merge their copies.
@@ -213,8 +213,8 @@ QWOP_TRIG_INLINE void reduce(V ax, V minus_n, V& a, V& da) {
 }
 
 // Row k of a table of 4 doubles a row for each lane of u, whose low word is k, turned into one vector a column.
-// Whole rows are loaded and transposed: gather instructions are at best as fast, and many times slower where a
-// processor's microcode guards against gather data sampling.
+// Whole rows are loaded and transposed. Gather instructions are at best as fast, and many times slower on processors
+// whose microcode mitigates gather data sampling.
 template <class V>
 QWOP_TRIG_INLINE void load_rows(const double (*table)[4], V u, V& column0, V& column1, V& column2, V& column3) {
     if constexpr (std::is_same_v<V, double>) {
@@ -225,7 +225,7 @@ QWOP_TRIG_INLINE void load_rows(const double (*table)[4], V u, V& column0, V& co
         column3 = row[3];
     } else {
         Integers<V> offsets = (Integers<V>)u << 2;  // in doubles; the low word of u is k
-        // Through memory: the load ports have room, the one port that extracts lanes has not.
+        // Through memory: the load ports are free, and only one port can extract lanes.
         __asm__("" : "+m"(offsets));
         const double* rows[LANES<V>];
 #pragma GCC unroll 8
@@ -236,7 +236,7 @@ QWOP_TRIG_INLINE void load_rows(const double (*table)[4], V u, V& column0, V& co
         }
 #if defined(__AVX512F__)
         if constexpr (sizeof(V) == 64) {
-            constexpr __mmask8 every = 0xff;  // the forms without a mask make GCC 12 warn of its own header
+            constexpr __mmask8 every = 0xff;  // without a mask, GCC 12 warns about its own header
             const auto pair = [&](int i, int j) __attribute__((always_inline)) {
                 const __m512d row = _mm512_castpd256_pd512(_mm256_load_pd(rows[i]));
                 return _mm512_maskz_insertf64x4(every, row, _mm256_load_pd(rows[j]), 1);

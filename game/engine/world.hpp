@@ -31,8 +31,8 @@ struct World {
     void step(ContactListener& listener);
 
     // Steps the hurdle alone, for the lane engines. fat_boxes: the boxes of the leaves of its top and base, which are
-    // newer than those in the tree. Returns bit 0 (top) and bit 1 (base) for leaves that moved: the caller has to move
-    // them in the tree and to call find_pairs.
+    // newer than those in the tree. Returns bit 0 (top) and bit 1 (base) for leaves that moved. The caller then has to
+    // move them in the tree and to call find_pairs.
     unsigned step_hurdle(Aabb* fat_boxes);
     void find_pairs(int id);
     int touching_count() const;

@@ -1,7 +1,7 @@
 """The game: an exact embedded QWOP, its keys, observations, geometry and Gymnasium environments.
 
-Public modules beside these names: `body` (the runner's parts), `gait` (how a run was run), `rules` (when an
-episode ends), `render` and `window` (pictures, with pygame), `real` (the game in a browser).
+Other public modules: `body` (the runner's parts), `gait` (gait metrics of runs), `rules` (when an episode
+ends), `render` and `window` (pictures, with pygame), `real` (the game in a browser).
 """
 
 from qwop_game.disturbance import MAX_IDLE_FRAMES, REPEAT_PROBABILITY, DisturbedVectorEnv

@@ -1,7 +1,7 @@
 """The runner's body as measured in the game: boxes and joints, in world units and radians.
 
-For geometry, features and pictures. The engine has the same numbers in constants.hpp; tests/game/test_body.py
-compares the two.
+Geometry, features and pictures use these numbers. The engine has the same ones in constants.hpp;
+tests/game/test_body.py compares the two.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Box:
     angle: float
 
     def local(self, x: float, y: float) -> tuple[float, float]:
-        """A world point of the creation pose in the box's own axes."""
+        """Convert a world point of the creation pose to the box's own axes."""
         dx, dy = x - self.x, y - self.y
         c, s = cos(self.angle), sin(self.angle)
         return c * dx + s * dy, c * dy - s * dx
@@ -27,11 +27,12 @@ class Box:
 
 @dataclass(frozen=True)
 class Joint:
-    """A revolute joint of part_a on part_b, with its two anchors as world points of the creation pose.
+    """A revolute joint between part_a and part_b.
 
-    The anchors differ by up to 0.001 units, as they do in the game.
-    Its angle is angle_b - angle_a - reference_angle, within [lower_angle, upper_angle]; O and P change those
-    of the hips.
+    world_a and world_b are its anchors on the two parts, as world points of the creation pose. They differ by
+    up to 0.001 units, as they do in the game. The joint's angle is
+    angle_b - angle_a - reference_angle, within [lower_angle, upper_angle]. O and P change the limits of the
+    hips.
     """
 
     part_a: str

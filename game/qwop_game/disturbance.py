@@ -1,6 +1,6 @@
-"""Protocol P's disturbances, for training. docs/guides/evaluation.md describes the protocol.
+"""The disturbances of protocol P, for training. docs/guides/evaluation.md describes the protocol.
 
-The game is deterministic: without disturbances, a policy learns one sequence of keys by heart.
+The game is deterministic: without disturbances, a policy memorizes one sequence of keys.
 """
 
 import json
@@ -17,23 +17,23 @@ from qwop_game.vector_env import QWOPVectorEnv
 from qwop_game.wrapper import QWOPVectorWrapper
 
 MAX_IDLE_FRAMES = 29
-"""The most frames without keys before the first decision; uniform from 0."""
+"""Maximum number of frames without keys before the first decision; the number is uniform from 0."""
 REPEAT_PROBABILITY = 0.02
-"""Chance, at every decision, that the previous action is held once more."""
+"""Probability, at every decision, that the previous action is repeated."""
 
 _PREFIX = "disturbance."
 
 
 class DisturbedVectorEnv(QWOPVectorWrapper):
-    """`QWOPVectorEnv`, or a wrapper that offers what it does, with idle starts and repeated decisions.
+    """`QWOPVectorEnv`, or a wrapper of it, with idle starts and repeated decisions.
 
-    Each episode starts after 0 to `max_idle_frames` frames without keys, uniform; its clock has run then. At
-    each decision, with `repeat_probability`, the keys of the step before are held once more instead of the
-    action's (at an episode's start: none). Draws come from one generator for all games, which `reset(seed)`
-    starts anew.
+    Each episode starts after 0 to `max_idle_frames` frames without keys; the number is uniform, and the clock
+    runs during them. At each decision, with `repeat_probability`, the keys of the previous step are held
+    again instead of those of the action (in the first step of an episode: no keys). One generator draws for
+    all games; `reset(seed)` seeds it.
 
-    start_states: as in QWOPVectorEnv; episodes that it places elsewhere have no idle frames.
-    generator: the source of all draws; a `start_states` that draws from it too goes on exactly on resume.
+    start_states: as in QWOPVectorEnv. Episodes that it starts elsewhere have no idle frames.
+    generator: the source of all draws. A `start_states` that also draws from it resumes exactly.
 
     Raises ValueError for options out of range.
     """
@@ -63,7 +63,7 @@ class DisturbedVectorEnv(QWOPVectorWrapper):
 
     @property
     def start_states(self) -> Callable[[NDArray[np.bool_]], StartStates | None] | None:
-        """Where episodes start, of those that do not start after idle frames: see `QWOPVectorEnv`."""
+        """Start states of the episodes that do not start after idle frames: see `QWOPVectorEnv`."""
         return self._start_states
 
     @start_states.setter
@@ -74,7 +74,7 @@ class DisturbedVectorEnv(QWOPVectorWrapper):
     def reset(
         self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Start new episodes in all games; a seed starts the disturbances' draws anew."""
+        """Start new episodes in all games. A seed also seeds the disturbances."""
         if seed is not None:
             self.generator.bit_generator.state = np.random.default_rng(seed).bit_generator.state
         observations, infos = self.env.reset(seed=seed, options=options)
@@ -87,7 +87,7 @@ class DisturbedVectorEnv(QWOPVectorWrapper):
     ) -> tuple[
         NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]
     ]:
-        """Draw which of the actions, whole numbers [N], are not obeyed, and play the step."""
+        """Draw which of the actions, whole numbers [N], are replaced by a repeat, and play the step."""
         repeated = self.generator.random(self.num_envs) < self._repeat_probability
         actions = np.asarray(actions).reshape(self.num_envs)
         result = self.env.step(np.where(repeated, self._previous, actions))
@@ -105,11 +105,13 @@ class DisturbedVectorEnv(QWOPVectorWrapper):
         Raises ValueError for the state of another environment, or for actions that do not exist.
         """
         if _PREFIX + "generator" not in state:
-            raise ValueError("the state is that of an environment without disturbances")
+            raise ValueError("the state is from an environment without disturbances")
         previous = state[_PREFIX + "previous"].astype(np.int64)
         actions = len(self.env.action_masks)
         if previous.shape != (self.num_envs,) or (previous < 0).any() or (previous >= actions).any():
-            raise ValueError(f"the state's previous actions are not {self.num_envs} of 0 to {actions - 1}")
+            raise ValueError(
+                f"the state's previous actions: expected {self.num_envs} numbers from 0 to {actions - 1}"
+            )
         self.generator.bit_generator.state = json.loads(state[_PREFIX + "generator"].tobytes())
         self._previous = previous
 

@@ -1,9 +1,9 @@
-"""What a policy sees: features from the 60 raw numbers and the keys alone, as the real game gives them too.
+"""The features that policies see, computed from the 60 raw numbers and the keys.
 
-Raw numbers are first limited to what qwop-gym can show (x in [-10, 1050], ...), so that a policy sees the
-same in both games. Angular velocities are not among the 60 numbers; the relative velocities of jointed parts,
-which are, determine them: v_b - v_a = w_a x r_a - w_b x r_b at each joint. Solving that in every step would
-cost more than the rest of the encoder, so it is left to the network.
+The real game gives the same inputs. Raw numbers are first clipped to qwop-gym's limits (x in [-10, 1050],
+...), so that a policy sees the same in both games. The 60 numbers have no angular velocities. The velocities
+of jointed parts determine them: v_b - v_a = w_a x r_a - w_b x r_b at each joint. Solving these equations in
+every step would cost more than the rest of the encoder, so the network has to infer them.
 """
 
 from typing import Any
@@ -27,10 +27,10 @@ from qwop_game.observation import (
 )
 
 FEATURE_VERSION = 1
-"""Rises with any change of the features' meaning or order; a checkpoint names the one it was made for."""
+"""Raise it when the meaning or order of the features changes. Checkpoints store it."""
 
 _NUM_FIELDS = 5
-_TORSO = PART_INDEX["torso"]  # the first part: "the others" are all after it
+_TORSO = PART_INDEX["torso"]  # the first part; _OTHERS counts those after it
 _OTHERS = len(PARTS) - 1
 JOINT_A = np.array([PART_INDEX[joint.part_a] for joint in JOINTS.values()], dtype=np.intp)
 JOINT_B = np.array([PART_INDEX[joint.part_b] for joint in JOINTS.values()], dtype=np.intp)
@@ -40,10 +40,10 @@ REFERENCE_ANGLE = np.array([joint.reference_angle for joint in JOINTS.values()],
 _RAW_LOW, _RAW_HIGH = RAW_LOW[:, None], RAW_HIGH[:, None]
 
 METERS = np.float32(1 / UNITS_PER_METER)
-SPEED = np.float32(1 / 10)  # a runner of 2 m/s has vx = 17; feet swing with about as much again
-CLEARANCE_SCALE = np.float32(2)  # meters to half meters: what matters is near 0
+SPEED = np.float32(1 / 10)  # at 2 m/s the torso's vx is 17; feet swing about as fast relative to it
+CLEARANCE_SCALE = np.float32(2)  # meters to half meters: the values that matter are near 0
 
-# How far ahead (positive) or behind a landmark is, in units: coarse over 10 m, fine over 2 m, both clipped.
+# Distance to a landmark, in units, positive if it is ahead: coarse over 10 m, fine over 2 m, both clipped.
 LANDMARKS = np.array([HURDLE_X, HURDLE_X, SAND_X, SAND_X], np.float32)[:, None]
 LANDMARK_REACH = np.array([100.0, 20.0, 100.0, 20.0], np.float32)[:, None]
 
@@ -60,7 +60,7 @@ FEATURE_BLOCKS: dict[str, int] = {
     "clearance": 4,  # left and right foot, left and right knee, half meters
     "landmark": len(LANDMARKS),  # hurdle coarse and fine, sand coarse and fine
     "hip_mode": NUM_HIP_MODES,  # one of three is 1: as created, set by O, set by P
-    "last_keys": 4,  # Q, W, O, P of the frame before, as the engine obeys them
+    "last_keys": 4,  # Q, W, O, P of the frame before, without the keys that the engine ignores
 }
 FEATURE_SIZE = sum(FEATURE_BLOCKS.values())
 _ENDS = np.cumsum(list(FEATURE_BLOCKS.values())).tolist()
@@ -72,15 +72,15 @@ FEATURE_SLICES: dict[str, slice] = {
 def encode(
     raw: NDArray[np.floating[Any]], hip_mode: NDArray[np.uint8] | int, last_keys: NDArray[np.uint8] | int
 ) -> NDArray[np.float32]:
-    """Features for policies, float32 [..., FEATURE_SIZE], of order one; FEATURE_BLOCKS says what they are.
+    """Compute the features that policies see, float32 [..., FEATURE_SIZE], of order one: see FEATURE_BLOCKS.
 
     raw: raw observations, [..., 60].
-    hip_mode: uint8 [...], which hip limits hold now (`hip_modes`).
+    hip_mode: uint8 [...], the hip limits that apply now (`hip_modes`).
     last_keys: uint8 [...], key masks of the frame before (`last_keys`); 0 at an episode's start.
     """
     raw = np.asarray(raw)
     lead = raw.shape[:-1]
-    # Columns first: every operation below then runs along the games, contiguous in memory.
+    # Columns first, so that every operation below runs along the games, which are contiguous in memory.
     raw = np.array(raw.reshape(-1, OBSERVATION_SIZE).T, dtype=np.float32, order="C")
     np.minimum(raw, _RAW_HIGH, out=raw)
     np.maximum(raw, _RAW_LOW, out=raw)

@@ -17,31 +17,31 @@ if TYPE_CHECKING:  # pygame is loaded with the first picture only
 
 
 class QWOPEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
-    """QWOP, exact and without a browser.
+    """QWOP without a browser, equal to the real game bit for bit.
 
-    The physics knows no chance: the same actions give the same episode, bit for bit; `seed` only seeds
+    The game is deterministic: the same actions give the same episode, bit for bit. `seed` only seeds
     `action_space.sample()` and `np_random`.
 
     frame_skip: frames (1/30 s) that an action is held.
     action_set: "distinct", the 9 that differ, index = 3 * {none, Q, W} + {none, O, P}; or qwop-gym's 16,
         "full", or its 9, "reduced".
-    observation: "qwop_gym", float32 [60] as qwop-gym gives it; or "features", what `encode` makes of it.
-    max_frames: an episode this many frames old is truncated; None: never.
+    observation: "qwop_gym", float32 [60] as in qwop-gym; or "features", see `encode`.
+    max_frames: frames after which an episode is truncated; None: never.
     render_mode: None, "rgb_array" (`render()` gives uint8 [400, 640, 3]) or "human" (a window that shows
         every frame, 30 a second).
     engine, trig: see `Simulator`.
 
-    Reward: qwop-gym's default. Terminated: a fall, a landing in the sand, or a torso below -10 m or past
-    105 m; a success if it is finished then (`has_finished`).
+    Reward: qwop-gym's default. Terminated: after a fall, a landing in the sand, or with the torso below -10 m
+    or past 105 m. `has_finished` says whether that is a success.
 
-    info: time (scoreTime, s), distance (m), is_success, fallen, keys (mask held in the step), hip_mode (that
-    holds now), frame (of the episode), raw_observation (float32 [60]).
+    info: time (scoreTime, s), distance (m), is_success, fallen, keys (mask held in the step), hip_mode (the
+    current one), frame (of the episode), raw_observation (float32 [60]).
 
     metadata["render_fps"] is 30 / frame_skip, so that a video of one picture a step runs at the game's speed.
 
-    Threads may share an environment: each method waits until the one that runs in another thread is over, so
-    `render` never shows half a step. A thread that needs several calls to itself holds `lock` meanwhile.
-    copy, deepcopy and pickle give another environment, random generators included, that goes on bit for bit.
+    Threads may share an environment: one method runs at a time, and the others wait, so `render` never shows
+    half a step. For several calls without interruption, hold `lock`. copy, deepcopy and pickle make another
+    environment that continues bit for bit, including the random generators.
 
     Raises ValueError for an option out of range, TypeError for an unknown one; with "human", `reset` raises
     `window.DisplayError` where there is no display.
@@ -80,11 +80,10 @@ class QWOPEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
         return self.games.lock
 
     def get_keys_to_action(self) -> dict[tuple[str, ...], int]:
-        """For `gymnasium.utils.play.play`: each combination of the keys q, w, o, p -> action.
+        """Return the action of each combination of the keys q, w, o, p, for `gymnasium.utils.play.play`.
 
-        No keys are action 0, which is not in it.
-        A combination that the action set lacks is the action that does the same; in "reduced", which has no
-        QO and no WP, these do nothing.
+        The mapping omits action 0, no keys. A combination that the action set lacks gets the action with the
+        same effect. "reduced" has no action for QO and WP, so they do nothing.
         """
         return self.games.keys_to_action()
 
@@ -92,17 +91,17 @@ class QWOPEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """The canonical start. There are no options. Raises ValueError for any."""
+        """Start an episode at the canonical start. There are no options: raises ValueError for any."""
         super().reset(seed=seed)
         if options:
-            raise ValueError(f"reset knows no options, got {', '.join(map(repr, options))}")
+            raise ValueError(f"reset takes no options, got {', '.join(map(repr, options))}")
         self.games.reset()
         if self.render_mode == "human":
             self._show()
         return self.games.observations()[0], self._info()
 
     def step(self, action: np.int64 | int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """Hold an action's keys for frame_skip frames."""
+        """Play frame_skip frames with an action's keys held."""
         games = self.games
         mask = games.mask_of(action)
         if self.render_mode != "human" and (result := games.step_one(mask)) is not None:
@@ -116,7 +115,7 @@ class QWOPEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
 
     @exclusive
     def render(self) -> NDArray[np.uint8] | None:
-        """rgb_array: the picture of now, uint8 [400, 640, 3]. human: None, `step` has shown every frame."""
+        """Return the current picture, uint8 [400, 640, 3]; None in "human", where `step` shows it."""
         if self.render_mode == "rgb_array":
             from qwop_game.render import Renderer
 
@@ -138,7 +137,7 @@ class QWOPEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
 
     def __getstate__(self) -> dict[str, Any]:
         seed_generators(self, self.action_space, self.observation_space)
-        # A copy paints for itself, and opens a window of its own.
+        # A copy makes its own renderer and window.
         return {**self.__dict__, "_renderer": None, "_window": None}
 
     def __copy__(self) -> "QWOPEnv":

@@ -1,7 +1,7 @@
-"""The rules and observations of `game_batch.py` in native code: a step of many games, or of one, is one call.
+"""The rules and observations of `game_batch.py` in native code: one call plays a step of one or many games.
 
-What it computes is equal to the last bit to what `GameBatch` computes in NumPy, or it is not used: NumPy's
-sine of float32 has other bits on a CPU without fused multiply-adds, and may have others in a later version.
+The native code is used only if it gives the same bits as `GameBatch` in NumPy. NumPy's float32 sine has other
+bits on a CPU without fused multiply-adds, and may have others in a later version.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ from qwop_game.observation import FIELDS, OBSERVATION_SIZE, PARTS
 from qwop_game.simulator import CLOSED, Simulator, native_library
 
 _PARTS, _FIELDS, _JOINTS = len(PARTS), len(FIELDS), len(JOINTS)
-_FEATURES = 98  # as qwop.h has it: see `agrees`
+_FEATURES = 98  # the size in qwop.h, which `agrees` compares with FEATURE_SIZE
 _float, _int32, _pointer = ctypes.c_float, ctypes.c_int32, ctypes.c_void_p
 
 
@@ -113,16 +113,16 @@ def _encoder() -> _Encoder:
 
 
 def encoder_bytes() -> bytes:
-    """The constants of the features as the engine reads them: the bytes of a qwop_encoder."""
+    """Return the constants of the features as the engine reads them: the bytes of a qwop_encoder."""
     return bytes(_encoder())
 
 
 def observe(
     features: bool, raw: NDArray[np.float32], hip_mode: NDArray[np.uint8], keys: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
-    """`encode(raw, hip_mode, keys)`, or `normalize(raw)`, of n games: float32 [n, D].
+    """Compute `encode(raw, hip_mode, keys)`, or `normalize(raw)`, of n games in native code: float32 [n, D].
 
-    raw float32 [n, 60]; hip_mode and keys uint8 [n], which only features need.
+    raw is float32 [n, 60]. hip_mode and keys are uint8 [n]; only features need them.
     """
     arrays = [np.ascontiguousarray(array) for array in (raw, hip_mode, keys)]
     out = np.empty((len(raw), _FEATURES if features else OBSERVATION_SIZE), np.float32)
@@ -133,7 +133,7 @@ def observe(
 
 @cache
 def agrees() -> bool:
-    """Whether the native observations are NumPy's to the last bit, on a thousand postures."""
+    """Whether the native observations equal NumPy's bit for bit, on a thousand postures."""
     rng = np.random.default_rng(0)
     n = 1000
     middle = (observation.RAW_LOW + observation.RAW_HIGH) / 2
@@ -153,16 +153,17 @@ def agrees() -> bool:
 def features(
     raw: NDArray[np.float32], hip_mode: NDArray[np.uint8], keys: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
-    """`encoder.encode` of n games, float32 [n, D], in native code where that gives the same bits."""
+    """Compute `encoder.encode` of n games, float32 [n, D], in native code if that gives the same bits."""
     return observe(True, raw, hip_mode, keys) if agrees() else encoder.encode(raw, hip_mode, keys)
 
 
 class Episodes:
-    """The native side of a `GameBatch`: plays and judges steps on its arrays.
+    """The native side of a `GameBatch`: plays steps and applies the rules, on the arrays of the batch.
 
     state: keys, hip_mode, frame, success, last_distance, last_tenths, each [num_envs]; changed in place.
 
-    reward float32, terminated bool, truncated bool, [num_envs]: of the last step; the next overwrites them.
+    reward float32, terminated bool, truncated bool, [num_envs]: of the last step. The next step overwrites
+    them.
     """
 
     def __init__(
@@ -184,7 +185,7 @@ class Episodes:
             "terminated": self.terminated,
             "truncated": self.truncated,
         }
-        self._arrays = arrays  # the struct has no more than their addresses
+        self._arrays = arrays  # keeps them alive: the struct has only their addresses
         self._struct = _Episodes(
             observation=one.ctypes.data if n == 1 else None,
             encoder=ctypes.pointer(_encoder()),
@@ -201,21 +202,21 @@ class Episodes:
             **{name: array.ctypes.data for name, array in arrays.items()},
         )
         self._address = ctypes.c_void_p(ctypes.addressof(self._struct))
-        # Of a single game: a memoryview gives a number in a third of the time that an array takes.
+        # For a single game: reading a number from a memoryview takes a third of the time of an array.
         columns = [arrays[name] for name in ("keys", "reward", "terminated", "truncated")]
         columns += [simulator.time, simulator.distance, arrays["success"], simulator.flags]
         columns += [arrays["hip_mode"], arrays["frame"]]
         self._columns: tuple[Any, ...] = tuple(column.data for column in columns)
         self._one, self._raw_one = one, simulator.raw_observation[0]
-        # What `Simulator.play` does, without the time that its calls take.
+        # The same as `Simulator.play`, without the overhead of its calls.
         self._lock, self._handle, self._play = simulator.lock, simulator.handle, native_library().qwop_play
 
     def play(self) -> None:
-        """Hold the state's `keys` for a step of all games."""
+        """Play a step of all games with the state's `keys` held."""
         self._simulator.play(self._address)
 
     def play_one(self, mask: int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """Hold the keys of `mask` for a step of a single game: what `QWOPEnv.step` returns."""
+        """Play a step of a single game with the keys of `mask` held. Returns what `QWOPEnv.step` returns."""
         keys, reward, terminated, truncated, time, distance, success, flags, hip_mode, frame = self._columns
         with self._lock:
             keys[0] = mask

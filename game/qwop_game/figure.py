@@ -1,7 +1,7 @@
-"""The runner as shapes: limbs between the joints, drawn from the far side to the near one.
+"""The runner's picture as shapes: limbs between the joints, drawn from the far side to the near one.
 
-Plain data, so that whatever draws a runner draws the same one: pygame in `render`, a canvas in a web page.
-Lengths are world units in a part's own axes.
+The shapes are plain data, so that pygame (in `render`) and a web page's canvas draw the same runner. Lengths
+are world units in a part's own axes.
 """
 
 from collections.abc import Iterator
@@ -14,9 +14,9 @@ Point = tuple[float, float]
 
 OUTLINE_WIDTH = 0.13
 SLEEVE, STRIPE = 0.72, 1.25
-"""The far sleeve is a darker shirt, the stripe on its side a paler one."""
+"""Factors of the shirt's color: the far sleeve is darker, the stripe on the side is paler."""
 
-# Far (left) limbs are darker than near (right) ones, and each side has shoes of its own.
+# Far (left) limbs are darker than near (right) ones, and each side has its own color of shoes.
 OUTLINE: Color = (38, 30, 44)
 SKIN, SKIN_FAR = (236, 178, 134), (190, 132, 100)
 HAIR: Color = (70, 42, 34)
@@ -103,7 +103,7 @@ def _leg(side: str, skin: Color, shorts: Color, sock: Color, shoe: Color) -> Ite
         (half_w * 0.75, -0.02),
         (half_w, half_h - 0.3),
     )
-    # the middle of a limb, for what covers only half of it
+    # the middle of a limb, for clothes that cover only half of it
     half_thigh = between(hip, knee_on_thigh, 0.62)
     half_calf = between(knee, ankle_on_calf, 0.66)
     for grow, colors in ((OUTLINE_WIDTH, [OUTLINE] * 6), (0.0, [sock, skin, skin, shorts, shoe, PAPER])):

@@ -1,8 +1,8 @@
 """Gait metrics of QWOP runs, computed from raw observations.
 
 All inputs are raw observations (float [..., 60], world units, unclipped). The thresholds of `knee_near`
-and `upright` are the ones that separate human record runs (pelvis at 0.82 m, a knee near the track in
-0.3-0.6 % of the frames, upright in 94-98 %) from knee scrapers (0.41 m, 98.9 %, 0.2 %).
+and `upright` separate human record runs (pelvis at 0.82 m, a knee near the track in 0.3-0.6 % of the frames,
+upright in 94-98 %) from knee scrapers (0.41 m, 98.9 %, 0.2 %).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ UPRIGHT_TILT_RADIANS = math.radians(45.0)
 TOUCH_METERS = 0.01
 """A foot whose clearance falls to this touches the track. A standing foot rests within 0.002 m."""
 LIFT_METERS = 0.03
-"""A foot has left the track once its clearance reaches this; between the two, the last verdict holds,
-so that a foot jittering on the track is one contact, not ten."""
+"""A foot has left the track once its clearance reaches this. Between the two thresholds its state stays as it
+was, so that a foot that jitters on the track is one contact, not ten."""
 
 _FOOT_X = np.array([5 * PARTS.index("leftFoot"), 5 * PARTS.index("rightFoot")])
 _TORSO_X = 5 * PARTS.index("torso")
@@ -39,8 +39,8 @@ _TORSO_X = 5 * PARTS.index("torso")
 class GaitMetrics:
     """Gait of one run.
 
-    Shares are of its T + 1 stored frames, in [0, 1]. A figure that the run does not define (no stride, no
-    keys) is NaN.
+    Shares are of the T + 1 stored frames, in [0, 1]. A figure that can't be computed (no stride, no keys) is
+    NaN.
     """
 
     frames: int
@@ -56,20 +56,20 @@ class GaitMetrics:
     pelvis_height: float
     """Mean height of the pelvis above the track, m."""
     steps: int
-    """Touchdowns that follow a touchdown of the other foot. Repeated touchdowns of one foot (a scuff,
-    then the landing) are one, placed at the last of them."""
+    """Touchdowns that follow a touchdown of the other foot. Repeated touchdowns of one foot (a scuff, then
+    the landing) count as one, at the last of them."""
     strides: int
-    """Whole cycles: a foot's touchdown to the same foot's next, the other foot's between. steps // 2."""
+    """Whole cycles of two steps, steps // 2: from a foot's touchdown, over the other foot's, to its next."""
     stride_length: float
-    """Mean advance of a foot from one of its touchdowns to its next, m."""
+    """Mean distance between two touchdowns of one foot, m."""
     cadence: float
     """Steps per minute of play, from the first touchdown to the last; NaN if they share a frame."""
     flight: float
     """Share of frames in which no foot touches the track and no knee is near it."""
     symmetry: float
-    """Smaller over larger of the two mean step lengths (how far a foot lands ahead of the other, m): 1 is
-    even, 0 means that one foot only draws level, below 0 (to -1) that it stays behind. QWOP's runner is
-    built unevenly, and its fast runs are near 0."""
+    """Smaller mean step length divided by the larger one. The step length is how far a foot lands ahead of
+    the other, m. 1: even steps. 0: one foot always lands level with the other. Below 0 (to -1): it lands
+    behind. QWOP's runner is not symmetric, and its fast runs are near 0."""
     torso_pitch: float
     """Mean lean of the torso from the vertical, degrees, forward positive."""
     torso_pitch_std: float
@@ -101,8 +101,8 @@ def longest_run(flags: NDArray[np.bool_]) -> int:
 def foot_contacts(clearance: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
     """Whether a foot is down: clearance [T + 1] in m -> bool [T + 1].
 
-    Down from 0.01 m, up from 0.03 m, and as before in between. A run that starts in between starts down:
-    the canonical start has both feet 0.017 m above the track, and settling is no step.
+    A foot goes down at 0.01 m and up at 0.03 m; in between it stays as it was. A run that starts in between
+    starts down: at the canonical start both feet are 0.017 m above the track, and settling is not a step.
     """
     verdict = np.where(clearance <= TOUCH_METERS, 1, np.where(clearance >= LIFT_METERS, 0, -1))
     if verdict.size and verdict[0] < 0:
@@ -114,7 +114,7 @@ def foot_contacts(clearance: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
 def touchdowns(raw: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Frames at which feet land, alternating: raw [T + 1, 60] -> (frames [K], feet [K], 0 left, 1 right).
 
-    Of repeated touchdowns of one foot, the last stands for all.
+    Repeated touchdowns of one foot count as one, at the last of them.
     """
     clearance = geometry.foot_clearance(raw)
     landings = [
@@ -132,18 +132,18 @@ def gait_metrics(raw: NDArray[np.floating[Any]], keys: NDArray[np.uint8] | None 
     """Gait of one run.
 
     Args:
-        raw: raw observations [T + 1, 60], one a frame (not one a decision), world units.
-        keys: uint8 [T], the masks held; without them `key_switches` is NaN.
+        raw: raw observations [T + 1, 60], one per frame (not per decision), world units.
+        keys: key masks held, uint8 [T]; without them `key_switches` is NaN.
 
     Raises:
-        ValueError: another shape, an empty run, or a value that is not finite.
+        ValueError: the shapes are wrong, the run is empty, or a value is not finite.
     """
     raw = np.asarray(raw)
     if raw.ndim != 2 or raw.shape[1] != 60 or len(raw) == 0:
         raise ValueError(f"raw observations of one run must be [T + 1, 60], got {list(raw.shape)}")
     if not np.isfinite(raw).all():
         raise ValueError(
-            f"raw observations hold a value that is not finite, first in frame {_first_bad(raw)}"
+            f"raw observations have a value that is not finite, first in frame {_first_bad(raw)}"
         )
     if keys is not None and len(keys) != len(raw) - 1:
         raise ValueError(f"{len(raw)} observations need {len(raw) - 1} keys, got {len(keys)}")
@@ -193,8 +193,8 @@ def pooled(metrics: Sequence[GaitMetrics]) -> GaitMetrics:
     """Pool the gait of many runs.
 
     Shares, heights and pitch are weighted by frames; steps and strides are summed. Stride length, cadence,
-    symmetry and key switches are averaged over the runs that define them, the distance over all. The longest
-    knee time is the longest of all.
+    symmetry and key switches are averaged over the runs in which they are not NaN, the distance over all. The
+    longest knee time is the maximum.
 
     Raises:
         ValueError: no metrics.

@@ -1,7 +1,7 @@
-"""N games played by decisions: what QWOPEnv (one game) and QWOPVectorEnv (many) have in common.
+"""N games played by decisions: the common part of QWOPEnv (one game) and QWOPVectorEnv (many).
 
-Over the simulator it adds the action set, the frame skip, the keys' memory (hip mode, last keys), the length
-of each episode, and qwop-gym's rules: when a run is over, when it is a success, what a step is worth.
+It adds to the simulator the action set, the frame skip, the hip mode and the last keys, the length of each
+episode, and qwop-gym's rules: when a run is over, when it is a success, and the reward of a step.
 """
 
 import copy
@@ -44,9 +44,9 @@ class StartStates:
     """
 
     mask: NDArray[np.bool_]
-    """bool [N]: the games that start from their row; the others start as always."""
+    """bool [N]: the games that start from their row; the others start at the canonical start."""
     snapshots: NDArray[np.uint8]
-    """uint8 [N, S]: `Simulator.snapshot()` rows, of any trigonometry variant."""
+    """uint8 [N, S]: rows of `Simulator.snapshot()`, of any trigonometry variant."""
     hip_mode: NDArray[np.uint8]
     """uint8 [N]: the hip mode there, see `hip_modes`."""
     last_keys: NDArray[np.uint8]
@@ -60,9 +60,9 @@ def seed_generators(*owners: Any) -> None:
 
 
 def own_arrays(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Attributes with copies of their arrays, for objects that are copied or come out of a pickle.
+    """Copy the arrays among the attributes of an object that is copied or unpickled.
 
-    Arrays from a pickle may be read-only, or another's memory: Ray's are views of an object store.
+    Arrays from a pickle may be read-only or shared: those of Ray are views of an object store.
     """
     return {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in attributes.items()}
 
@@ -70,16 +70,16 @@ def own_arrays(attributes: dict[str, Any]) -> dict[str, Any]:
 class GameBatch:
     """The games, their clocks and their rules. Arrays are [num_envs], or [num_envs, ...].
 
-    num_envs: how many.
+    num_envs: number of games.
     frame_skip: frames that one action is held.
     action_set: "distinct" (9), "full" (16, qwop-gym's) or "reduced" (9, qwop-gym's).
-    observation: "qwop_gym" (60 normalized numbers) or "features" (what `encode` gives).
-    max_frames: an episode that is this many frames old is truncated after the step; None: never.
+    observation: "qwop_gym" (60 normalized numbers) or "features" (see `encode`).
+    max_frames: frames after which an episode is truncated, at the end of a step; None: never.
     engine, threads, trig: see `Simulator`.
-    simulator: games in place of the embedded ones, with the same interface.
+    simulator: games to use instead of the embedded ones, with the same interface.
 
-    Threads may share them, as they may share a `Simulator`; `lock` is the simulator's. Copies and pickles go
-    on bit for bit in games of their own.
+    Threads may share a batch as they may share a `Simulator`; `lock` is that of the simulator. Copies and
+    pickles have their own games, which continue bit for bit.
 
     Raises ValueError for options out of range.
     """
@@ -97,7 +97,7 @@ class GameBatch:
         trig: str = DEFAULT_TRIG,
     ) -> None:
         if not isinstance(frame_skip, int | np.integer) or frame_skip < 1:
-            raise ValueError(f"frame_skip is {frame_skip!r}: it must be a whole number of frames, 1 or more")
+            raise ValueError(f"frame_skip is {frame_skip!r}: it must be a whole number, 1 or more")
         if observation not in OBSERVATIONS:
             raise ValueError(
                 f"observation {observation!r} is unknown: choose one of {', '.join(OBSERVATIONS)}"
@@ -120,7 +120,7 @@ class GameBatch:
         self.hip_mode = np.zeros(num_envs, np.uint8)
         self.frame = np.zeros(num_envs, np.int64)  # of the episode
         self.success = np.zeros(num_envs, bool)
-        # What qwop-gym's reward compares with: m and tens of seconds, 0 until an episode's first step.
+        # At the last step, for qwop-gym's reward: m and tens of seconds; 0 before an episode's first step.
         self._last_distance = np.zeros(num_envs, np.float32)
         self._last_tenths = np.zeros(num_envs, np.float32)
 
@@ -133,7 +133,7 @@ class GameBatch:
             self._native = self._episodes()
 
     def _episodes(self) -> Episodes | None:
-        """The native side, which plays on this object's arrays; None where there is none."""
+        """The native side, which plays on this object's arrays; None if it can't be used."""
         if not (isinstance(self.simulator, Simulator) and agrees()):
             return None
         state = {
@@ -154,22 +154,22 @@ class GameBatch:
 
     @property
     def lock(self) -> threading.RLock:  # pyright: ignore[reportInvalidTypeForm]
-        """The simulator's: see `Simulator`."""
+        """The lock of the simulator: see `Simulator`."""
         return self.simulator.lock
 
     @property
     def frames_per_second(self) -> float:
-        """Steps in a second of play: what a video of one picture a step has to run at.
+        """Steps in a second of play: the frame rate of a video with one picture per step.
 
-        An int where it is whole: Gymnasium 1's `play` accepts no float.
+        A whole number is an int, because Gymnasium 1's `play` accepts no float.
         """
         rate = 1 / FRAME_SECONDS / self.frame_skip
         return int(rate) if rate.is_integer() else rate
 
     @exclusive
     def __getstate__(self) -> dict[str, Any]:
-        # The native side has no more than addresses of the arrays. `simulator` is copied here, at one moment
-        # with the arrays.
+        # The native side has only addresses of the arrays, so a copy makes a new one. `simulator` is copied
+        # here, under the lock, so that it fits the arrays.
         native = None if self._native is None else True
         return {**own_arrays(self.__dict__), "simulator": copy.copy(self.simulator), "_native": native}
 
@@ -183,7 +183,7 @@ class GameBatch:
 
     @exclusive
     def reset(self, mask: NDArray[np.bool_] | None = None, start: StartStates | None = None) -> None:
-        """Start new episodes where `mask` (bool; None: everywhere) is true, from `start` where it says so."""
+        """Start new episodes in the games of `mask` (bool; None: all), from `start` if given."""
         where = np.ones(self.num_envs, bool) if mask is None else mask
         self.simulator.reset(mask)
         self.keys[where] = 0
@@ -199,7 +199,7 @@ class GameBatch:
             self.hip_mode[given] = start.hip_mode[given]
 
     def keys_of(self, actions: NDArray[np.integer[Any]] | np.integer[Any] | int) -> NDArray[np.uint8]:
-        """Actions -> key masks, uint8 [num_envs]. Raises ValueError for actions out of range."""
+        """Convert actions to key masks, uint8 [num_envs]. Raises ValueError for actions out of range."""
         actions = np.asarray(actions).reshape(self.num_envs)
         if actions.dtype.kind not in "iu" or actions.min() < 0 or actions.max() >= len(self.action_masks):
             last = len(self.action_masks) - 1
@@ -207,7 +207,7 @@ class GameBatch:
         return self.action_masks[actions]
 
     def mask_of(self, action: np.integer[Any] | int) -> int:
-        """Action -> key mask, of a single game. Raises ValueError for an action out of range."""
+        """Convert the action of a single game to a key mask. Raises ValueError for an action out of range."""
         try:
             number = index(action)  # type: ignore[arg-type]
             if number >= 0:
@@ -217,28 +217,28 @@ class GameBatch:
         return int(self.keys_of(action)[0])
 
     def keys_to_action(self) -> dict[tuple[str, ...], int]:
-        """Each combination of the keys q, w, o, p -> the action that does in the game what they do.
+        """Return the action with the same effect for each combination of the keys q, w, o, p.
 
-        No keys are action 0, and not in it: Gymnasium 1's `play` accepts no empty combination.
+        The mapping omits action 0, no keys: Gymnasium 1's `play` accepts no empty combination.
         """
         actions = actions_by_keys(self.action_masks)
         held = [tuple(key.lower() for i, key in enumerate(KEY_NAMES) if mask >> i & 1) for mask in range(16)]
         return {keys: int(action) for keys, action in zip(held, actions, strict=True) if keys}
 
     def step_one(self, mask: int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]] | None:
-        """A step of a single game as `QWOPEnv.step` returns it; None where the native code can't play it."""
+        """Play a step of a single game as `QWOPEnv.step` does; None if native code can't play it."""
         return None if self._native is None else self._native.play_one(mask)
 
     @exclusive
     def step(
         self, keys: NDArray[np.uint8], after_frame: Callable[[], None] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
-        """Hold `keys`, uint8 [num_envs], for frame_skip frames.
+        """Play frame_skip frames with `keys`, uint8 [num_envs], held.
 
-        after_frame: called after every single frame, for a window that shows them all.
+        after_frame: called after every frame, for a window that shows them all.
 
-        returns: qwop-gym's reward float32, terminated bool, truncated bool. A game that ends stands still for
-            the rest of its step, so its last step may be shorter.
+        returns: qwop-gym's reward float32, terminated bool, truncated bool. A game that ends stops for the
+            rest of its step, so its last step may be shorter.
         """
         self.keys[:] = keys
         native = self._native
@@ -253,7 +253,7 @@ class GameBatch:
             for _ in range(self.frame_skip):
                 simulator.step(keys, 1)
                 after_frame()
-        # The clock stops with the run, in the frame that ends it.
+        # The clock stops in the frame that ends the run.
         self.frame += np.rint((simulator.time - before) / FRAME_SECONDS).astype(np.int64)
         self.hip_mode[:] = next_hip_modes(self.hip_mode, keys)
 
@@ -270,7 +270,7 @@ class GameBatch:
     def observations(
         self, where: NDArray[np.bool_] | NDArray[np.intp] | slice = slice(None)
     ) -> NDArray[np.float32]:
-        """Observations of the games `where` (an index of axis 0), new float32 [n, D]."""
+        """Return the observations of the games `where` (an index of axis 0), a new float32 [n, D]."""
         raw = self.simulator.raw_observation[where]
         if self._native is not None:
             return observe(self.observation == "features", raw, self.hip_mode[where], self.keys[where])
@@ -280,7 +280,7 @@ class GameBatch:
 
     @exclusive
     def facts(self) -> dict[str, NDArray[Any]]:
-        """What an info dict tells, new arrays [num_envs]: see `QWOPEnv`."""
+        """Return the entries of an info dict as new arrays [num_envs]: see `QWOPEnv`."""
         simulator = self.simulator
         return {
             "time": simulator.time.copy(),
@@ -295,7 +295,7 @@ class GameBatch:
 
     @exclusive
     def scene(self, game: int) -> "tuple[NDArray[np.float32], Dials, HurdlePose]":
-        """What `Renderer.draw` needs for the picture of one game."""
+        """Return the arguments of `Renderer.draw` for the picture of one game."""
         from qwop_game.render import Dials, hurdle_pose
 
         simulator = self.simulator
@@ -308,7 +308,7 @@ class GameBatch:
 
     @exclusive
     def get_state(self) -> dict[str, NDArray[Any]]:
-        """All that `set_state` needs to go on bit for bit from here, as arrays [num_envs, ...]."""
+        """Return all that `set_state` needs to continue bit for bit from here, as arrays [num_envs, ...]."""
         return {
             "snapshot": self.simulator.snapshot(),
             "keys": self.keys.copy(),
@@ -320,7 +320,7 @@ class GameBatch:
 
     @exclusive
     def set_state(self, state: dict[str, NDArray[Any]]) -> None:
-        """Put all games where `get_state` was called.
+        """Put all games into the state that `get_state` returned.
 
         Raises ValueError for another number of games, and for keys and modes that do not exist.
         """

@@ -1,8 +1,8 @@
-"""What a runner's posture is, in meters and radians, from raw observations alone.
+"""Measures of a runner's posture, in meters and radians, computed from raw observations.
 
-All functions take raw observations [..., 60] and work over the leading axes; results are float32.
-Where a pair comes back, left is [..., 0] and right [..., 1]. Clearances and heights count from the track's
-surface and are not limited below: a solver's overlap shows as a few millimeters less than nothing.
+All functions take raw observations [..., 60] and keep the leading axes; results are float32. In pairs, left
+is [..., 0] and right is [..., 1]. Clearances and heights are measured from the track's surface. They may be
+negative: the solver lets parts overlap the track by a few millimeters.
 """
 
 import numpy as np
@@ -34,7 +34,7 @@ FEET = _parts("leftFoot", "rightFoot")
 FEET_HALF_WIDTH = _float32([BOXES[part].half_width for part in ("leftFoot", "rightFoot")])
 FEET_HALF_HEIGHT = _float32([BOXES[part].half_height for part in ("leftFoot", "rightFoot")])
 
-# A knee is where the calf's box and the thigh's box end: their edges on the side of the knee joint.
+# A knee is the two edges, of the calf's box and of the thigh's box, on the side of the knee joint.
 _KNEE_NAMES = ("leftCalf", "rightCalf", "leftThigh", "rightThigh")
 KNEE_PARTS = _parts(*_KNEE_NAMES)
 _KNEE_ANCHORS = [
@@ -86,7 +86,7 @@ def torso_tilt(raw: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.mod(angle + np.float32(1.5 * np.pi), turn) - np.float32(np.pi)
 
 
-# The same from y, sin(angle) and cos(angle) of the parts, [..., 12] each, for those who have them already.
+# The same functions of y, sin(angle) and cos(angle), [..., 12] each, for callers that have them already.
 
 
 def pelvis_height_of_pose(

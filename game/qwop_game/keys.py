@@ -1,9 +1,9 @@
-"""Keys as bit masks, the action sets, and what the game remembers of the keys.
+"""Key masks, the action sets, and what the game remembers of earlier keys.
 
 A key mask is a uint8: Q = 1, W = 2, O = 4, P = 8, held during one frame.
 
 The engine reads Q before W and O before P: with Q held, W does nothing; with O held, P does nothing.
-So the 16 masks have 9 different effects, and `canonical_keys` names each of them once.
+So the 16 masks have 9 different effects, and `canonical_keys` returns one mask for each effect.
 """
 
 from itertools import combinations
@@ -26,7 +26,7 @@ def _read_only(masks: list[int]) -> NDArray[np.uint8]:
 
 
 _FULL = [sum(keys) for n in range(5) for keys in combinations((KEY_Q, KEY_W, KEY_O, KEY_P), n)]
-# What qwop-gym's reduced_action_set leaves out. It counts QO and WP as redundant, though they are not.
+# qwop-gym's reduced_action_set omits these as redundant, but they are not.
 _NOT_IN_REDUCED = {KEY_Q | KEY_O, KEY_W | KEY_P}
 
 ACTION_SETS: dict[str, NDArray[Any]] = {
@@ -43,7 +43,7 @@ _CANONICAL = _MASKS.copy()
 _CANONICAL[(_MASKS & KEY_Q) > 0] &= 0xFF ^ KEY_W
 _CANONICAL[(_MASKS & KEY_O) > 0] &= 0xFF ^ KEY_P
 _DISTINCT_ACTION = np.array([int(np.flatnonzero(ACTION_SETS["distinct"] == m)[0]) for m in _CANONICAL])
-# hip mode that a mask sets, or 255 where neither O nor P is held and the mode stays
+# hip mode that a mask sets, or 255 if neither O nor P is held, so that the mode stays
 _MODE_STAYS = 255
 _MODE_SET = np.select(
     [_MASKS & KEY_O > 0, _MASKS & KEY_P > 0], [HIP_SET_BY_O, HIP_SET_BY_P], _MODE_STAYS
@@ -51,21 +51,21 @@ _MODE_SET = np.select(
 
 
 def action_masks(name: str) -> NDArray[np.uint8]:
-    """The action set `name` as key masks, uint8 [A] (read-only). Raises ValueError for an unknown name."""
+    """Return an action set as key masks, uint8 [A] (read-only). Raises ValueError for an unknown name."""
     if name not in ACTION_SETS:
         raise ValueError(f"action_set {name!r} is unknown: choose one of {', '.join(ACTION_SETS)}")
     return ACTION_SETS[name]
 
 
 def canonical_keys(keys: NDArray[np.uint8] | int) -> NDArray[np.uint8]:
-    """Key masks with the keys that the engine ignores let go: W beside Q, P beside O. uint8, same shape."""
+    """Remove the keys that the engine ignores: W if Q is held, P if O is held. uint8, same shape."""
     return _CANONICAL[keys]
 
 
 def actions_by_keys(action_masks: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """The action that holds each of the 16 key masks, or does the same in the engine: int64 [16].
+    """Return the action for each of the 16 key masks, or the one with the same effect: int64 [16].
 
-    0, no key, where there is none: qwop-gym's reduced set has neither QO nor WP.
+    It is 0, no keys, if there is none: qwop-gym's reduced set has neither QO nor WP.
     """
     same: NDArray[np.bool_] = canonical_keys(action_masks)[None, :] == _CANONICAL[:, None]
     exact: NDArray[np.bool_] = action_masks[None, :] == _MASKS[:, None]
@@ -75,32 +75,32 @@ def actions_by_keys(action_masks: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def distinct_action(keys: NDArray[np.uint8] | int) -> NDArray[np.int64]:
-    """Index in the `distinct` action set of what key masks do in the engine. int64, same shape."""
+    """Return the action of the `distinct` set with the same effect as each key mask. int64, same shape."""
     return _DISTINCT_ACTION[keys]
 
 
 def key_text(mask: int) -> str:
-    """A mask as text: "QP" for 9, "-" for 0."""
+    """Return a key mask as text: "QP" for 9, "-" for 0."""
     return "".join(name for bit, name in enumerate(KEY_NAMES) if mask >> bit & 1) or "-"
 
 
 def check_keys_and_modes(keys: NDArray[np.uint8], hip_mode: NDArray[np.uint8]) -> None:
-    """Raises ValueError for stored key masks or hip modes that do not exist."""
+    """Raise ValueError for stored key masks or hip modes that do not exist."""
     if (keys >= len(_MASKS)).any() or (hip_mode >= NUM_HIP_MODES).any():
-        raise ValueError("the state holds keys or hip modes that do not exist")
+        raise ValueError("the state has keys that are not 0 to 15, or hip modes that are not 0 to 2")
 
 
 def next_hip_modes(hip_mode: NDArray[np.uint8], keys: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Hip modes after one more frame (or more) with `keys` held. uint8, broadcast shape of the two."""
+    """Return the hip modes after one or more frames with `keys` held. uint8, broadcast shape of the two."""
     chosen = _MODE_SET[keys]
     return np.where(chosen == _MODE_STAYS, hip_mode, chosen).astype(np.uint8, copy=False)
 
 
 def hip_modes(keys: NDArray[np.uint8], start: int = HIP_AS_CREATED) -> NDArray[np.uint8]:
-    """Which hip limits hold before each frame: uint8 [T] keys -> uint8 [T + 1] modes.
+    """Return the hip mode before each frame: uint8 [T] keys -> uint8 [T + 1] modes.
 
-    Mode t is that before frame t; the last one is that after all frames. O sets mode 1, P mode 2 (O wins),
-    and the mode stays after release. `start` is the mode before the first frame.
+    Mode t applies before frame t, the last one after all frames. O sets mode 1, P mode 2 (O wins), and the
+    mode stays after release. `start` is the mode before the first frame.
     """
     set_by = np.concatenate([np.array([start], np.uint8), _MODE_SET[np.asarray(keys, np.uint8)]])
     # index of the latest frame that set a mode; row 0 always counts as one
@@ -109,5 +109,5 @@ def hip_modes(keys: NDArray[np.uint8], start: int = HIP_AS_CREATED) -> NDArray[n
 
 
 def last_keys(keys: NDArray[np.uint8], start: int = 0) -> NDArray[np.uint8]:
-    """Keys held during the frame before each frame: uint8 [T] -> uint8 [T + 1], `start` before the first."""
+    """Return the keys held one frame earlier: uint8 [T] -> uint8 [T + 1]; the first is `start`."""
     return np.concatenate([np.array([start], np.uint8), np.asarray(keys, np.uint8)])

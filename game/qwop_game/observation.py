@@ -1,8 +1,8 @@
-"""The 60 numbers that qwop-gym shows of a runner, raw and normalized, and the layout of engine states.
+"""The 60 numbers of qwop-gym's observation, raw and normalized, and the layout of engine states.
 
 A raw observation is float32 [..., 60]: PARTS x FIELDS, in world units, radians and units per time unit of the
-physics. The normalized one is (raw - center) / deviation, clipped to [-1, 1], in float32 throughout: equal
-bit for bit to what qwop-gym 1.0.1 computes from the same raw numbers.
+physics. The normalized one is (raw - center) / deviation, clipped to [-1, 1], all in float32. It equals that
+of qwop-gym 1.0.1 bit for bit.
 """
 
 from typing import Any
@@ -32,7 +32,7 @@ FRAME_SECONDS = 1 / 30  # scoreTime per frame
 UNITS_PER_METER = 10.0
 TRACK_Y = 9.14275  # the track's surface; y points down
 HURDLE_X = 500.0
-SAND_X = 1000.0  # from here on a landing counts as a finished run
+SAND_X = 1000.0  # a landing at or beyond this x finishes the run
 
 # Engine states and golden traces: float64 [..., 92].
 STATE_PARTS: tuple[str, ...] = (*PARTS, "hurdleBase", "hurdleTop")
@@ -61,19 +61,19 @@ _STATE_TO_RAW = np.array(
 
 
 def normalize(raw: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Raw observations [..., 60] -> qwop-gym's observations, float32 [..., 60] in [-1, 1]."""
+    """Convert raw observations [..., 60] to qwop-gym's, float32 [..., 60] in [-1, 1]."""
     observation = np.subtract(raw, CENTER, dtype=np.float32)
     observation /= DEVIATION
     return np.clip(observation, -1, 1, out=observation)
 
 
 def denormalize(observation: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """qwop-gym's observations [..., 60] -> raw ones, float32 [..., 60], but for what the clipping cut off."""
+    """Convert qwop-gym's observations [..., 60] to raw ones, float32 [..., 60], except for clipping."""
     raw = np.multiply(observation, DEVIATION, dtype=np.float32)
     raw += CENTER
     return raw
 
 
 def raw_from_state(state: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Engine states, float64 [..., 92] -> raw observations, float32 [..., 60]."""
+    """Convert engine states, float64 [..., 92], to raw observations, float32 [..., 60]."""
     return np.asarray(state)[..., _STATE_TO_RAW].astype(np.float32)

@@ -1,4 +1,4 @@
-"""What a policy and the game agree on: the observation, the action set and the frames of one decision."""
+"""How a policy plays the game: its observation, its action set and the frames of one decision."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class PolicySpec:
             frame_skip: expected frames per decision; None: any.
 
         Raises:
-            ValueError: one of them differs; one line.
+            ValueError: one of them differs. The message is one line.
         """
         for name, expected in {"action_set": action_set, "frame_skip": frame_skip}.items():
             if expected is not None and getattr(self, name) != expected:

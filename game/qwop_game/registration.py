@@ -1,4 +1,4 @@
-"""Makes "qwop_game/QWOP-v0" and "qwop_game/QWOP-real-v0" known to gymnasium.make."""
+"""Register "qwop_game/QWOP-v0" and "qwop_game/QWOP-real-v0" with Gymnasium."""
 
 from gymnasium.envs import registration
 
@@ -7,7 +7,7 @@ REAL_ENV_ID = "qwop_game/QWOP-real-v0"
 
 
 def register_env() -> None:
-    """Register both, once. Importing qwop_game does it; so does Gymnasium's plugin entry point."""
+    """Register both environments once. `import qwop_game` and Gymnasium's plugin entry point call it."""
     if ENV_ID not in registration.registry:
         registration.register(
             id=ENV_ID,

@@ -1,7 +1,7 @@
-"""Pictures of the game, drawn here from raw observations: runners, track, hurdle, sand, stadium and dials.
+"""Draw pictures of the game from raw observations: runners, track, hurdle, sand, stadium and dials.
 
-Nothing needs a display: a Renderer draws on any pygame surface. Lengths below are world units unless they are
-named otherwise; the picture shows VIEW_HEIGHT units from top to bottom at any size.
+It needs no display: a Renderer draws on any pygame surface. Lengths are world units unless a comment says
+otherwise. The picture shows VIEW_HEIGHT units from top to bottom at any size.
 """
 
 import itertools
@@ -27,7 +27,7 @@ from qwop_game.simulator import exclusive
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")  # pygame's own affair
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")  # caused by pygame
     import pygame
 
 SIZE = (640, 400)  # px
@@ -58,7 +58,7 @@ class Runner:
 
 @dataclass(frozen=True)
 class Dials:
-    """What is written over the picture; what is None is left out."""
+    """Numbers and keys to show over the picture; None omits an item."""
 
     keys: int | None = None
     """Key mask held."""
@@ -75,7 +75,7 @@ def pixels(surface: pygame.Surface) -> NDArray[np.uint8]:
 
 
 def hurdle_pose(state: NDArray[np.float64]) -> HurdlePose:
-    """Where a state's hurdle is, from one row of `Simulator.state`, float64 [92]."""
+    """Return the pose of the hurdle in one row of `Simulator.state`, float64 [92]."""
     width = len(STATE_FIELDS)
     base, top = (width * STATE_PARTS.index(part) for part in ("hurdleBase", "hurdleTop"))
     return tuple(map(float, state[base : base + 3])), tuple(map(float, state[top : top + 3]))  # pyright: ignore
@@ -84,7 +84,7 @@ def hurdle_pose(state: NDArray[np.float64]) -> HurdlePose:
 def ghost_race(
     raws: Sequence[NDArray[np.float32]], labels: Sequence[str], opacity: int = 120
 ) -> list[Runner]:
-    """Runners in shirts of different colors: the first one solid, the others as ghosts behind it."""
+    """Return runners in shirts of different colors: the first one opaque, the others as ghosts behind it."""
     runners = [
         Runner(raw, label, SHIRTS[i % len(SHIRTS)], opacity)
         for i, (raw, label) in enumerate(zip(raws, labels, strict=True))
@@ -93,16 +93,16 @@ def ghost_race(
 
 
 class Renderer:
-    """Draws pictures of one size; the backdrop is painted once, when it is made.
+    """Draws pictures of one size. It paints the backdrop once, when it is created.
 
-    Threads may share one: each picture waits until the one before it is drawn.
+    Threads may share a renderer: it draws one picture at a time.
 
     width, height: px.
     """
 
     def __init__(self, width: int = SIZE[0], height: int = SIZE[1]) -> None:
         if width < 64 or height < 64:
-            raise ValueError(f"a picture of {width} x {height} px is too small: 64 x 64 is the least")
+            raise ValueError(f"a picture of {width} x {height} px is too small: expected 64 x 64 or more")
         pygame.font.init()
         self.lock = threading.RLock()
         self.width, self.height = int(width), int(height)
@@ -126,7 +126,7 @@ class Renderer:
         hurdle: HurdlePose = STANDING_HURDLE,
         camera_x: float | None = None,
     ) -> NDArray[np.uint8]:
-        """The picture that `draw` makes, a new uint8 [height, width, 3]."""
+        """Draw a picture and return it, a new uint8 [height, width, 3]: see `draw`."""
         self.draw(self._surface, runners, dials, hurdle, camera_x)
         pixels = np.frombuffer(pygame.image.tobytes(self._surface, "RGB"), np.uint8)
         return pixels.reshape(self.height, self.width, 3).copy()
@@ -140,12 +140,12 @@ class Renderer:
         hurdle: HurdlePose = STANDING_HURDLE,
         camera_x: float | None = None,
     ) -> None:
-        """Draw on the surface's top left [width, height] px.
+        """Draw a picture on the top left [width, height] px of a surface.
 
-        runners: the first one is drawn over the others; or the raw observation, [60], of one.
-        dials: None: no writing at all.
-        hurdle: see `hurdle_pose`; the 60 numbers do not tell where it is.
-        camera_x: the x to look at; None: the first runner's torso.
+        runners: runners, the first one in front; or the raw observation of one runner, [60].
+        dials: text over the picture; None: none.
+        hurdle: see `hurdle_pose`; the 60 numbers do not include it.
+        camera_x: the x to look at; None: that of the first runner's torso.
         """
         if isinstance(runners, np.ndarray):
             runners = [Runner(runners)]
@@ -167,11 +167,11 @@ class Renderer:
     # -- the stadium -----------------------------------------------------------------------------------
 
     def _at(self, camera_x: float, x: float, y: float) -> Point:
-        """World -> px, in the plane of the runners."""
+        """Convert a world point in the plane of the runners to px."""
         return self.width / 2 + (x - camera_x) * self.scale, self._ground + (y - TRACK_Y) * self.scale
 
     def _on_track(self, camera_x: float, x: float, depth: float) -> Point:
-        """Px of a point on the track, `depth` units nearer than the runners' line: lower, and wider apart."""
+        """Convert a point on the track to px. It is `depth` units nearer to the camera than the runners."""
         return (
             self.width / 2 + (x - camera_x) * self.scale * (1 + scenery.PERSPECTIVE * depth),
             self._ground + depth * self.scale,
@@ -321,7 +321,7 @@ class Renderer:
                 x, y = parts[PART_INDEX[foot], :2]
                 spread = 1.9 - 0.12 * max(0.0, min(8.0, TRACK_Y - float(y)))
                 self._shadow(surface, camera_x, float(x), spread)
-        # The sprite holds all parts; its corner is at a whole px, so that the runner does not tremble.
+        # The sprite contains all parts. Its corner is at a whole px, so that the runner does not jitter.
         low, high = parts[:, :2].min(axis=0) - _REACH, parts[:, :2].max(axis=0) + _REACH
         left, top = map(floor, self._at(camera_x, *low))
         right, bottom = map(ceil, self._at(camera_x, *high))
@@ -378,7 +378,7 @@ class Renderer:
         surface.blit(label, label.get_rect(center=box.center))
 
     def _progress(self, surface: pygame.Surface, meters: float) -> None:
-        """The whole track as a bar between the keys, with hurdle and runner on it."""
+        """Draw the whole track as a bar between the keys, with hurdle and runner."""
         left, right = round(0.3 * self.width), round(0.7 * self.width)
         y, thick = self.height - round(1.55 * self.scale), max(3, round(0.28 * self.scale))
         here = left + (right - left) * min(max(meters, 0.0), 100.0) / 100
@@ -404,7 +404,7 @@ class Renderer:
         surface.blit(label, label.get_rect(center=face.center))
 
     def _text(self, text: str, height: float, color: Color) -> pygame.Surface:
-        """A text, `height` units high; the latest few hundred are kept, for most last many frames."""
+        """Return a text as a picture, `height` units high, from a cache of a few hundred."""
         pixels = max(8, round(height * self.scale * 1.25))
         key = (text, pixels, color)
         if key not in self._texts:
@@ -499,7 +499,7 @@ def _paint_sky(width: int, ground: int) -> pygame.Surface:
 
 
 def _paint_stand(scale: float) -> pygame.Surface:
-    """A stand full of people under a roof, with floodlights; it repeats seamlessly."""
+    """Paint a tile that repeats seamlessly: a stand full of people under a roof, with floodlights."""
     width, height = (round(length * scale) for length in scenery.STAND_SIZE)
     tile = pygame.Surface((width, height), pygame.SRCALPHA)
     roof, first_row = round(scenery.STAND_ROOF * scale), round(scenery.STAND_FIRST_ROW * scale)
@@ -543,7 +543,7 @@ def _paint_stand(scale: float) -> pygame.Surface:
 
 
 def _paint_boards(scale: float) -> pygame.Surface:
-    """Boards along the track in front of a hedge; they repeat seamlessly."""
+    """Paint a tile that repeats seamlessly: boards along the track in front of a hedge."""
     width, height = (round(length * scale) for length in scenery.BOARDS_SIZE)
     tile = pygame.Surface((width, height), pygame.SRCALPHA)
     hedge = round(scenery.HEDGE_TOP * scale)
@@ -567,5 +567,5 @@ def _paint_boards(scale: float) -> pygame.Surface:
 
 
 def _mix(a: Color, b: Color, share: float) -> Color:
-    """A color between a (share 0) and b (share 1)."""
+    """Mix two colors: a at share 0, b at share 1."""
     return tuple(round(p + (q - p) * share) for p, q in zip(a, b, strict=True))  # pyright: ignore

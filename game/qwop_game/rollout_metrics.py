@@ -1,4 +1,4 @@
-"""One count of how rollouts went, shared by cloning, fine-tuning and evaluation."""
+"""Metrics of rollouts, shared by cloning, fine-tuning and evaluation."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from qwop_game.gait import knee_near, upright
 
 @dataclass
 class RolloutMetrics:
-    """How often and how fast a runner finishes, how far it gets and how it holds itself.
+    """How often and how fast a runner finishes, how far it gets and how upright it is.
 
-    The fields are the counts; training checkpoints store them under these names. The properties are the
-    figures. A figure that nothing was counted for is NaN.
+    The fields are counts; training checkpoints store them under these names. The properties are the figures.
+    A figure without any count is NaN.
     """
 
     steps: int = 0
-    """Postures that were looked at, one per step."""
+    """Postures counted, one per step."""
     knee_near: int = 0
-    """Those with a knee near the track."""
+    """Postures with a knee near the track."""
     upright: int = 0
-    """Those of an upright runner."""
+    """Postures of an upright runner."""
     episodes: int = 0
     """Episodes that ended."""
     meters: float = 0.0
-    """Sum of their distances, m."""
+    """Sum of the distances of these episodes, m."""
     finish_times: list[float] = field(default_factory=list[float])
-    """Times of the finished ones on the game's clock, s, in the order in which they were added."""
+    """Times of the finished episodes on the game's clock, s, in the order in which they were added."""
 
     def add_steps(self, raw: NDArray[np.floating[Any]]) -> None:
         """Count postures.
@@ -93,7 +93,7 @@ class RolloutMetrics:
         return _ratio(self.upright, self.steps)
 
     def state(self) -> dict[str, Any]:
-        """Return plain data from which `RolloutMetrics(**state)` counts on."""
+        """Return plain data from which `RolloutMetrics(**state)` continues to count."""
         return asdict(self)
 
 

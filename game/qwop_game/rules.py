@@ -1,6 +1,6 @@
-"""When a run is over, when it is a success and what a step is worth, as in qwop-gym 1.0.1.
+"""The rules of qwop-gym 1.0.1: when a run is over, when it is a success, and the default reward.
 
-The one reference of these rules. The native code gets the numbers from here (episodes.py).
+These are the only definitions: the native code gets the numbers from here (episodes.py).
 """
 
 from typing import Any
@@ -19,11 +19,11 @@ TOO_FAR_BACK, TOO_FAR_AHEAD = -10.0, 105.0
 
 SPEED_WEIGHT, TIME_COST = 0.01, 10.0
 SUCCESS_REWARD, FAILURE_COST = 50.0, 10.0
-"""Of `default_reward`."""
+"""Coefficients of `default_reward`."""
 
 
 def has_landed(flags: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Whether runs were won by a foot's landing beyond 100 m, not by a fall after the jump, bool [...]."""
+    """Whether runs were won by a foot that landed beyond 100 m, not by a fall after the jump, bool [...]."""
     return (flags & FLAG_JUMP_LANDED != 0) & (flags & FLAG_FALLEN == 0)
 
 
@@ -50,11 +50,11 @@ def default_reward(
     terminated: NDArray[np.bool_],
     success: NDArray[np.bool_],
 ) -> NDArray[np.float32]:
-    """qwop-gym's reward of a step, float32 [N]: 0.01 * ds / dt - 10 * dt / frame_skip, +50 or -10 at the end.
+    """Compute qwop-gym's reward, float32 [N]: 0.01 * ds / dt - 10 * dt / frame_skip, +50 or -10 at the end.
 
     Args:
         ds: Change of the distance, m, float32 [N].
-        dt: Change of scoreTime / 10, float32 [N]. It is 0 where an ended game is stepped on without a reset.
+        dt: Change of scoreTime / 10, float32 [N]. It is 0 if an ended game is stepped without a reset.
         frame_skip: Frames of the step.
         terminated: Whether the run is over, bool [N].
         success: Whether it is over and finished, bool [N].

@@ -1,7 +1,7 @@
-"""The stadium as numbers: what `render` and the web page draw around the runners.
+"""The stadium as plain data, which `render` and the web page draw around the runners.
 
-Plain data. Lengths are world units unless they are named otherwise, depths are units nearer than the runners,
-colors are RGB. `web/build.py` exports every name in capitals.
+Lengths are world units unless a comment says otherwise. Depths are units nearer than the
+runners. Colors are RGB. `web/build.py` exports every name in capitals.
 """
 
 import random
@@ -36,7 +36,7 @@ CLOUD_OPACITY = 190  # of 255
 # The stand moves at STAND_RATE of the track's speed, and ends STAND_BOTTOM below the runners' line.
 STAND_SIZE, STAND_RATE, STAND_BOTTOM = (48.0, 11.5), 0.12, -3.6
 STAND_ROOF, STAND_FIRST_ROW, STAND_ROW, STAND_HEAD = 3.0, 4.3, 0.75, 0.23
-STAND_SEATS, STAND_TAKEN = 64, 0.82  # seats a row, and the share with somebody in it
+STAND_SEATS, STAND_TAKEN = 64, 0.82  # seats per row, and the share that is taken
 STAND_WALL: Color = (126, 140, 168)
 STAND_SHADE: Color = (84, 96, 124)
 STAND_BACK: Color = (112, 124, 152)

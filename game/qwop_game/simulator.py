@@ -1,4 +1,4 @@
-"""The C++ engine from Python: many games stepped by one call, over NumPy buffers bound once."""
+"""Python interface of the C++ engine: one call steps many games, in NumPy buffers that are bound once."""
 
 import ctypes
 import os
@@ -32,7 +32,7 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 def exclusive(method: _Method) -> _Method:
-    """A method that runs in one thread at a time: the others wait for the object's `lock`."""
+    """Decorate a method so that it holds the object's `lock`: it runs in one thread at a time."""
 
     @wraps(method)
     def alone(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -48,7 +48,7 @@ _LIBRARY = Path(__file__).with_name("_engine" + _SUFFIX)
 
 @cache
 def native_library() -> ctypes.CDLL:
-    """The engine's library. ctypes.CDLL lets go of the GIL during every call."""
+    """Load the engine's library. ctypes.CDLL releases the GIL during every call."""
     try:
         library = ctypes.CDLL(str(_LIBRARY))
     except OSError as error:
@@ -84,64 +84,63 @@ def native_library() -> ctypes.CDLL:
 
 
 def engines() -> tuple[str, ...]:
-    """Engines that this CPU can run, fastest first; "scalar" is always there.
+    """Return the engines that this CPU can run, fastest first. "scalar" is always one of them.
 
-    Raises ImportError where the engine is not built.
+    Raises ImportError if the engine is not built.
     """
     return tuple(native_library().qwop_engines().decode().split(","))
 
 
 Trig = Literal["rounded", "glibc", "glibc-fma", "fdlibm", "msun", "llvm"]
 TRIG_VARIANTS: tuple[str, ...] = get_args(Trig)
-"""Whose sine and cosine a game computes with, to the last bit. JavaScript leaves them to the browser:
+"""Implementations of sine and cosine. JavaScript does not define their last bits, so browsers differ:
 
-rounded: the correctly rounded values. No browser has just these; in every browser a page can have them.
+rounded: the correctly rounded values. No browser uses these itself, but a page can use them in any browser.
 glibc: glibc compiled without FMA; Chromium and Google Chrome of about 2023 to mid 2026.
 glibc-fma: glibc compiled with FMA; a Chromium that uses the system's C library, as Debian's does.
 fdlibm: V8's fdlibm; Google Chrome of about 2014 to 2023, Node.
 msun: FreeBSD's fdlibm; Firefox.
-llvm: LLVM's libc, which is `rounded` but for one cosine in 200,000 of angles below 1/16; Chromium and Google
-    Chrome from version 153 on (x86-64).
+llvm: LLVM's libc; Chromium and Google Chrome from version 153 on (x86-64). It differs from `rounded` in one
+    cosine in 200,000, for angles below 1/16.
 
-Two runs of one variant with the same keys agree for good; runs of two variants part after some frames.
+Runs of one variant with the same keys are equal. Runs of two variants diverge after some frames.
 """
 
 DEFAULT_TRIG: Trig = "rounded"
-"""The canonical game: defined by mathematics, so the same on every machine."""
+"""The variant of the canonical game. Mathematics defines it, so it is the same on every machine."""
 
 
 def check_trig(trig: str) -> str:
-    """`trig` itself; raises ValueError where it names no variant."""
+    """Return `trig`. Raises ValueError if there is no such variant."""
     if trig not in TRIG_VARIANTS:
         raise ValueError(f"unknown trigonometry variant {trig!r}: choose one of {', '.join(TRIG_VARIANTS)}")
     return trig
 
 
 def _suited(available: tuple[str, ...], num_envs: int) -> str:
-    """The fastest engine for so many games: for a few, eight lanes cost more than they bring."""
+    """Return the fastest engine for this number of games. For a few games, AVX2 is faster than AVX-512."""
     few = num_envs <= 4 and "avx2" in available
     return "avx2" if few else available[0]
 
 
 class Simulator:
-    """`num_envs` games behind one C++ call each for reset, step and restore; the GIL is released meanwhile.
+    """Simulates `num_envs` games. Reset, step and restore are one C++ call each, which releases the GIL.
 
-    After creation all games stand at the canonical start. Every engine gives the same bits.
+    All games start at the canonical start. Every engine gives the same bits.
 
-    Threads may share a simulator: each method waits until the one that runs in another thread is over. The
-    arrays below change with every call, so a thread that reads them, or reads several things of one moment,
-    while another steps holds `lock` meanwhile: `with simulator.lock: ...`.
+    Threads may share a simulator: one method runs at a time, and the others wait. The arrays below change
+    with every call. To read them while another thread steps, hold the lock: `with simulator.lock: ...`.
 
-    copy, deepcopy and pickle make another simulator with games in the same states, which go on bit for bit.
-    Where an engine is not there on the machine that unpickles, the fastest takes its place.
+    copy, deepcopy and pickle make another simulator whose games continue bit for bit from the same states. If
+    the machine that unpickles can't run the engine, it uses its fastest one.
 
-    num_envs: games, at least 1.
-    stop_at_end: an ended game stands still until it is reset. False: it goes on as in the game, where
-        a fallen runner keeps sliding.
-    engine: one of `engines()`, or "auto" for the one that suits so many games.
-    threads: how many cores share the games; the bits are the same with any number. Each call wakes them, so
-        a few games are faster with one.
-    trig: one of TRIG_VARIANTS, the sine and cosine of the browser whose game this is.
+    num_envs: number of games, at least 1.
+    stop_at_end: an ended game stops until it is reset. False: it continues as in the real game, where a
+        fallen runner keeps sliding.
+    engine: one of `engines()`, or "auto" for the fastest with this number of games.
+    threads: number of cores that share the games. It does not change the bits. Each call wakes the threads,
+        so a few games are faster with one.
+    trig: sine and cosine of the game, one of TRIG_VARIANTS.
 
     Attributes, read-only arrays that reset, step and restore overwrite in place (copy what you keep):
     raw_observation: float32 [num_envs, 60]
@@ -170,7 +169,7 @@ class Simulator:
                 f"engine {engine!r} does not run here: choose auto or one of {', '.join(available)}"
             )
         if num_envs < 1:
-            raise ValueError(f"num_envs is {num_envs}: at least 1 game is needed")
+            raise ValueError(f"num_envs is {num_envs}: it must be 1 or more")
         if not 1 <= threads <= MAX_THREADS:
             raise ValueError(f"threads is {threads}: it must be 1 to {MAX_THREADS}")
         self.engine = engine
@@ -182,7 +181,7 @@ class Simulator:
 
         handle = library.qwop_create(engine.encode(), trig.encode(), self.num_envs, int(self.stop_at_end))
         if not handle:
-            raise MemoryError(f"the engine {engine!r} could not make {num_envs} games")
+            raise MemoryError(f"the engine {engine!r} has no memory for {num_envs} games: lower num_envs")
         self.handle = ctypes.c_void_p(handle)  # null once the games are freed
         self._library = library
         self.lock = threading.RLock()
@@ -198,27 +197,27 @@ class Simulator:
         self._keys = np.zeros(self.num_envs, np.uint8)
         self._keys_address = self._keys.ctypes.data
         library.qwop_bind(self.handle, *(buffer.ctypes.data for buffer in buffers))
-        # The finalizer holds the buffers, so that they outlive the engine that writes into them.
+        # The finalizer references the buffers, so that they outlive the engine that writes into them.
         self._free = weakref.finalize(self, _destroy, library, self.handle, buffers)
-        self._free.atexit = False  # a daemon thread may still be stepping when the interpreter goes
+        self._free.atexit = False  # a daemon thread may still step games when the interpreter exits
         self.raw_observation, self.time = _read_only(buffers[0]), _read_only(buffers[1])
         self.distance, self.flags = _read_only(buffers[2]), _read_only(buffers[3])
         _open.add(self)
         self.reset()
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
-        """Put the games where `mask` (bool [num_envs]; None: all) is true at the canonical start."""
+        """Put the games of `mask` (bool [num_envs]; None: all) at the canonical start."""
         mask = self._checked_mask(mask)
         self._call(self._library.qwop_reset, _address(mask))
 
     def step(self, keys: NDArray[np.uint8], frames: int = 1) -> None:
         """Play `frames` frames in every game with `keys` held, uint8 [num_envs] masks.
 
-        A game that ends meanwhile stands still from there on (unless stop_at_end=False).
+        A game that ends before that stops there (unless stop_at_end=False).
         """
         keys = np.asarray(keys)
         if keys.dtype != np.uint8 or keys.shape != (self.num_envs,):
-            raise ValueError(f"keys are {keys.dtype} {list(keys.shape)}: needed are uint8 [{self.num_envs}]")
+            raise ValueError(f"keys are {keys.dtype} {list(keys.shape)}: expected uint8 [{self.num_envs}]")
         if frames < 0:
             raise ValueError(f"frames is {frames}: it can't be negative")
         with self.lock:
@@ -227,15 +226,15 @@ class Simulator:
                 raise ValueError(CLOSED)
             result = self._library.qwop_step(self.handle, self._keys_address, frames)
         if result != 0:
-            raise ValueError(f"keys hold {int(keys.max())}: a mask is 0 to 15 (Q = 1, W = 2, O = 4, P = 8)")
+            raise ValueError(f"keys have {int(keys.max())}: a mask is 0 to 15 (Q = 1, W = 2, O = 4, P = 8)")
 
     def play(self, episodes: ctypes.c_void_p) -> None:
-        """Play and judge a step of the native `episodes`, see episodes.py."""
+        """Play a step of the native `episodes` and apply the rules, see episodes.py."""
         self._call(self._library.qwop_play, episodes)
 
     @property
     def state(self) -> NDArray[np.float64]:
-        """All that a golden trace stores, a new float64 [num_envs, 92].
+        """Return all numbers of a game's state, as golden traces store them: a new float64 [num_envs, 92].
 
         Columns: STATE_PARTS x STATE_FIELDS, then STATE_GLOBALS.
         """
@@ -244,9 +243,9 @@ class Simulator:
         return out
 
     def snapshot(self) -> NDArray[np.uint8]:
-        """The exact state of every game as plain bytes, a new uint8 [num_envs, snapshot_size].
+        """Return the exact state of every game as bytes, a new uint8 [num_envs, snapshot_size].
 
-        Any engine restores it; row i may go into any game.
+        Any engine can restore it, and any row into any game.
         """
         out = np.empty((self.num_envs, self.snapshot_size), np.uint8)
         self._call(self._library.qwop_snapshot, out.ctypes.data)
@@ -255,36 +254,36 @@ class Simulator:
     def restore(
         self, snapshot: NDArray[np.uint8], mask: NDArray[np.bool_] | None = None, convert: bool = False
     ) -> None:
-        """Put the games where `mask` is true (None: all) into the states of `snapshot`, uint8 [num_envs, S].
+        """Put the games of `mask` (None: all) into the states of `snapshot`, uint8 [num_envs, S].
 
-        convert: a state of a game with another `trig` is taken too, and goes on with this simulator's.
+        convert: also accept a state of a game with another `trig`. It continues with this simulator's.
 
-        Raises ValueError for bytes that are no snapshot and, without convert, for one of a game with another
-        `trig`.
+        Raises ValueError for bytes that are not a snapshot and, without convert, for a snapshot of a game
+        with another `trig`.
         """
-        # A copy: the engine checks it, then reads it, and another thread may change the caller's meanwhile.
+        # Copy it: between the engine's check and its read, another thread may change the caller's array.
         snapshot = np.array(snapshot, order="C")
         if snapshot.dtype != np.uint8 or snapshot.shape != (self.num_envs, self.snapshot_size):
             raise ValueError(
                 f"the snapshot is {snapshot.dtype} {list(snapshot.shape)}: "
-                f"needed is uint8 [{self.num_envs}, {self.snapshot_size}]"
+                f"expected uint8 [{self.num_envs}, {self.snapshot_size}]"
             )
         mask = self._checked_mask(mask)
         result = self._call(self._library.qwop_restore, snapshot.ctypes.data, _address(mask), int(convert))
         if result == -2:
             raise ValueError(
-                f"the snapshot is of a game with another sine and cosine than {self.trig}: "
-                "restore it into a Simulator with the trig of the one that took it"
+                f"the snapshot is from a game with another trig than {self.trig}: "
+                "restore it into a Simulator with the same trig, or pass convert=True"
             )
         if result != 0:
             raise ValueError(
-                "these bytes are no snapshot of this engine: take them from Simulator.snapshot()"
+                "these bytes are not a snapshot of this engine: take them from Simulator.snapshot()"
             )
 
     def teleport(
         self, mask: NDArray[np.bool_] | None, dx: float, dy: float, dvx: float = 0.0, dvy: float = 0.0
     ) -> None:
-        """For tests: move all parts of the masked runners by (dx, dy) units, add (dvx, dvy) to velocities."""
+        """Move the masked runners by (dx, dy) units and add (dvx, dvy) to velocities, for tests."""
         mask = self._checked_mask(mask)
         self._call(self._library.qwop_teleport, _address(mask), dx, dy, dvx, dvy)
 
@@ -308,7 +307,7 @@ class Simulator:
         """Call into the engine, one thread at a time."""
         with self.lock:
             handle = self.handle
-            # Nothing comes between this look and the call, not even a signal handler that closes.
+            # Nothing can run between this check and the call, not even a signal handler that closes.
             if not handle:
                 raise ValueError(CLOSED)
             return function(handle, *arguments)
@@ -318,7 +317,7 @@ class Simulator:
             return None
         mask = np.ascontiguousarray(mask)
         if mask.dtype != np.bool_ or mask.shape != (self.num_envs,):
-            raise ValueError(f"the mask is {mask.dtype} {list(mask.shape)}: needed is bool [{self.num_envs}]")
+            raise ValueError(f"the mask is {mask.dtype} {list(mask.shape)}: expected bool [{self.num_envs}]")
         return mask
 
 
@@ -327,8 +326,8 @@ _forking: list[Simulator] = []
 
 
 def _before_fork() -> None:
-    # A child has one thread: what another held at the fork, nobody there would let go; and a game in the
-    # middle of a step would stay there. A simulator that stays busy is left as it is.
+    # A child process has one thread. A lock that another thread holds at the fork would never be released
+    # there, and a game in the middle of a step would stay there. A simulator that stays busy is skipped.
     for simulator in list(_open):
         if simulator.lock.acquire(timeout=1):
             _forking.append(simulator)
@@ -359,7 +358,7 @@ def _destroy(library: ctypes.CDLL, handle: ctypes.c_void_p, _buffers: tuple[NDAr
 
 
 def _copied(cls: type[Simulator], options: dict[str, Any], snapshot: NDArray[np.uint8] | None) -> Simulator:
-    """What a Simulator's pickle calls. snapshot: None of a closed one."""
+    """Rebuild a Simulator from its pickle. snapshot: None for a closed one."""
     if options["engine"] not in engines():
         options = {**options, "engine": "auto"}
     simulator = cls(**options)

@@ -1,4 +1,4 @@
-"""Many games as one Gymnasium vector environment: all are stepped by one call into the engine."""
+"""Many games as one Gymnasium vector environment. One call into the engine steps them all."""
 
 import copy
 import threading
@@ -23,35 +23,36 @@ if TYPE_CHECKING:  # pygame is loaded with the first picture only
 
 
 class QWOPVectorEnv(VectorEnv):
-    """`num_envs` games with the options of `QWOPEnv`, stepped together, reset as soon as they end.
+    """`num_envs` games with the options of `QWOPEnv`, stepped together and reset as soon as they end.
 
-    A game whose episode ends in a step starts its next one within that same step (Gymnasium 1 calls it
-    `AutoresetMode.SAME_STEP`): the returned observation is the new episode's first, infos describes that one,
-    and the old one's last stand in infos["final_obs"] (object array [N]) and infos["final_info"], with masks
-    under "_final_obs" and "_final_info". The form of "final_info" is that of the installed Gymnasium: a dict
-    of arrays with masks in Gymnasium 1, an object array of dicts in 0.29, where "final_obs" also has its old
+    A game whose episode ends in a step starts the next episode within the same step (Gymnasium 1 calls this
+    `AutoresetMode.SAME_STEP`). The returned observation and infos are then those of the new episode. The last
+    ones of the old episode are infos["final_obs"] (object array [N]) and infos["final_info"], with masks
+    under "_final_obs" and "_final_info". "final_info" has the form of the installed Gymnasium: a dict of
+    arrays with masks in Gymnasium 1, an object array of dicts in 0.29. In 0.29 "final_obs" also has its old
     name, "final_observation".
 
-    For learners the same facts stand in arrays. infos has them after the resets; infos["_final"] has them
-    before, in every step and for every game, so that row i is what really followed game i's action:
+    Learners get the same as arrays. infos has the values after resets. infos["_final"] has the values before
+    resets, in every step and for every game, so row i is what followed game i's action:
         observation float32 [N, D], raw_observation float32 [N, 60], time (s) and distance (m) float64 [N],
         is_success and fallen bool [N], keys and hip_mode uint8 [N], frame int64 [N] (length so far).
 
-    The underscore keeps it from wrappers that take every other entry for an array with a mask beside it, as
-    Gymnasium's VectorListInfo and TorchRL do.
+    The underscore in "_final" hides it from wrappers such as Gymnasium's VectorListInfo and TorchRL, which
+    expect a mask for every other entry.
 
     Threads may share it, and it can be copied and pickled: see `QWOPEnv`.
 
-    start_states: called with bool [N], the games about to start an episode, in `reset` as well as after an
-        episode's end; what it returns says which of them start elsewhere than at the canonical start. None,
-        or a result of None: nowhere. It may be exchanged at any time. Frames count from an episode's start.
+    start_states: function that chooses start states. It is called with bool [N], the games that start an
+        episode, in `reset` and after an episode's end, and returns the states of those that do not start at
+        the canonical start. None, or a result of None: all start there. It may be replaced at any time.
+        Frames count from an episode's start.
     max_episode_steps: for gymnasium.make_vec; the same as max_frames = max_episode_steps * frame_skip.
     render_mode: None or "rgb_array".
     threads, trig: see `Simulator`.
 
-    gymnasium.make_vec makes it, in Gymnasium 1 with vectorization_mode="vector_entry_point". In 0.29, with
-    "custom", it hands on what is in vector_kwargs and drops all other options without a word: use
-    vector_kwargs=dict(frame_skip=2), or this class.
+    gymnasium.make_vec makes it, in Gymnasium 1 with vectorization_mode="vector_entry_point". In 0.29 use
+    vectorization_mode="custom" and pass the options in vector_kwargs=dict(frame_skip=2): Gymnasium drops all
+    others silently.
 
     Raises ValueError for an option out of range, TypeError for an unknown one.
     """
@@ -107,7 +108,7 @@ class QWOPVectorEnv(VectorEnv):
 
     @property
     def trig(self) -> str:
-        """The games' variant of sine and cosine, see `Simulator`."""
+        """Variant of sine and cosine, see `Simulator`."""
         assert isinstance(self.games.simulator, Simulator)
         return self.games.simulator.trig
 
@@ -120,12 +121,12 @@ class QWOPVectorEnv(VectorEnv):
     def reset(
         self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Start new episodes in all games: observations float32 [N, D] and infos.
+        """Start new episodes in all games. Returns observations float32 [N, D] and infos.
 
-        Seeds, one or one a game, change nothing but `np_random`. Raises ValueError for any option.
+        A seed, or one per game, only seeds `np_random`. Raises ValueError for any option.
         """
         if options:
-            raise ValueError(f"reset knows no options, got {', '.join(map(repr, options))}")
+            raise ValueError(f"reset takes no options, got {', '.join(map(repr, options))}")
         if seed is not None and not isinstance(seed, int | np.integer):
             if len(seed) != self.num_envs:
                 raise ValueError(f"{len(seed)} seeds were given for {self.num_envs} games")
@@ -141,10 +142,10 @@ class QWOPVectorEnv(VectorEnv):
     ) -> tuple[
         NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]
     ]:
-        """Play the actions, whole numbers [N].
+        """Play a step with the actions, whole numbers [N].
 
-        Gives observations float32 [N, D], rewards float64, terminated and truncated bool [N], infos. Raises
-        ValueError where an action is out of range.
+        Returns observations float32 [N, D], rewards float64, terminated and truncated bool [N], infos. Raises
+        ValueError if an action is out of range.
         """
         reward, terminated, truncated = self.games.step(self.games.keys_of(actions))
         observations = self.games.observations()
@@ -163,10 +164,10 @@ class QWOPVectorEnv(VectorEnv):
     def end_episodes(
         self, ended: NDArray[np.bool_], observations: NDArray[np.float32], infos: dict[str, Any]
     ) -> None:
-        """Start new episodes in the games `ended`, bool [N], and bring a step's results up to date in place.
+        """Start new episodes in the games `ended`, bool [N], and update a step's results in place.
 
-        For wrappers that end an episode which the game would let go on, such as a reward that calls it
-        failed: `observations` and `infos` are those that `step` has just returned.
+        For wrappers that end an episode before the game does, such as a reward with a knee rule.
+        `observations` and `infos` are those that `step` has just returned.
         """
         final = dict(infos["_final"])
         observation = final.pop("observation")
@@ -197,17 +198,17 @@ class QWOPVectorEnv(VectorEnv):
 
     @exclusive
     def get_state(self) -> dict[str, NDArray[Any]]:
-        """All that `set_state` needs to go on bit for bit from here, as arrays [N, ...]."""
+        """Return all that `set_state` needs to continue bit for bit from here, as arrays [N, ...]."""
         return self.games.get_state()
 
     @exclusive
     def set_state(self, state: dict[str, NDArray[Any]]) -> None:
-        """Put all games where `get_state` was called. Raises ValueError for another number of games."""
+        """Restore what `get_state` returned. Raises ValueError for another number of games."""
         self.games.set_state(state)
 
     @exclusive
     def render(self) -> tuple[NDArray[np.uint8], ...]:
-        """The picture of every game, uint8 [400, 640, 3] each. Raises ValueError without rgb_array."""
+        """Return the picture of every game, uint8 [400, 640, 3] each. Raises ValueError without rgb_array."""
         if self.render_mode != "rgb_array":
             raise ValueError("render() needs render_mode='rgb_array'")
         from qwop_game.render import Renderer
@@ -218,7 +219,7 @@ class QWOPVectorEnv(VectorEnv):
 
     @exclusive
     def call(self, name: str, *args: Any, **kwargs: Any) -> list[Any]:
-        """One result per game: of `call("render")`, or of a method or attribute that all games share."""
+        """Return one result per game, of `render` or of a method or attribute that all games share."""
         if name == "render":
             return list(self.render())
         value = getattr(self, name)
@@ -230,7 +231,7 @@ class QWOPVectorEnv(VectorEnv):
 
     @exclusive
     def set_attr(self, name: str, values: Any) -> None:
-        """Set an attribute that all games share; a list or tuple has one value a game, all equal."""
+        """Set an attribute that all games share. A list or tuple has one value per game, all equal."""
         if isinstance(values, list | tuple):
             each = cast("Sequence[Any]", values)
             if len(each) != self.num_envs or any(value != each[0] for value in each):
@@ -245,7 +246,7 @@ class QWOPVectorEnv(VectorEnv):
     def __getstate__(self) -> dict[str, Any]:
         seed_generators(self, self.action_space, self.observation_space)
         seed_generators(self.single_action_space, self.single_observation_space)
-        return {**self.__dict__, "_renderer": None}  # a copy paints for itself
+        return {**self.__dict__, "_renderer": None}  # a copy makes its own renderer
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(own_arrays(state))
@@ -257,7 +258,7 @@ class QWOPVectorEnv(VectorEnv):
         self.games.reset(mask, None if self.start_states is None else self.start_states(mask.copy()))
 
     def _infos(self, facts: dict[str, NDArray[Any]]) -> dict[str, Any]:
-        """Facts in Gymnasium's form: beside each array a mask of who has it, here everybody."""
+        """Return facts in Gymnasium's form: with each array a mask of the games that have it, here all."""
         infos: dict[str, Any] = dict(facts)
         infos.update({"_" + name: self._all for name in facts})
         return infos

@@ -17,15 +17,15 @@ class DisplayError(RuntimeError):
 
 
 class Window:
-    """Opens at once, with `surface` to draw on; `closed` turns true when the user closes it.
+    """A window that opens when it is created. Draw on `surface`; the user's closing sets `closed`.
 
-    Raises DisplayError where none can be opened.
+    Raises DisplayError if no window can be opened.
     """
 
     def __init__(self, title: str = "QWOP", width: int = SIZE[0], height: int = SIZE[1]) -> None:
         variables = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
         if sys.platform.startswith("linux") and not any(map(os.environ.get, variables)):
-            # SDL would try its way through every driver, with their messages.
+            # Otherwise SDL would try every driver, and print their messages.
             raise DisplayError(_no_display("DISPLAY is not set"))
         try:
             pygame.display.init()
@@ -48,7 +48,7 @@ class Window:
         hurdle: HurdlePose = STANDING_HURDLE,
         camera_x: float | None = None,
     ) -> None:
-        """Draw with the arguments of `Renderer.draw` and wait until the frame's time has passed."""
+        """Draw with the arguments of `Renderer.draw` and wait until the frame's time is over."""
         if self.closed:
             return
         for event in pygame.event.get():

@@ -1,4 +1,4 @@
-"""What the wrappers of `QWOPVectorEnv` share: its attributes, start states, and their part of its state."""
+"""Base class of the wrappers of `QWOPVectorEnv`: attributes, start states, and the wrapper's own state."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ from qwop_game.vector_env import QWOPVectorEnv
 class QWOPVectorWrapper(VectorEnv):
     """Base class of wrappers of `QWOPVectorEnv`, or of another wrapper of it.
 
-    It has the environment's attributes as its own, the same for Gymnasium 0.29 and 1, whose own base class
-    has another name and other methods in each of the two.
-    It shares the environment's `lock`, and is copied and pickled with it.
+    It has the attributes of the environment. It works with Gymnasium 0.29 and 1, whose base classes of vector
+    wrappers differ in name and methods. It shares the environment's `lock`, and is copied and pickled with
+    it.
 
-    A wrapper that remembers something names its entries of the state by `state_prefixes` and overrides
-    `own_state` and `set_own_state`.
+    A wrapper with state sets `state_prefixes` and overrides `own_state` and `set_own_state`.
     """
 
     env: QWOPVectorEnv | QWOPVectorWrapper
     state_prefixes: ClassVar[tuple[str, ...]] = ()
-    """How the names of the wrapper's own entries of the state start."""
+    """Prefixes of the names of the wrapper's own entries in the state."""
     is_vector_env = True  # Gymnasium 0.29's tools ask for it
 
     def __init__(self, env: QWOPVectorEnv | QWOPVectorWrapper) -> None:
@@ -84,7 +83,7 @@ class QWOPVectorWrapper(VectorEnv):
 
     @property
     def np_random(self) -> np.random.Generator:
-        """The environment's own generator, which `reset(seed)` starts anew."""
+        """The generator of the environment, which `reset(seed)` seeds."""
         return self.env.np_random
 
     @np_random.setter
@@ -121,13 +120,13 @@ class QWOPVectorWrapper(VectorEnv):
 
     @exclusive
     def set_state(self, state: dict[str, NDArray[Any]]) -> None:
-        """Return to where `get_state` was called.
+        """Restore the state that `get_state` returned.
 
         Args:
             state: what `get_state` returned.
 
         Raises:
-            ValueError: the state is of another environment or is damaged; one line.
+            ValueError: the state is from another environment or is damaged. The message is one line.
             KeyError: an entry is missing.
         """
         own = {name: array.copy() for name, array in state.items() if name.startswith(self.state_prefixes)}
@@ -164,4 +163,4 @@ class QWOPVectorWrapper(VectorEnv):
         return copy.deepcopy(self)
 
     def __del__(self) -> None:
-        """The environment outlives its wrapper: Gymnasium 0.29 would close it."""
+        """Do nothing: in Gymnasium 0.29 a deleted wrapper would close the environment."""

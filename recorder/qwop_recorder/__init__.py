@@ -1,4 +1,4 @@
-"""Record a person's runs, 30 frames a second, as verified episodes in an HDF5 file: see `record`."""
+"""Record a person's runs at 30 frames per second as verified episodes in an HDF5 file: see `record`."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""`qwop-record`: a person plays the game in a window, and every run that is kept enters an HDF5 file."""
+"""`qwop-record`: a person plays the game in a window, and every kept run is stored in an HDF5 file."""
 
 import sys
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ PROGRAM = "qwop-record"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0, or 2 after one line about what is wrong."""
+    """Run the command. Returns its exit code: 0, or 2 after one line about what is wrong."""
     return run_command(PROGRAM, lambda: _run(parse_config(PROGRAM, RecordConfig, arguments)), RecorderError)
 
 
@@ -22,7 +22,7 @@ def _run(config: RecordConfig) -> None:
     if result.unsaved:
         raise RecorderError(
             f"{result.unsaved} run(s) are not in {config.file} yet ({result.problem}). They are in "
-            f"{config.file}.journal: make room, then start again or run qwop-data recover {config.file}"
+            f"{config.file}.journal: free disk space, then start again or run qwop-data recover {config.file}"
         )
 
 
@@ -35,7 +35,7 @@ def _print_warning(line: str) -> None:
 
 
 def _confirm(question: str) -> bool:
-    """Ask at the terminal; without one the answer is yes."""
+    """Ask at the terminal. Without a terminal the answer is yes."""
     if sys.stdin is None or not sys.stdin.isatty():
         return True
     return not input(f"{question} [Y/n] ").strip().lower().startswith("n")

@@ -15,36 +15,36 @@ from qwop_recorder.web_limits import Limits
 
 @dataclass(frozen=True)
 class RecordConfig:
-    """Play QWOP in a window and record it, 30 frames a second.
+    """Play QWOP in a window and record it at 30 frames per second.
 
     Keys: Q W O P run. SPACE starts, pauses, continues; after a run it keeps the run and starts the next.
-    BACKSPACE throws the last finished run away. R starts this run over. LEFT steps back some seconds, RIGHT
+    BACKSPACE discards the last finished run. R restarts this run. LEFT steps back some seconds, RIGHT
     forward again, and SPACE takes over from there. ESC pauses, then finishes the session.
 
-    Each frame is in FILE.journal as soon as it is played, so a crash loses nothing. A run enters FILE when
-    the next one is kept or the session ends.
+    Each frame is in FILE.journal as soon as it is played, so a crash loses nothing. A run is stored in FILE
+    when the next one is kept or the session ends.
     """
 
     file: Annotated[Path, tyro.conf.Positional] = Path("runs.h5")
-    """The dataset to record into. An existing one is appended to."""
+    """Dataset to record into. Runs are appended to an existing one."""
     player: str = ""
     """Your name, stored with each run."""
     episodes: int | None = None
     """Finish once this many runs are kept."""
     min_distance: float | None = None
-    """Keep no run that is shorter, in meters."""
+    """Do not keep shorter runs, in meters."""
     max_knee_share: float | None = None
-    """Keep no run with a knee within 0.12 m of the track for a larger share of its frames, 0 to 1."""
+    """Do not keep runs with a knee within 0.12 m of the track in a larger share of frames, 0 to 1."""
     auto_restart: bool = False
     """After a fall, keep the run and start the next one without a key."""
     practice: bool = False
     """Record nothing."""
     web: bool = False
-    """Play in the browser, in a page served from this machine, not in a window."""
+    """Play in the browser, in a page served from this machine, instead of a window."""
     port: int = 8017
     """Port of the page."""
     host: str = "127.0.0.1"
-    """Address of the page: only this machine reaches 127.0.0.1; use an SSH tunnel from another one."""
+    """Address of the page. Only this machine can reach 127.0.0.1; from another one use an SSH tunnel."""
     players: int = 0
     """Record a group: invite so many players, each with a link of their own (with --web)."""
     license: str = "CC0-1.0"
@@ -56,7 +56,7 @@ class RecordConfig:
     limits: Limits = field(default_factory=Limits)
     """What players may ask of the server (with --players)."""
     no_open: bool = False
-    """Print the page's address, and open no browser."""
+    """Print the page's address, but do not open a browser."""
     game: Literal["embedded", "real"] = "embedded"
     """Where to play: the embedded game, or the real one in a browser (see qwop-game doctor)."""
     trig: Trig = DEFAULT_TRIG
@@ -68,10 +68,11 @@ class RecordConfig:
     driver: str | None = None
     """Path of its chromedriver or geckodriver, if it is not found."""
     headless: bool = False
-    """Run the real game without a window, for programs that type."""
+    """Run the real game without a window, for programs that press keys."""
     keys: Literal["auto", "pynput", "window"] = "auto"
-    """Where the keys come from. pynput: exact time stamps. window: the window's own events, which need no
-    permission. auto: the first that works. The real game's keys always come from its page."""
+    """Source of the keys. pynput: exact time stamps. window: the window's own events, which need no
+    permission.
+    auto: pynput if it works, else window. The real game's keys always come from its page."""
     countdown: float = 3.0
     """Seconds before the first run; later countdowns take a second at most."""
     rewind: float = 2.0
@@ -84,22 +85,25 @@ class RecordConfig:
             if not fact:
                 raise RecorderError(message)
 
-        require(self.episodes is None or self.episodes >= 1, f"--episodes {self.episodes}: give 1 or more")
+        require(
+            self.episodes is None or self.episodes >= 1, f"--episodes {self.episodes}: expected 1 or more"
+        )
         share = self.max_knee_share
-        require(share is None or 0 <= share <= 1, f"--max-knee-share {share}: give a share from 0 to 1")
-        require(0 <= self.countdown <= 60, f"--countdown {self.countdown}: give 0 to 60 seconds")
-        require(0 < self.rewind <= 60, f"--rewind {self.rewind}: give more than 0 and up to 60 seconds")
+        require(share is None or 0 <= share <= 1, f"--max-knee-share {share}: expected a share from 0 to 1")
+        require(0 <= self.countdown <= 60, f"--countdown {self.countdown}: expected 0 to 60 seconds")
+        require(0 < self.rewind <= 60, f"--rewind {self.rewind}: expected more than 0 and up to 60 seconds")
         require(
             self.game == "embedded" or self.keys == "auto",
             f"--keys {self.keys}: the keys of the real game come from its page; omit --keys",
         )
-        require(self.game == "real" or not self.headless, "--headless: use it with --game real")
-        require(self.game == "real" or not self.native, "--native: use it with --game real")
+        require(self.game == "real" or not self.headless, "--headless needs --game real")
+        require(self.game == "real" or not self.native, "--native needs --game real")
         require(not self.web or self.game == "embedded", "--web plays the embedded game: omit --game real")
         require(
-            not self.web or self.keys == "auto", f"--keys {self.keys}: the page has keys of its own; omit it"
+            not self.web or self.keys == "auto",
+            f"--keys {self.keys}: the page reads the keys itself; omit it",
         )
-        require(0 <= self.port <= 65535, f"--port {self.port}: give a port from 0 to 65535")
+        require(0 <= self.port <= 65535, f"--port {self.port}: expected a port from 0 to 65535")
         require(0 <= self.players <= 10_000, f"--players {self.players}: give 1 to 10000")
         for flag, given in (("url", self.url), ("sites", self.sites)):
             require(not given or self.players > 0, f"--{flag}: use it with --players")

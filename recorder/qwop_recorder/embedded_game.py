@@ -1,4 +1,4 @@
-"""A session with the embedded game in a window of our own."""
+"""Run a recording session with the embedded game in a window."""
 
 import sys
 from collections.abc import Callable
@@ -23,18 +23,19 @@ def play(
     """Run a session in a window until it is done.
 
     Args:
-        session: With the embedded game.
-        window: Shows the session, and takes commands.
-        clock: Time.
-        keys: Where the keys come from: "auto", "pynput" or "window".
-        signals: Numbers of the signals that ask the process to end; the session ends once there is one.
-        log: Takes a line about each run that enters the file.
-        warn: Takes a line when the keys come from elsewhere than from the first choice.
+        session: A session with the embedded game.
+        window: Shows the session and returns commands.
+        clock: The session's clock.
+        keys: Source of the keys: "auto", "pynput" or "window".
+        signals: Numbers of the signals received so far; the session ends once there is one.
+        log: Called with a line about each run that is stored in the file.
+        warn: Called with a line if the keys do not come from the preferred source.
 
     Raises:
-        RecorderError: pynput was asked for by name and can't work.
+        RecorderError: `keys` is "pynput", which can't work here.
     """
-    # The hook's thread stamps keys as soon as it gets the interpreter: after 1 ms at most, not Python's 5.
+    # The hook's thread stamps a key when it gets the interpreter lock: within 1 ms instead of Python's
+    # default 5.
     sys.setswitchinterval(0.001)
     queue = KeyQueue(clock.now)
     source, note = open_key_source(keys, queue)

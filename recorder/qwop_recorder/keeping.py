@@ -1,7 +1,7 @@
-"""Which runs are kept, and when they enter the file.
+"""Decide which runs are kept, and when they are stored in the file.
 
-A kept run is held back until the next one is kept, so that it can still be thrown away. The journal has it
-from its first frame on.
+A kept run is stored only when the next one is kept, so that the player can still discard it. The journal has
+it from its first frame on.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,19 +15,19 @@ from qwop_game.gait import gait_metrics
 
 
 class StoreError(Exception):
-    """The disk refuses something; one line. Nothing is lost: the same call may be tried again."""
+    """The disk refused a write; the message is one line. Nothing is lost: the same call may be repeated."""
 
 
 class Store(Protocol):
-    """Where runs go. What a call has stored survives a crash.
+    """Storage of runs. Data that a call has stored survives a crash.
 
-    All methods raise StoreError where the disk refuses. What was given to `begin` and `write` then stays in
-    memory, and is written first at the next call, or by `flush`.
+    All methods raise StoreError if the disk refuses a write. Data of `begin` and `write` then stays in
+    memory, and the next call or `flush` writes it first.
     """
 
     @property
     def fields(self) -> Mapping[str, Any]:
-        """What is known of every run before it is played, see `Recording`."""
+        """Fields of every run that are known before it is played, see `Recording`."""
         ...
 
     def begin(self, run: Recording) -> None:
@@ -37,10 +37,10 @@ class Store(Protocol):
         """Store changes that were added to the latest run."""
 
     def drop(self, run: Recording) -> None:
-        """Throw the run away for good."""
+        """Discard the run permanently."""
 
     def commit(self, run: Recording) -> str:
-        """Put the run into the file; returns a line about it and its exact replay."""
+        """Store the run in the file. Returns a line about it and its exact replay."""
         ...
 
     def flush(self) -> None:
@@ -48,17 +48,17 @@ class Store(Protocol):
 
 
 class Keeper:
-    """Hands runs to the store, and remembers what the store refuses.
+    """Passes runs to the store, and keeps those that the disk refuses.
 
-    Methods that return a bool return False where the disk refuses; `problem` then says why.
+    Methods that return a bool return False if the disk refuses a write; `problem` then says why.
 
     Args:
-        store: Where runs go; None: practice, nothing is kept.
-        tell: Takes a line about what the disk refuses.
+        store: Storage of the runs; None: practice, nothing is kept.
+        tell: Called with a line when the disk refuses a write.
 
-    kept: Runs kept so far. log: A line about each run that is in the file. previous: The run that is held
-    back. unsaved: Kept runs that are due in the file, oldest first. problem: Why the disk refused the latest
-    call, or None.
+    kept: Runs kept so far. log: A line about each run that is in the file. previous: The kept run that is not
+    yet stored. unsaved: Kept runs that should be in the file, oldest first. problem: Why the disk refused the
+    latest call, or None.
     """
 
     def __init__(self, store: Store | None, tell: Callable[[str], None]) -> None:
@@ -98,12 +98,12 @@ class Keeper:
         return self._attempt(lambda store: store.flush())
 
     def drop(self, run: Recording) -> None:
-        """Throw away a run that is not kept."""
+        """Discard a run that is not kept."""
         if self.has_begun(run):
             self._attempt(lambda store: store.drop(run))
 
     def keep(self, run: Recording) -> None:
-        """Keep a run: hold it back, and put the one that was held back into the file."""
+        """Keep a run, and store the previous kept run in the file."""
         if self.practice:
             return
         self.kept += 1
@@ -113,7 +113,7 @@ class Keeper:
         self._save()
 
     def discard_previous(self) -> Recording | None:
-        """Throw away the run that is held back; returns it, or None where there is none."""
+        """Discard the kept run that is not yet stored. Returns it, or None if there is none."""
         run, self.previous = self.previous, None
         if run is not None:
             self._attempt(lambda store: store.drop(run))
@@ -121,7 +121,7 @@ class Keeper:
         return run
 
     def finish(self) -> None:
-        """Put all kept runs into the file."""
+        """Store all kept runs in the file."""
         if self.previous is not None:
             self.unsaved.append(self.previous)
             self.previous = None
@@ -141,7 +141,7 @@ class Keeper:
             action(self._store)
         except StoreError as error:
             self.problem = str(error)
-            self._tell(f"not saved yet: {error}; make room, then press SPACE")
+            self._tell(f"not saved yet: {error}; free disk space, then press SPACE")
             return False
         self.problem = None
         return True
@@ -150,7 +150,7 @@ class Keeper:
 def reason_to_reject(
     run: Recording, min_distance: float | None = None, max_knee_share: float | None = None
 ) -> str | None:
-    """Say why a run is not kept, or None.
+    """Return why a run is not kept, or None.
 
     Args:
         run: The run.

@@ -1,7 +1,7 @@
-"""The rule that turns key events into the keys of each frame.
+"""Turn key events into the keys of each frame.
 
-A frame samples the keyboard at one instant. A key counts as held in the frame if it is down at the instant,
-or was pressed since the frame before. So a tap shorter than a frame counts for exactly one frame.
+A frame samples the keyboard at one instant. A key counts as held in the frame if it is down at that instant,
+or was pressed since the previous frame. So a tap shorter than a frame counts for exactly one frame.
 """
 
 import threading
@@ -17,18 +17,19 @@ KEYS: dict[str, int] = {"q": KEY_Q, "w": KEY_W, "o": KEY_O, "p": KEY_P}
 """Character -> bit of the key mask."""
 
 TICK = 2e-6
-"""Least time between a sample and the next event, s. A float64 resolves Unix time to a quarter of a
-microsecond, so the order of samples and events survives in files, which store samples as Unix times."""
+"""Minimum time between a sample and the next event, s. Files store samples as Unix times, which a float64
+resolves to a quarter of a microsecond, so the order of samples and events is preserved."""
 
 
 class KeyQueue:
-    """A queue of key events: key sources fill it from any thread, the loop empties it once a frame.
+    """A queue of key events: key sources add to it from any thread, the loop empties it once per frame.
 
-    It drops auto-repeat, and releases of keys that were not down. It takes no events while the window lacks
-    the focus, because a hook sees the typing in other windows too. Losing the focus releases all keys.
+    It ignores auto-repeat, and releases of keys that were not down. It also ignores events while the window
+    does not have the focus, because a hook sees the typing in other windows, too. Losing the focus releases
+    all keys.
 
     Time stamps and samples are taken under one lock: a sample has an event if and only if the event's stamp
-    is not later than the sample's instant. So every frame's keys follow from the stored stamps alone.
+    is not later than the sample's instant. So the stored stamps determine the keys of every frame.
 
     Args:
         now: The session's clock, s.
@@ -43,13 +44,13 @@ class KeyQueue:
         self._focused = False
 
     def put(self, key: int, pressed: bool, source: str) -> None:
-        """Note that a key went down or up just now, as `source` reports."""
+        """Add an event: a key goes down or up now, reported by `source`."""
         with self._lock:
             if self._focused and pressed != bool(self._down & key):
                 self._append(key, pressed, source)
 
     def set_focus(self, focused: bool) -> None:
-        """Note that the window got or lost the keyboard focus."""
+        """Set whether the window has the keyboard focus."""
         with self._lock:
             if self._focused and not focused:
                 for key in KEYS.values():
@@ -58,7 +59,7 @@ class KeyQueue:
             self._focused = focused
 
     def sample(self) -> tuple[list[KeyEvent], float]:
-        """Take all events since the last sample, in order; returns them and the instant of this sample, s."""
+        """Return all events since the last sample, in order, and the instant of this sample, s."""
         with self._lock:
             instant = max(self._now(), self._earliest)
             self._earliest = instant + TICK
@@ -95,7 +96,7 @@ def apply_events(down: int, events: Iterable[KeyEvent]) -> tuple[int, int]:
 def reconcile(recorded: int, actual: int, time: float) -> list[KeyEvent]:
     """Make the events that lead from the recorded keys to the actual ones.
 
-    What was typed during a pause is not part of the run; these events take its place.
+    They replace the key events of a pause, which are not part of the run.
 
     Args:
         recorded: Mask of the keys that are down according to the run's events.
@@ -119,12 +120,12 @@ def keys_from_events(
         Key masks, uint8 [T].
 
     Raises:
-        ValueError: Events or instants are out of order.
+        ValueError: Events or instants are not in order.
     """
     times = np.asarray(sample_times, np.float64)
     stamps = np.array([event.time for event in events], np.float64)
     if (np.diff(times) < 0).any() or (np.diff(stamps) < 0).any():
-        raise ValueError("key events and sample times must ascend: this file's stamps do not")
+        raise ValueError("key events or sample times are not in ascending order")
     # event i belongs to the first frame whose sample is not earlier than it
     frames = np.searchsorted(times, stamps, side="left")
     keys = np.zeros(len(times), np.uint8)

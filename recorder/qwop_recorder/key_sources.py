@@ -1,8 +1,8 @@
-"""Where a person's keys come from.
+"""Sources of the player's key events.
 
 A key source watches the keyboard and puts each press and release of Q, W, O and P into a `KeyQueue`, which
-filters and stamps it. There are two: pynput's hook, whose own thread stamps a key when it arrives, and the
-events of the game window, which are stamped when the loop asks the window for them.
+filters and stamps it. There are two sources. pynput's hook stamps a key in its own thread when the key
+arrives. Events of the game window are stamped when the loop polls the window.
 """
 
 import logging
@@ -20,14 +20,14 @@ HOOK_START_SECONDS = 5.0
 """How long pynput's hook may take to start, s. It never starts if the X server lacks the RECORD extension."""
 
 INSTALL_PYNPUT = "pip install --no-deps pynput python-xlib six"
-"""For Linux; elsewhere pynput is a dependency. With its own dependencies pip would compile evdev, unused."""
+"""Command for Linux; elsewhere pynput is a dependency. With dependencies, pip would compile evdev."""
 
 
 class KeySource(Protocol):
     """Watches the keyboard.
 
-    `name` is stored with every event. `start` raises RecorderError if the source can't work here. `handle`
-    gets each event of the window. `alive` turns False when the source has stopped by itself.
+    `name` is stored with every event. `start` raises RecorderError if the source can't work here. `handle` is
+    called with each event of the window. `alive` returns False after the source has stopped by itself.
     """
 
     name: str
@@ -39,7 +39,7 @@ class KeySource(Protocol):
 
 
 class WindowKeys:
-    """The game window's own key events."""
+    """Key source: the events of the game window."""
 
     name = "window"
 
@@ -47,7 +47,7 @@ class WindowKeys:
         self._queue = queue
 
     def start(self) -> None:
-        """Do nothing: the window is there."""
+        """Do nothing: the window is already open."""
 
     def stop(self) -> None:
         """Do nothing."""
@@ -65,7 +65,7 @@ class WindowKeys:
 
 
 class PynputKeys:
-    """pynput's global hook. The queue takes its keys only while the window has the focus."""
+    """Key source: pynput's global hook. The queue accepts its keys only while the window has the focus."""
 
     name = "pynput"
 
@@ -82,11 +82,11 @@ class PynputKeys:
         # pynput logs its own warning about macOS; one line is enough.
         logging.getLogger("pynput").setLevel(logging.CRITICAL)
         try:
-            # Imported here because the import itself fails without a display.
+            # Imported here, because the import fails without a display.
             from pynput import keyboard
         except ModuleNotFoundError as error:
             raise RecorderError(f"{error.name} is not installed: `{INSTALL_PYNPUT}`") from None
-        except Exception as error:  # pynput passes on whatever its platform's backend raises
+        except Exception as error:  # pynput does not catch the errors of its platform's backend
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise RecorderError(f"pynput does not work here ({reason[0]})") from None
         listener = keyboard.Listener(on_press=self._on_press, on_release=self._on_release)
@@ -117,7 +117,7 @@ class PynputKeys:
         """Do nothing: the hook sees the keys itself."""
 
     def alive(self) -> bool:
-        """Tell whether the hook's thread still runs."""
+        """Return whether the hook's thread still runs."""
         return self._listener is not None and self._listener.is_alive()
 
     def _on_press(self, key: Any) -> None:
@@ -127,14 +127,14 @@ class PynputKeys:
         self._put(key, False)
 
     def _put(self, key: Any, pressed: bool) -> None:
-        # The character follows shift and caps lock, even between a press and its release: "P", then "p".
+        # Shift and caps lock change the character, even between a press and its release: "P", then "p".
         bit = KEYS.get((getattr(key, "char", None) or "").lower())
         if bit is not None:
             self._queue.put(bit, pressed, self.name)
 
 
 def pynput_obstacle(environ: Mapping[str, str], platform: str) -> str | None:
-    """Say why pynput would see no keys here although it starts, or None."""
+    """Return why pynput would start here but see no keys, or None."""
     wayland = environ.get("WAYLAND_DISPLAY") or environ.get("XDG_SESSION_TYPE") == "wayland"
     if platform.startswith("linux") and wayland:
         return "Wayland hides the keyboard from pynput"
@@ -151,12 +151,12 @@ def open_key_source(
 
     Args:
         choice: "pynput", "window", or "auto": pynput if it works, else the window.
-        queue: Where the source puts key events.
+        queue: Queue for the key events.
         environ: The environment variables.
         platform: sys.platform.
 
     Returns:
-        The source, and a line for the user if "auto" did not take pynput.
+        The source, and a line for the user if "auto" did not choose pynput.
 
     Raises:
         RecorderError: The choice is "pynput", which can't work here.

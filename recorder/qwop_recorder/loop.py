@@ -1,8 +1,8 @@
-"""The fixed-step loop: 30 frames a second, each measured.
+"""The fixed-step loop: 30 frames per second, with timing measurements.
 
-Frames are due on a fixed grid, so a late frame does not delay the next ones. A frame that is late by more
-than a whole period moves the grid: the game slows down for a moment, and never plays several frames without a
-picture between them.
+Frames are due on a fixed grid of times, so a late frame does not delay the next ones. A frame that is late by
+more than a period shifts the grid. Then the game slows down for a moment, but it never plays several frames
+without drawing between them.
 """
 
 import time
@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from qwop_game import FRAME_SECONDS
 
 POLL_SECONDS = 0.001
-"""Time between two looks at the window's events, s. It is the resolution of their stamps."""
+"""Time between two polls of the window's events, s. It is the resolution of their stamps."""
 LATE_SECONDS = FRAME_SECONDS / 4
-"""A frame is late if it starts more than this after it was due, s: a player begins to feel it."""
+"""A frame is late if it starts more than this after it was due, s. A player notices such delays."""
 SLOW_FRAMES, SLOW_LATE = 30, 3
 """The loop is slow if SLOW_LATE of the last SLOW_FRAMES frames were late."""
 JITTER_EDGES_MS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 33.0, float("inf"))
 
 
 class Clock(Protocol):
-    """Time, which tests can replace. `now`: s, monotonic; `wall`: Unix time, s."""
+    """A clock, which tests can replace. `now`: s, monotonic; `wall`: Unix time, s."""
 
     def now(self) -> float: ...
     def wall(self) -> float: ...
@@ -37,7 +37,7 @@ class SystemClock:
     """The machine's clock. `now` counts from its creation, so a float64 resolves nanoseconds."""
 
     def __init__(self) -> None:
-        # not time.monotonic, which has steps of 16 ms on Windows
+        # not time.monotonic, whose resolution on Windows is 16 ms
         self._origin = time.perf_counter()
 
     def now(self) -> float:
@@ -53,12 +53,12 @@ class SystemClock:
 def run_loop(
     clock: Clock, poll: Callable[[], None], tick: Callable[[float], bool], period: float = FRAME_SECONDS
 ) -> None:
-    """Call `tick` once a period until it returns False, and `poll` between the ticks.
+    """Call `tick` once per period until it returns False, and `poll` between the ticks.
 
     Args:
-        clock: Time.
+        clock: The session's clock.
         poll: Handles the window's events. It is called at least once before each tick.
-        tick: Plays one frame. It gets the instant, s, at which the frame was due.
+        tick: Plays one frame. Its argument is the time, s, at which the frame was due.
         period: Seconds from frame to frame.
     """
     due = clock.now() + period
@@ -78,7 +78,7 @@ def run_loop(
 
 @dataclass(frozen=True)
 class TimingReport:
-    """How exactly the frames of a session were timed. Times in ms; NaN if nothing was measured."""
+    """Timing of the frames of a session. Times in ms; NaN if nothing was measured."""
 
     frames: int
     late: int
@@ -87,10 +87,10 @@ class TimingReport:
     lateness_p99: float
     lateness_max: float
     jitter: tuple[int, ...]
-    """Frames by |interval since the frame before - 33.3 ms|, in the bins of JITTER_EDGES_MS."""
+    """Number of frames by |interval since the previous frame - 33.3 ms|, in the bins of JITTER_EDGES_MS."""
     delay_median: float
-    """From a press's stamp to the end of drawing the first frame with it. The delays of keyboard and screen
-    are not in it."""
+    """Time from the stamp of a press to the end of drawing its first frame, without the delays of keyboard
+    and screen."""
     delay_p99: float
     presses: int
 
@@ -121,7 +121,7 @@ class TimingReport:
 
 @dataclass
 class FrameTiming:
-    """Measures the frames that are played."""
+    """Measures the timing of the frames."""
 
     _lateness: list[float] = field(default_factory=list[float])
     _intervals: list[float] = field(default_factory=list[float])
@@ -130,7 +130,7 @@ class FrameTiming:
     _last: float | None = None
 
     def begin(self) -> None:
-        """Start again after a break: the time since the last frame is no interval."""
+        """Start again after a break: the time since the last frame does not count as an interval."""
         self._last = None
         self._recent.clear()
 
@@ -143,7 +143,7 @@ class FrameTiming:
         self._last = sampled
 
     def drawn(self, press_times: list[float], drawn: float) -> None:
-        """Note that the frame with these presses (stamps, s) was on the screen at `drawn` (s)."""
+        """Record that the frame with these presses (stamps, s) was on the screen at `drawn` (s)."""
         self._delays.extend(drawn - press for press in press_times)
 
     @property

@@ -38,13 +38,13 @@ class PersonalBest:
 
 
 def personal_best(path: Path, player: str) -> PersonalBest:
-    """Look up the player's best in a dataset; rewound runs do not count.
+    """Find the player's best in a dataset. Rewound runs do not count.
 
     Returns:
-        The best, or an empty one where there is no file.
+        The best, or an empty one if there is no file.
 
     Raises:
-        RecorderError: The file is no dataset, or damaged.
+        RecorderError: The file is not a dataset, or is damaged.
     """
     best = PersonalBest()
     if not path.exists():

@@ -1,34 +1,34 @@
-"""What a session is doing, and what a person can ask of it."""
+"""The phases of a session, and the player's commands."""
 
 from enum import Enum, auto
 
 
 class Phase(Enum):
-    """What the session is doing."""
+    """Phase of a session."""
 
     COUNTDOWN = auto()
-    """Play begins, or goes on, in a moment."""
+    """Play starts or continues soon."""
     PLAYING = auto()
     """Each tick plays a frame."""
     PAUSED = auto()
-    """The run waits for the person."""
+    """The run is paused."""
     ENDED = auto()
-    """The run is over; the person has not kept it yet."""
+    """The run is over, but not kept yet."""
     REWOUND = auto()
-    """The person has stepped back in the run; nothing is cut off yet."""
+    """The player has stepped back in the run. No frame is cut off yet."""
     DONE = auto()
     """The session is over."""
 
 
 class Command(Enum):
-    """What the person asks for. `session.TRANSITIONS` says what it does in each phase."""
+    """A command of the player. `session.TRANSITIONS` has its effect in each phase."""
 
     GO = auto()
-    """Start, pause, continue; after a run: keep it and play the next; after a step back: take over."""
+    """Start, pause, continue. After a run: keep it and start the next. After a step back: take over."""
     RESTART = auto()
-    """Start this run over. What was played of it is thrown away."""
+    """Restart this run and discard its frames."""
     DISCARD = auto()
-    """Throw away the last finished run."""
+    """Discard the last finished run."""
     BACK = auto()
     """Step back some seconds."""
     FORWARD = auto()
@@ -36,8 +36,8 @@ class Command(Enum):
     FINISH = auto()
     """During play: pause. Otherwise end the session."""
     CLOSE = auto()
-    """End the session now: the window was closed, or a signal asks the process to end."""
+    """End the session now, because the window was closed or the process got a signal."""
     FOCUS_LOST = auto()
-    """Another window has the keyboard."""
+    """The game's window has lost the keyboard focus."""
     FOCUS_GAINED = auto()
-    """The game has the keyboard again."""
+    """The game's window has the keyboard focus again."""

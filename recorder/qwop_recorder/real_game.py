@@ -1,8 +1,8 @@
-"""A session in the real game: the page plays the frames, and this module records them.
+"""Run a recording session with the real game: the page plays the frames, and this module records them.
 
-The page (qwop_game/real/person.js) plays 30 frames a second with the keys that it sees. This module fetches
-its frames in batches and passes them through the same `Session` as those of the embedded game, one tick per
-frame. It tells the page when to play and when to wait.
+The page (qwop_game/real/person.js) plays 30 frames per second with the keys that it gets. This module fetches
+its frames in batches and passes them to the same `Session` as those of the embedded game, one tick per frame.
+It also starts and stops play in the page.
 """
 
 import base64
@@ -25,7 +25,7 @@ from qwop_recorder.session import Session
 from qwop_recorder.texts import counts, help_lines, title
 
 BATCH_SECONDS = 0.1
-"""Time between two batches during play, s: the most that a kill of this program can cost of a run."""
+"""Time between two batches during play, s. If this program is killed, a run loses at most so much."""
 _FRAME_SIZE = STATE_SIZE + 5  # the state; keys, instant, lateness, events so far, when it was drawn
 
 
@@ -34,7 +34,7 @@ class PageFrame:
     """One frame that the page played. Times: s on the session's clock."""
 
     state: NDArray[np.float64]
-    """float64 [92], after it."""
+    """float64 [92], the state after the frame."""
     keys: int
     instant: float
     lateness: float
@@ -45,7 +45,7 @@ class PageFrame:
 
 @dataclass(frozen=True)
 class Batch:
-    """What happened in the page, in this order: frames, key events after them, commands."""
+    """News from the page, in this order: frames, key events after them, commands."""
 
     frames: list[PageFrame]
     events: list[KeyEvent]
@@ -55,7 +55,7 @@ class Batch:
 
 
 class PlayedGame(RealGame):
-    """The real game for a session: `step` takes the frame that the page has played already.
+    """The real game for a session: `step` uses the frame that the page has already played.
 
     If there is none, as when a session takes over after a rewind, `step` plays one.
     """
@@ -63,7 +63,7 @@ class PlayedGame(RealGame):
     def __init__(
         self, headless: bool, browser: Any, driver: Any, clock: Clock, trig: str | None = DEFAULT_TRIG
     ) -> None:
-        # recover=False: when the browser is lost, the session ends, and what was played is kept.
+        # recover=False: when the browser is lost, the session ends, and the frames played so far are kept.
         super().__init__(headless, browser, driver, recover=False, scripts=("person.js",), trig=trig)
         self._clock = clock
         self._page_to_session = 0.0  # s
@@ -74,7 +74,8 @@ class PlayedGame(RealGame):
         """Pages loaded so far. A new page does not know which keys are down."""
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
-        # A session must not stop while it stores a run: it goes on to the next run, and `play` ends it there.
+        # An error here would interrupt the storing of a run. The session continues to the next run, and
+        # `play` ends it there.
         try:
             super().reset(mask)
             self._set_clock()
@@ -83,7 +84,7 @@ class PlayedGame(RealGame):
         self.loads += 1
 
     def next_step_is(self, frame: PageFrame) -> None:
-        """Let the next `step` take this frame."""
+        """Let the next `step` use this frame."""
         self._played = frame
 
     def step(self, keys: NDArray[np.uint8], frames: int = 1) -> None:
@@ -101,7 +102,7 @@ class PlayedGame(RealGame):
         """Fetch what has happened since the last call.
 
         Args:
-            idle: Whether the session plays nothing; then key events without a frame are fetched too.
+            idle: Whether nothing is played; then key events without a frame are fetched, too.
 
         Raises:
             BrowserLost, PageError: The page does not answer.
@@ -141,7 +142,7 @@ class PlayedGame(RealGame):
         return page_ms / 1000 + self._page_to_session
 
     def _set_clock(self) -> None:
-        """Compare the page's clock with the session's; the quickest of five answers counts."""
+        """Compare the page's clock with the session's. The fastest of five answers counts."""
         quickest = float("inf")
         for _ in range(5):
             before = self._clock.now()
@@ -158,14 +159,14 @@ def play(
     """Run a session in the page until it is done.
 
     Args:
-        session: With `game`.
+        session: A session with `game`.
         game: The real game.
-        clock: Time.
-        signals: Numbers of the signals that ask the process to end; the session ends once there is one.
-        log: Takes a line about each run that enters the file.
+        clock: The session's clock.
+        signals: Numbers of the signals received so far; the session ends once there is one.
+        log: Called with a line about each run that is stored in the file.
 
     Raises:
-        RecorderError: The page is lost. What was played is kept as a run that was cut short.
+        RecorderError: The page is lost. The frames played so far are kept as a run that was cut short.
     """
     focused, loads, shown, printed = True, game.loads, "", 0
     try:
@@ -208,7 +209,7 @@ def play(
         session.command(Command.CLOSE)
         for line in session.log[printed:]:
             log(line)
-        raise RecorderError(f"{error}; the session is over, what was played by then is kept") from None
+        raise RecorderError(f"{error}; the session has ended, and the run so far is kept") from None
 
 
 def _texts(session: Session) -> dict[str, str]:

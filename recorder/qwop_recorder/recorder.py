@@ -25,25 +25,25 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class RecordResult:
-    """What a session came to."""
+    """The result of a session."""
 
     file: Path | None
     """The dataset; None after practice."""
     runs: int
     """Runs that were played."""
     kept: int
-    """Of those, the ones that are in the file."""
+    """Runs that are in the file."""
     unsaved: int
     """Kept runs that the disk refused. They are in the journal."""
     problem: str | None
-    """Why the disk refused them."""
+    """Why the disk refused these runs."""
     best: PersonalBest
-    """The player's best, with that of earlier sessions in the file."""
+    """The player's best, including earlier sessions in the file."""
     timing: TimingReport | None
     """None for a group: each page keeps time for itself."""
 
     def text(self) -> str:
-        """The result as the lines that `qwop-record` prints."""
+        """Format the result as `qwop-record` prints it."""
         lines = [self.timing.text()] if self.timing else []
         if self.file is None:
             lines.append(f"{self.runs} runs, practice: nothing was recorded")
@@ -67,16 +67,15 @@ def record(
     """Let a person play one session, and record it.
 
     Args:
-        config: What to record, into which file.
-        tell: Takes a line about each run that enters the file, or is recovered.
-        warn: Takes a line when the keys do not come from where they come first.
-        confirm: Answers whether to recover the runs of an earlier session; asked where `config.recover` is
-            "ask".
+        config: The settings.
+        tell: Called with a line about each run that is stored in the file, or recovered.
+        warn: Called with a line if the keys do not come from the preferred source.
+        confirm: Asked whether to recover the runs of an earlier session, if `config.recover` is "ask".
         clock: The session's clock, for tests.
 
     Raises:
-        RecorderError: No display, a file that is no dataset, runs of an earlier session that are not to be
-            recovered, or a browser that was lost.
+        RecorderError: There is no display, the file is not a dataset, runs of an earlier session are not
+            recovered, or the browser was lost.
     """
     clock = clock or SystemClock()
     if not config.practice:
@@ -211,7 +210,7 @@ def _options(config: RecordConfig) -> SessionOptions:
 
 
 def _recover(config: RecordConfig, tell: Tell, confirm: Callable[[str], bool]) -> None:
-    """Take in what an earlier session left, if the person wants that. Raises RecorderError if not."""
+    """Recover the runs of an earlier session if the player agrees. Raises RecorderError if not."""
     file = config.file
     runs = unsaved_runs(file)
     if runs is None:
@@ -221,7 +220,7 @@ def _recover(config: RecordConfig, tell: Tell, confirm: Callable[[str], bool]) -
         wanted = confirm(f"{file}: {runs} run(s) of an earlier session are unsaved. Recover them?")
     if not wanted:
         raise RecorderError(
-            f"{file}: {runs} run(s) of an earlier session wait in {file}.journal: recover them "
+            f"{file}: {runs} run(s) of an earlier session are in {file}.journal: recover them "
             f"(qwop-data recover {file}), or record into another file"
         )
     found = recover(file)
@@ -234,7 +233,7 @@ def _recover(config: RecordConfig, tell: Tell, confirm: Callable[[str], bool]) -
 
 @contextmanager
 def _noted_signals() -> Generator[list[int]]:
-    """Within the block, Ctrl-C and its like interrupt nothing: their numbers go into the list."""
+    """Collect the numbers of Ctrl-C and similar signals during the block, instead of interrupting it."""
     noted: list[int] = []
     before: dict[signal.Signals, Any] = {}
     for number in stop_signals():
@@ -247,7 +246,7 @@ def _noted_signals() -> Generator[list[int]]:
 
 
 def _package() -> str:
-    """This package's name and version."""
+    """Return this package's name and version."""
     try:
         return f"qwop-stride {metadata.version('qwop-stride')}"
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""What an earlier session left behind when it broke off."""
+"""Recover the runs of an earlier session that was interrupted."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ def unsaved_runs(path: Path) -> int | None:
     """Count the runs of an earlier session that are not in the file.
 
     Returns:
-        Their number; None where that session ended in order.
+        Their number; None if that session ended normally.
 
     Raises:
-        RecorderError: A session is under way.
+        RecorderError: A session is running.
     """
     if not needs_recovery(path):
         return None
@@ -24,10 +24,10 @@ def unsaved_runs(path: Path) -> int | None:
 
 
 def recover(path: Path) -> Recovery:
-    """Put what an earlier session left behind into the file.
+    """Store the unsaved runs of an earlier session in the file.
 
     Raises:
-        RecorderError: A session is under way, or the disk refuses.
+        RecorderError: A session is running, or the disk refuses.
     """
     try:
         return recover_dataset(path)

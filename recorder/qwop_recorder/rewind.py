@@ -1,4 +1,4 @@
-"""Step back in a run, and bring the game back to any of its frames."""
+"""Step back in a run, and restore the game at any of its frames."""
 
 from typing import TYPE_CHECKING
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 SNAPSHOT_FRAMES = 30
 """Frames between two snapshots of a run. A rewind replays at most this many, in less than a millisecond."""
 HURDLE_IN_SIGHT = 45.0
-"""Meters: from here on the picture needs the hurdle's pose, because the runner may have run into it."""
+"""Meters. From here on the picture needs the hurdle's pose, because the runner may have hit it."""
 
 
 class Rewinder:
-    """Snapshots of the game along one run, and the frame on show.
+    """Snapshots of the game along one run, and the frame that is shown.
 
-    cursor: The frame on show: the number of frames before it, 0 to T.
+    cursor: The frame that is shown, 0 to T.
     """
 
     def __init__(self, game: "Simulator | RealGame") -> None:
@@ -31,11 +31,11 @@ class Rewinder:
 
     @property
     def state(self) -> NDArray[np.float64] | None:
-        """`Simulator.state` of the frame on show, float64 [92]; None where the hurdle is out of sight."""
+        """`Simulator.state` of the frame that is shown, float64 [92]; None if the hurdle is out of sight."""
         return self._states.get(self.cursor)
 
     def before_frame(self, run: Recording) -> None:
-        """Take a snapshot if one is due. To be called before the game plays the run's next frame."""
+        """Take a snapshot if one is due. Call it before the game plays the run's next frame."""
         if run.num_frames % SNAPSHOT_FRAMES == 0:
             self._snapshots[run.num_frames] = self._game.snapshot()
 
@@ -46,16 +46,16 @@ class Rewinder:
             self._states[run.num_frames] = self._game.state[0]
 
     def move(self, run: Recording, frames: int) -> None:
-        """Move the cursor by some frames, within what was played."""
+        """Move the cursor by some frames, within the frames played."""
         self.cursor = min(max(self.cursor + frames, 0), run.num_frames)
 
     def restore(self, run: Recording) -> None:
-        """Bring the game to the end of the run, which was cut off at the cursor.
+        """Restore the game at the end of the run, after it was cut off at the cursor.
 
-        The nearest snapshot before and the keys since give the state exactly.
+        It restores the nearest earlier snapshot and plays the keys since then, which is exact.
 
         Raises:
-            AssertionError: The game comes to another state than the run has.
+            AssertionError: The game reaches another state than the run has.
         """
         end = run.num_frames
         self._snapshots = {frame: state for frame, state in self._snapshots.items() if frame <= end}

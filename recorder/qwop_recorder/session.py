@@ -1,9 +1,9 @@
 """A recording session as a state machine, without window, clock or disk.
 
-The loop calls `Session.tick` 30 times a second with the key events since the last tick. The person's commands
-come through `Session.command`, which looks up what they do in TRANSITIONS.
+The loop calls `Session.tick` 30 times per second with the key events since the last tick. `Session.command`
+handles the player's commands; TRANSITIONS has their effects.
 
-    COUNTDOWN -> PLAYING -> ENDED -> (kept or thrown away) -> COUNTDOWN ...
+    COUNTDOWN -> PLAYING -> ENDED -> (kept or discarded) -> COUNTDOWN ...
     PLAYING <-> PAUSED, and from PLAYING, PAUSED or ENDED: REWOUND -> COUNTDOWN -> PLAYING, on the same run
 """
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 FRAMES_PER_SECOND = 30
 AGAIN_SECONDS = 1.0
-"""Longest countdown after the first one: before the next run, after a pause, after a rewind."""
+"""Maximum length of later countdowns, s: before the next run, after a pause, after a rewind."""
 AUTO_RESTART_SECONDS = 1.0
-"""How long a fallen runner is shown before --auto-restart keeps the run and starts the next."""
+"""How long a fallen runner is shown before --auto-restart keeps the run and starts the next one, s."""
 
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """The options of `qwop-record` that the session needs; RecordConfig explains them."""
+    """The options of `qwop-record` that a session needs. RecordConfig documents them."""
 
     episodes: int | None = None
     min_distance: float | None = None
@@ -50,17 +50,17 @@ class SessionOptions:
 
 
 class Session:
-    """One person's session at the game; see the module's text.
+    """A recording session of one player; see the module's docstring.
 
     Args:
-        game: The game, with a single lane.
-        store: Where runs go; None: practice, nothing is recorded.
+        game: One game.
+        store: Storage of the runs; None: practice, nothing is recorded.
         options: See SessionOptions.
         best: The player's best so far.
 
-    phase: What the session is doing. message: The latest news, one line ("" for none). run: The current run.
-    down: Mask of the keys that the person holds now. attempts: Runs begun so far. reject: Why the run that
-    has ended is not kept, or None. best, timing: Figures of the session.
+    phase: The current phase. message: The latest message, one line ("" for none). run: The current run.
+    down: Mask of the keys that are held now. attempts: Runs started so far. reject: Why the run that has
+        ended is not kept, or None. best, timing: Figures of the session.
     """
 
     def __init__(
@@ -81,33 +81,33 @@ class Session:
         self.attempts = 0
         self.down = 0
         self._now = 0.0  # instant of the latest tick or command, s
-        self._recorded_down = 0  # keys down as the run's events tell it
+        self._recorded_down = 0  # keys that are down according to the run's events
         self._resume_events: list[KeyEvent] = []  # they belong to the next frame
         self._presses: list[float] = []  # stamps of the presses in the latest frame, s
         self._ticks_left = 0  # of the countdown, or of the wait before an automatic restart
         self._stepped_back = False  # since the run ended
         self._new_run(options.countdown)
 
-    # -- what the window shows -----------------------------------------------------------------------
+    # -- for the window ------------------------------------------------------------------------------
 
     @property
     def cursor(self) -> int:
-        """The frame on show: the number of frames before it."""
+        """The frame that is shown, 0 to T."""
         return self._rewinder.cursor
 
     @property
     def observation(self) -> NDArray[np.float32]:
-        """The raw observation on show, float32 [60]."""
+        """The raw observation that is shown, float32 [60]."""
         return self.run.raw_observations[self.cursor]
 
     @property
     def game_state(self) -> NDArray[np.float64] | None:
-        """`Simulator.state` on show, float64 [92]; None where the hurdle is out of sight."""
+        """`Simulator.state` of the frame that is shown, float64 [92]; None if the hurdle is out of sight."""
         return self._rewinder.state
 
     @property
     def shown_keys(self) -> int:
-        """Keys to light up: those of the frame on show, or those held while nothing is played."""
+        """Keys to highlight: those of the frame that is shown, or those held while nothing is played."""
         if self.phase is Phase.REWOUND:
             return self.run.keys[self.cursor - 1] if self.cursor else 0
         if self.phase is Phase.PLAYING and self.run.num_frames:
@@ -136,7 +136,7 @@ class Session:
 
     @property
     def unsaved(self) -> list[Recording]:
-        """Kept runs that the disk has refused so far."""
+        """Kept runs that the disk has refused."""
         return self._keeper.unsaved
 
     @property
@@ -146,12 +146,12 @@ class Session:
 
     @property
     def can_discard(self) -> bool:
-        """Whether the run before the current one can still be thrown away."""
+        """Whether the previous run can still be discarded."""
         return self._keeper.previous is not None
 
     @property
     def enough(self) -> bool:
-        """Whether the run that has just ended is the last one that was asked for."""
+        """Whether the run that has just ended is the last one that --episodes requires."""
         return (
             self.phase is Phase.ENDED
             and self.reject is None
@@ -162,12 +162,12 @@ class Session:
     # -- time ----------------------------------------------------------------------------------------
 
     def tick(self, events: list[KeyEvent], now: float, lateness: float) -> None:
-        """Let one thirtieth of a second pass; in PLAYING this plays a frame.
+        """Advance by 1/30 s. In PLAYING this plays a frame.
 
         Args:
             events: All key events since the last tick.
             now: The instant of this tick, s, not earlier than any event.
-            lateness: How long after its due time the tick comes, s.
+            lateness: How long after its due time the tick starts, s.
         """
         self._now = now
         self._presses = []
@@ -184,14 +184,14 @@ class Session:
                 self._keep_and_play_next()
 
     def drawn(self, now: float) -> None:
-        """Note that the picture of the latest tick is on the screen since `now` (s)."""
+        """Record that the picture of the latest tick is on the screen since `now` (s)."""
         self.timing.drawn(self._presses, now)
 
     def _play(self) -> None:
-        # Keys that the person holds at this moment count; what was typed while nothing moved does not.
+        # Keys that are held now count. Earlier events, while nothing was played, do not.
         self._resume_events = reconcile(self._recorded_down, self.down, self._now)
         if not self._keeper.has_begun(self.run):
-            self.run = self._recording()  # made now, so that `created` is when play begins
+            self.run = self._recording()  # made now, so that `created` is the start of play
             if not self._keeper.begin(self.run):
                 self.phase = Phase.PAUSED
                 return
@@ -240,17 +240,17 @@ class Session:
 
     @property
     def _restarts_alone(self) -> bool:
-        # Not after a step back: the person wants to look at the fall.
+        # Not after a step back, because the player wants to see the fall.
         wanted = self.options.auto_restart and not self._stepped_back
         return wanted and not self.run.success and not self.enough and self.problem is None
 
     # -- commands ------------------------------------------------------------------------------------
 
     def command(self, command: Command, now: float = 0.0) -> None:
-        """Do what the person asks for; a command without meaning in this phase does nothing.
+        """Execute a command. One without a transition in this phase does nothing.
 
         Args:
-            command: What the person asks for.
+            command: The command.
             now: The instant, s, on the clock of the ticks.
         """
         self._now = now
@@ -271,7 +271,7 @@ class Session:
             self._count_down(AGAIN_SECONDS)
 
     def _start_with_focus(self) -> None:
-        if self.run.num_frames == 0:  # there is no play to go on with, so no reason to wait for a key
+        if self.run.num_frames == 0:  # nothing was played yet, so do not wait for a key
             self._count_down(self.options.countdown)
 
     def _start_over(self) -> None:
@@ -283,12 +283,12 @@ class Session:
     def _throw_away(self) -> None:
         self._keeper.drop(self.run)
         self._new_run(AGAIN_SECONDS)
-        self.message = "run thrown away" if not self.practice else ""
+        self.message = "run discarded" if not self.practice else ""
 
     def _throw_previous_away(self) -> None:
         run = self._keeper.discard_previous()
         if run is not None:
-            self.message = f"the run before ({run.distance:.1f} m) was thrown away"
+            self.message = f"previous run ({run.distance:.1f} m) discarded"
 
     def _keep_and_play_next(self) -> None:
         if self.enough:
@@ -321,14 +321,14 @@ class Session:
     def _take_over(self) -> None:
         run = self.run
         rewind = run.add(Rewind(self.cursor, self._now + run.wall_clock_offset))
-        if not self._keeper.write(run, rewind):  # the store has it in memory, so play can go on
+        if not self._keeper.write(run, rewind):  # the store has it in memory, so play can continue
             self.message = self.problem or ""
         self._rewinder.restore(run)
         self._recorded_down, _ = apply_events(0, run.key_events)
         self._count_down(AGAIN_SECONDS)
 
     def _finish(self) -> None:
-        """End the session. What was played is kept; a run that is not over is one that was cut short."""
+        """End the session and keep the current run; if it is not over, it counts as cut short."""
         run = self.run
         if run.num_frames:
             if run.end is None:
@@ -418,5 +418,5 @@ TRANSITIONS: dict[tuple[Phase, Command], Callable[[Session], None]] = {
     (_PLAYING, Command.FOCUS_LOST): Session._pause_without_focus,
     (_PAUSED, Command.FOCUS_GAINED): Session._start_with_focus,
 }
-"""What a command does in a phase; nothing where the pair is missing. The same table stands, by key, in
-docs/guides/recording.md ("Keys")."""
+"""Effect of a command in a phase; without an entry, none. docs/guides/recording.md ("Keys") has the same
+table by key."""

@@ -1,4 +1,4 @@
-"""Where runs go: every change to the journal; every kept run, replayed and verified, to the dataset."""
+"""Store every change in the journal, and every kept run, verified by replay, in the dataset."""
 
 import hashlib
 from collections.abc import Generator, Mapping, Sequence
@@ -29,7 +29,7 @@ class EpisodeStore:
     """A `Store` (see keeping.py) on a dataset file and its journal.
 
     Args:
-        path: The dataset; made with the first run that is kept.
+        path: The dataset. It is created with the first kept run.
         player: The person's name.
         clock_offset: Unix time minus the session's clock, s.
         provenance: `Episode.provenance` of the runs.
@@ -37,8 +37,8 @@ class EpisodeStore:
         trig: The variant of sine and cosine that the game computes with.
 
     Raises:
-        RecorderError: The file is no dataset of this version and these settings, another recorder uses it, or
-            its folder can't be written.
+        RecorderError: The file is not a dataset of this version and these settings, another recorder uses it,
+            or its folder can't be written.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class EpisodeStore:
         return self._journal.path
 
     def close(self) -> None:
-        """Close the journal. It stays on the disk while it holds a run that the dataset lacks."""
+        """Close the journal. Its file stays if it has a run that the dataset lacks."""
         self._journal.close()
 
     def begin(self, run: Recording) -> None:
@@ -85,7 +85,7 @@ class EpisodeStore:
             self._journal.write(*changes)
 
     def drop(self, run: Recording) -> None:
-        """Throw the run away for good."""
+        """Discard the run permanently."""
         with _store_errors():
             self._journal.done(run)
 
@@ -97,7 +97,7 @@ class EpisodeStore:
         return line_about(run, verified)
 
     def flush(self) -> None:
-        """Write what the disk refused before."""
+        """Write the data that the disk refused before."""
         with _store_errors():
             self._journal.flush()
 
@@ -180,11 +180,11 @@ def _store_errors() -> Generator[None]:
 
 
 def _open_existing(path: Path, environment: dict[str, Any]) -> DatasetWriter | None:
-    """Make a writer for a dataset that exists, or return None. Raises DatasetError if we may not append."""
+    """Return a writer for an existing dataset, or None. Raises DatasetError if its settings differ."""
     if not path.exists():
         return None
     writer = DatasetWriter(path)
-    # A file without settings takes any; one with settings must have the same.
+    # A file without settings accepts any; one with settings must have the same.
     if writer.environment:
         writer = DatasetWriter(path, environment)
     return writer

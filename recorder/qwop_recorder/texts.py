@@ -8,7 +8,7 @@ from qwop_recorder.session import Session
 
 
 def counts(session: Session) -> str:
-    """Say which run this is, and how many are kept."""
+    """Return the number of the run, and how many are kept."""
     text = f"run {session.attempts}"
     if not session.practice:
         wanted = f" of {session.options.episodes}" if session.options.episodes else ""
@@ -17,7 +17,7 @@ def counts(session: Session) -> str:
 
 
 def title(session: Session) -> str | None:
-    """Say what the session is doing; None during play."""
+    """Describe the current phase; None during play."""
     phase, run = session.phase, session.run
     if phase is Phase.COUNTDOWN:
         return str(max(1, math.ceil(session.countdown_seconds - 1e-6)))
@@ -31,7 +31,7 @@ def title(session: Session) -> str | None:
 
 
 def help_lines(session: Session) -> list[str]:
-    """List the keys that do something now."""
+    """List the keys that have an effect now."""
     seconds = f"{session.options.rewind:g} s"
     if session.enough:
         keep = "keep it and finish"
@@ -43,7 +43,7 @@ def help_lines(session: Session) -> list[str]:
         Phase.COUNTDOWN: ["hold your first keys  |  ESC  finish"],
         Phase.PLAYING: [f"SPACE  pause  |  R  start over  |  LEFT  {seconds} back"],
         Phase.PAUSED: [f"SPACE  continue  |  R  start over  |  LEFT  {seconds} back", "ESC  finish"],
-        Phase.ENDED: [f"SPACE  {keep}  |  BACKSPACE  throw it away", f"LEFT  {seconds} back  |  ESC  finish"],
+        Phase.ENDED: [f"SPACE  {keep}  |  BACKSPACE  discard it", f"LEFT  {seconds} back  |  ESC  finish"],
         Phase.REWOUND: [
             f"SPACE  take over from here  |  LEFT, RIGHT  {seconds}",
             "R  start over  |  ESC  keep it, finish",
@@ -51,5 +51,5 @@ def help_lines(session: Session) -> list[str]:
         Phase.DONE: [],
     }[session.phase]
     if session.can_discard and session.phase in (Phase.COUNTDOWN, Phase.PAUSED):
-        lines[-1] += "  |  BACKSPACE  throw the run before away"
+        lines[-1] += "  |  BACKSPACE  discard the previous run"
     return lines

@@ -1,4 +1,4 @@
-"""The recorder's window: it shows the session and turns keys into commands."""
+"""The recorder's window: it draws the session and turns keys into commands."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ from qwop_recorder.texts import counts, help_lines, title
 
 WIDTH, HEIGHT = 800, 500
 STRIP = 56
-"""Height of the strip below the picture that says which keys mean something, px."""
+"""Height of the strip below the picture, which lists the keys, px."""
 COMMAND_KEYS: dict[int, Command] = {
     pygame.K_SPACE: Command.GO,
     pygame.K_RETURN: Command.GO,
@@ -33,7 +33,7 @@ SMALL, MEDIUM, LARGE = 22, 28, 64  # px, font sizes
 
 
 class Window:
-    """The window of a session; opens at once.
+    """The window of a session. It opens when it is created.
 
     Args:
         name: Its title.
@@ -47,7 +47,7 @@ class Window:
         if sys.platform.startswith("linux") and not any(
             environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
         ):
-            # SDL would try every driver, and print their messages.
+            # Otherwise SDL would try every driver, and print their messages.
             raise RecorderError(_no_display("none is set"))
         try:
             pygame.display.init()
@@ -75,7 +75,7 @@ class Window:
         pygame.quit()
 
     def poll(self, source: KeySource, queue: KeyQueue) -> list[Command]:
-        """Handle what has happened since the last call: hand game keys to their source, return commands."""
+        """Handle the window's events: pass game keys to their source, and return commands."""
         commands: list[Command] = []
         for event in pygame.event.get():
             if event.type == pygame.QUIT:
@@ -94,7 +94,7 @@ class Window:
     # -- pictures ------------------------------------------------------------------------------------
 
     def draw(self, session: Session) -> None:
-        """Draw the session and show it."""
+        """Draw the session in the window."""
         state, time = session.game_state, session.run.times[session.cursor]
         self._renderer.draw(
             self.surface,
@@ -113,7 +113,7 @@ class Window:
         pygame.display.flip()
 
     def _status(self, session: Session) -> None:
-        """Draw what is recorded, and what the player has done so far."""
+        """Draw the number of runs, and the player's best."""
         best = session.best
         if best.distance is not None:
             self._plate([(f"best {best.distance:.1f} m", SMALL, PAPER)], (12, 76), "midleft")
@@ -127,7 +127,7 @@ class Window:
             self._plate([(f"slow: {late}; close other programs", SMALL, INK)], (WIDTH // 2, 54), paint=AMBER)
 
     def _banner(self, session: Session) -> None:
-        """Draw what the session is doing, in the middle; during play the latest news."""
+        """Draw the phase in the middle; during play, the latest message."""
         phase, line = session.phase, session.message
         at, color = (WIDTH // 2, 170), PAPER
         heading = title(session)
@@ -151,7 +151,7 @@ class Window:
         anchor: str = "center",
         paint: Color = INK,
     ) -> None:
-        """Draw words (text, size, color) beside each other on a plate."""
+        """Draw words (text, size, color) next to each other on a plate."""
         labels = [self._rendered(*word) for word in words]
         gap, height = 10, max(label.get_height() for label in labels)
         width = sum(label.get_width() for label in labels) + gap * (len(labels) - 1)

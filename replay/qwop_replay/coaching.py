@@ -1,4 +1,4 @@
-"""What a coach would say of a run: where it loses time against a faster one, and how its runs end."""
+"""Compare a run with a faster one: where it loses time, how its keys differ, and how runs end."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from qwop_game.gait import knee_near, touchdowns
 SECTION_METERS = 10.0
 """Length of the sections that are compared, m."""
 HURDLE_METERS = (48.5, 53.0)
-"""A run that ends here ends at the hurdle, which stands at 50 m."""
+"""A run that ends in this range, m, counts as ended at the hurdle, which is at 50 m."""
 SLOW_METERS_PER_SECOND = 0.5
-"""A runner slower than this stands rather than runs."""
+"""A runner that is slower than this counts as standing."""
 PLAYABLE_SECONDS = 0.1
-"""Keys that the reference holds for less are no model: a search taps for single frames, a person can't."""
+"""Minimum hold time to give advice on a key, s: a search taps keys for single frames, but a person can't."""
 STEADY_SPREAD = 0.35
 """Presses of a key whose intervals spread less than this share of their median have a rhythm."""
 
@@ -37,10 +37,10 @@ def time_at(episode: Episode, meters: NDArray[np.floating[Any]]) -> NDArray[np.f
         meters: distances [M], m, rising.
 
     Returns:
-        Times on the game's clock [M], s; NaN where the run never got.
+        Times on the game's clock [M], s; NaN for distances that the run did not reach.
     """
     x = episode.raw_observations[:, 0].astype(np.float64) / UNITS_PER_METER
-    # The farthest point so far rises: the first frame at or beyond a distance is found by bisection.
+    # The maximum of x so far is sorted, so bisection finds the first frame at or beyond a distance.
     frames = np.searchsorted(np.maximum.accumulate(x), meters)
     after = np.clip(frames, 1, len(x) - 1)
     share = (meters - x[after - 1]) / np.where(frames > 0, x[after] - x[after - 1], 1.0)
@@ -50,7 +50,7 @@ def time_at(episode: Episode, meters: NDArray[np.floating[Any]]) -> NDArray[np.f
 
 @dataclass(frozen=True)
 class Section:
-    """One stretch of the track, run by two runs. NaN where a run did not get to the end of it."""
+    """One section of the track in both runs. NaN if a run did not reach its end."""
 
     start: float
     """m"""
@@ -71,7 +71,7 @@ class Section:
 
     @property
     def lost(self) -> float:
-        """Time lost against the reference, s; negative if it was won."""
+        """Time lost against the reference, s; negative if the run was faster."""
         return self.time - self.reference_time
 
 
@@ -91,7 +91,7 @@ class Tempo:
 
 @dataclass(frozen=True)
 class KeyRhythm:
-    """How one key is played. NaN where it was pressed too rarely to tell."""
+    """Timing of one key. NaN if it was pressed too rarely."""
 
     key: str
     presses: int
@@ -100,7 +100,7 @@ class KeyRhythm:
     interval: float
     """Median time from one press to the next, s."""
     spread: float
-    """Interquartile range of these intervals over their median: 0 is a metronome."""
+    """Interquartile range of these intervals divided by their median: 0 is perfectly regular."""
     phase: float
     """When it is pressed, in strides after a touchdown of the right foot: circular mean, 0 to 1."""
     focus: float
@@ -109,7 +109,7 @@ class KeyRhythm:
 
 @dataclass(frozen=True)
 class Fall:
-    """How a run ended that did not finish."""
+    """How an unfinished run ended."""
 
     meters: float
     direction: str
@@ -148,7 +148,7 @@ class Coaching:
         return float(sum(section.lost for section in self.sections if not math.isnan(section.lost)))
 
     def advice(self) -> list[str]:
-        """Say in sentences what matters most: the worst sections, tempo or length, rhythm, falls."""
+        """Return the most important advice as sentences: worst sections, tempo or length, rhythm, falls."""
         return [*_section_advice(self), *_tempo_advice(self), *_key_advice(self), *_fall_advice(self)]
 
     def as_json(self) -> dict[str, object]:
@@ -292,7 +292,7 @@ def tempo(episode: Episode) -> Tempo:
 
 
 def key_rhythms(episode: Episode) -> tuple[KeyRhythm, ...]:
-    """Measure how each key is played. W beside Q and P beside O count as not held: they do nothing."""
+    """Measure the timing of each key. W with Q and P with O have no effect and do not count."""
     held = canonical_keys(episode.keys)
     frames, feet = touchdowns(episode.raw_observations)
     right = frames[feet == 1].astype(np.float64)
@@ -319,7 +319,7 @@ def key_rhythms(episode: Episode) -> tuple[KeyRhythm, ...]:
 
 
 def _phases(frames: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Where frames [N] lie between touchdowns [K] of the right foot, 0 to 1; those outside are left out."""
+    """Return the phases, 0 to 1, of frames [N] between touchdowns [K] of the right foot."""
     stride = np.searchsorted(right, frames, side="right") - 1
     inside = (stride >= 0) & (stride + 1 < len(right))
     start = right[stride[inside]]
@@ -327,7 +327,7 @@ def _phases(frames: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[
 
 
 def fall_of(episode: Episode) -> Fall:
-    """Describe how a run ended that did not finish."""
+    """Describe how an unfinished run ended."""
     raw = episode.raw_observations
     tilt = np.degrees(torso_tilt(raw))
     upset = np.flatnonzero(np.abs(tilt) < 60.0)

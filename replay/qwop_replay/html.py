@@ -102,7 +102,7 @@ def page(runs: Sequence[ReplayedRun], title: str, subtitle: str = "", notes: Seq
     # The page is one file: it holds the module's text, and a script that is no module has no exports.
     diagram = page_files()["diagram.js"].read_text(encoding="utf-8")
     template = template.replace(_DIAGRAM, re.sub(r"^export ", "", diagram, flags=re.MULTILINE), 1)
-    # "</" would end the script element, whatever string it stands in.
+    # "</" would end the script element, even inside a string.
     return template.replace(_DATA, json_text(data).replace("</", "<\\/"), 1)
 
 
@@ -117,7 +117,7 @@ def _run(run: ReplayedRun) -> dict[str, Any]:
         | knee_near(raw).astype(np.uint8) << 2
         | upright(raw).astype(np.uint8) << 3
     )
-    # Until a runner meets it, the hurdle stands still: only the rest is stored, and one row before it.
+    # The hurdle does not move until a runner hits it. Store only the poses from then on, and one row before.
     moved = (run.hurdle != run.hurdle[0]).any(axis=(1, 2))
     hurdle_from = max(int(moved.argmax()) - 1, 0) if moved.any() else run.last_frame
     poses = raw.reshape(len(raw), len(PARTS), 5)[:, :, :3]

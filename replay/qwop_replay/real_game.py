@@ -82,7 +82,7 @@ def write_real_video(
 
 
 def _replay(run: ReplayedRun, game: RealGame, after_frame: Callable[[int], None]) -> Verification:
-    """Play a run's keys from a fresh reset; `after_frame` is told how many were played."""
+    """Reset the game and play a run's keys. `after_frame` is called with the number of frames played."""
     rows, times, flags = [game.raw_observation[0]], [game.time[0]], [game.flags[0]]
     for frame, keys in enumerate(run.episode.keys):
         game.step(np.array([keys], np.uint8))

@@ -1,4 +1,4 @@
-"""Stored runs with what pictures need besides: their verification, and the poses of the hurdle."""
+"""Stored runs with the additional data for pictures: their verification, and the poses of the hurdle."""
 
 from __future__ import annotations
 

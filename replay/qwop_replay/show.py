@@ -86,7 +86,7 @@ def check_places(
     force: bool,
     plot: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Check that the outputs can be written and are none of the inputs; make their folders.
+    """Check that the outputs can be written and are not inputs; make their folders.
 
     Raises:
         CommandError: an output is an input or the other output, or can't be written.
@@ -206,7 +206,7 @@ def _load(recording: str | os.PathLike[str] | Episode, number: int) -> ReplayedR
     if not count:
         raise CommandError(f"{recording}: no episodes: record or merge some first")
     if not -count <= number < count:
-        raise CommandError(f"{recording}: no episode {number}: it holds {count}, numbered from 0")
+        raise CommandError(f"{recording}: no episode {number}: it has {count}, numbered from 0")
     with reader:
         number %= count
         return ReplayedRun(f"{Path(recording).stem} {number}", reader[number])

@@ -19,7 +19,7 @@ from qwop_datasets import DatasetError, made_folder, replace_file
 FPS = 30
 """Frames a second of an mp4: the game's own."""
 GIF_EVERY = 2
-"""A GIF keeps every second frame: its delays are hundredths of a second, and its size is what hurts."""
+"""A GIF has only every second frame: its delays are hundredths of a second, and it must stay small."""
 
 # A palette for every frame: one for the whole film would hold all its frames in memory.
 _GIF_FILTER = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1:dither=none"
@@ -55,11 +55,10 @@ def check_target(path: str | os.PathLike[str], force: bool = False) -> Path:
 
 
 class VideoWriter:
-    """A context that takes frames and leaves a finished video, also where it is left by Ctrl-C or an error.
+    """A context manager that writes frames to a video, which is complete even after Ctrl-C or an error.
 
-    The video grows beside its place, as NAME.part.mp4, and is moved there when it is complete. Without a
-    single frame nothing is left. In the main thread, Ctrl-C comes up in `write`, after a whole frame; while
-    the video is being finished it waits.
+    The video is written to NAME.part.mp4 and renamed when it is complete. Without a frame, no file is left.
+    In the main thread, Ctrl-C takes effect in `write`, after a whole frame, or after the video is finished.
 
     path: .mp4 (H.264, 30 frames a second) or .gif (15 a second). size: (width, height) px, both even.
 
@@ -87,7 +86,7 @@ class VideoWriter:
         self._signals = interrupts(self._note_interrupt)
 
     def __enter__(self) -> VideoWriter:
-        self._signals.__enter__()  # an exception amid a frame would leave half of it in the pipe
+        self._signals.__enter__()  # an exception within a frame would leave half of it in the pipe
         return self
 
     def write(self, frame: NDArray[np.uint8]) -> None:
@@ -128,7 +127,7 @@ class VideoWriter:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self._errors,
-            start_new_session=True,  # the terminal's Ctrl-C is not for it
+            start_new_session=True,  # so that the terminal's Ctrl-C does not end ffmpeg
             creationflags=OWN_GROUP,
         )
 

@@ -36,7 +36,7 @@ class Transitions:
                 "the last transition neither terminates nor truncates its episode: mark it as truncated"
             )
         if not (np.isfinite(self.observation).all() and np.isfinite(self.reward).all()):
-            raise ValueError("observations or rewards hold NaN or infinity")
+            raise ValueError("observations or rewards contain NaN or infinity")
 
     def __len__(self) -> int:
         return len(self.action)
@@ -44,7 +44,7 @@ class Transitions:
 
 @dataclass(frozen=True)
 class Batch:
-    """What `ReplayBuffer.sample` returns: K transitions of up to n steps each.
+    """A batch from `ReplayBuffer.sample`: K transitions of up to n steps each.
 
     observation, next_observation: float32 [K, D]; action: int64 [K]
     returns: float32 [K], discounted sum of up to n rewards
@@ -64,7 +64,7 @@ class Batch:
 
 
 class SumTree:
-    """Binary tree whose inner nodes hold the sum of their children, for draws proportional to the leaves.
+    """Binary tree whose inner nodes are the sum of their children, for draws proportional to the leaves.
 
     See Schaul et al. 2016, appendix B.2.1. Leaves are float64. Node i has the children 2i and 2i + 1; the
     root is node 1; leaf k is node `leaves + k`. Setting and drawing handle whole arrays, level by level.

@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file of named tensors, with JSON metadata in its header. Nothing is pickled.
 
-Names of tensors: `network.*` is what plays; everything else (`optimizer.*`, `generator`, `environment.*`,
-`buffer.*`) is what training needs to go on as if it had never stopped.
+Tensors named `network.*` are the network that plays. All others (`optimizer.*`, `generator`, `environment.*`,
+`buffer.*`) are for an exact resume of the training.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class CheckpointError(Exception):
     """A checkpoint is missing, damaged, foreign or does not fit. The message is one line for the user."""
 
 
-# What reading contents that are not as they were written brings about.
+# Errors that damaged contents can cause.
 _DAMAGE = (
     KeyError,
     IndexError,
@@ -63,7 +63,7 @@ def _open(path: Path, device: str) -> AbstractContextManager[_SafeFile]:
 
 
 class Checkpoint(NamedTuple):
-    """What a file holds."""
+    """The contents of a checkpoint file."""
 
     tensors: dict[str, Tensor]
     metadata: dict[str, Any]
@@ -72,15 +72,15 @@ class Checkpoint(NamedTuple):
 def save_checkpoint(
     path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
 ) -> None:
-    """Write tensors and JSON-able metadata to `path`, all or nothing.
+    """Write tensors and JSON-able metadata to `path` atomically.
 
-    The file is written aside and renamed, so a reader sees the old file or the new one, and a crash leaves
-    the old one. Raises CheckpointError where the folder cannot be written, TypeError where the metadata is
+    A temporary file is written and renamed, so a reader sees either the old file or the new one, and a crash
+    leaves the old one. Raises CheckpointError if the folder cannot be written, TypeError if the metadata is
     not plain data.
     """
     path = Path(path)
     header = {"format": FORMAT, "version": str(FORMAT_VERSION), "metadata": json.dumps(dict(metadata))}
-    # safetensors refuses tensors that share memory or are not contiguous; a copy is neither
+    # safetensors refuses tensors that share memory or are not contiguous, so copy them
     payload = save(
         {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()},
         header,
@@ -93,7 +93,7 @@ def save_checkpoint(
                 file.write(payload)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private to the user
+            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it readable for its user only
             _replace(temporary, path)
         except BaseException:
             os.unlink(temporary)
@@ -105,7 +105,7 @@ def save_checkpoint(
 
 
 def _replace(source: str, target: Path) -> None:
-    """os.replace that waits up to two seconds where Windows refuses because somebody reads the file."""
+    """Call os.replace. On Windows, wait up to two seconds while another program reads the file."""
     give_up = time.monotonic() + 2.0
     while True:
         try:
@@ -119,7 +119,7 @@ def _replace(source: str, target: Path) -> None:
 def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Checkpoint:
     """Read what `save_checkpoint` wrote. Raises CheckpointError: missing, truncated or foreign file.
 
-    It runs no code, reads no other file and takes no more memory than the file's size warrants.
+    It runs no code from the file, reads no other file, and bounds its memory by the file's size.
     """
     path = Path(path)
     try:
@@ -170,7 +170,7 @@ def _from_1_to_2(value: Any) -> Any:
 def load_network(
     checkpoint: Checkpoint, where: str | os.PathLike[str] = "checkpoint"
 ) -> ActorCritic | QNetwork:
-    """The network of a checkpoint with its weights, on the CPU.
+    """Make the network of a checkpoint, with its weights, on the CPU.
 
     where: name of the file, for messages.
     Raises CheckpointError: metadata and weights do not fit each other, or a weight is not finite.
@@ -203,7 +203,7 @@ def load_network(
 
 @contextmanager
 def explained(where: str | os.PathLike[str]) -> Generator[None]:
-    """Turn whatever damaged contents bring about while a training is restored into a CheckpointError."""
+    """Turn the errors of damaged contents, while a training is restored, into a CheckpointError."""
     try:
         yield
     except _DAMAGE as error:
@@ -211,7 +211,7 @@ def explained(where: str | os.PathLike[str]) -> Generator[None]:
 
 
 def check_kinds(values: Mapping[str, Any], example: object) -> None:
-    """Raises ValueError where a value is not of the kind of that attribute of `example`: number, text, list.
+    """Raise ValueError if a value has another type than that attribute of `example`: number, text, list.
 
     Attributes that are None in `example` are not checked.
     """
@@ -227,18 +227,18 @@ def check_kinds(values: Mapping[str, Any], example: object) -> None:
 
 
 def _check_size(checkpoint: Checkpoint) -> None:
-    """Raises ValueError where the metadata wants a larger network than there are weights for."""
+    """Raise ValueError if the metadata describes a larger network than the file has weights for."""
     metadata, weights = checkpoint.metadata, section(checkpoint.tensors, "network")
     feature_size, num_actions = metadata["feature_size"], metadata["num_actions"]
     hidden: list[Any] = metadata["hidden"]
     if type(hidden) is not list or not hidden:
-        raise ValueError("hidden is no list of sizes")
+        raise ValueError("hidden is not a list of sizes")
     sizes: list[Any] = [feature_size, *hidden, num_actions]
     if not all(type(size) is int and size > 0 for size in sizes):
         raise ValueError("a size is not a whole number of 1 or more")
     wanted = sum(a * b for a, b in itertools.pairwise(sizes))
     if len(hidden) > len(weights) or wanted > sum(tensor.numel() for tensor in weights.values()):
-        raise ValueError("it wants more weights than the file holds")
+        raise ValueError("it needs more weights than the file has")
 
 
 def _short(error: Exception) -> str:
@@ -252,7 +252,7 @@ def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def section(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The inverse of `prefixed`: only the tensors under `prefix`, without it."""
+    """Return the tensors under `prefix`, without the prefix: the inverse of `prefixed`."""
     start = f"{prefix}."
     return {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)}
 
@@ -260,7 +260,7 @@ def section(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return moments and step counts as {"<parameter index>.<name>": tensor}.
 
-    The learning rate is not among them: it is a function of the steps done, and the loops set it anew.
+    The learning rate is not among them: it is a function of the steps done, and the loops set it again.
     """
     state = optimizer.state_dict()["state"]
     return {f"{index}.{name}": value for index, entry in state.items() for name, value in entry.items()}
@@ -269,7 +269,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Load what `optimizer_tensors` gave into an optimizer of the same parameters.
 
-    Raises ValueError where it is of other parameters, or incomplete.
+    Raises ValueError if they belong to other parameters, or are incomplete.
     """
     shapes = [parameter.shape for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}

@@ -1,4 +1,4 @@
-"""DQN's state: how it starts, how it is stored, and how a stored training goes on."""
+"""DQN's state: start, storage and resume."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class DQNState:
         return capture_parts(self._parts)
 
     def roll_back(self, captured: Mapping[str, Any]) -> None:
-        """Return networks and optimizer to a capture; steps, schedules, replay and environments go on."""
+        """Return networks and optimizer to a capture; steps, schedules, replay and environments stay."""
         restore_parts(self._parts, captured)
 
     @property

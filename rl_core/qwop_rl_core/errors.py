@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class TrainingError(Exception):
-    """Training cannot start or go on. The message is one line for the user."""
+    """Training cannot start or continue. The message is one line for the user."""

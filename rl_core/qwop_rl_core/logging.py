@@ -1,4 +1,4 @@
-"""Where training writes its figures: TensorBoard, optionally Weights & Biases."""
+"""Log the figures of a training to TensorBoard and, optionally, to Weights & Biases."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ EVENTS = "events.out.tfevents.*"
 
 
 def default_log_directory(out: Path) -> Path:
-    """Beside a checkpoint: its name without its suffix, or with -logs where it has none."""
+    """Return the log folder of a checkpoint: its path without its suffix, or with -logs if it has none."""
     return out.with_suffix("") if out.suffix else out.with_name(f"{out.name}-logs")
 
 
 def set_aside(folder: Path, *patterns: str) -> None:
     """Move an earlier training's files, such as `EVENTS`, to a new folder old-1, old-2, ... in `folder`.
 
-    Raises TrainingError where they can't be moved.
+    Raises TrainingError if they can't be moved.
     """
     old = [path for pattern in patterns for path in folder.glob(pattern) if path.is_file()]
     if not old:
@@ -44,16 +44,16 @@ def set_aside(folder: Path, *patterns: str) -> None:
 
 
 class Logger:
-    """Scalars over environment steps, to TensorBoard files in `directory`, and to Weights & Biases if asked.
+    """Writes scalars by environment step to TensorBoard files in `directory` and, if asked, to W&B.
 
-    Logging never ends a training: where a file can't be written (any more), or Weights & Biases fails, one
-    warning says so and that log is given up.
+    A logging failure never ends a training: if a file can't be written, or Weights & Biases fails, the logger
+    prints one warning and stops that log.
 
-    track: name of a Weights & Biases project, or None. config: plain data shown beside the run.
-    resumed_at: steps at which a training goes on; TensorBoard forgets what the files there say of later ones.
+    track: name of a Weights & Biases project, or None. config: plain data to show with the run.
+    resumed_at: step at which a training continues; TensorBoard ignores the later steps in the existing files.
         None: a new training; event files of an earlier one are moved to a folder old-1, old-2, ...
-    Raises TrainingError where wandb is wanted and not installed, or has no account to log to, or where the
-    directory can't be written.
+    Raises TrainingError if wandb is requested but not installed or without an account, or if the directory
+    can't be written.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Logger:
         try:
             Path(directory).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise TrainingError(f"{directory}: no logs there: {error.strerror or error}") from None
+            raise TrainingError(f"{directory}: can't write logs: {error.strerror or error}") from None
         if track is not None:
             try:
                 wandb: Any = importlib.import_module("wandb")
@@ -80,7 +80,7 @@ class Logger:
                 ) from None
         else:
             self._wandb = None
-        # imported here: it takes a second that commands without training need not wait
+        # imported here: it takes a second, which commands without training should not have to wait
         from torch.utils.tensorboard import SummaryWriter
 
         self.directory = Path(directory)
@@ -92,7 +92,7 @@ class Logger:
         try:
             self._writer = SummaryWriter(str(self.directory), purge_step=purge)
         except OSError as error:
-            raise TrainingError(f"{self.directory}: no logs there: {error.strerror or error}") from None
+            raise TrainingError(f"{self.directory}: can't write logs: {error.strerror or error}") from None
         if config:
             text = "\n".join(f"    {k}: {v}" for k, v in config.items())
             self._tensorboard(lambda writer: writer.add_text("config", text, resumed_at or 0))
@@ -114,7 +114,7 @@ class Logger:
             threading.excepthook = self._hook
 
     def _in_thread(self, said: threading.ExceptHookArgs) -> None:
-        """No traceback of TensorBoard's thread: its next call raises the error again, for one warning."""
+        """Suppress the traceback of TensorBoard's thread. Its next call raises the error, for one warning."""
         if not type(said.thread).__module__.startswith("tensorboard."):
             self._hook(said)
 
@@ -123,18 +123,18 @@ class Logger:
             return
         try:
             call(self._writer)
-        except Exception as error:  # its thread passes on whatever has happened to it
+        except Exception as error:  # its thread raises any kind of error again
             self._writer = None
-            _warn(f"{self.directory}: logging has stopped, training goes on", error)
+            _warn(f"{self.directory}: logging has stopped, training continues", error)
 
     def _track(self, call: Callable[[Any], None]) -> None:
         if self._wandb is None:
             return
         try:
             call(self._wandb)
-        except Exception as error:  # wandb documents no common class
+        except Exception as error:  # wandb documents no base class of its errors
             self._wandb = None
-            _warn("Weights & Biases: logging has stopped, training goes on", error)
+            _warn("Weights & Biases: logging has stopped, training continues", error)
 
     def __enter__(self) -> Logger:
         return self

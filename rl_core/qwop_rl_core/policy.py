@@ -84,6 +84,7 @@ class Policy:
         features: NDArray[np.floating[Any]],
         sample: bool = False,
         generator: torch.Generator | None = None,
+        temperature: float = 1.0,
     ) -> NDArray[np.int64]:
         """Choose an action for each of N observations.
 
@@ -92,6 +93,8 @@ class Policy:
             sample: draw from the policy's distribution; otherwise take the most likely action. A Q-network
                 has no distribution and always takes its best action.
             generator: source of the draws; None: torch's global one.
+            temperature: what logits are divided by before actions are drawn, above 0. Below 1, likely actions
+                become more likely.
 
         Returns:
             int64 [N].
@@ -108,5 +111,5 @@ class Policy:
         if isinstance(self.network, QNetwork):
             return to_numpy(self.network(x).argmax(-1))
         logits = self.network.logits(x)
-        action = sample_actions(logits, generator) if sample else logits.argmax(-1)
+        action = sample_actions(logits / temperature, generator) if sample else logits.argmax(-1)
         return to_numpy(action)

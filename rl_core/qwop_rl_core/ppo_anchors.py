@@ -34,7 +34,7 @@ class Demonstrations:
                 "expected as many of both, and at least one"
             )
         if not torch.isfinite(self.features).all():
-            raise TrainingError("the demonstrations hold NaN or infinity")
+            raise TrainingError("the demonstrations contain NaN or infinity")
 
 
 class Anchors(NamedTuple):

@@ -31,7 +31,7 @@ RETURN_STATISTICS_RATE = 0.1
 
 @dataclass(frozen=True)
 class Rollout:
-    """Arrays for T steps of N environments; made once, and filled anew by every `collect_rollout`."""
+    """Arrays for T steps of N environments; made once, and filled by every `collect_rollout`."""
 
     features: Tensor
     """float32 [T + 1, N, D], the observations."""

@@ -1,4 +1,4 @@
-"""PPO's state: how it starts, how it is stored, and how a stored training goes on."""
+"""PPO's state: start, storage and resume."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class PPOState:
         return capture_parts({"network": self.policy, **self.optimizers})
 
     def roll_back(self, captured: Mapping[str, Any]) -> None:
-        """Return networks and optimizers to a capture; steps, schedules and environments go on."""
+        """Return networks and optimizers to a capture; steps, schedules and environments stay."""
         restore_parts({"network": self.policy, **self.optimizers}, captured)
 
 

@@ -1,7 +1,7 @@
 """The state of a training run: captures for roll-back, checkpoints, and exact resume. Shared by the trainers.
 
 A checkpoint of a run holds, besides the trainer's own tensors, `observation`, `episode_return`,
-`episode_length` and, if the environments offer their state, `environment.*`. Its metadata holds the network's
+`episode_length` and, if the environments offer their state, `environment.*`. Its metadata has the network's
 architecture and, under "training", the algorithm, its counters and its settings.
 """
 
@@ -37,7 +37,7 @@ Network = TypeVar("Network", ActorCritic, QNetwork)
 
 
 class RunState(Protocol):
-    """What the states of all trainers have in common."""
+    """The common part of the states of all trainers."""
 
     observation: NDArray[Any]  # [N, D], the environments' current observations
     statistics: EpisodeStatistics

@@ -1,4 +1,4 @@
-"""Vector environments: do they fit the network, final observations, episode statistics, stored state."""
+"""Helpers for vector environments: space checks, final observations, episode statistics, stored state."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def check_spaces(envs: Environments, num_envs: int, feature_size: int, num_actio
         num_actions: number of actions A that the network gives.
 
     Raises:
-        TrainingError: they do not fit, or an ended episode's reset takes a step of its own, which learners
-            would take for a decision.
+        TrainingError: they do not fit, or the reset of an ended episode takes a separate step, which learners
+            would count as a decision.
     """
     mode = (envs.metadata or {}).get("autoreset_mode")  # Gymnasium 0.29 has none: it resets in the same step
     if mode is not None and getattr(mode, "name", mode) != "SAME_STEP":
@@ -68,7 +68,7 @@ def check_spaces(envs: Environments, num_envs: int, feature_size: int, num_actio
 def final_observations(
     infos: Mapping[str, Any], ended: NDArray[np.bool_], next_observation: NDArray[Any]
 ) -> NDArray[Any]:
-    """Return the observation that really followed each step.
+    """Return the observation that followed each step, before any reset.
 
     A vector environment resets an ended episode in the same step. `next_observation` then belongs to the next
     episode, and the final observation of the ended one is in `infos`: in an object array under "final_obs"
@@ -98,7 +98,7 @@ def final_scalars(infos: Mapping[str, Any], ended: NDArray[np.bool_]) -> dict[st
     """Return the numbers that the environment reports about the episodes that ended in a step.
 
     They come from infos["_final"] or, in gymnasium 1's form, from the dict under "final_info" (arrays [N];
-    unsigned ones are codes, not amounts, and are left out) or, in 0.29's, from the dicts there.
+    unsigned ones are codes, not amounts, and are omitted) or, in 0.29's, from the dicts there.
 
     Args:
         infos: infos of the step.

@@ -377,7 +377,7 @@ class BeamSearch:
             values = self.player.values(features(simulator.raw_observation, hip_mode, held))
             if values is not None:
                 score[~landed] += self.config.value_weight * values[~landed]
-                # A landing has no value of its own: it gets the best value of the others.
+                # The critic has no value for a landing: it gets the best value of the others.
                 score[landed] += self.config.value_weight * values.max()
         score[over | (simulator.flags & FLAG_GAME_ENDED != 0) & ~landed] = -np.inf
         return _Block(keys, after, distance, seconds, score)

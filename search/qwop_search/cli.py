@@ -87,7 +87,7 @@ def _command(options: SearchCommand, command_line: str) -> None:
     is_new = not out.exists()
     out.parent.mkdir(parents=True, exist_ok=True)
     writer = DatasetWriter(out)  # fails now, not after the search, where the file can't be written
-    torch.set_num_threads(1)  # the search has threads of its own
+    torch.set_num_threads(1)  # the search uses its own threads
     started = time.monotonic()
     interrupted = _search(player, config, best, options, started)
     provenance = {
@@ -115,7 +115,7 @@ def _command(options: SearchCommand, command_line: str) -> None:
     _save(writer, episodes)
     print(_report(best, episodes, out))
     if interrupted is not None:
-        interrupted.args = (f"{out} holds the fastest so far",)
+        interrupted.args = (f"{out} has the fastest so far",)
         raise interrupted
 
 
@@ -144,10 +144,10 @@ def _search(
 
 
 def _fastest(path: Path, trig: str) -> Found:
-    """Find the fastest finished run of a variant in a dataset. Raises CommandError where there is none."""
+    """Find the fastest finished run of a variant in a dataset. Raises CommandError if there is none."""
     with DatasetReader(path, f"success trig={trig}") as runs:
         if not len(runs):
-            raise CommandError(f"{path}: holds no finished run of the variant {trig}")
+            raise CommandError(f"{path}: has no finished run of the variant {trig}")
         fastest = min(runs, key=lambda run: run.time)
     return Found(fastest.keys, fastest.time)
 

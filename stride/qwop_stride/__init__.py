@@ -1,4 +1,4 @@
-"""The whole pipeline behind one import.
+"""The whole pipeline in one import.
 
     import qwop_stride as qs
 

@@ -1,4 +1,4 @@
-"""`qwop-run`: demonstrations -> clone -> runner -> evaluation -> video, by the commands a user would type."""
+"""`qwop-run`: demonstrations -> clone -> runner -> evaluation -> video, with the project's own commands."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qwop_cli import CommandError, Interrupted, interrupts, parse_config, run_command
+from qwop_cli import CommandError, Interrupted, bundled_file, interrupts, parse_config, run_command
 from qwop_datasets import DatasetError, DatasetReader, Episode
 from qwop_evaluation import Summary, results_table, summarize
 
 PROGRAM = "qwop-run"
 
-# The commands run as processes of their own, as from a shell: this package does not import what trains.
+# Each command runs in its own process, as from a shell. So this package does not import the trainers.
 MODULES = {
     "qwop-bc": "qwop_bc.cli",
     "qwop-finetune": "qwop_finetune.cli",
     "qwop-eval": "qwop_evaluation.cli",
     "qwop-replay": "qwop_replay.cli",
 }
-# One thread: cloning's gradient steps gain little from a second one and wait for it where that core is busy.
+# One thread: a second one speeds up cloning's gradient steps only little, and slows them down if its core is
+# busy.
 CLONING = "--frame-skip 2 --batch-size 512 --learning-rate 1e-3 --threads 1"
-# Speed is worth more than steady progress, a fall costs ten meters, two fifths of the episodes start where
-# demonstrations were: nearly all that fall do so at the hurdle or soon after it. Demonstrations in the loss
-# bring the most finishes of all anchors (docs/experiments/knee-scraping.md). Policy and critic learn side by
-# side on two threads, in bfloat16 where the processor multiplies it natively.
+# The reward grows with speed, and a fall costs ten meters. Two fifths of the episodes start at states of the
+# demonstrations, because nearly all falls are at the hurdle or soon after it. Of all anchors, demonstrations
+# in the loss give the most finishes (docs/experiments/knee-scraping.md). Policy and critic learn in parallel
+# on two threads, in bfloat16 if the processor multiplies it natively.
 FINETUNING = (
     "--reward stride --reward-option power=1.6 --reward-option fall_cost=10 "
     "--reward-option knee_seconds=0.25 --demo-starts 0.4 --demo-coef 0.1 --threads 2 --precision auto"
@@ -101,19 +102,17 @@ def job(options: RunConfig) -> int:
 
 
 def bundled_demos() -> Path:
-    """The demonstrations that come with the project: beside this package, or in the repository's demos/.
-
-    Raises CommandError where they are in neither place.
-    """
-    repository = Path(__file__).resolve().parents[2] / "demos" / "demos.h5"
-    for path in (Path(__file__).with_name("demos") / "demos.h5", repository):
-        if path.is_file():
-            return path
-    raise CommandError(f"the bundled demonstrations are missing ({repository}): give --demos FILE")
+    """Return the path of the bundled demonstrations. Raises CommandError if they are missing."""
+    try:
+        return bundled_file("qwop_stride", "demos.h5")
+    except FileNotFoundError as error:
+        raise CommandError(
+            f"the bundled demonstrations are missing ({error.filename}): give --demos FILE"
+        ) from None
 
 
 def best(episodes: Sequence[Episode]) -> int:
-    """Number of the fastest finished episode; of the one that got farthest if none finished."""
+    """Return the number of the fastest finished episode, or of the farthest one if none finished."""
     return min(
         range(len(episodes)),
         key=lambda i: (
@@ -128,18 +127,18 @@ def _run(title: str, command: Sequence[object]) -> int:
     words = [str(word) for word in command]
     print(f"\n{title}\n$ {shlex.join(words)}", flush=True)
     code = f"import sys; from {MODULES[words[0]]} import main; sys.argv[0] = {words[0]!r}; sys.exit(main())"
-    # Of its own session: a terminal's Ctrl-C or a closed one then reaches it once, through us.
+    # In its own session, so that a signal of the terminal reaches it only once, through this process.
     process = subprocess.Popen([sys.executable, "-c", code, *words[1:]], start_new_session=True)
     stopped: list[int] = []
 
     def pass_on(number: int, _frame: object) -> None:
         stopped.append(number)
-        if os.name == "posix":  # elsewhere the command has got it too
+        if os.name == "posix":  # on Windows the command gets the signal itself
             process.send_signal(number)
 
     with interrupts(pass_on):
         exit_code = process.wait()
-    if stopped and exit_code in (0, -stopped[0]):  # it was over already, or had not begun
+    if stopped and exit_code in (0, -stopped[0]):  # it had ended already, or had not started
         raise Interrupted(stopped[0])
     if exit_code:
         print(f"{PROGRAM}: {words[0]} ended with exit code {exit_code}", file=sys.stderr)
@@ -153,7 +152,7 @@ def _summary_of(path: Path, episodes: Sequence[Episode]) -> Summary:
 
 
 def _shown(path: Path) -> Path:
-    """Relative to the working folder where it lies in it: as a user would type it."""
+    """Make a path relative to the working folder if it lies in it, as a user would type it."""
     try:
         return path.resolve().relative_to(Path.cwd())
     except ValueError:
@@ -161,9 +160,9 @@ def _shown(path: Path) -> Path:
 
 
 def _emptied(folder: Path) -> Path:
-    """A new folder in place of what an earlier job left there.
+    """Make an empty folder, and remove the files of an earlier job there.
 
-    Raises CommandError where it holds anything else, which is not ours to remove.
+    Raises CommandError if it has any other file.
     """
     ours = {
         "clone",
@@ -179,7 +178,7 @@ def _emptied(folder: Path) -> Path:
         others = sorted(set(os.listdir(folder)) - ours)
         if others:
             raise CommandError(
-                f"{folder}: holds {others[0]}, which no earlier run made; choose another --folder"
+                f"{folder}: has {others[0]}, which qwop-run did not make; choose another --folder"
             )
         for name in ours & set(os.listdir(folder)):
             path = folder / name

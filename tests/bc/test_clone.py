@@ -18,7 +18,7 @@ from qwop_bc.metrics import agreement, key_f1, segment_shares
 from qwop_bc.result import agreement_by_episode
 from qwop_bc.rollouts import rollout, summarize_demonstrations
 from qwop_cli import CommandError, ProgressTimer
-from qwop_datasets import DatasetError, DatasetWriter, Episode
+from qwop_datasets import DatasetError, DatasetWriter
 from qwop_datasets.decisions import Decisions, decisions_of, load_decisions
 from qwop_game import (
     ACTION_SETS,
@@ -29,7 +29,6 @@ from qwop_game import (
     KEY_P,
     KEY_Q,
     KEY_W,
-    Simulator,
     encode,
     hip_modes,
     last_keys,
@@ -41,36 +40,18 @@ from qwop_rl_core.losses import entropy, log_prob
 Q, W, O, P = KEY_Q, KEY_W, KEY_O, KEY_P  # noqa: E741
 
 
-def play_keys(keys):
-    """An episode of the embedded game with these keys, as far as it goes."""
-    simulator = Simulator(1)
-    raw, times, held = [simulator.raw_observation[0].copy()], [simulator.time[0]], []
-    for key in keys:
-        simulator.step(np.array([key], np.uint8))
-        held.append(key)
-        raw.append(simulator.raw_observation[0].copy())
-        times.append(simulator.time[0])
-        if simulator.flags[0] & 8:
-            break
-    ended = bool(simulator.flags[0] & 8)
-    return Episode(
-        keys=np.array(held, np.uint8),
-        raw_observations=np.stack(raw),
-        times=np.array(times),
-        terminated=ended,
-        truncated=not ended,
-        success=False,
-        source="script",
-    )
-
-
-def scripted(seed, frames=160, hold=8, wait=0):
+@pytest.fixture(scope="session")
+def scripted(play_keys):
     """Alternating QP and WO for `hold` frames each, now and then something else."""
-    rng = np.random.default_rng(seed)
-    keys = [0] * wait
-    while len(keys) < frames:
-        keys += [Q | P if (len(keys) // hold) % 2 else W | O] * hold if rng.random() < 0.9 else [0] * hold
-    return play_keys(keys[:frames])
+
+    def run(seed, frames=160, hold=8, wait=0):
+        rng = np.random.default_rng(seed)
+        keys = [0] * wait
+        while len(keys) < frames:
+            keys += [Q | P if (len(keys) // hold) % 2 else W | O] * hold if rng.random() < 0.9 else [0] * hold
+        return play_keys(keys[:frames])
+
+    return run
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +63,7 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
+def dataset(tmp_path_factory, scripted):
     path = tmp_path_factory.mktemp("data") / "demos.h5"
     writer = DatasetWriter(path)
     for seed in range(4):
@@ -90,7 +71,7 @@ def dataset(tmp_path_factory):
     return path
 
 
-def test_decisions_take_the_keys_held_longest():
+def test_decisions_take_the_keys_held_longest(play_keys):
     # distinct action = 3 * {none, Q, W} + {none, O, P}: Q = 3, QP = 5, WO = 7, P = 2
     #        QP QP QP Q | Q Q WO WO -> tie: Q came first | P WO P WO -> tie: P | Q Q Q Q | QP QP QP QP | WO
     keys = [Q | P] * 3 + [Q] + [Q, Q, W | O, W | O] + [P, W | O, P, W | O] + [Q] * 4 + [Q | P] * 4 + [W | O]
@@ -105,7 +86,7 @@ def test_decisions_take_the_keys_held_longest():
     assert every_frame.kept == 1.0
 
 
-def test_decisions_find_the_grid_of_a_policy():
+def test_decisions_find_the_grid_of_a_policy(play_keys):
     """A policy that waited 6 frames and then decided every 4: its own decisions come back."""
     actions = [Q | P, W | O, 0, Q | P, W, O]
     keys = [0] * 6 + [a for a in actions for _ in range(4)]
@@ -117,7 +98,7 @@ def test_decisions_find_the_grid_of_a_policy():
     assert decisions_of(play_keys(keys), 4).starts.tolist() == [10, 14, 18, 22, 26]
 
 
-def test_decisions_see_what_a_policy_would_see():
+def test_decisions_see_what_a_policy_would_see(scripted):
     episode = scripted(1, frames=50, hold=5)
     decisions = decisions_of(episode, 3)
     assert decisions.features.shape == (len(decisions) + 1, FEATURE_SIZE)
@@ -127,14 +108,14 @@ def test_decisions_see_what_a_policy_would_see():
         assert (row == encode(episode.raw_observations[frame], modes[frame], held[frame])).all()
 
 
-def test_keys_that_do_the_same_are_the_same_decision():
+def test_keys_that_do_the_same_are_the_same_decision(play_keys):
     keys = [Q | W | P] * 4 + [Q | P] * 4 + [W | O | P] * 4
     decisions = decisions_of(play_keys(keys), 4)
     assert ACTION_SETS["distinct"][decisions.actions].tolist() == [Q | P, Q | P, W | O]
     assert decisions.kept == 1.0
 
 
-def test_an_action_set_without_the_keys(tmp_path):
+def test_an_action_set_without_the_keys(tmp_path, play_keys):
     writer = DatasetWriter(tmp_path / "a.h5")
     writer.append(play_keys([Q | O] * 8))
     with pytest.raises(DatasetError, match=r"a\.h5: .*'reduced' has no action") as error:
@@ -142,7 +123,7 @@ def test_an_action_set_without_the_keys(tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_equal_runs_count_once(tmp_path):
+def test_equal_runs_count_once(tmp_path, scripted):
     """A copy of a training episode among the held-out ones would make the validation worthless."""
     writer = DatasetWriter(tmp_path / "a.h5")
     for seed in (0, 1, 0):
@@ -289,7 +270,7 @@ def test_cloning_stops_when_patience_is_over(dataset):
     assert len(reports) == cloning.best_epoch + 3 < 500
 
 
-def test_a_single_short_episode_is_enough(tmp_path):
+def test_a_single_short_episode_is_enough(tmp_path, scripted):
     writer = DatasetWriter(tmp_path / "one.h5")
     writer.append(scripted(0, frames=24))
     _, decisions = load_decisions(tmp_path / "one.h5", 4)
@@ -324,7 +305,7 @@ def test_resumed_cloning_equals_an_uninterrupted_one(dataset, tmp_path, capsys):
     json.dumps(metadata)
 
 
-def test_cloning_says_that_a_dataset_mixes_variants(tmp_path, capsys):
+def test_cloning_says_that_a_dataset_mixes_variants(tmp_path, capsys, scripted):
     """States are taken as they are stored, so runs of several browsers are cloned together."""
     flags = ["--epochs", "1", "--play-episodes", "2", "--device", "cpu", "--hidden", "8"]
     runs = [scripted(seed, frames=60) for seed in (0, 1)]
@@ -341,7 +322,7 @@ def test_cloning_says_that_a_dataset_mixes_variants(tmp_path, capsys):
         assert line == f"{path}: {said}" if said else "mixes" not in line
 
 
-def test_a_rollout_and_a_demonstration_of_the_same_keys_agree():
+def test_a_rollout_and_a_demonstration_of_the_same_keys_agree(play_keys):
     """A policy that always holds the same keys comes as far as an episode of those keys."""
     network = ActorCritic(FEATURE_SIZE, 9, (4,))
     with torch.no_grad():
@@ -401,7 +382,7 @@ def test_an_interrupted_clone_says_what_the_file_holds(dataset, tmp_path):
             raise KeyboardInterrupt
 
     out = tmp_path / "a.st"
-    with pytest.raises(KeyboardInterrupt, match=r"a\.st holds the clone after epoch 2; go on with --resume"):
+    with pytest.raises(KeyboardInterrupt, match=r"a\.st has the clone after epoch 2; continue with --resume"):
         clone(dataset, out=out, config=CONFIG, on_epoch=stop)
     assert load_checkpoint(out).metadata["training"]["epoch"] == 2
     with pytest.raises(CommandError, match="a.st exists"):
@@ -453,7 +434,7 @@ def test_resuming_with_other_settings_says_which(dataset, tmp_path, capsys):
     assert out.read_bytes() == before
 
 
-def test_a_cloning_goes_on_with_the_same_data_wherever_it_lies(dataset, tmp_path, capsys):
+def test_a_cloning_goes_on_with_the_same_data_wherever_it_lies(dataset, tmp_path, capsys, scripted):
     out, moved = tmp_path / "clone.st", tmp_path / "moved.h5"
     flags = [
         "--out",

@@ -11,9 +11,8 @@ from qwop_bc.adversarial import AdversarialConfig, _transitions, train_adversari
 from qwop_bc.cli import main
 from qwop_bc.cloning import CloneConfig, Cloning
 from qwop_bc.dagger import DaggerConfig, train_by_dagger
-from qwop_datasets import DatasetWriter, Episode
+from qwop_datasets import DatasetWriter
 from qwop_datasets.decisions import load_decisions
-from qwop_datasets.exact_replay import replay_keys
 from qwop_game import (
     FEATURE_SIZE,
     FEATURE_VERSION,
@@ -40,25 +39,13 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
+def dataset(play_keys, tmp_path_factory):
     """Three runs that alternate QP and WO, each a different number of frames at a time."""
     path = tmp_path_factory.mktemp("data") / "demos.h5"
     writer = DatasetWriter(path)
     for hold in (6, 8, 10):
         keys = np.where(np.arange(120) // hold % 2, KEY_Q | KEY_P, KEY_W | KEY_O).astype(np.uint8)
-        (played,) = replay_keys([keys])
-        frames = len(played.raw_observations) - 1
-        writer.append(
-            Episode(
-                keys=keys[:frames],
-                raw_observations=played.raw_observations,
-                times=played.times,
-                terminated=frames < 120,
-                truncated=frames == 120,
-                success=False,
-                source="script",
-            )
-        )
+        writer.append(play_keys(keys))
     return path
 
 

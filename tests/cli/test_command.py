@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 import tyro
 
+from qwop_cli import bundled_file
 from qwop_cli.command import CommandError, parse_config, run_command
 
 
@@ -93,3 +94,18 @@ def test_a_union_of_dataclasses_is_subcommands(monkeypatch, encoding, bullet):
         parse_config("prog", Count | Settings, ["--help"])
     output.seek(0)
     assert f"{bullet} count" in output.read() and output.errors == "strict"
+
+
+def test_a_bundled_file_is_in_the_package_or_in_the_checkout(tmp_path, monkeypatch):
+    package = tmp_path / "part" / "some_package"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(package.parent))
+    checkout, wheel = tmp_path / "demos" / "x.h5", package / "demos" / "x.h5"
+    with pytest.raises(FileNotFoundError) as missing:
+        bundled_file("some_package", "x.h5")
+    assert missing.value.filename == str(checkout)
+    for path in (checkout, wheel):  # the package's own goes before the checkout's
+        path.parent.mkdir()
+        path.write_bytes(b"")
+        assert bundled_file("some_package", "x.h5") == path

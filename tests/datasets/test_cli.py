@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -17,7 +18,7 @@ from qwop_datasets.summary import segment_lengths, summarize
 
 def run(number, frames=40, **changes):
     rng = np.random.default_rng(number)
-    values = {
+    values: dict[str, Any] = {
         "keys": rng.integers(0, 16, frames),
         "raw_observations": rng.normal(0, 3, (frames + 1, 60)) + np.arange(frames + 1)[:, None] / 10,
         "times": np.arange(frames + 1) / 30,
@@ -175,7 +176,7 @@ def test_keep_into_another_file(path, tmp_path, capsys):
     assert path.read_bytes() == stored and ids(out) == [0, 1, 2, 3, 4]
     assert DatasetReader(out).environment == {"game": "embedded"}
     code, _, err = call(capsys, "edit", path, "--keep", "--where", "success", "-o", out)
-    assert code == 2 and "exists already" in err[0] and ids(out) == [0, 1, 2, 3, 4]
+    assert code == 2 and "already exists" in err[0] and ids(out) == [0, 1, 2, 3, 4]
 
 
 def test_relabel_changes_labels_and_nothing_else(path, capsys):
@@ -203,7 +204,7 @@ def test_merge_takes_each_episode_once(path, tmp_path, capsys):
     code, lines, _ = call(capsys, "merge", out, path, other, "--dry-run")
     assert code == 0 and "12 episodes (10 + 2)" in lines[0] and not out.exists()
     code, lines, _ = call(capsys, "merge", out, path, other)
-    assert code == 0 and lines == [f"{out}: 11 episodes, 1 left out that were there twice"]
+    assert code == 0 and lines == [f"{out}: 11 episodes, 1 duplicates omitted"]
     assert ids(out) == list(range(11)) and call(capsys, "check", out)[0] == 0
     for e, wanted in zip(DatasetReader(out), [*DatasetReader(path), DatasetReader(other)[1]], strict=True):
         assert first_difference(e, wanted) is None
@@ -251,9 +252,9 @@ def test_migrate(path, capsys):
 def test_recover_says_what_it_did(path, capsys):
     assert call(capsys, "recover", path)[:2] == (0, [f"{path}: nothing to recover"])
     with Journal(journal_path(path)) as journal:
-        recording = Recording(np.zeros(60), 0.0, source="human", player="Eve")
+        recording = Recording(np.zeros(60, np.float32), 0.0, source="human", player="Eve")
         journal.begin(recording)
-        journal.write(recording.add(Frame(1, np.ones(60), 1 / 30)))
+        journal.write(recording.add(Frame(1, np.ones(60, np.float32), 1 / 30)))
     _, _, err = call(capsys, "info", path)
     assert f"qwop-data recover {path}" in err[0]
     code, out, _ = call(capsys, "recover", path)
@@ -320,7 +321,7 @@ def test_bad_files_give_one_line_and_code_2_and_stay_as_they_were(tmp_path, caps
         (["edit", "--set", "distance=3"], "only player and source"),
         (["edit", "--set", "source=robot"], "human, policy, script"),
         (["edit", "--tag", "two words"], "bad tag"),
-        (["edit", "--delete", "--where", "success", "--tag", "x"], "two commands"),
+        (["edit", "--delete", "--where", "success", "--tag", "x"], "use two commands"),
         (["info", "--where", "speed>3"], "unknown name"),
         (["split", "--names", "a", "a"], "two different"),
         (["verify", "--engine", "warp"], "warp"),
@@ -340,7 +341,7 @@ def test_usage_errors_are_one_line(capsys):
         assert code == 2 and len(err) == 1 and err[0].startswith("qwop-data")
 
 
-def test_damaged_bytes_never_pass_for_data(tmp_path, capsys):
+def test_damaged_bytes_are_never_read_as_data(tmp_path, capsys):
     """Truncations, flipped bits and overwritten stretches: one line and code 2, or all the data as it was."""
     path, out = tmp_path / "runs.h5", tmp_path / "out.h5"
     episodes = [run(i, 20, rewards={"r": np.zeros(20)}, provenance={"a": 1, "b": "c"}) for i in range(2)]

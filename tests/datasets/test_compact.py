@@ -63,7 +63,7 @@ def test_other_keys_than_were_played_are_noticed(tmp_path):
         group = file["episodes/000000"]
         group["keys"][3] = KEY_W
         group["actions"][3] = 6
-    with pytest.raises(DatasetError, match="does not replay as it was recorded"):
+    with pytest.raises(DatasetError, match="the replay of a compact episode differs"):
         DatasetReader(path)[0]
     assert len(check_file(path)) == 1
 

@@ -90,14 +90,14 @@ def test_there_and_back_is_exact(path, tmp_path, to, observations):
             stored = stored.replace(
                 tags=(), provenance={}, rewards={}, action_set="distinct", created=episode.created
             )
-        assert first_difference(episode, stored) is None
+        assert episode is not None and first_difference(episode, stored) is None
     assert [p.name for p in out.parent.iterdir()] == [out.name]
 
 
 def test_qwop_gym_loads_our_recording_and_we_load_it_back(path, tmp_path):
     out = tmp_path / "runs.rec"
     count, left_out = converted(path, "qwop-gym", out)
-    assert count == 2 and left_out == ["episode 1: cut short, and a recording ends with the run"]
+    assert count == 2 and left_out == ["episode 1: cut short; a recording must end with the run"]
     load_recordings = pytest.importorskip("qwop_gym.tools.common").load_recordings
     (recording,) = load_recordings([str(out)])
     stored = list(DatasetReader(path))
@@ -134,9 +134,9 @@ def test_a_recording_of_qwop_gym(tmp_path):
     for content, message in [
         ("", "first line is not seed"),
         ("seed=x\n", "first line is not seed"),
-        ("seed=1\nQ\n*\n", "line 2: 'Q' is no action"),
-        ("seed=1\n16\n*\n", "the set full: number 0 is 16"),
-        ("seed=1\n*\n", "without a step"),
+        ("seed=1\nQ\n*\n", "line 2: 'Q' is not an action"),
+        ("seed=1\n16\n*\n", "the set full: entry 0 is 16"),
+        ("seed=1\n*\n", "has no step"),
     ]:
         out.write_text(content, encoding="utf-8")
         with pytest.raises(DatasetError, match=message):
@@ -212,7 +212,7 @@ def test_the_default_reward_is_the_environments():
     falling = episodes()[0]
     env = gymnasium.make("qwop_game/QWOP-v0", frame_skip=1, action_set="full", disable_env_checker=True)
     env.reset(seed=0)
-    rewards = [env.step(int(a))[1] for a in falling.actions]
+    rewards = [float(env.step(int(a))[1]) for a in falling.actions]
     assert rewards[-1] < -9
     np.testing.assert_allclose(rewards_of(falling), rewards, rtol=0, atol=2e-7)
 
@@ -235,11 +235,11 @@ def test_robomimic_layout(path, tmp_path):
 def test_what_can_not_be_converted_says_so(path, tmp_path, capsys):
     cases = [
         ([path, tmp_path / "x.bin"], "--to"),
-        ([path, path.parent / "runs.h5", "--to", "csv"], "exists already"),
+        ([path, path.parent / "runs.h5", "--to", "csv"], "already exists"),
         ([path, tmp_path / "plain", "--to", "minari"], "NAME-v0"),
         ([path, tmp_path / "x.hdf5", "--action-set", "full"], "no discrete actions"),
         ([path, tmp_path / "x.csv", "--where", "time>1000"], "no episode to convert"),
-        ([path, path / "x.csv"], "is a file, so nothing can be written into it"),
+        ([path, path / "x.csv"], "is a file, not a folder"),
         ([path, tmp_path / "x.h5"], "not a robomimic file"),
         ([tmp_path / "missing.rec", tmp_path / "x.h5"], "no such file"),
         ([tmp_path, tmp_path / "x.h5"], "unknown format"),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from typing import Any
 
 import h5py
 import numpy as np
@@ -33,7 +34,7 @@ from qwop_datasets.writer import set_masks
 
 def episode(frames=30, seed=0, **changes):
     rng = np.random.default_rng(seed)
-    values = {
+    values: dict[str, Any] = {
         "keys": rng.integers(0, 16, frames),
         "raw_observations": rng.normal(0, 5, (frames + 1, 60)),
         "times": np.arange(frames + 1) / 30,
@@ -91,9 +92,9 @@ def test_episodes_are_frozen_and_copy_what_they_are_given():
     with pytest.raises(ValueError):
         made.keys[0] = 1
     with pytest.raises(TypeError):
-        made.provenance["a"] = 1
+        made.provenance["a"] = 1  # pyright: ignore[reportIndexIssue]
     with pytest.raises(AttributeError):
-        made.success = True
+        made.success = True  # pyright: ignore[reportAttributeAccessIssue]
     assert first_difference(pickle.loads(pickle.dumps(full_episode())), full_episode()) is None
 
 
@@ -108,8 +109,8 @@ def test_episodes_are_frozen_and_copy_what_they_are_given():
         ({"lateness": np.zeros(29)}, "lateness has shape"),
         ({"rewards": {"default": np.zeros(31)}}, "reward 'default'"),
         ({"success": True, "terminated": False}, "success without terminated"),
-        ({"source": "robot"}, "none of human, policy, script"),
-        ({"game": "flash"}, "none of embedded, real"),
+        ({"source": "robot"}, "not one of human, policy, script"),
+        ({"game": "flash"}, "not one of embedded, real"),
         ({"tags": ("two words",)}, "bad tag"),
         ({"player": "x" * 65}, "64 bytes"),
         ({"id": "7"}, "hexadecimal"),
@@ -356,10 +357,10 @@ def test_names_are_not_trusted(tmp_path, capsys):
         out = capsys.readouterr().out
         assert "\x1b" not in out and "a\\n\\x1b[3" in out and "\\xff" in out
     for arguments, message in [
-        (["edit", str(path), "--set", "player=x\x1b[1m"], "--set player: the name holds '\\x1b'"),
+        (["edit", str(path), "--set", "player=x\x1b[1m"], "--set player: the name has '\\x1b'"),
         (["edit", str(path), "--set", "player=x\udcff"], "--set player: the name is not UTF-8"),
-        (["edit", str(path), "--tag", "x\x07"], "--tag: the name holds '\\x07'"),
-        (["convert", "a.txt", str(tmp_path / "x.h5"), "--player", "x\n"], "--player: the name holds '\\n'"),
+        (["edit", str(path), "--tag", "x\x07"], "--tag: the name has '\\x07'"),
+        (["convert", "a.txt", str(tmp_path / "x.h5"), "--player", "x\n"], "--player: the name has '\\n'"),
         (["list", "no\x1b.h5"], "no\\x1b.h5: "),  # no such file, or no such name on Windows
     ]:
         assert main(arguments) == 2
@@ -413,6 +414,6 @@ def test_who_comes_second_opens_what_is_there(tmp_path, monkeypatch, hard_links)
         os, "fsync", lambda d: (monkeypatch.setattr(os, "fsync", sync), write_dataset(other, []))
     )
     other = tmp_path / "other.h5"
-    with pytest.raises(DatasetError, match="exists already"):
+    with pytest.raises(DatasetError, match="already exists"):
         write_dataset(other, [episode()])
     assert len(DatasetReader(other)) == 0

@@ -11,6 +11,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def observation(episode, frame):
 
 
 def run(number, frames=40, **changes):
-    values = {
+    values: dict[str, Any] = {
         "keys": (np.arange(frames) + number) % 16,
         "raw_observations": np.stack([observation(number, t) for t in range(frames + 1)]),
         "times": np.arange(frames + 1) / 30,
@@ -106,7 +107,7 @@ def test_an_error_while_hdf5_writes_changes_nothing(tmp_path, monkeypatch):
     writer = DatasetWriter(path, gait=False)
     writer.append(run(0))
     before = path.read_bytes()
-    real = storage.Overlay._stored
+    real = storage.Overlay.stored
     for count in range(8):
         calls = iter(range(1000))
 
@@ -116,7 +117,7 @@ def test_an_error_while_hdf5_writes_changes_nothing(tmp_path, monkeypatch):
             return real(self, number)
 
         with monkeypatch.context() as patch:
-            patch.setattr(storage.Overlay, "_stored", interrupted)
+            patch.setattr(storage.Overlay, "stored", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 writer.append(run(1))
         assert path.read_bytes() == before
@@ -127,13 +128,13 @@ def test_an_error_while_hdf5_writes_changes_nothing(tmp_path, monkeypatch):
 def test_ctrl_c_during_an_append_takes_effect_after_it(tmp_path, monkeypatch, request):
     path = tmp_path / "runs.h5"
     writer = DatasetWriter(path, gait=False)
-    real = storage.Overlay._stored
+    real = storage.Overlay.stored
 
     def interrupting(self, number):
         signal.raise_signal(signal.SIGINT)
         return real(self, number)
 
-    monkeypatch.setattr(storage.Overlay, "_stored", interrupting)
+    monkeypatch.setattr(storage.Overlay, "stored", interrupting)
     # What a shell starts in the background ignores SIGINT, and so would this test.
     request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -277,6 +278,7 @@ def test_kill_9_while_recording_loses_no_frame(tmp_path):
             n = int(episode.id, 16)
             assert episode.keys.tolist() == [(t + n) % 16 for t in range(len(episode))]
             assert np.array_equal(episode.raw_observations[:, 0], 1000 * n + np.arange(len(episode) + 1))
+            assert episode.key_events is not None
             assert episode.key_events["time"].tolist() == [t / 30 for t in range(len(episode.key_events))]
             assert len(episode) <= len(episode.key_events) <= len(episode) + 1
         assert [int(e, 16) for e in reader.index["id"]] == list(range(len(reader)))
@@ -337,6 +339,7 @@ def test_rewinds_keep_one_exact_run_and_its_history(tmp_path):
     assert episode.raw_observations[:, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 77]
     assert episode.rewinds.tolist() == [(1.7e9, 10, 6)]
     assert episode.discarded_keys.tolist() == [6, 7, 8, 9]
+    assert episode.key_events is not None
     assert episode.key_events["time"].tolist() == [t / 30 for t in range(6)]
     assert not episode.terminated and episode.truncated
 
@@ -440,7 +443,7 @@ def test_a_journal_in_use_is_left_alone(tmp_path):
         recording = Recording(observation(0, 0), 0.0, source="human")
         journal.begin(recording)
         for call in (lambda: Journal(journal_path(path)), lambda: recover_dataset(path)):
-            with pytest.raises(DatasetError, match="a recording is under way"):
+            with pytest.raises(DatasetError, match="a recording is running"):
                 call()
 
 
@@ -585,9 +588,9 @@ def test_without_permission_files_can_be_read_and_nothing_else():
 @pytest.mark.usefixtures("each_system")
 def test_a_directory_that_can_not_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(DatasetError, match="file: is a file, so nothing can be written into it"):
+    with pytest.raises(DatasetError, match="file: is a file, not a folder"):
         DatasetWriter(tmp_path / "file" / "runs.h5")
-    with pytest.raises(DatasetError, match="file: is a file, so nothing can be written into it"):
+    with pytest.raises(DatasetError, match="file: is a file, not a folder"):
         Journal(tmp_path / "file" / "more" / "runs.h5.journal")
     (tmp_path / "folder.h5").mkdir()
     with pytest.raises(DatasetError, match="folder.h5: it is a folder, not a file"):

@@ -12,6 +12,7 @@ import textwrap
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -32,7 +33,7 @@ HUGE = 1 << 40
 def episode(seed=0, **changes):
     keys = np.random.default_rng(seed).integers(0, 16, FRAMES).astype(np.uint8)
     (played,) = replay_keys([keys])
-    values = {
+    values: dict[str, Any] = {
         "keys": keys,
         "raw_observations": played.raw_observations,
         "times": played.times,
@@ -109,7 +110,7 @@ def test_data_in_another_file_are_not_read(path, tmp_path):
     (tmp_path / "keys.bin").write_bytes(bytes(FRAMES))
     plan = {"shape": (FRAMES,), "dtype": "u1"}
     replaced(path, "episodes/000000/keys", external=[(str(tmp_path / "keys.bin"), 0, FRAMES)], **plan)
-    refused(path, "keys keeps its data in another file")
+    refused(path, "keys has its data in another file")
 
 
 def test_virtual_datasets_are_not_read(path, secret):
@@ -118,7 +119,7 @@ def test_virtual_datasets_are_not_read(path, secret):
     with h5py.File(path, "r+") as file:
         del file["episodes/000000/keys"]
         file["episodes/000000"].create_virtual_dataset("keys", layout)
-    refused(path, "keys keeps its data in another file")
+    refused(path, "keys has its data in another file")
 
 
 def test_no_command_copies_from_another_file(path, tmp_path):
@@ -139,7 +140,7 @@ def test_no_command_copies_from_another_file(path, tmp_path):
 
 @pytest.mark.parametrize("chunks", [None, (1 << 20,)])
 @pytest.mark.parametrize("name", ["index", "masks/train", "episodes/000000/keys", "episodes/000000/times"])
-def test_a_declared_size_is_not_believed(path, name, chunks):
+def test_a_declared_size_is_checked(path, name, chunks):
     with h5py.File(path) as file:
         dtype = file[name].dtype
     replaced(path, name, shape=(HUGE,), dtype=dtype, chunks=chunks)
@@ -163,7 +164,7 @@ def test_a_chunk_that_inflates_without_end(path):
     refused(path, "a chunk of keys inflates to more than its size")
 
 
-def test_gzip_in_gzip_is_no_filter_of_ours(path):
+def test_gzip_in_gzip_is_refused(path):
     with h5py.File(path, "r+") as file:
         group = file["episodes/000000"]
         del group["keys"]
@@ -217,7 +218,7 @@ LIMITED = """
 """
 
 
-def test_bombs_cost_little_memory(tmp_path):
+def test_decompression_bombs_take_little_memory(tmp_path):
     """Measured from outside: the resident set of a process that converts them, of 256 MB and 4 GB."""
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         for name in ("observations", "actions"):
@@ -271,7 +272,7 @@ def claim_long_text(path: Path, text: str) -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux limits a process's memory")
-def test_a_text_of_variable_length_is_not_believed(tmp_path, path):
+def test_the_length_of_a_variable_text_is_checked(tmp_path, path):
     """HDF5 allocates it, and fills it with zeros, before it looks for it."""
     foreign, plain = tmp_path / "foreign.hdf5", tmp_path / "plain.h5"
     assert main(["convert", str(path), str(foreign)]) == 0
@@ -282,11 +283,11 @@ def test_a_text_of_variable_length_is_not_believed(tmp_path, path):
             text = file[group].attrs[attribute]
         claim_long_text(target, text)
     said = refused_cheaply("convert", foreign, tmp_path / "x.h5")
-    assert "damaged: attribute qwop is not where it says, or longer than" in said
+    assert "damaged: attribute qwop is missing in the file, or longer than" in said
     for arguments in (["edit", plain, "--tag", "x"], ["merge", tmp_path / "m.h5", plain]):
         refused_cheaply(*arguments)
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    refused(plain, "attribute id is not where it says")
+    refused(plain, "attribute id is missing in the file")
     assert resource.getrlimit(resource.RLIMIT_DATA) == before
 
 
@@ -301,9 +302,9 @@ def test_a_heap_without_end(path, tmp_path, size):
         at = data.find(b"GCOL") + 16  # the first object: its index, 6 bytes of others, its size
         data[at : at + 16] = struct.pack("<H6xQ", 1 if size else 0, size)
         target.write_bytes(data)
-    assert "are broken" in refused_cheaply("convert", foreign, tmp_path / "x.h5")
-    refused(plain, "its texts of variable length, at byte [0-9]+, are broken")
-    with pytest.raises(OSError, match="are broken"):
+    assert "are damaged" in refused_cheaply("convert", foreign, tmp_path / "x.h5")
+    refused(plain, "its texts of variable length, at byte [0-9]+, are damaged")
+    with pytest.raises(OSError, match="are damaged"):
         untrusted.check_before_copying(plain)
 
 
@@ -315,7 +316,7 @@ def test_compressed_trajectories_are_not_inflated(tmp_path, capsys):
     for name, obs, compression, message in (
         ("packed", rows, "zstd", "data-0.arrow is compressed"),
         ("packed2", rows, "lz4", "data-0.arrow is compressed"),
-        ("endless", endless, None, "a trajectory holds lists of null"),
+        ("endless", endless, None, "a trajectory has lists of null"),
         ("texts", pa.array([[["a", "b"]]]), None, "not QWOP: observations of trajectory 0: has text"),
     ):
         (tmp_path / name).mkdir()
@@ -360,7 +361,7 @@ def test_an_interrupted_change_that_nobody_made(path, capsys, command):
     redo.write_bytes(redo_log(path, 1 << 50, {}))
     assert main([command, str(path)]) in (1, 2)
     captured = capsys.readouterr()
-    assert "runs.h5.redo would make it 1125899906842624 bytes long, but holds" in captured.out + captured.err
+    assert "runs.h5.redo would make it 1125899906842624 bytes long, but has" in captured.out + captured.err
     assert captured.err.count("\n") <= 1 and path.read_bytes() == data
     for log in (
         redo_log(path, len(data), {1 << 40: page, (1 << 64) - 1: page}),  # beyond the end: nothing to write
@@ -393,7 +394,7 @@ def test_pickles_are_not_read(tmp_path, capsys):
     np.save(tmp_path / "evil.npy", array)
     for name in ("evil.npz", "evil.npy"):
         assert main(["convert", str(tmp_path / name), str(tmp_path / "x.h5"), "--source", "human"]) == 2
-        assert "holds pickled objects, which could run code" in capsys.readouterr().err
+        assert "has pickled objects, which could run code" in capsys.readouterr().err
     source = str(tmp_path / "evil.npy")
     assert main(["convert", source, str(tmp_path / "x.h5"), "--from", "imitation"]) == 2
     assert "pickles, which can run code" in capsys.readouterr().err
@@ -470,7 +471,7 @@ def test_what_is_no_qwop_has_its_own_words(tmp_path, capsys):
         ("text-v0", (), "observations of episode_0: has text of shape [57, 60]"),
         ("long-v0", (), "episode_0 has 57 observations for 9 actions"),
         ("deep-v0", (), "actions of the set full: has int64 of shape [56, 3]"),
-        ("half-v0", (), "actions of the set full: number 0 is 0.5"),
+        ("half-v0", (), "actions of the set full: entry 0 is 0.5"),
         ("old-v0", (), "was written by a Minari older than 0.5: save it again with 0.5 or later"),
         ("json-v0", (), "metadata.json is not a JSON object"),
         ("list-v0", (), "metadata.json is not a JSON object"),
@@ -482,10 +483,10 @@ def test_what_is_no_qwop_has_its_own_words(tmp_path, capsys):
         ),
         ("b.hdf5", (), "demo_0 has actions float64 [9], not numbers [T, 4]"),
         ("c.hdf5", (), "demo_0 has actions |S1 [9, 4], not numbers [T, 4]"),
-        ("d.hdf5", (), "an episode without a step"),
+        ("d.hdf5", (), "an episode has no step"),
         ("e.hdf5", (), "damaged: states is missing"),
         ("a.npz", (), "observations of episode 0: has float32 of shape [57, 59]"),
-        ("b.npz", (), "observations [57, 60] and actions [9] are not one for each step"),
+        ("b.npz", (), "observations [57, 60] and actions [9]: expected one of each per step"),
         ("c.npz", (), "terminals: has float64 of shape [3], not numbers of shape [57]"),
         ("d.npz", (), "actions of the set full: has text of shape [57]"),
         ("e.npz", (), "array episode_ends is missing"),
@@ -512,14 +513,14 @@ def test_what_is_no_qwop_has_its_own_words(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        ({"keys": "QQ"}, "'QQ' is no combination of the keys"),
-        ({"keys": "X"}, "'X' is no combination of the keys"),
+        ({"keys": "QQ"}, "'QQ' is not a combination of the keys"),
+        ({"keys": "X"}, "'X' is not a combination of the keys"),
         ({"time": "x"}, "a cell is wrong: could not convert string to float: 'x'"),
         ({"torso.x": "1e999"}, "raw_observations holds NaN or infinity"),
         ({"frame": "7"}, "its frames are not 0 to T in order"),
         ({"end": "won"}, "its end is 'won', not one of success"),
-        ({"source": "me"}, "source 'me' is none of human"),
-        ({"trig": "sin"}, "trig 'sin' is none of rounded"),
+        ({"source": "me"}, "source 'me' is not one of human"),
+        ({"trig": "sin"}, "trig 'sin' is not one of rounded"),
         ({"player": "x" * 65}, "player is longer than 64 bytes"),
     ],
 )

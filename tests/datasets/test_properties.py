@@ -111,10 +111,14 @@ def journal(tmp_path_factory):
     rng = np.random.default_rng(3)
     with Journal(journal_path(path)) as journal:
         for run, frames in enumerate((3, 4)):
-            recording = Recording(rng.normal(size=60), 0.0, id=f"{run:032x}", source="human")
+            recording = Recording(
+                rng.normal(size=60).astype(np.float32), 0.0, id=f"{run:032x}", source="human"
+            )
             journal.begin(recording)
             for frame in range(frames):
-                journal.write(recording.add(Frame(frame, rng.normal(size=60), (frame + 1) / 30)))
+                journal.write(
+                    recording.add(Frame(frame, rng.normal(size=60).astype(np.float32), (frame + 1) / 30))
+                )
             journal.write(recording.add(End(terminated=True)))
         journal.flush()
         return journal_path(path).read_bytes(), (3, 4)

@@ -41,7 +41,7 @@ abouts = st.builds(About, st.fixed_dictionaries({"tags": st.just(("a",)), "sourc
 def test_any_play_is_the_same_episode_in_memory_and_in_the_journal(tmp_path_factory, changes):
     """Frames, key events, rewinds and ends in any order, each at the times that play gives it."""
     path = tmp_path_factory.mktemp("play") / "runs.h5.journal"
-    recording = Recording(np.zeros(60), 0.0, source="human", player="ada", wall_clock_offset=0.5)
+    recording = Recording(np.zeros(60, np.float32), 0.0, source="human", player="ada", wall_clock_offset=0.5)
     clock = 0.0
     expected_keys, expected_events = [], []  # those that are left, and events with their frame's number
     with Journal(path, sync_seconds=60) as journal:
@@ -73,8 +73,8 @@ def test_any_play_is_the_same_episode_in_memory_and_in_the_journal(tmp_path_fact
 
 
 def test_a_play_without_clock_has_no_wall_times():
-    recording = Recording(np.zeros(60), 0.0, source="script")
-    recording.add(Frame(3, np.ones(60), 1 / 30))
+    recording = Recording(np.zeros(60, np.float32), 0.0, source="script")
+    recording.add(Frame(3, np.ones(60, np.float32), 1 / 30))
     episode = recording.episode()
     assert math.isnan(recording.wall_times[0]) and episode.wall_times is None and episode.lateness is None
     assert episode.truncated and episode.keys.tolist() == [3] and episode.key_events is None
@@ -82,16 +82,16 @@ def test_a_play_without_clock_has_no_wall_times():
 
 def test_an_observation_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"shape \(59,\), not \(60,\)"):
-        Frame(0, np.zeros(59), 0.0)
+        Frame(0, np.zeros(59, np.float32), 0.0)
     with pytest.raises(ValueError, match=r"shape \(1, 60\)"):
-        Recording(np.zeros((1, 60)), 0.0)
+        Recording(np.zeros((1, 60), np.float32), 0.0)
 
 
 def test_nothing_is_written_before_an_episode_begins(tmp_path):
     with Journal(tmp_path / "x.journal") as journal:
         with pytest.raises(ValueError, match="no episode has begun"):
             journal.write(End())
-        recording = Recording(np.zeros(60), 0.0, source="human")
+        recording = Recording(np.zeros(60, np.float32), 0.0, source="human")
         journal.begin(recording)
         journal.done(recording)
         with pytest.raises(ValueError, match="no episode has begun"):

@@ -109,9 +109,9 @@ def test_what_was_committed_is_in_the_file_and_what_was_not_is_not(tmp_path):
     copy.write_bytes(committed)
     (episode,), damaged = read_journal(copy)
     assert episode.keys.tolist() == [3] and damaged == 0
-    with pytest.raises(DatasetError, match="a recording is under way"):
+    with pytest.raises(DatasetError, match="a recording is running"):
         SharedJournal(path)
-    with pytest.raises(DatasetError, match="a recording is under way"):
+    with pytest.raises(DatasetError, match="a recording is running"):
         recover_dataset(path)
     journal.close()
 

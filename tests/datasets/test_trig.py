@@ -5,6 +5,7 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -43,7 +44,7 @@ def episode(trig, **changes):
     (played,) = replay_keys([keys], stop_at_end=False, trig=trig)
     raw = played.raw_observations.copy()
     raw[frames] = rows
-    values = {
+    values: dict[str, Any] = {
         "keys": keys,
         "raw_observations": raw,
         "times": played.times,
@@ -84,7 +85,7 @@ def test_each_run_replays_in_its_own_variant_and_in_no_other(mixed):
 
 
 def test_an_unknown_variant_is_refused():
-    with pytest.raises(ValueError, match="trig 'glibc-3' is none of rounded, glibc"):
+    with pytest.raises(ValueError, match="trig 'glibc-3' is not one of rounded, glibc"):
         episode("rounded").replace(trig="glibc-3")
 
 
@@ -125,7 +126,7 @@ def test_keys_alone_replay_with_it(tmp_path, mixed):
         assert stored.trig == made.trig and np.array_equal(stored.raw_observations, made.raw_observations)
     with h5py.File(path, "r+") as file:
         file["episodes/000003"].attrs["trig"] = "rounded"
-    with pytest.raises(DatasetError, match="episode 3: damaged: a compact episode does not replay"):
+    with pytest.raises(DatasetError, match="episode 3: damaged: the replay of a compact episode differs"):
         DatasetReader(path)[3]
 
 
@@ -146,7 +147,7 @@ def test_conversions_keep_it(path, tmp_path, to, name):
         convert.export(reader, tmp_path / name, to)
     items = list(convert.episodes_of(tmp_path / name, convert.Importing()))
     assert [item.episode.trig for item in items] == list(TRIG_VARIANTS)
-    assert all(verify_episode(item.episode).exact for item in items)
+    assert all(item.episode is not None and verify_episode(item.episode).exact for item in items)
 
 
 def test_a_csv_from_before_is_glibc_fma(tmp_path, mixed):
@@ -178,12 +179,12 @@ def test_a_foreign_file_says_by_its_observations_which_variant_it_was(tmp_path, 
     )
     out = tmp_path / "x.h5"
     assert main(["convert", str(tmp_path / "x.npz"), str(out), "--source", "policy"]) == 0
-    assert "2 episodes, 0 left out; sine and cosine: fdlibm 1, msun 1" in capsys.readouterr().out
+    assert "2 episodes, 0 omitted; sine and cosine: fdlibm 1, msun 1" in capsys.readouterr().out
     assert trigs(out) == ["fdlibm", "msun"]
     arguments = ["convert", str(tmp_path / "x.npz"), str(tmp_path / "y.h5"), "--source", "policy"]
     assert main([*arguments, "--trig", "fdlibm"]) == 0
     captured = capsys.readouterr()
-    assert "1 episodes, 1 left out; sine and cosine: fdlibm" in captured.out
+    assert "1 episodes, 1 omitted; sine and cosine: fdlibm" in captured.out
     assert re.search(r"episode 1: its replay differs .* at step \d+ \(with fdlibm\)", captured.err)
 
 
@@ -253,9 +254,9 @@ def test_a_journal_of_before_is_glibc_fma(tmp_path, monkeypatch):
 
     monkeypatch.setattr(journal_module, "_begin_payload", without_trig)
     with Journal(path) as journal:
-        recording = Recording(np.zeros(60), 0.0, source="human")
+        recording = Recording(np.zeros(60, np.float32), 0.0, source="human")
         journal.begin(recording)
-        journal.write(recording.add(Frame(1, np.zeros(60), 0.1)))
+        journal.write(recording.add(Frame(1, np.zeros(60, np.float32), 0.1)))
     assert b"trig" not in path.read_bytes()
     (episode,), damaged = read_journal(path)
     assert (episode.trig, damaged) == ("glibc-fma", 0)

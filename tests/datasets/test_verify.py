@@ -1,6 +1,7 @@
 """Stored runs happen again, bit for bit; a run that does not says where and by how much."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 def episode(keys, *, game="embedded", trig="rounded", **changes):
     """What a replay of the keys gives, as an episode."""
     (played,) = replay_keys([keys], stop_at_end=game == "embedded", trig=trig)
-    values = {
+    values: dict[str, Any] = {
         "keys": keys,
         "raw_observations": played.raw_observations,
         "times": played.times,

@@ -76,8 +76,8 @@ def test_many_runs_with_slow_motion_rewinds_and_a_policy(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"observations_sha256": "0" * 64}, "other observations than the page saw"),
-        ({"keys": "AAAA////"}, "not a whole one of 0 to 15"),
+        ({"observations_sha256": "0" * 64}, "other observations than the page stored"),
+        ({"keys": "AAAA////"}, "expected a whole number from 0 to 15"),
         ({"keys": "no base 64!"}, "base 64"),
         ({"keys": ""}, "it has 0 frames"),
         ({"keys": 7}, "not text in base 64"),
@@ -88,7 +88,7 @@ def test_many_runs_with_slow_motion_rewinds_and_a_policy(tmp_path):
         ({"player": None}, "player is None, not text"),
         ({"events": [[1, 3, True, "page"]]}, "not 1, 2, 4 or 8"),
         ({"events": [[2, 1, True, "page"], [1, 1, False, "page"]]}, "backwards"),
-        ({"events": [[1, 1, True, "mind"]]}, "an event's source is 'mind'"),
+        ({"events": [[1, 1, True, "mind"]]}, "an event's source is unknown: 'mind'"),
         ({"events": {"a": 1}}, "events are not rows"),
         ({"instants": [1]}, "instants"),
         ({"lateness": ["x"] * len(KEYS)}, "lateness"),

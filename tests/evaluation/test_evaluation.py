@@ -3,13 +3,14 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from qwop_cli.command import json_text
-from qwop_datasets import DatasetReader, Episode
+from qwop_datasets import DatasetReader
 from qwop_evaluation import Lookahead, cli, evaluate, protocol
 from qwop_evaluation.comparison import bootstrap_interval, interquartile_mean
 from qwop_evaluation.player import CheckpointPlayer
@@ -35,6 +36,9 @@ class Switcher:
         scores = np.zeros((len(features), 9))
         scores[np.arange(len(features)), np.where(was_q, DISTINCT.index(2), DISTINCT.index(1))] = 50.0
         return scores
+
+    def values(self, features):
+        return None
 
 
 class Dice(Switcher):
@@ -138,7 +142,7 @@ def test_unperturbed_argmax_episodes_are_all_the_same():
     assert runs[0].provenance["protocol"] == "unperturbed"
 
 
-def test_a_time_limit_cuts_short_and_is_no_end():
+def test_a_time_limit_truncates_and_does_not_terminate():
     class Idler(Switcher):
         def scores(self, features):
             return np.tile(np.eye(9)[0], (len(features), 1))
@@ -151,34 +155,6 @@ def test_a_time_limit_cuts_short_and_is_no_end():
         play(Idler(), [1], max_seconds=0.5)
     with pytest.raises(ValueError, match="seed -1 is negative"):
         play(Idler(), [-1, 0])
-
-
-def golden_episode(keys=None, frames=None):
-    with np.load(GOLDEN) as traces:
-        keys = traces["actions_0"] if keys is None else keys
-    keys = keys[:frames]
-    simulator = Simulator(1, trig="glibc-fma")
-    raw, times = [simulator.raw_observation[0].copy()], [simulator.time[0]]
-    for mask in keys:
-        simulator.step(np.array([mask], np.uint8))
-        raw.append(simulator.raw_observation[0].copy())
-        times.append(simulator.time[0])
-    ended = bool(simulator.flags[0] & 8)
-    return Episode(
-        keys=keys,
-        raw_observations=np.array(raw),
-        times=np.array(times),
-        terminated=ended,
-        truncated=not ended,
-        success=ended and simulator.distance[0] > 100,
-        source="script",
-        trig="glibc-fma",
-    )
-
-
-@pytest.fixture(scope="module")
-def golden():
-    return golden_episode()
 
 
 def test_wilson_interval_against_published_values():
@@ -220,8 +196,8 @@ def test_splits_of_the_golden_run(golden):
     assert math.isnan(split_times(golden.raw_observations[:100], golden.times[:100])[0])
 
 
-def test_summary_of_three_runs(golden):
-    short = golden_episode(frames=200)
+def test_summary_of_three_runs(golden, play_keys, golden_keys):
+    short = play_keys(golden_keys[:200], trig="glibc-fma")
     slower = golden.replace(times=golden.times + 1.5)
     summary = summarize([golden, short, slower])
     assert (summary.episodes, summary.finished) == (3, 2)
@@ -241,13 +217,13 @@ def test_summary_of_three_runs(golden):
     assert "-" in table.splitlines()[3].split()
 
 
-def test_a_figure_that_does_not_exist_is_null(golden):
+def test_a_figure_that_does_not_exist_is_null(golden, play_keys, golden_keys):
     # Both feet land in one frame, after a jump: one step in no time.
     raw = np.tile(golden.raw_observations[0], (40, 1))
     feet = [5 * PARTS.index(foot) + 1 for foot in ("leftFoot", "rightFoot")]
     raw[10:20, feet] -= 1.0  # y points down
     raw[20:, feet] += 1.0
-    jump = golden_episode(frames=39).replace(raw_observations=raw)
+    jump = play_keys(golden_keys[:39], trig="glibc-fma").replace(raw_observations=raw)
     figures = json.loads(json_text(summary_json(summarize([jump]))))
     assert figures["cadence_steps_per_minute"] is None and figures["flight"] > 0
     assert json_text({"a": [math.inf, (math.nan, 1.5)]}) == '{"a": [null, [null, 1.5]]}'
@@ -331,7 +307,8 @@ def test_evaluate_refuses_what_makes_no_sense(checkpoint):
     with pytest.raises(ValueError, match="episodes is 0"):
         evaluate(checkpoint(), episodes=0)
     values = checkpoint(network=QNetwork(FEATURE_SIZE, 9, (8,)))
-    for options in ({"sample": True}, {"lookahead": Lookahead()}):
+    refused: list[dict[str, Any]] = [{"sample": True}, {"lookahead": Lookahead()}]
+    for options in refused:
         with pytest.raises(ValueError, match="no distribution to draw from; omit it"):
             evaluate(values, **options)
 

@@ -536,7 +536,7 @@ def test_from_nothing_to_a_checkpoint_that_plays(tmp_path, capsys):
     events = EventAccumulator(str(tmp_path / "runner")).Reload()
     assert events.Scalars("gait/upright")[-1].step == 384
     assert cli.main(arguments) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 def test_the_clones_policy_stands_still_while_the_critic_warms_up(tmp_path, demos):
@@ -727,7 +727,7 @@ def test_a_folder_that_can_not_be_written_is_known_at_once(tmp_path, capsys):
     assert f"{file}: not a folder" in complaint(capsys, arguments)
 
 
-def test_a_resumed_training_keeps_what_makes_it_this_one(tmp_path, demos, capsys):
+def test_a_resumed_training_keeps_its_fixed_settings(tmp_path, demos, capsys):
     out = tmp_path / "out.st"
     arguments = ["--init", str(clone(tmp_path / "clone.st")), "--demos", str(demos), "--out", str(out), *PPO]
     assert cli.main([*arguments, "--reference-kl-coef", "1", "--total-steps", "128"]) == 0
@@ -832,6 +832,6 @@ def test_a_full_disk_for_logs_and_kept_checkpoints_does_not_end_a_training(tmp_p
     flags = ["--out", str(out), "--logdir", str(logs), *PPO, "--hidden", "8", "--keep-checkpoints"]
     assert cli.main([*flags, "--checkpoint-every", "128", "--total-steps", "256"]) == 0
     said = capsys.readouterr().err
-    assert said.count("logging has stopped, training goes on: No space left") == 1
+    assert said.count("logging has stopped, training continues: No space left") == 1
     assert [path.parent for path in fails] == [tmp_path, logs, logs]
     assert load_checkpoint(out).metadata["training"]["steps"] == 256

@@ -119,7 +119,7 @@ def test_finetune_saves_at_the_first_signal(tmp_path):
     # the folder of the logs is there when the training starts
     code, said = stopped(number, events, "qwop-finetune", "--out", out, "--logdir", events, *flags)
     assert code == 128 + number
-    assert f"qwop-finetune: interrupted; go on with: qwop-finetune --resume {out}\n" in said
+    assert f"qwop-finetune: interrupted; continue with: qwop-finetune --resume {out}\n" in said
     assert "Traceback" not in said
     assert load_checkpoint(out).metadata["training"]["steps"] >= 128
 
@@ -150,7 +150,7 @@ def test_train_policy_saves_the_stage(tmp_path):
     logs = first.with_suffix("")
     code, said = stopped(signal.SIGTERM, logs, "train_policy", "--out", tmp_path)
     assert code == 143 and "Traceback" not in said
-    assert f"qwop-finetune: interrupted; go on with: qwop-finetune --resume {first}\n" in said
+    assert f"qwop-finetune: interrupted; continue with: qwop-finetune --resume {first}\n" in said
     assert load_checkpoint(first).metadata["training"]["steps"] > 0
     assert not (tmp_path / "policy.safetensors").exists()
 
@@ -173,7 +173,7 @@ def test_bc_keeps_the_last_epoch(demos, tmp_path):
     flags = "--epochs 5000 --patience 5000 --play-every 0 --hidden 8 --device cpu --threads 1".split()
     code, said = stopped(signal.SIGTERM, tmp_path / "clone", "qwop-bc", demos, "--out", out, *flags)
     assert code == 143
-    assert "Traceback" not in said and "go on with --resume" in said
+    assert "Traceback" not in said and "continue with --resume" in said
     assert f"after epoch {load_checkpoint(out).metadata['training']['epoch']};" in said
 
 

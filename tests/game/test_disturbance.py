@@ -61,7 +61,7 @@ def test_some_decisions_hold_the_keys_of_the_step_before():
     assert repeats / decisions == pytest.approx(0.1, abs=4 * math.sqrt(0.09 / decisions))
 
 
-def test_no_disturbance_is_the_game_as_it_is():
+def test_without_disturbances_the_game_is_unchanged():
     plain = QWOPVectorEnv(3, frame_skip=2)
     envs = DisturbedVectorEnv(QWOPVectorEnv(3, frame_skip=2), max_idle_frames=0, repeat_probability=0.0)
     a, b = plain.reset(seed=1)[0], envs.reset(seed=1)[0]

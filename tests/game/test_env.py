@@ -44,7 +44,7 @@ def test_spaces():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"frame_skip": 0}, "frame_skip is 0: it must be a whole number of frames"),
+        ({"frame_skip": 0}, "frame_skip is 0: it must be a whole number, 1 or more"),
         ({"frame_skip": 1.5}, "frame_skip is 1.5"),
         ({"action_set": "all"}, "action_set 'all' is unknown: choose one of full, reduced, distinct"),
         ({"observation": "pixels"}, "observation 'pixels' is unknown"),
@@ -99,7 +99,7 @@ def test_a_whole_recorded_run_through_the_environment(engine):
     assert info["distance"] == pytest.approx(101.66665, abs=1e-4)
 
 
-def test_a_fall_costs_ten_and_stands_still():
+def test_a_fall_costs_ten_and_the_game_stops():
     keys, frames, states = golden("random", 1)  # falls in frame 78
     env = QWOPEnv(frame_skip=1, action_set="full", trig="glibc-fma")
     index_of = {int(mask): i for i, mask in enumerate(ACTION_SETS["full"])}

@@ -38,7 +38,7 @@ def test_unknown_action_set_names_the_known_ones():
         action_masks("ful")
 
 
-def test_canonical_keys_let_go_what_the_engine_ignores():
+def test_canonical_keys_drop_the_keys_that_the_engine_ignores():
     # QW -> Q, OP -> O, QWOP -> QO, WP stays, QOP -> QO
     assert canonical_keys(np.array([3, 12, 15, 10, 13])).tolist() == [1, 4, 5, 10, 5]
     assert set(canonical_keys(np.arange(16)).tolist()) == set(ACTION_SETS["distinct"].tolist())

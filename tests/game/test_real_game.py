@@ -141,10 +141,10 @@ def test_versions_that_do_not_match_are_both_named(bare, monkeypatch):
     monkeypatch.setenv("QWOP_DRIVER", str(driver))
     with pytest.raises(RealGameError, match=r"101\.0\.1\.2.*99\.0\.3\.9: get chromedriver 101 "):
         find.find_pair()
-    with pytest.raises(RealGameError, match=r"--driver /none: there is no such program"):
+    with pytest.raises(RealGameError, match=r"--driver /none: no such program, or it is not exec"):
         find.find_pair(driver="/none")
     monkeypatch.setenv("QWOP_BROWSER", "/none")
-    with pytest.raises(RealGameError, match=r"QWOP_BROWSER /none: there is no such program"):
+    with pytest.raises(RealGameError, match=r"QWOP_BROWSER /none: no such program, or it is not exec"):
         find.find_pair()
 
 
@@ -168,7 +168,7 @@ def test_firefox_goes_with_any_geckodriver_and_chrome_with_none(bare):
     assert pair == (find.Program(firefox, "153.8.0", "firefox"), find.Program(gecko, "0.33.0", "firefox"))
     with pytest.raises(RealGameError, match="no chromedriver was found"):
         find.find_pair(browser=chromium)
-    with pytest.raises(RealGameError, match=r"chromium needs a chromedriver, and .*geckodriver is none"):
+    with pytest.raises(RealGameError, match=r"chromium needs a chromedriver; .*geckodriver is not one"):
         find.find_pair(browser=chromium, driver=gecko)
     chrome_driver = program(bare, "chromedriver", "ChromeDriver 101.0.3.9 (abc)")
     assert [one.path for one in find.find_pair()] == [chromium, chrome_driver]
@@ -246,7 +246,7 @@ def test_another_layout_and_a_patched_copy_are_taken_too(folder):
     [
         (b"alert(1)", r"x\.js: not the game, or another edition of it .*'!function\(\)'"),
         (b"\xff\xfe\x00", r"x\.js: not a JavaScript file in UTF-8"),
-        (stand_in().replace("u.main()", "u.begin()").encode(), r"does not find 'u\.main\(\)'"),
+        (stand_in().replace("u.main()", "u.begin()").encode(), r"\('u\.main\(\)', which qwop-gym's patcher"),
         (None, r"x\.js: No such file"),
     ],
 )
@@ -461,7 +461,7 @@ def test_a_native_game_has_the_browsers_variant(with_provenance, monkeypatch):
         episode.raw_observations, play(Scripted(), [0], max_seconds=4, trig="msun")[0].raw_observations
     )
     monkeypatch.setattr(StandIn, "native_trig", None)
-    with pytest.raises(RealGameError, match="no variant that the embedded game knows: omit --native"):
+    with pytest.raises(RealGameError, match="no variant of the embedded game: omit --native"):
         RealGame(trig=None).reset()
 
 
@@ -476,14 +476,14 @@ def test_a_lost_episode_comes_back_exactly(stand_ins, caplog, trouble):
         other.step(np.array([mask], np.uint8))
         assert np.array_equal(game.state, other.state)
     assert len(stand_ins.made) == 2
-    assert "70 frames into the episode: another browser played it again to the same state" in caplog.text
+    assert "70 frames into the episode: another browser has restored the same state" in caplog.text
 
 
 def test_without_recovery_a_lost_episode_says_so_until_the_next_reset(stand_ins):
     stand_ins.trouble[3] = BrowserLost("the game's window was closed")
     game = RealGame(recover=False)
     game.reset()
-    line = "the game's window was closed, 3 frames into the episode: it is lost; reset"
+    line = "the game's window was closed, 3 frames into the episode: the episode is lost; reset"
     step = np.array([1], np.uint8)
     game.step(step, 3)
     for _ in range(2):
@@ -494,13 +494,13 @@ def test_without_recovery_a_lost_episode_says_so_until_the_next_reset(stand_ins)
     assert len(stand_ins.made) == 2
 
 
-def test_an_episode_that_comes_back_otherwise_is_not_passed_off_as_the_same(stand_ins):
+def test_an_episode_that_replays_differently_is_refused(stand_ins):
     game = RealGame()
     game.reset()
     game.step(np.array([1], np.uint8), 5)
     game._row[0] += 1e-9  # as if the page had shown something else before
     stand_ins.trouble[5] = BrowserLost("the browser is gone")
-    with pytest.raises(RealGameError, match="did not come back to the same state"):
+    with pytest.raises(RealGameError, match="its replay reached another state"):
         game.step(np.array([1], np.uint8))
 
 
@@ -515,7 +515,7 @@ def test_a_browser_that_never_stays_is_given_up(stand_ins, monkeypatch):
 
 def test_another_start_is_refused(stand_ins, monkeypatch):
     monkeypatch.setattr(StandIn, "load", lambda self: self.simulator.step(np.array([0], np.uint8)))
-    with pytest.raises(RealGameError, match="does not start where it should"):
+    with pytest.raises(RealGameError, match="not at the canonical start"):
         RealGame().reset()
 
 
@@ -769,7 +769,7 @@ def test_a_session_takes_what_the_page_played(stand_ins, monkeypatch, tmp_path, 
     path = tmp_path / "runs.h5"
     config = RecordConfig(path, "ada", game="real", headless=True, countdown=0)
     if lost:
-        with pytest.raises(RecorderError, match="the browser is gone; the session is over, what was played"):
+        with pytest.raises(RecorderError, match="the browser is gone; the session has ended"):
             record(config, clock=Hasty())
     else:
         assert record(config, clock=Hasty()).kept == 1
@@ -914,7 +914,7 @@ def test_whatever_is_killed_the_episode_goes_on_exactly(victim, caplog):
             game.step(np.array([mask], np.uint8))
             other.step(np.array([mask], np.uint8))
             assert np.array_equal(game.state, other.state)
-        assert "30 frames into the episode: another browser played it again" in caplog.text
+        assert "30 frames into the episode: another browser has restored" in caplog.text
         folder = str(game._browser._folder)
     finally:
         game.close()
@@ -1109,7 +1109,7 @@ def test_what_was_played_is_kept_when_the_page_is_lost(monkeypatch, tmp_path, ho
 
     script = {Phase.PLAYING: [typed("q", 0.3, "p", 0.2, "Q", "P"), lambda game: None, lose]}
     typist = record_typed(monkeypatch, path, script)
-    assert typist.result.endswith("; the session is over, what was played by then is kept")
+    assert typist.result.endswith("; the session has ended, and the run so far by then is kept")
     (episode,) = checked(path)
     assert episode.truncated and episode.num_frames >= 10
     assert not Path(f"{path}.journal").exists()

@@ -98,7 +98,7 @@ def test_keys_light_up_one_by_one(states, renderer):
     assert places == sorted(places) and places[1] < 160 and places[2] > 480
 
 
-def test_dials_are_left_out_where_none(states, renderer):
+def test_dials_that_are_none_are_omitted(states, renderer):
     raw = raw_from_state(states[0])
     plain, dials = renderer.rgb_array(raw), renderer.rgb_array(raw, Dials(0, 1.0, 2.0))
     changed = (plain != dials).any(axis=-1)

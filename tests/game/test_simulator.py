@@ -22,7 +22,7 @@ def test_scalar_is_always_there():
     assert Simulator(1).engine == ("avx2" if "avx2" in engines() else engines()[0])
 
 
-def test_arrays_of_a_new_simulator_stand_at_the_start():
+def test_a_new_simulator_is_at_the_canonical_start():
     with np.load(GOLDEN / "glibc-fma_constant.npz") as traces:
         start = traces["states_0"][0]
     games = Simulator(3)
@@ -90,7 +90,7 @@ def test_snapshots_return_and_move_between_games_and_engines(engine):
     assert other.state.tobytes() == after.tobytes()
 
 
-def test_an_ended_game_stands_still_unless_told_otherwise():
+def test_an_ended_game_stops_unless_stop_at_end_is_false():
     with np.load(GOLDEN / "glibc-fma_random.npz") as traces:
         actions = traces["actions_1"]  # a fall in frame 78 of 138
     stops, goes_on = Simulator(1), Simulator(1, stop_at_end=False)
@@ -118,13 +118,13 @@ def test_arrays_are_read_only_and_live():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda g: g.step(np.zeros(2, np.int64)), r"keys are int64 \[2\]: needed are uint8 \[2\]"),
+        (lambda g: g.step(np.zeros(2, np.int64)), r"keys are int64 \[2\]: expected uint8 \[2\]"),
         (lambda g: g.step(np.zeros(3, np.uint8)), r"keys are uint8 \[3\]"),
-        (lambda g: g.step(keys(0, 16)), "keys hold 16"),
+        (lambda g: g.step(keys(0, 16)), "keys have 16"),
         (lambda g: g.step(keys(0, 0), -1), "frames is -1"),
-        (lambda g: g.reset(np.ones(2, np.uint8)), r"the mask is uint8 \[2\]: needed is bool \[2\]"),
+        (lambda g: g.reset(np.ones(2, np.uint8)), r"the mask is uint8 \[2\]: expected bool \[2\]"),
         (lambda g: g.restore(np.zeros((1, 4), np.uint8)), "the snapshot is uint8"),
-        (lambda g: g.restore(np.zeros((2, g.snapshot_size), np.uint8)), "these bytes are no snapshot"),
+        (lambda g: g.restore(np.zeros((2, g.snapshot_size), np.uint8)), "these bytes are not a snapshot"),
     ],
 )
 def test_wrong_arrays_are_named(call, message):
@@ -151,7 +151,7 @@ def test_keys_with_gaps_in_memory():
     assert games.state.tobytes() == reference.state.tobytes()
 
 
-def test_closed_games_say_so():
+def test_calls_on_closed_games_raise():
     games = Simulator(1)
     observation = games.raw_observation
     games.close()

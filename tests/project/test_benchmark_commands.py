@@ -8,6 +8,9 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from qwop_evaluation import shipped_policy_path
+from qwop_rl_core import Policy
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -119,3 +122,10 @@ def test_recorder_leaves_out_what_did_not_happen(
         ("frame: ", 5),
         ("picture", 5),
     ]
+
+
+def test_daggers_clone_decides_as_often_as_its_expert(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("cloning", monkeypatch)
+    metadata = Policy.load(shipped_policy_path()).metadata
+    arms = [arm for arm in script.arms("methods", quick=False).values() if "EXPERT" in arm[2]]
+    assert [frame_skip for _, frame_skip, _ in arms] == [metadata["frame_skip"]]

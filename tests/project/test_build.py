@@ -123,7 +123,7 @@ def test_products_are_rounded_even_where_fused_multiply_adds_are_allowed(checkou
         ("riscv64", ["world"]),
     ],
 )
-def test_each_machine_gets_its_own_lanes(tmp_path: Path, machine: str, chosen: list[str]) -> None:
+def test_each_machine_compiles_its_own_lanes(tmp_path: Path, machine: str, chosen: list[str]) -> None:
     for stem in ("lanes_avx2", "lanes_avx512", "lanes_neon", "lanes_sse2", "world"):
         (tmp_path / f"{stem}.cpp").touch()
     flags = {path.stem: options for path, options in hatch_build.sources(tmp_path, machine)}

@@ -4,6 +4,7 @@ import copy
 import pickle
 import subprocess
 import sys
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -111,7 +112,12 @@ def test_an_environment_that_gymnasium_made(deep_way):
     go_on(gymnasium.make("qwop_game/QWOP-v0", 30, **OPTIONS), deep_way)
 
 
-OPTIONS = {"observation": "features", "max_frames": 200, "trig": "msun", "render_mode": "rgb_array"}
+OPTIONS: dict[str, Any] = {
+    "observation": "features",
+    "max_frames": 200,
+    "trig": "msun",
+    "render_mode": "rgb_array",
+}
 
 
 def go_on(env, way):

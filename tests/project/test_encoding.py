@@ -38,7 +38,7 @@ def lacks_encoding(call):
         mode = mode or (call.args[0] if call.args else None)
     elif name in ("NamedTemporaryFile", "TemporaryFile"):
         mode = mode or (call.args[0] if call.args else ast.Constant("w+b"))
-    return is_mode(mode) and "b" not in mode.value
+    return is_mode(mode) and "b" not in str(mode.value)
 
 
 def without_encoding(text):

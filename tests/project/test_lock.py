@@ -123,6 +123,7 @@ def test_uv_finds_the_lock_up_to_date():
 
 def test_pins_are_written_without_platforms(monkeypatch):
     spec = importlib.util.spec_from_file_location("constraints", ROOT / "tools" / "constraints.py")
+    assert spec is not None and spec.loader is not None
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
     linux = "((platform_machine == 'x86_64' and sys_platform == 'linux') or sys_platform == 'win32')"

@@ -38,7 +38,7 @@ def test_a_checkpoint_without_suffix(tmp_path):
         ("out", "file", "not a folder"),
         ("out", "file/logs", "not a folder"),
         ("out", "out", "--out is the same place"),
-        ("out", "out/logs", "lies in --out"),
+        ("out", "out/logs", "is in --out"),
         ("out", "/proc/nothing", "can't be written"),
         ("/proc/out", None, "can't be written"),
         ("/dev/null", None, "not a regular file"),

@@ -122,7 +122,7 @@ def run_python(code: str, cwd: Path) -> str:
     return result.stdout
 
 
-def test_datasets_is_no_package() -> None:
+def test_datasets_is_not_a_package() -> None:
     assert not (ROOT / "datasets" / "__init__.py").exists(), "it would hide the package imitation imports"
 
 

@@ -197,7 +197,7 @@ def fake_pynput(monkeypatch, trusted=True, dies=False):
             self.running = False
 
     package = types.ModuleType("pynput")
-    package.keyboard = types.SimpleNamespace(Listener=Listener)
+    vars(package)["keyboard"] = types.SimpleNamespace(Listener=Listener)
     monkeypatch.setitem(sys.modules, "pynput", package)
     return made
 
@@ -231,16 +231,16 @@ def test_auto_prefers_pynput_and_falls_back_with_one_line(monkeypatch):
 
     for environ in ({"WAYLAND_DISPLAY": "wayland-0"}, {"XDG_SESSION_TYPE": "wayland"}):
         source, note = open_key_source("auto", Hands().queue, environ, "linux")
-        assert source.name == "window" and "Wayland" in note and "\n" not in note
+        assert source.name == "window" and note is not None and "Wayland" in note and "\n" not in note
         assert pynput_obstacle(environ, "darwin") is None
 
     fake_pynput(monkeypatch, trusted=False)
     source, note = open_key_source("auto", Hands().queue, {}, "darwin")
-    assert source.name == "window" and "Privacy & Security" in note and "\n" not in note
+    assert source.name == "window" and note is not None and "Privacy & Security" in note and "\n" not in note
 
     fake_pynput(monkeypatch, dies=True)
     source, note = open_key_source("auto", Hands().queue, {}, "linux")
-    assert source.name == "window" and "did not start" in note
+    assert source.name == "window" and note is not None and "did not start" in note
 
     monkeypatch.setitem(sys.modules, "pynput", None)  # import fails
     source, note = open_key_source("auto", Hands().queue, {}, "linux")

@@ -93,7 +93,7 @@ def test_report_counts_lateness_jitter_and_delay():
     assert "5 frames, 1 late" in text and "median 25.0" in text and "8 to 16 ms" in text
 
 
-def test_a_pause_is_no_jitter():
+def test_a_pause_does_not_count_as_jitter():
     timing = FrameTiming()
     timing.begin()
     timing.frame(0.0, 0.0)

@@ -177,7 +177,7 @@ def test_a_run_is_kept_with_go_and_enters_the_file_when_the_next_one_is_kept():
         player.wait()
         player.play(text)
         assert player.session.phase is Phase.ENDED
-        assert len(player.store.file) == max(0, kept - 1)  # the last one can still be thrown away
+        assert len(player.store.file) == max(0, kept - 1)  # the last one can still be discarded
         player.do(Command.GO)
         assert player.session.kept == kept + 1
     player.do(Command.FINISH)
@@ -188,7 +188,7 @@ def test_a_run_is_kept_with_go_and_enters_the_file_when_the_next_one_is_kept():
     assert player.session.unsaved == []
 
 
-def test_discard_after_a_run_throws_that_run_away():
+def test_discard_after_a_run_discards_that_run():
     player = Player(store=FakeStore())
     for command in (Command.DISCARD, Command.RESTART):
         player.wait()
@@ -201,7 +201,7 @@ def test_discard_after_a_run_throws_that_run_away():
     assert player.store.calls.count("drop") == 2 and player.session.attempts == 4
 
 
-def test_discard_during_a_run_throws_the_run_before_away_and_plays_on():
+def test_discard_during_a_run_discards_the_previous_run_and_plays_on():
     player = Player(store=FakeStore())
     player.wait()
     player.play("qF")
@@ -216,7 +216,7 @@ def test_discard_during_a_run_throws_the_run_before_away_and_plays_on():
     assert [run.distance for run in player.store.file] == [4.0]
 
 
-def test_restart_throws_the_run_away_and_begins_anew():
+def test_restart_discards_the_run_and_starts_again():
     player = Player(store=FakeStore())
     player.wait()
     player.play("qqqw")
@@ -386,7 +386,7 @@ def test_auto_restart_keeps_a_fallen_run_by_itself():
     assert player.store.file == []
 
 
-def test_auto_restart_waits_for_whoever_steps_back_and_after_a_finish():
+def test_auto_restart_waits_after_a_step_back_and_after_a_finish():
     player = Player(SessionOptions(countdown=1 / 30, auto_restart=True, rewind=0.1), FakeStore())
     player.wait()
     player.play("qqqqF")
@@ -410,7 +410,7 @@ def test_the_session_ends_with_the_last_episode_asked_for():
     player.wait()
     player.play("qqF")
     assert player.session.enough
-    player.play("." * 100)  # the last one waits: it may be thrown away
+    player.play("." * 100)  # the last one is not stored yet: it may be discarded
     assert player.session.phase is Phase.ENDED
     player.do(Command.DISCARD)
     player.wait()
@@ -441,7 +441,7 @@ def test_personal_best_counts_distance_until_a_finish_and_time_from_then_on():
     assert best.distance == 100.0 and best.time == pytest.approx(100 / 30)
 
 
-def test_a_run_with_a_rewind_is_no_personal_best():
+def test_a_run_with_a_rewind_does_not_count_as_a_personal_best():
     player = Player(SessionOptions(countdown=1 / 30, rewind=0.1), FakeStore())
     player.wait()
     player.play("qqqq")
@@ -547,8 +547,8 @@ ACTIONS_OF_GUIDE = {
     "keep it, next run": Session._keep_and_play_next,
     "take over from here": Session._take_over,
     "continue": Session._go_on,
-    "throw the run before away": Session._throw_previous_away,
-    "throw it away": Session._throw_away,
+    "discard the previous run": Session._throw_previous_away,
+    "discard it": Session._throw_away,
     "start over": Session._start_over,
     "step back": Session._step_back,
     "step forward": Session._step_forward,

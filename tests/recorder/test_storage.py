@@ -122,6 +122,7 @@ def test_kept_runs_are_in_the_file_exactly_as_they_were_played(tmp_path):
         assert (episode.source, episode.player, episode.game) == ("human", "ada", "embedded")
         assert episode.verified == "exact" and episode.provenance["engine"] == "scalar"
         assert episode.wall_clock_offset == OFFSET
+        assert episode.key_events is not None and run.key_events is not None
         assert len(episode.key_events) == len(run.key_events) > 0
         assert "knee_near" in episode.gait
     assert [e.terminated for e in episodes] == [True, True, True, False]
@@ -184,7 +185,7 @@ def test_a_rewound_run_is_one_exact_run_and_says_so(tmp_path):
     assert "rewound" in episode.tags and episode.verified == "exact" and episode.truncated
 
 
-def test_discarded_runs_never_enter_the_file(tmp_path):
+def test_discarded_runs_are_never_stored(tmp_path):
     path = tmp_path / "runs.h5"
     table = Table(path)
     for seed, command in enumerate([Command.DISCARD, Command.RESTART, Command.GO]):
@@ -217,7 +218,7 @@ def test_appending_says_what_differs(tmp_path):
     with pytest.raises(RecorderError, match="notes.h5"):
         EpisodeStore(foreign, "", 0.0, {})
     assert foreign.read_text(encoding="utf-8") == "not a dataset"
-    with pytest.raises(RecorderError, match="notes.h5: is a file, so nothing can be written into it"):
+    with pytest.raises(RecorderError, match="notes.h5: is a file, not a folder"):
         EpisodeStore(foreign / "runs.h5", "", 0.0, {})
 
 
@@ -243,7 +244,7 @@ def test_appending_to_a_file_that_names_no_settings_is_allowed(tmp_path):
 
 def test_two_recorders_do_not_share_a_file(tmp_path):
     first = Table(tmp_path / "runs.h5")
-    with pytest.raises(RecorderError, match="under way"):
+    with pytest.raises(RecorderError, match="is running"):
         Table(tmp_path / "runs.h5")
     first.store.close()
 

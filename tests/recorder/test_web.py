@@ -305,7 +305,7 @@ def test_a_killed_server_loses_no_acknowledged_frame(path):
     [
         (["--web", "--game", "real"], "omit --game real"),
         (["--web", "--keys", "window"], "omit it"),
-        (["--web", "--port", "70000"], "give a port from 0 to 65535"),
+        (["--web", "--port", "70000"], "expected a port from 0 to 65535"),
         (["--web", "--port", "1", "--host", "999.9.9.9", "--no-open"], "choose another"),
     ],
 )

@@ -13,6 +13,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from typing import Any
 
 import aiohttp
 import numpy as np
@@ -51,7 +52,9 @@ class Group:
         assert len(links) == players + 1, (lines, self.process.poll())
         self.address = links[0].partition("table.html")[0]
         self.screen, *self.tokens = [link.rpartition("=")[2] for link in links]
-        self._reader = threading.Thread(target=lambda: self.said.extend(self.process.stdout))
+        self._reader = threading.Thread(
+            target=lambda lines: self.said.extend(lines), args=(self.process.stdout,)
+        )
         self._reader.start()
 
     def ask(self, path, token=None, body=None, **headers):
@@ -132,7 +135,9 @@ def test_three_players_record_into_one_file(group, path):
     assert {e.verified for e in episodes} == {"exact"} and {e.source for e in episodes} == {"human"}
     assert [e.provenance["invitation"] for e in episodes] == [2, 1, 2, 3]
     for episode in episodes:
-        assert episode.provenance["license"] == "CC0-1.0" and episode.provenance["agreed"].startswith("20")
+        assert episode.provenance["license"] == "CC0-1.0" and str(episode.provenance["agreed"]).startswith(
+            "20"
+        )
     assert len({e.id for e in episodes}) == 4
     assert journal_paths(path) == []
 
@@ -141,7 +146,7 @@ def test_the_table_shows_the_best_to_those_who_are_invited(group):
     far, near = KEYS[:5], KEYS[:20]
     for number, keys in ((0, near), (0, far), (1, near)):
         group.talk(number, {"first": 0, "changes": run_of(len(keys), keys)}, session=f"s{len(keys)}")
-    slow = run_of(7)
+    slow: list[Any] = run_of(7)
     slow[-1][1]["pace"] = [[0, 0.5]]
     group.talk(2, {"first": 0, "changes": slow})
     deadline = time.monotonic() + 30

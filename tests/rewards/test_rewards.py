@@ -3,6 +3,7 @@
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -297,7 +298,7 @@ def play_live(name, steps, frame_skip, options, seed=0, num_envs=6):
     envs = RewardVectorEnv(QWOPVectorEnv(num_envs, frame_skip=frame_skip, max_frames=240), name, **options)
     envs.reset()
     generator = np.random.default_rng(seed)
-    logs = [
+    logs: list[dict[str, Any]] = [
         {"keys": [], "rewards": [], "failed": False, "over": False, "facts": None} for _ in range(num_envs)
     ]
     for step_index in range(steps):
@@ -386,7 +387,8 @@ def test_a_resumed_reward_environment_goes_on_bit_for_bit():
 def test_reward_environment_keeps_the_environments_face():
     inner = QWOPVectorEnv(3, frame_skip=2, observation="features")
     envs = RewardVectorEnv(inner, "stride")
-    assert (envs.num_envs, envs.frame_skip, envs.single_action_space.n) == (3, 2, 9)
+    assert (envs.num_envs, envs.frame_skip, len(envs.action_masks)) == (3, 2, 9)
+    assert envs.single_action_space == inner.single_action_space
     assert envs.single_observation_space == inner.single_observation_space
     calls = []
     envs.start_states = lambda mask: calls.append(mask.tolist())

@@ -1,5 +1,7 @@
 """Replay: the sum tree, n-step windows in the ring, demonstrations, priorities, exact restore."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -184,12 +186,13 @@ def test_restored_buffer_samples_the_same(alpha):
 
 
 def test_transitions_check_themselves():
-    good = vars(demonstration())
+    good: dict[str, Any] = vars(demonstration())
     with pytest.raises(ValueError, match="differ in length"):
         Transitions(**{**good, "action": np.zeros(3, int)})
     with pytest.raises(ValueError, match="mark it as truncated"):
         Transitions(**{**good, "terminated": np.zeros(4, bool)})
+    good["reward"] = np.array([0, 0, np.nan, 0], np.float32)
     with pytest.raises(ValueError, match="NaN"):
-        Transitions(**{**good, "reward": np.array([0, 0, np.nan, 0], np.float32)})
+        Transitions(**good)
     with pytest.raises(ValueError, match="1 features, the networks 3"):
         ReplayBuffer(8, 1, 3, 1.0, demonstrations=demonstration())

@@ -73,7 +73,7 @@ def test_a_file_that_is_being_read_is_replaced_a_moment_later(tmp_path, monkeypa
         calls.append(target)
         if len(calls) < 3:
             error = PermissionError(13, "Access is denied")
-            error.winerror = 5
+            error.winerror = 5  # pyright: ignore[reportAttributeAccessIssue] (Windows has it)
             raise error
         replace(source, target)
 

@@ -143,7 +143,7 @@ def test_mutated_checkpoints_resume_or_say_why_not(kind, checkpoints, tmp_path, 
 @pytest.mark.parametrize(
     "text", ["[" * 100_000, '{"a":' * 100_000, "[]", "7", '{"hidden": ' + "9" * 5000 + "}"]
 )
-def test_metadata_that_is_no_flat_object(text, checkpoints, tmp_path, capsys):
+def test_metadata_that_is_not_a_flat_object(text, checkpoints, tmp_path, capsys):
     path = tmp_path / "deep"
     path.write_bytes(with_metadata(checkpoints["ppo"], text))
     for load in (Policy.load, load_checkpoint):
@@ -181,7 +181,7 @@ def test_more_games_than_are_stored(checkpoints, tmp_path):
         finetune.parse(["--resume", str(path)])
 
 
-def test_a_pipe_is_no_checkpoint(tmp_path):
+def test_a_pipe_is_not_a_checkpoint(tmp_path):
     if not hasattr(os, "mkfifo"):
         pytest.skip("no named pipes")
     os.mkfifo(tmp_path / "pipe")
@@ -246,7 +246,7 @@ def test_kept_states_of_drills_are_checked():
     snapshot = good["snapshot"][0]
     kept = {name: array.copy() for name, array in good.items()}
     kept["drills.count"][3] = 1
-    with pytest.raises(ValueError, match="no snapshot"):  # zeros are none
+    with pytest.raises(ValueError, match="not a snapshot"):  # zeros are none
         drills.set_state(kept)
     kept["drills.snapshots"][3, 0] = snapshot
     drills.set_state(kept)

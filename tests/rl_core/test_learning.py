@@ -528,7 +528,7 @@ def test_dqn_imitates_demonstrations_before_the_first_step():
 
 @pytest.mark.learning
 @pytest.mark.parametrize("dueling", [False, True])
-def test_a_clones_values_start_at_the_height_of_the_returns(dueling):
+def test_a_clones_values_start_at_the_mean_of_the_returns(dueling):
     """Gamma 0.5, reward 1, 40 steps: k steps before the end G = 1 + 0.5 + ... = 2 - 2 * 0.5^k; the mean is
     2 - 2 * (0.5 + 0.25 + ...) / 40 = 1.95. No action changes its rank.
     """

@@ -69,7 +69,7 @@ def test_a_writer_that_fails_at_any_time(tmp_path, capsys, monkeypatch):
         logger.scalars({"a": 1.0}, step)
     logger.close()
     assert capsys.readouterr().err == (
-        f"warning: {tmp_path}: logging has stopped, training goes on: No space left on device\n"
+        f"warning: {tmp_path}: logging has stopped, training continues: No space left on device\n"
     )
 
 
@@ -87,6 +87,6 @@ def test_wandb_that_fails_leaves_tensorboard(tmp_path, capsys, monkeypatch):
         logger.scalars({"a": 1.0}, 1)
         logger.scalars({"a": 1.0}, 2)
     assert capsys.readouterr().err == (
-        "warning: Weights & Biases: logging has stopped, training goes on: the connection is lost\n"
+        "warning: Weights & Biases: logging has stopped, training continues: the connection is lost\n"
     )
     assert steps(tmp_path) == [1, 2]

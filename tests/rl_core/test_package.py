@@ -14,7 +14,7 @@ def test_every_public_name_resolves():
     for name in qwop_rl_core.__all__:
         assert getattr(qwop_rl_core, name) is not None
     with pytest.raises(AttributeError, match="attribute '?PPO"):
-        _ = qwop_rl_core.PPO
+        _ = qwop_rl_core.PPO  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_importing_the_package_does_not_import_torch():

@@ -58,9 +58,8 @@ def test_gae_equals_the_sum_of_discounted_residuals():
                 factor *= gamma * lambda_
                 if terminated[k, b] or truncated[k, b]:
                     break
-    result = gae(
-        *(torch.as_tensor(x) for x in (reward, value, following, terminated, truncated)), gamma, lambda_
-    )
+    r, v, f, end, cut = (torch.as_tensor(x) for x in (reward, value, following, terminated, truncated))
+    result = gae(r, v, f, end, cut, gamma, lambda_)
     np.testing.assert_allclose(result.numpy(), expected, rtol=1e-12, atol=1e-12)
 
 

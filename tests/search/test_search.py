@@ -1,6 +1,7 @@
 """The beam search and `qwop-search`."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,9 +25,10 @@ def player():
 
 def found(player, threads=1, meters=5.0, keep=1, **changes):
     best = Best()
+    values: dict[str, Any] = {"frames": 40_000, "meters": meters, "beam": SMALL, **changes}
     search(
         player,
-        SearchConfig(**{"frames": 40_000, "meters": meters, "beam": SMALL, **changes}),
+        SearchConfig(**values),
         best,
         threads,
         keep,
@@ -48,7 +50,7 @@ def test_a_beam_is_faster_than_its_policy_and_its_keys_are_the_run(player):
 
 def test_seed_and_budget_decide_the_run_and_threads_do_not(player):
     # 1024 continuations: two blocks, so that two threads have work.
-    wide = {"beam": BeamConfig(width=64, children=16), "meters": 2.0, "frames": 100_000}
+    wide: dict[str, Any] = {"beam": BeamConfig(width=64, children=16), "meters": 2.0, "frames": 100_000}
     one, two = found(player, **wide), found(player, threads=2, **wide)
     assert [run.keys.tolist() for run in one.runs] == [run.keys.tolist() for run in two.runs]
     assert (one.frames, one.passes) == (two.frames, two.passes)
@@ -122,7 +124,7 @@ def test_command_appends_a_verified_run_that_says_how_it_came_about(tmp_path, ca
         == f"qwop-search --out {out} --meters 4 --width 8 --children 4 --frames 1e5 --seed 3"
     )
     assert provenance["policy_sha256"] == CheckpointPlayer(shipped_policy_path()).sha256
-    assert provenance["frames_played"] >= 100_000
+    assert int(provenance["frames_played"]) >= 100_000
 
 
 def test_it_goes_on_from_the_fastest_stored_run(tmp_path):
@@ -134,7 +136,7 @@ def test_it_goes_on_from_the_fastest_stored_run(tmp_path):
     assert cli.main([*command, "--frames", "2e4", "--out", str(out)]) == 0
     with DatasetReader(out) as runs:
         assert runs[0].time <= fastest.time and runs[0].trig == fastest.trig
-        assert runs[0].verified == "exact" and runs[0].provenance["passes"] >= 1
+        assert runs[0].verified == "exact" and int(runs[0].provenance["passes"]) >= 1
 
 
 def test_interrupted_it_keeps_the_best_run_so_far(tmp_path, capsys, monkeypatch):
@@ -151,7 +153,7 @@ def test_interrupted_it_keeps_the_best_run_so_far(tmp_path, capsys, monkeypatch)
     out = tmp_path / "records.h5"
     command = ["--out", str(out), "--meters", "4", "--width", "8", "--children", "4", "--frames", "1e9"]
     assert cli.main(command) == 130
-    assert capsys.readouterr().err == f"qwop-search: interrupted; {out} holds the fastest so far\n"
+    assert capsys.readouterr().err == f"qwop-search: interrupted; {out} has the fastest so far\n"
     with DatasetReader(out) as runs:
         assert len(runs) == 1
         assert (runs[0].source, runs[0].verified, runs[0].provenance["passes"]) == ("search", "exact", 2)

@@ -87,7 +87,7 @@ def test_random_keys_give_the_scalar_engines_numbers_and_features(module):
             if frame % 50 == 0:
                 shown = (int(modes[frame + 1]), int(last[frame + 1]))
                 features = module.array(module("read_features", 1, *shown), FEATURE_SIZE, np.float32)
-                expected = encode(simulator.raw_observation[0], *map(np.uint8, shown))
+                expected = encode(simulator.raw_observation[0], *map(int, shown))
                 assert features.tobytes() == expected.tobytes()
 
 

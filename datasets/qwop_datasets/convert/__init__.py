@@ -1,4 +1,4 @@
-"""Datasets to and from the formats of other projects, one module per format.
+"""Convert datasets to and from the formats of other projects, one module per format.
 
 | name      | what                                              | written as          |
 |-----------|---------------------------------------------------|---------------------|
@@ -11,9 +11,9 @@
 | keys      | a tape of bare keys (tape.py)                     | read only           |
 | web       | runs kept in the web page (.qwop.json)            | read only           |
 
-A step is always one frame. What another format has no place for (key events, rewinds, wall-clock times) stays
-behind; what comes back is exact: from raw observations where the file has them, else from its keys, replayed
-in the simulator and compared with the observations that it has.
+A step is always one frame. Fields that another format does not have (key events, rewinds, wall-clock times)
+are lost. All others are exact after a round trip: they come from raw observations if the file has them, else
+from a replay of its keys, which is compared with the observations in the file.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from qwop_datasets.errors import DatasetError, NameTakenError
 from qwop_datasets.reader import DatasetReader
 
 Format = Literal["minari", "robomimic", "imitation", "qwop-gym", "npz", "csv"]
-"""Formats that are written and read."""
+"""Formats that can be written and read."""
 ReadFormat = Literal[Format, "keys", "web"]
-"""Formats that are read."""
+"""Formats that can be read."""
 FORMATS: tuple[str, ...] = get_args(Format)
 READ_FORMATS: tuple[str, ...] = get_args(ReadFormat)
 _SUFFIXES = {".rec": "qwop-gym", ".npz": "npz", ".csv": "csv", ".hdf5": "robomimic"}
@@ -44,12 +44,12 @@ def export(
     observations: str = "normalized",
     action_set: str | None = None,
 ) -> tuple[int, list[str]]:
-    """Write episodes to a new file or directory; returns how many, and a line for each one left out.
+    """Write episodes to a new file or directory. Returns their number, and a line for each one omitted.
 
-    observations: "normalized" (what the environment gives: qwop-gym's, in [-1, 1]) or "raw".
-    action_set: what the actions index; None: each format's own habit ("distinct", qwop-gym "full").
+    observations: "normalized" (those of the environment and of qwop-gym, in [-1, 1]) or "raw".
+    action_set: action set that the actions index; None: "distinct", for qwop-gym "full".
 
-    Raises DatasetError where `path` exists or can't be written, or the format can't hold the episodes.
+    Raises DatasetError if `path` exists or can't be written, or the format can't store the episodes.
     """
     writers = {
         "minari": minari.write,
@@ -69,9 +69,9 @@ def export(
 
 
 def episodes_of(path: Path, options: Importing, kind: str | None = None) -> Iterator[Imported]:
-    """The episodes of a file or directory of another project, in order: each an Episode or why it is not one.
+    """Read the episodes of another project's file or directory, each an Episode or a reason for its omission.
 
-    kind: its format; None: found out. Raises DatasetError for what can't be read at all.
+    kind: its format; None: detect it. Raises DatasetError if it can't be read at all.
     """
     readers = {
         "minari": minari.read,
@@ -91,7 +91,7 @@ def episodes_of(path: Path, options: Importing, kind: str | None = None) -> Iter
 
 
 def detect(path: Path) -> str:
-    """The format of something to read. Raises DatasetError."""
+    """Detect the format of a file or directory. Raises DatasetError if it is unknown."""
     if path.is_dir():
         if (path / "data" / "main_data.hdf5").exists():
             return "minari"
@@ -116,7 +116,7 @@ def detect(path: Path) -> str:
 
 
 def format_for(path: Path) -> str:
-    """The format to write for a name. Raises DatasetError."""
+    """Choose the format to write from a name. Raises DatasetError if the name does not determine it."""
     if path.suffix in _SUFFIXES:
         return _SUFFIXES[path.suffix]
     raise DatasetError(f"{path}: name the format with --to ({', '.join(FORMATS)})")

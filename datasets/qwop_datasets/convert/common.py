@@ -1,4 +1,4 @@
-"""What every conversion needs: an episode's arrays in their words, and an episode back from keys."""
+"""Shared code of all conversions: the arrays of an episode in other formats, and episodes from keys."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from qwop_datasets.storage import describe, made_folder
 from qwop_game import DEFAULT_TRIG, TRIG_VARIANTS, action_masks, normalize
 
 ENVIRONMENT_ID = "qwop_game/QWOP-v0"
-# Fields of Episode that travel as JSON beside the arrays.
+# Fields of Episode that are stored as JSON in addition to the arrays.
 _SCALARS = (
     "id",
     "created",
@@ -45,35 +45,35 @@ _LONGEST_STEP = 300  # frames: ten seconds
 
 @dataclass(frozen=True)
 class Importing:
-    """What a foreign file may leave unsaid."""
+    """Facts that a foreign file may lack."""
 
     source: str | None = None
-    """Who played: "human", "policy" or "script". Never guessed."""
+    """Who played: "human", "policy" or "script". There is no default."""
     player: str = ""
     game: str = "embedded"
     action_set: str | None = None
-    """What its actions index, where it does not say so."""
+    """Action set that its actions index, if the file does not say."""
     frames_per_step: int = 1
     """Frames that each of its actions was held."""
     rate: float = 30.0
-    """Of a tape of bare keys: its frames per second."""
+    """Frames per second of a tape of keys."""
     offset: float = 0.0
-    """Of a tape of bare keys: its frame at which the episode begins."""
+    """Frame of a tape of keys at which the episode begins."""
     trig: str | None = None
-    """Whose sine and cosine it was played with; None: found by its observations, DEFAULT_TRIG without any."""
+    """Variant of sine and cosine; None: the one that reproduces the observations, else DEFAULT_TRIG."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.frames_per_step <= _LONGEST_STEP:
-            raise DatasetError(f"--frames-per-step {self.frames_per_step}: give 1 to {_LONGEST_STEP}")
+            raise DatasetError(f"--frames-per-step {self.frames_per_step}: expected 1 to {_LONGEST_STEP}")
         if not 1 <= self.rate <= 1e6:
-            raise DatasetError(f"--rate {self.rate:g}: give the tape's frames per second, 1 or more")
+            raise DatasetError(f"--rate {self.rate:g}: expected the tape's frames per second, 1 or more")
         if not abs(self.offset) <= 1e9:
-            raise DatasetError(f"--offset {self.offset:g}: give a frame of the tape")
+            raise DatasetError(f"--offset {self.offset:g}: expected a frame of the tape, 0 or more")
         if problem := name_problem(self.player):
             raise DatasetError(f"--player: {problem}")
 
     def checked_source(self, path: Path) -> str:
-        """The source. Raises DatasetError if it is not known."""
+        """Return the source. Raises DatasetError if it is not known."""
         if self.source is None:
             raise DatasetError(f"{path}: does not say who played; add --source {', '.join(SOURCES)}")
         return self.source
@@ -81,7 +81,7 @@ class Importing:
 
 @dataclass(frozen=True)
 class Imported:
-    """One episode of a foreign file, or the reason why it can't be one of ours."""
+    """One episode of a foreign file, or the reason why it can't be converted."""
 
     name: str
     episode: Episode | None = None
@@ -89,17 +89,17 @@ class Imported:
 
 
 def scalars(episode: Episode) -> str:
-    """The scalar fields of an episode as JSON, for a format's free attribute."""
+    """Return the scalar fields of an episode as JSON, for a free attribute of another format."""
     values = {name: getattr(episode, name) for name in _SCALARS}
     values |= {"tags": list(episode.tags), "provenance": dict(episode.provenance)}
     return json.dumps(values | {"has_default_reward": "default" in episode.rewards})
 
 
 def own_episode(text: Any, keys: Any, raw: Any, times: Any, rewards: Any) -> Episode:
-    """The episode that `scalars` and the arrays of an export came from. Raises ValueError."""
+    """Rebuild an episode from `scalars` and the arrays of an export. Raises ValueError."""
     values = with_todays_names(json_object(text, "its record of the episode"))
     if set(values) != {*_SCALARS, "tags", "provenance", "has_default_reward"}:
-        raise ValueError("its record of the episode has other fields than ours")
+        raise ValueError("its record of the episode has unknown fields")
     stored_reward = values.pop("has_default_reward")
     frames = len(np.atleast_1d(np.asarray(keys)))
     rewards = numbers("rewards", rewards, (frames,))
@@ -113,7 +113,7 @@ def own_episode(text: Any, keys: Any, raw: Any, times: Any, rewards: Any) -> Epi
 
 
 def json_object(text: Any, what: str) -> dict[str, Any]:
-    """A JSON object. Raises ValueError."""
+    """Parse a JSON object. Raises ValueError if it is not one."""
     try:
         value: dict[str, Any] | None = json.loads(text)
     except (ValueError, TypeError, RecursionError):
@@ -127,45 +127,45 @@ Shape = tuple[int | None, ...]
 
 
 def numbers(name: str, values: Any, shape: Shape, dtype: Any = np.float32) -> NDArray[Any]:
-    """Values of a foreign file as an array of `shape` (None: any length). Raises ValueError."""
+    """Convert values of a foreign file to an array of `shape` (None: any length). Raises ValueError."""
     array = np.asarray(values)
     fits = array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
     if not fits or array.dtype.kind not in "biuf":
         wanted = ", ".join("any" if n is None else str(n) for n in shape)
         kind = "text" if array.dtype.kind in "USO" else str(array.dtype)
         raise ValueError(f"{name}: has {kind} of shape {list(array.shape)}, not numbers of shape [{wanted}]")
-    with np.errstate(over="ignore"):  # becomes infinity, which no episode may hold
+    with np.errstate(over="ignore"):  # becomes infinity, which Episode refuses
         return array if dtype is None else array.astype(dtype, copy=False)
 
 
 def whole_numbers(name: str, values: Any, shape: Shape, largest: int) -> NDArray[np.int64]:
-    """`numbers` that are whole and 0 to `largest`, int64. Raises ValueError."""
+    """Convert values to whole numbers from 0 to `largest`, int64: see `numbers`. Raises ValueError."""
     array = numbers(name, values, shape, None)
     wrong = np.flatnonzero(
         ~((array >= 0) & (array <= largest) & (array == np.floor(array.astype(np.float64))))
     )
     if len(wrong):
         raise ValueError(
-            f"{name}: number {wrong[0]} is {array.flat[wrong[0]]}, not a whole one of 0 to {largest}"
+            f"{name}: entry {wrong[0]} is {array.flat[wrong[0]]}, expected a whole number from 0 to {largest}"
         )
     return array.astype(np.int64)
 
 
 def numbered(parent: Any) -> list[str]:
-    """Names of a group's members in the order of the number that each ends with. Raises ValueError."""
+    """Return the names of a group's members, sorted by the number at their end. Raises ValueError."""
     for name in parent:
         if not re.search(r"(?<![0-9])[0-9]{1,9}$", name):
-            raise ValueError(f"{name} is no numbered episode")
+            raise ValueError(f"{name} is not a numbered episode")
     return sorted(parent, key=lambda name: int(re.split(r"[^0-9]", name)[-1]))
 
 
 def observations_of(episode: Episode, kind: str) -> NDArray[np.float32]:
-    """float32 [T + 1, 60], "normalized" as qwop-gym gives them, or "raw"."""
+    """Return observations float32 [T + 1, 60], "normalized" as in qwop-gym, or "raw"."""
     return normalize(episode.raw_observations) if kind == "normalized" else episode.raw_observations
 
 
 def actions_of(episode: Episode, action_set: str) -> NDArray[Any]:
-    """int64 [T] in an action set. Raises DatasetError where the set lacks keys that were pressed."""
+    """Return actions int64 [T] of an action set. Raises DatasetError if the set lacks some of the keys."""
     try:
         return action_indices(episode.keys, action_set).astype(np.int64)
     except ValueError as error:
@@ -173,7 +173,7 @@ def actions_of(episode: Episode, action_set: str) -> NDArray[Any]:
 
 
 def rewards_of(episode: Episode) -> NDArray[Any]:
-    """float32 [T]: the stored "default" reward, else qwop-gym's at one frame a step, computed here.
+    """Return rewards float32 [T]: the stored "default" reward, else qwop-gym's for steps of one frame.
 
     0.01 * ds / dt - 10 * dt with s = x / 10 and t = scoreTime / 10, +50 for a success, -10 for another end.
     """
@@ -183,7 +183,7 @@ def rewards_of(episode: Episode) -> NDArray[Any]:
     time = (episode.times / 10).astype(np.float32)
     distance[0] = time[0] = 0  # qwop-gym counts the first step from zero, not from the state at reset
     ds, dt = np.diff(distance), np.diff(time)
-    # On the frame that lands, the clock stands still and so does the reward's speed.
+    # In the frame of the landing the clock does not advance, and the reward has no speed term.
     speed = np.divide(ds, dt, out=np.zeros_like(ds), where=dt > 0)
     rewards = np.float32(0.01) * speed - np.float32(10) * dt
     if episode.terminated:
@@ -194,9 +194,9 @@ def rewards_of(episode: Episode) -> NDArray[Any]:
 def keys_from_actions(
     actions: Any, options: Importing, path: Path, count: int | None = None
 ) -> NDArray[np.uint8]:
-    """Indices, int [S] or [S, 1] -> key masks, uint8 [S * frames_per_step].
+    """Convert action indices, int [S] or [S, 1], to key masks, uint8 [S * frames_per_step].
 
-    count: how many actions there are, where the file says so; 16, the default, are qwop-gym's "full" set.
+    count: number of actions, if the file says so; 16, the default, is qwop-gym's "full" set.
     Raises DatasetError.
     """
     if options.action_set is None and count not in (None, 16):
@@ -211,16 +211,16 @@ def keys_from_actions(
     except ValueError as error:
         raise DatasetError(f"{path}: {error}") from None
     if len(actions) == 0:
-        raise DatasetError(f"{path}: an episode without a step")
+        raise DatasetError(f"{path}: an episode has no step")
     return np.repeat(masks[actions], options.frames_per_step)
 
 
 def foreign_episode(
     path: Path, name: str, keys: NDArray[np.uint8], observed: Any, options: Importing, action_set: str
 ) -> Imported:
-    """An episode of another project: its keys played, and compared with its observations where it has any.
+    """Replay the keys of another project's episode, and compare them with its observations if it has any.
 
-    observed: one for each of its S actions, or one more: [S or S + 1, 60], normalized or raw.
+    observed: one observation per action, or one more: [S or S + 1, 60], normalized or raw.
     Raises DatasetError for observations of another shape.
     """
     fields = {
@@ -253,12 +253,13 @@ def episode_from_keys(
     stride: int = 1,
     variants: Sequence[str] = (DEFAULT_TRIG,),
 ) -> Imported:
-    """Play keys and make an episode of what happens, up to the end of the run.
+    """Play keys up to the end of the run and make an episode of it.
 
-    observed: the foreign file's observations, [S + 1, 60], one every `stride` frames, normalized or raw;
-        the replay has to give the same.
-    fields: the other fields of Episode. terminated and success are what the replay shows.
-    variants: of sine and cosine; the first in which the replay gives the observations becomes Episode.trig.
+    observed: the foreign file's observations, [S + 1, 60], one every `stride` frames, normalized or raw.
+        The replay has to reproduce them.
+    fields: the other fields of Episode. The replay determines terminated and success.
+    variants: variants of sine and cosine. The first one that reproduces the observations becomes
+        Episode.trig.
     """
     farthest = 0
     for trig in variants:
@@ -276,12 +277,12 @@ def episode_from_keys(
 
 
 def _first_false(facts: NDArray[np.bool_]) -> int:
-    """Index of the first that is false; their number where all are true."""
+    """Return the index of the first false entry; their number if all are true."""
     return int(np.argmin(facts)) if not facts.all() else len(facts)
 
 
 def episode_of_replay(keys: NDArray[np.uint8], played: Replay, fields: Mapping[str, Any]) -> Episode:
-    """An episode of the frames until the end of a replay."""
+    """Make an episode of the frames until the end of a replay."""
     frames = played.frames_until_end
     success = played.finished
     ended: dict[str, Any] = {"terminated": played.over, "truncated": not played.over, "success": success}
@@ -295,7 +296,7 @@ def episode_of_replay(keys: NDArray[np.uint8], played: Replay, fields: Mapping[s
 
 @contextmanager
 def output_directory(path: Path) -> Generator[Path]:
-    """A directory beside `path` that takes its name when it is complete, or vanishes. Raises DatasetError."""
+    """Yield a temporary directory that is renamed to `path`, or removed on failure. Raises DatasetError."""
     aside = path.with_name(f".{path.name}.new-{os.getpid()}")
     try:
         with made_folder(path.parent):

@@ -1,7 +1,7 @@
-"""Trajectories of the `imitation` library, through its own serialization (`imitation.data.serialize`).
+"""Trajectories of the `imitation` library, in its own serialization (`imitation.data.serialize`).
 
 A trajectory has observations [T + 1, 60], actions [T], and an info dictionary per step: keys and time. The
-last one also carries the episode's scalar fields.
+last one also has the episode's scalar fields.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _serialize():
 
 @contextmanager
 def _no_progress_bar():
-    from datasets.utils import logging  # Hugging Face's, which imitation saves through
+    from datasets.utils import logging  # Hugging Face's package, which imitation uses to save
 
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
@@ -60,7 +60,7 @@ def _no_progress_bar():
 
 
 def trajectory(episode: Episode, observations: str = "normalized", action_set: str = "distinct"):
-    """An episode as an imitation TrajectoryWithRew, one frame a step."""
+    """Convert an episode to imitation's TrajectoryWithRew, one frame per step."""
     from imitation.data.types import TrajectoryWithRew
 
     infos: list[dict[str, Any]] = [
@@ -79,7 +79,7 @@ def trajectory(episode: Episode, observations: str = "normalized", action_set: s
 def write(
     reader: DatasetReader, path: Path, *, observations: str, action_set: str | None
 ) -> tuple[int, list[str]]:
-    """A directory for `imitation.data.serialize.load`. All trajectories are in memory at once."""
+    """Write a directory for `imitation.data.serialize.load`. All trajectories are in memory at once."""
     serialize = _serialize()
     trajectories = [trajectory(episode, observations, action_set or "distinct") for episode in reader]
     with output_directory(path) as aside, _no_progress_bar():
@@ -91,10 +91,10 @@ def write(
 
 
 def read(path: Path, options: Importing) -> Iterator[Imported]:
-    """Ours exactly where the replay, or raw observations, give them; another's from its actions, replayed.
+    """Read trajectories: exports of this project exactly, others by replaying their actions.
 
-    The Arrow files are read as they are: `imitation.data.serialize.load` would run whatever code they name
-    (it decodes infos with jsonpickle, and older files with pickle).
+    This reads the Arrow files directly, because `imitation.data.serialize.load` would run code that the files
+    name: it decodes infos with jsonpickle, and older files with pickle.
     """
     for number, row in enumerate(_rows(path)):
         name = f"trajectory {number}"
@@ -108,7 +108,7 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The trajectories: column -> array, or list of texts. Raises DatasetError, ValueError."""
+    """Yield the trajectories: column -> array, or list of texts. Raises DatasetError, ValueError."""
     try:
         pa: Any = import_module("pyarrow")
     except ImportError as error:
@@ -134,7 +134,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _check_uncompressed(file: Path) -> None:
-    """Arrow inflates a buffer to whatever size it claims; imitation compresses none. Raises ValueError."""
+    """Raise ValueError if a buffer is compressed: Arrow would inflate it to any size."""
     pa: Any = import_module("pyarrow")
 
     with pa.memory_map(str(file)) as source:
@@ -144,7 +144,7 @@ def _check_uncompressed(file: Path) -> None:
             if message.type == "dictionary batch":
                 batch = _table(metadata, batch, _DICTIONARY_DATA)
             if message.type != "schema" and _field(metadata, batch, _BATCH_COMPRESSION):
-                raise ValueError(f"{file.name} is compressed; imitation writes its trajectories as they are")
+                raise ValueError(f"{file.name} is compressed; imitation does not compress its trajectories")
 
 
 # Numbers of fields in the tables of Arrow's Message.fbs.
@@ -152,7 +152,7 @@ _MESSAGE_HEADER, _DICTIONARY_DATA, _BATCH_COMPRESSION = 2, 1, 3
 
 
 def _field(data: bytes, table: int, number: int) -> int:
-    """Position of a field of the flatbuffer table at `table`; 0: it is not there."""
+    """Return the position of a field of the flatbuffer table at `table`; 0: the field is missing."""
     (back,) = struct.unpack_from("<i", data, table)
     (size,) = struct.unpack_from("<H", data, table - back)
     at = 4 + 2 * number
@@ -161,13 +161,13 @@ def _field(data: bytes, table: int, number: int) -> int:
 
 
 def _table(data: bytes, parent: int, number: int | None = None) -> int:
-    """Position of the table that a field of the table at `parent` points to; of the root without a field."""
+    """Return the position of the table that a field at `parent` points to; without a field, of the root."""
     at = parent if number is None else _field(data, parent, number)
     return at + struct.unpack_from("<I", data, at)[0]
 
 
 def _values(cell: Any) -> Any:
-    """A list of lists of numbers as an array [rows, columns], of numbers as [rows]; others as they are."""
+    """Convert lists of lists of numbers to an array [rows, columns], of numbers to [rows]; keep others."""
     pa: Any = import_module("pyarrow")
 
     values: Any = getattr(cell, "values", None)
@@ -177,7 +177,7 @@ def _values(cell: Any) -> Any:
     if not (
         pa.types.is_primitive(inner) or pa.types.is_string(inner)
     ):  # others can be long without any bytes
-        raise ValueError(f"a trajectory holds lists of {str(inner)[:40]}, not of numbers or texts")
+        raise ValueError(f"a trajectory has lists of {str(inner)[:40]}, expected numbers or texts")
     if pa.types.is_list(values.type):
         widths = set(values.value_lengths().to_pylist())
         if len(widths) != 1 or None in widths:
@@ -192,11 +192,11 @@ def _own(name: str, row: dict[str, Any], last: dict[str, Any]) -> Imported:
     infos = [json_object(info, "an info") for info in row["infos"]]
     trig = json_object(last["qwop"], "its record of the episode").get("trig", OLD_TRIG)
     if trig not in TRIG_VARIANTS:
-        raise ValueError(f"trig {trig!r} is none of {', '.join(TRIG_VARIANTS)}")
+        raise ValueError(f"trig {trig!r} is unknown: expected one of {', '.join(TRIG_VARIANTS)}")
     keys = whole_numbers("keys", [info.get("keys", -1) for info in infos], (None,), 15).astype(np.uint8)
     times = [last.get("start_time"), *(info.get("time") for info in infos)]
     raw = observed = numbers("observations", row["obs"], (len(keys) + 1, OBSERVATION_SIZE))
-    if float(np.abs(observed).max()) <= 1:  # normalized ones: rounded and clipped, so played again
+    if float(np.abs(observed).max()) <= 1:  # normalized and clipped: a replay gives the raw ones
         again = episode_from_keys(name, keys, {"source": "script"}, observed=observed, variants=[trig])
         if again.episode is None or len(again.episode) != len(keys):
             return Imported(name, reason=again.reason or "its replay ends before it")

@@ -1,8 +1,7 @@
 """Minari datasets, written and read without the package: DIRECTORY/data/{main_data.hdf5, metadata.json}.
 
-The directory's name is the dataset's: `minari.load_dataset("qwop/human-v0")` finds it at
-$MINARI_DATASETS_PATH/qwop/human-v0. Everything that Minari has no field for travels in `infos` and in the
-attribute `qwop`.
+The directory's name is the name of the dataset: `minari.load_dataset("qwop/human-v0")` finds it at
+$MINARI_DATASETS_PATH/qwop/human-v0. Data without a field in Minari is in `infos` and in the attribute `qwop`.
 """
 
 from __future__ import annotations
@@ -40,14 +39,14 @@ from qwop_datasets.storage import H5, new_h5, open_h5
 from qwop_datasets.untrusted import attribute, dataset, group, member
 from qwop_game import action_masks
 
-MINARI_VERSION = "0.5.0"  # the layout's; later versions read it
+MINARI_VERSION = "0.5.0"  # version of the layout, which later ones read, too
 _NAME = re.compile(r"^[-_\w]+-v\d+$")
 
 
 def write(
     reader: DatasetReader, path: Path, *, observations: str, action_set: str | None
 ) -> tuple[int, list[str]]:
-    """A dataset directory, such as datasets/qwop/human-v0; its last two parts become its id."""
+    """Write a dataset directory, such as datasets/qwop/human-v0. Its last two parts become its id."""
     if not _NAME.match(path.name):
         raise DatasetError(f"{path}: a Minari dataset is a directory NAME-v0; choose such a name")
     action_set = action_set or "distinct"
@@ -78,7 +77,7 @@ def _write_episode(group: H5, episode: Episode, observations: str, action_set: s
         "rewards": rewards_of(episode).astype(np.float64),
         "terminations": last & episode.terminated,
         "truncations": last & (not episode.terminated),
-        # infos have a row for the reset too
+        # infos also have a row for the reset
         "infos/keys": np.concatenate([[0], episode.keys]).astype(np.uint8),
         "infos/time": episode.times,
         "infos/raw_observations": episode.raw_observations,
@@ -117,7 +116,7 @@ def _metadata(path: Path, observations: str, action_set: str, episodes: int, ste
 
 
 def read(path: Path, options: Importing) -> Iterator[Imported]:
-    """Ours exactly; another's from its actions, replayed and compared with its observations."""
+    """Read a dataset: exports of this project exactly, others by replaying their actions."""
     main, described = path / "data" / "main_data.hdf5", path / "data" / "metadata.json"
     if not main.is_file():
         raise DatasetError(f"{path}: not a Minari dataset: it has no {main.relative_to(path)}")
@@ -138,7 +137,7 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
             count = space.get("n")
             discrete = space.get("type") == "Discrete" and isinstance(count, int)
             if not discrete or isinstance(member(stored, "observations"), h5py.Group):
-                raise DatasetError(f"{path}: not QWOP: it has other spaces than Box and Discrete")
+                raise DatasetError(f"{path}: not QWOP: its spaces are not Box and Discrete")
             keys = keys_from_actions(dataset(stored, "actions")[()], options, path, count)
             observed = dataset(stored, "observations")[()]
             yield foreign_episode(path, name, keys, observed, options, options.action_set or "full")

@@ -1,8 +1,8 @@
-"""qwop-gym's text recordings: `seed=N`, one action index a line, `*` after an episode, `X` after a discarded.
+"""qwop-gym's text recordings: `seed=N`, an action per line, `*` (kept) or `X` (discarded) after an episode.
 
-They hold keys only, and play in the real game. Its soft reset between two episodes is not exactly the start
-of the page (0.9 % of episodes differ after it), so an episode may fail to end where the recording says; such
-ones are left out on the way in.
+They have only keys, and were played in the real game. Its soft reset between episodes is not exactly the
+start of the page: 0.9 % of episodes differ after it. So the replay of an episode may not end where the
+recording says. The import omits such episodes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LARGEST_SEED = 2**31 - 1
 def write(
     reader: DatasetReader, path: Path, *, observations: str, action_set: str | None
 ) -> tuple[int, list[str]]:
-    """Whole runs only: a recording has to end at the last action. To be played with frames_per_step=1."""
+    """Write whole runs, because a recording has to end with its run. Play them with frames_per_step=1."""
     left_out: list[str] = []
     count = 0
     with output_file(path) as aside, open(aside, "w", encoding="utf-8") as file:
@@ -36,26 +36,26 @@ def write(
         for i in range(len(reader)):
             episode = reader[i]
             if not episode.terminated:
-                left_out.append(f"episode {reader.numbers[i]}: cut short, and a recording ends with the run")
+                left_out.append(f"episode {reader.numbers[i]}: cut short; a recording must end with the run")
                 continue
             if seed is None:
-                seed = int(episode.provenance.get("seed", 0) or 1)  # qwop-gym makes 0 a random one
+                seed = int(episode.provenance.get("seed", 0) or 1)  # qwop-gym replaces 0 by a random seed
                 file.write(f"seed={min(max(seed, 1), _LARGEST_SEED)}\n")
             file.writelines(f"{action}\n" for action in actions_of(episode, action_set or "full"))
             file.write("*\n")
             count += 1
         if not count:
-            raise DatasetError(f"{reader.path}: no run that ends, so nothing that a recording can hold")
+            raise DatasetError(f"{reader.path}: all runs were cut short; a recording needs runs that end")
     return count, left_out
 
 
 def read(path: Path, options: Importing) -> Iterator[Imported]:
-    """Each `*` episode, replayed; discarded ones are left out."""
+    """Replay each `*` episode; omit discarded ones."""
     source = options.checked_source(path)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
-        raise DatasetError(f"{path}: not a recording: it is no text") from None
+        raise DatasetError(f"{path}: not a recording: it is not text") from None
     header = re.fullmatch(r"seed=([0-9]{1,18})", lines[0]) if lines else None
     if not header:
         raise DatasetError(f"{path}: not a recording: its first line is not seed=NUMBER")
@@ -73,7 +73,7 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
         content = content.rstrip()
         if content not in ("*", "X"):
             if not re.fullmatch("[0-9]{1,9}", content):
-                raise DatasetError(f"{path}: line {line}: {content[:20]!r} is no action, * or X")
+                raise DatasetError(f"{path}: line {line}: {content[:20]!r} is not an action, * or X")
             actions.append(int(content))
             continue
         name = f"episode {number}"

@@ -1,6 +1,6 @@
 """robomimic's HDF5: data/demo_N with actions, rewards, dones, states, obs, next_obs; mask/<name>.
 
-robomimic has continuous actions in [-1, 1] only, so each of the four keys is one: +1 held, -1 not.
+robomimic has only continuous actions in [-1, 1], so each of the four keys is an action: +1 held, -1 released.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ OBSERVATION_KEY = "observation"
 def write(
     reader: DatasetReader, path: Path, *, observations: str, action_set: str | None
 ) -> tuple[int, list[str]]:
-    """One file; `reader`'s masks become filter keys. `states` are the raw observations."""
+    """Write one file. The masks of `reader` become filter keys; `states` are the raw observations."""
     if action_set:
-        raise DatasetError("robomimic has no discrete actions: leave --action-set out")
+        raise DatasetError("robomimic has no discrete actions: omit --action-set")
     total = 0
     with output_file(path) as aside, new_h5(aside) as file:
         data = file.create_group("data")
@@ -78,7 +78,7 @@ def write(
 
 
 def read(path: Path, options: Importing) -> Iterator[Imported]:
-    """Ours exactly; another's of four key actions replayed and compared with its observations, if any."""
+    """Read a file: exports of this project exactly, others with four key actions by replay."""
     with open_h5(path, "r", locking=False) as file:
         if "data" not in set(file) or not isinstance(member(file, "data"), h5py.Group):
             raise DatasetError(f"{path}: not a robomimic file: it has no group data")
@@ -91,7 +91,7 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
                 raise DatasetError(f"{path}: not QWOP: {name} has actions {found}, not numbers [T, 4]")
             keys = ((actions[()] > 0) * _KEYS).sum(axis=1).astype(np.uint8)
             if not len(keys):
-                raise DatasetError(f"{path}: an episode without a step")
+                raise DatasetError(f"{path}: an episode has no step")
             if "qwop" in stored.attrs:
                 states, last, times, rewards = (
                     dataset(stored, name)[()] for name in ("states", "last_state", "times", "rewards")

@@ -1,4 +1,4 @@
-"""NumPy archives in the manner of Gymnasium's offline data sets, and CSV."""
+"""NumPy archives in the form of Gymnasium's offline datasets, and CSV."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def write_npz(
 ) -> tuple[int, list[str]]:
     """Write arrays over all N steps.
 
-    observations, next_observations [N, 60], actions, rewards, terminations, truncations [N]; and for the way
-    back keys [N], times, raw_observations over all N + E states, episode_ends [E] (steps up to and with each
-    episode), episodes [E] (JSON).
+    They are observations, next_observations [N, 60], actions, rewards, terminations, truncations [N]. For the
+    import there are also keys [N], times and raw_observations of all N + E states, episode_ends [E] (steps up
+    to the end of each episode) and episodes [E] (JSON).
     """
     columns: dict[str, list[NDArray[Any]]] = {}
     texts: list[str] = []
@@ -73,7 +73,7 @@ def write_npz(
     ends = np.cumsum([len(keys) for keys in columns["keys"]])
     arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
     arrays |= {"episode_ends": ends, "episodes": np.array(texts)}
-    # What np.savez_compressed does, but for leaving its archive open when the disk is full.
+    # As np.savez_compressed, which leaves its archive open when the disk is full.
     with output_file(path) as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
@@ -82,7 +82,7 @@ def write_npz(
 
 
 def load_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of an archive. Reads nothing pickled, and only `memory_limit` bytes. Raises DatasetError."""
+    """Load the arrays of an archive: nothing pickled, at most `memory_limit` bytes. Raises DatasetError."""
     limit = memory_limit(path.stat().st_size)
     arrays: dict[str, NDArray[Any]] = {}
     try:
@@ -100,16 +100,16 @@ def load_npz(path: Path) -> dict[str, NDArray[Any]]:
                 with archive.open(member) as file:
                     arrays[member.filename.removesuffix(".npy")] = read_npy(file.read(), member.filename)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a broken archive names places before its start
+        if error.errno != errno.EINVAL:  # a broken archive has offsets before its start
             raise
-        raise DatasetError(f"{path}: not a NumPy archive: its parts are not where it says") from None
+        raise DatasetError(f"{path}: not a NumPy archive: its offsets are wrong") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError, RuntimeError) as error:
         raise DatasetError(f"{path}: not a NumPy archive: {' '.join(str(error).split())[:80]}") from None
     return arrays
 
 
 def read_npy(data: bytes, name: str) -> NDArray[Any]:
-    """The array in the bytes of a .npy file. Raises ValueError for pickled or missing values."""
+    """Read the array in the bytes of a .npy file. Raises ValueError for pickled or missing values."""
     file = io.BytesIO(data)
     readers: dict[tuple[int, int], Callable[[io.BytesIO], tuple[tuple[int, ...], bool, np.dtype[Any]]]] = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -117,10 +117,10 @@ def read_npy(data: bytes, name: str) -> NDArray[Any]:
     }
     version = cast("tuple[int, int]", np.lib.format.read_magic(file))
     if version not in readers:
-        raise ValueError(f"{name} is of a version that is not known")
+        raise ValueError(f"{name} has an unknown version")
     shape, by_columns, dtype = readers[version](file)
     if dtype.hasobject:
-        raise ValueError(f"{name} holds pickled objects, which could run code")
+        raise ValueError(f"{name} has pickled objects, which could run code")
     if math.prod(shape) * dtype.itemsize != len(data) - file.tell():
         raise ValueError(f"{name} is not as long as its header says")
     array = np.frombuffer(data, dtype, offset=file.tell()) if math.prod(shape) else np.empty(0, dtype)
@@ -142,7 +142,7 @@ def read_npz(path: Path, options: Importing) -> Iterator[Imported]:
     steps = len(np.atleast_1d(data["actions"]))
     if len(np.atleast_1d(data["observations"])) != steps:
         shapes = f"{list(data['observations'].shape)} and actions {list(data['actions'].shape)}"
-        raise DatasetError(f"{path}: observations {shapes} are not one for each step")
+        raise DatasetError(f"{path}: observations {shapes}: expected one of each per step")
     last = np.zeros(steps, bool)
     for name in ("terminations", "truncations", "terminals", "timeouts"):
         if name in data:
@@ -212,7 +212,7 @@ def _end_text(episode: Episode) -> str:
 
 
 def read_csv(path: Path, options: Importing) -> Iterator[Imported]:
-    """What write_csv wrote."""
+    """Read a file that write_csv wrote."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
             rows = csv.DictReader(file)
@@ -223,7 +223,7 @@ def read_csv(path: Path, options: Importing) -> Iterator[Imported]:
             for number, (_, group) in enumerate(groupby(rows, key=lambda row: row["episode"])):
                 yield Imported(f"episode {number}", _csv_episode(path, list(group)))
     except UnicodeDecodeError:
-        raise DatasetError(f"{path}: not a CSV file: it is no UTF-8 text") from None
+        raise DatasetError(f"{path}: not a CSV file: it is not UTF-8 text") from None
     except csv.Error as error:
         raise DatasetError(f"{path}: not a CSV file: {error}") from None
 
@@ -266,7 +266,7 @@ def _csv_episode(path: Path, rows: list[dict[str | None, Any]]) -> Episode:
 
 
 def mask_of(text: str) -> int:
-    """Keys as text, such as "QO", "-" for none, or a mask 0 to 15. Raises ValueError."""
+    """Parse keys: "QO", "-" for none, or a mask 0 to 15. Raises ValueError."""
     letters = {"Q": KEY_Q, "W": KEY_W, "O": KEY_O, "P": KEY_P}
     held = text.strip().upper()
     if re.fullmatch("[0-9]|1[0-5]", held):
@@ -274,5 +274,5 @@ def mask_of(text: str) -> int:
     if held in ("", "-"):
         return 0
     if len(set(held)) != len(held) or not set(held) <= set(letters):
-        raise ValueError(f"{text[:20]!r} is no combination of the keys Q, W, O, P, and no mask 0 to 15")
+        raise ValueError(f"{text[:20]!r} is not a combination of the keys Q, W, O, P or a mask 0 to 15")
     return sum(letters[letter] for letter in held)

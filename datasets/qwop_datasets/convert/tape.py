@@ -1,4 +1,4 @@
-"""Tapes of bare keys, without a single observation: read off a video, or a list of masks from a program.
+"""Tapes of keys without observations: read from a video, or a list of masks from a program.
 
 | file       | holds                                                                                     |
 |------------|-------------------------------------------------------------------------------------------|
@@ -7,8 +7,8 @@
 | .json      | a list of masks                                                                           |
 | .npy, .npz | masks [T], or [T, 4] for q, w, o, p; in an archive the array keys or masks                |
 
-Keys are held until the next row. A CSV's rows may say when they begin, in a column of seconds (time, t_sec,
-seconds or t) or of frames (frame); otherwise each row is one frame of the tape.
+Keys are held until the next row. A CSV may have a column with the start of each row in seconds (time, t_sec,
+seconds or t) or frames (frame); otherwise each row is one frame of the tape.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _KEYS = {"q": KEY_Q, "w": KEY_W, "o": KEY_O, "p": KEY_P}
 _MASKS = ("keys", "masks", "mask")
 _SECONDS = ("time", "t_sec", "seconds", "t")
 _FRAMES = ("frame", "frames")
-_LONGEST = 3600.0  # s; a longer tape is in other units than its rate says
-_SLACK = 0.02  # tape frames: times are written with few digits
+_LONGEST = 3600.0  # s; if a tape seems longer, its rate is wrong
+_SLACK = 0.02  # tape frames, because times may have few digits
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Tape:
     masks: NDArray[np.uint8]
 
     def keys(self, rate: float, offset: float) -> NDArray[np.uint8]:
-        """The keys of each frame of the game, uint8 [T], 30 a second.
+        """Return the keys of each frame of the game, uint8 [T], 30 per second.
 
-        rate: frames of the tape per second. offset: frame of the tape at which the first one begins.
+        rate: frames of the tape per second. offset: frame of the tape at which the game's first frame begins.
         """
         step = rate * FRAME_SECONDS
         count = math.ceil((float(self.starts[-1]) + 1 - offset - _SLACK) / step)
@@ -58,7 +58,7 @@ class Tape:
 
 
 def is_tape(path: Path) -> bool:
-    """Whether a file that may be of several formats holds bare keys."""
+    """Whether a file, whose suffix several formats share, is a tape of keys."""
     if path.suffix in (".json", ".npy"):
         return True
     try:
@@ -74,12 +74,12 @@ def is_tape(path: Path) -> bool:
             names = set(load_npz(path))
             return not names.isdisjoint(_MASKS) and names.isdisjoint({"observations", "episodes"})
     except (csv.Error, ValueError, DatasetError):
-        pass  # whoever reads it says what is wrong
+        pass  # the reader of the file reports the problem
     return False
 
 
 def read(path: Path, options: Importing) -> Iterator[Imported]:
-    """One episode: what the keys do in the game until the run ends, or the tape (then it is `truncated`)."""
+    """Yield one episode: replay the keys until the run or the tape ends (then it is `truncated`)."""
     fields = {
         "source": options.checked_source(path),
         "player": options.player,
@@ -95,7 +95,7 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
         raise DatasetError(f"{path}: --offset {first:g}: the tape ends at its frame {last:g}")
     if max(seconds, -first / options.rate) > _LONGEST:
         raise DatasetError(
-            f"{path}: {seconds:.0f} s of keys at --rate {options.rate:g}: an hour is the limit"
+            f"{path}: {seconds:.0f} s of keys at --rate {options.rate:g}: the limit is an hour"
         )
     yield episode_from_keys("the tape", tape.keys(options.rate, options.offset), fields, variants=[trig])
 
@@ -108,7 +108,7 @@ def _read(path: Path, rate: float) -> Tape:
             arrays = load_npz(path)
             names = [name for name in _MASKS if name in arrays]
             if not names:
-                raise ValueError(f"has no array {' or '.join(_MASKS)}")
+                raise ValueError(f"it has no array {' or '.join(_MASKS)}")
             return _list(names[0], arrays[names[0]])
         if path.suffix == ".npy":
             return _list("keys", read_npy(path.read_bytes(), path.name))
@@ -117,7 +117,7 @@ def _read(path: Path, rate: float) -> Tape:
             return _list("keys", json.loads(text))
         return _list("keys", [_at(n, mask_of, line) for n, line in enumerate(text.splitlines(), 1)])
     except UnicodeDecodeError:
-        raise DatasetError(f"{path}: not a tape of keys: it is no text") from None
+        raise DatasetError(f"{path}: not a tape of keys: it is not text") from None
     except RecursionError:
         raise DatasetError(f"{path}: not a tape of keys: not a list of masks") from None
     except (csv.Error, ValueError) as error:
@@ -125,7 +125,7 @@ def _read(path: Path, rate: float) -> Tape:
 
 
 def _list(name: str, values: object) -> Tape:
-    """A row for each frame. Raises ValueError."""
+    """Make a tape with a row for each frame. Raises ValueError."""
     array = np.asarray(values)
     if array.ndim == 2:
         masks = whole_numbers(name, array, (None, 4), 1) @ list(_KEYS.values())

@@ -1,7 +1,7 @@
 """Runs that a person kept in the web page: `.qwop.json`, one run or a list of them.
 
-The page computes the bits of every other engine, so a run is its keys. Here they are played again, and the
-SHA-256 of the observations has to be the page's; a run of other numbers is left out.
+The page's engine gives the same bits as every other one, so its keys determine a run. The import replays them
+and compares the SHA-256 of the observations with that of the page. It omits a run that differs.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ _FIELDS = {
 
 
 def is_web(path: Path) -> bool:
-    """Whether a file is named as the page names its downloads."""
+    """Whether a file has a name like the page's downloads."""
     return path.name.endswith(".qwop.json")
 
 
 def read(path: Path, options: Importing) -> Iterator[Imported]:
-    """The runs of a file, each verified by replay. Raises DatasetError for what is no such file."""
+    """Read the runs of a file and verify each by replay. Raises DatasetError if it is not such a file."""
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise ValueError(f"it is larger than {_LARGEST_FILE >> 20} MB")
@@ -104,19 +104,19 @@ def page_run_episode(text: bytes, max_frames: int = _LONGEST_RUN) -> Episode:
 
 
 def _imported(name: str, run: dict[str, Any], options: Importing, max_frames: int = _LONGEST_RUN) -> Imported:
-    """Raises ValueError, TypeError, KeyError or OverflowError for what the page did not write."""
+    """Import a run. Raises ValueError, TypeError, KeyError or OverflowError if the page did not write it."""
     if type(run) is not dict or run.get("format") != RUN or run.get("version") != VERSION:
-        raise ValueError("its format or version is another")
+        raise ValueError("its format or version is unknown")
     run = {field: run[field] for field in _FIELDS}
     keys = _masks("keys", run["keys"])
     if not 1 <= len(keys) <= max_frames:
-        raise ValueError(f"it has {len(keys)} frames; 1 to {max_frames} are possible")
+        raise ValueError(f"it has {len(keys)} frames; expected 1 to {max_frames}")
     (played,) = replay_keys([keys], trig=run["trig"])
     if played.frames_until_end < len(keys):
         return Imported(name, reason=f"its replay ends at frame {played.frames_until_end} of {len(keys)}")
     digest = run["observations_sha256"]  # None: the page was not allowed to compute it
     if digest is not None and digest != hashlib.sha256(played.raw_observations.tobytes()).hexdigest():
-        return Imported(name, reason="its replay gives other observations than the page saw")
+        return Imported(name, reason="its replay gives other observations than the page stored")
 
     offset = float(run["clock_offset"])
     instants = numbers("instants", run["instants"], (len(keys),), np.float64)
@@ -155,7 +155,7 @@ def _imported(name: str, run: dict[str, Any], options: Importing, max_frames: in
 
 
 def _masks(name: str, text: Any) -> NDArray[np.uint8]:
-    """uint8 [T] from base 64."""
+    """Decode key masks uint8 [T] from base 64."""
     if not isinstance(text, str):
         raise ValueError(f"{name} is not text in base 64")
     try:
@@ -166,11 +166,11 @@ def _masks(name: str, text: Any) -> NDArray[np.uint8]:
 
 
 def _events(rows: list[list[Any]]) -> NDArray[np.void]:
-    """KEY_EVENT_DTYPE [E] from rows of time (s), key, pressed and source."""
+    """Convert rows of time (s), key, pressed and source to KEY_EVENT_DTYPE [E]."""
     if type(rows) is not list or not all(type(row) is list and len(row) == 4 for row in rows):
         raise ValueError("events are not rows of time, key, pressed and source")
     if unknown := {str(source) for *_, source in rows} - set(KEY_SOURCES):
-        raise ValueError(f"an event's source is {min(unknown)!r:.40}")
+        raise ValueError(f"an event's source is unknown: {min(unknown)!r:.40}")
     return np.array(
         [(t, key, pressed, KEY_SOURCES.index(source)) for t, key, pressed, source in rows], KEY_EVENT_DTYPE
     )

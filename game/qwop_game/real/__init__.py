@@ -1,4 +1,4 @@
-"""The real game, in Chrome, Chromium or Firefox, behind the interface of the embedded one."""
+"""The real game in Chrome, Chromium or Firefox, with the interface of the embedded one."""
 
 from qwop_game.real.browser import BrowserLost, PageError
 from qwop_game.real.errors import RealGameError

@@ -1,13 +1,13 @@
-// Between qwop-gym's page and Python: plays frames by the batch and hands out every number of the game.
+// The bridge between qwop-gym's page and Python: it plays batches of frames and returns every number of the game.
 //
-// It stands in for qwop-gym's ws.js: extensions.js hands the page's functions to a class named WS, and calls
-// connect() when the game has loaded and taken its first frame. There is no socket here: Python calls `bridge`
-// through the driver.
+// It replaces qwop-gym's ws.js: extensions.js passes the page's functions to a class named WS, and calls connect()
+// when the game has loaded and played its first frame. There is no socket here: Python calls `bridge` through the
+// driver.
 
 "use strict";
 
 class WS {
-  // extensions.js names these
+  // extensions.js uses these names
   static H_OBS = 4;
   static OBS_END = 2;
   static OBS_SUC = 4;
@@ -24,15 +24,15 @@ class WS {
     Object.assign(this, { reset, step, draw, keydown, keyup });
     this.ready = false;
     this.episode = 0; // number of the episode since the page was loaded; 0: none
-    this.frame = 0; // of the episode
+    this.frame = 0; // frames of the episode so far
     window.bridge = this;
-    // The game would take the keys of whoever types here at any moment of a frame, and has its own for reset.
+    // Otherwise the game would handle what somebody types here, in the middle of a frame, and its own reset key.
     for (const type of ["keydown", "keyup", "keypress", "mousedown", "mouseup", "touchstart", "touchend"])
       window.addEventListener(type, (event) => event.isTrusted && this.typed(event), true);
   }
 
   connect() {
-    // The update that is under way at this moment is the game's second; it is part of the canonical start.
+    // The game is in its second update now, which is part of the canonical start. Wait for its end.
     setTimeout(() => { this.ready = true; }, 0);
   }
 
@@ -41,8 +41,8 @@ class WS {
     this.person && this.person.typed(event);
   }
 
-  // A new episode, once per page load: the game's own reset, with the clock at `time` (s). There it starts at
-  // the odd time that the reset took. Returns the state.
+  // Starts the episode, once per page load: the game's own reset, with the clock set to `time` (s). Without that the
+  // clock would start at the time that the reset took. Returns the state.
   begin(time) {
     if (!this.ready || this.episode) throw new Error("the page has to be loaded anew for each episode");
     this.parts = [...OBS_PARTS, "hurdleBase", "hurdleTop"];
@@ -55,8 +55,8 @@ class WS {
     return pack(this.state());
   }
 
-  // Play frames, one for each key mask, from frame `frame` on, and stop after the one in which the run ends if
-  // `stopAtEnd`. Returns the state after every `every`-th frame and after the last one.
+  // Plays one frame for each key mask, from frame `frame` on. With `stopAtEnd` it stops after the frame in which the
+  // run ends. Returns the state after every `every`-th frame and after the last one.
   play(frame, masks, every, stopAtEnd, draw) {
     if (!this.episode || frame !== this.frame)
       throw new Error(`lost: the page is at frame ${this.episode ? this.frame : "none"}, not at ${frame}`);
@@ -98,14 +98,14 @@ class WS {
     return row;
   }
 
-  // The picture of now: a JPEG, as a data address; a PNG would take several times as long.
+  // The current picture as a data URL. JPEG, because a PNG would take several times as long.
   picture() {
     this.draw();
     return document.getElementById("window1").toDataURL("image/jpeg", 0.95);
   }
 }
 
-// Float64Arrays of one length, one after the other, little-endian, in base 64.
+// Packs Float64Arrays of one length as base 64, one after the other, little-endian.
 function pack(...rows) {
   const bytes = new Uint8Array(rows.length ? rows.length * rows[0].byteLength : 0);
   rows.forEach((row, i) => bytes.set(new Uint8Array(row.buffer), i * row.byteLength));

@@ -1,4 +1,4 @@
-"""One browser with one page, driven through chromedriver or geckodriver, that leaves nothing behind."""
+"""Drive one page in one browser through chromedriver or geckodriver, and clean up afterwards."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ WIDTH, HEIGHT = 660, 520  # px, of a visible window
 _FIREFOX_BARS = 90  # px, of tabs and address above the page
 
 _HERE = Path(__file__).parent
-_PORTS = 3  # tries to get a port before somebody else does
+_PORTS = 3  # attempts to get a port that no other program takes first
 _CHROME_FLAGS = (
     "--allow-file-access-from-files",
     "--autoplay-policy=no-user-gesture-required",
@@ -36,7 +36,7 @@ _CHROME_FLAGS = (
     "--disable-features=Translate",
     "--disable-renderer-backgrounding",
     "--disable-sync",
-    "--enable-unsafe-swiftshader",  # WebGL in software, where there is no graphics card
+    "--enable-unsafe-swiftshader",  # WebGL in software if there is no graphics card
     "--no-default-browser-check",
     "--no-first-run",
     f"--window-size={WIDTH},{HEIGHT}",
@@ -47,45 +47,45 @@ _FIREFOX_PREFERENCES = {
     "dom.min_background_timeout_value": 4,
     "dom.timeout.enable_budget_timer_throttling": False,
     "media.autoplay.default": 0,
-    "privacy.reduceTimerPrecision": False,  # stamps of keys to the tenth of a millisecond
+    "privacy.reduceTimerPrecision": False,  # time stamps of keys with a resolution of 0.1 ms
     "security.fileuri.strict_origin_policy": False,  # the page and the game's files are in different folders
-    "webgl.force-enabled": True,  # in software too, where there is no graphics card
+    "webgl.force-enabled": True,  # in software if there is no graphics card
 }
-_READY = {"chrome": "started successfully", "firefox": "Listening on"}  # what a driver says when it is
+_READY = {"chrome": "started successfully", "firefox": "Listening on"}  # printed by a ready driver
 
 
 class BrowserLost(Exception):
-    """The browser, its driver or the page is gone, or does not answer. One line."""
+    """The browser, its driver or the page has ended or does not answer. The message is one line."""
 
 
 class PageError(Exception):
-    """The page itself refused what it was asked to do. One line."""
+    """JavaScript in the page failed. The message is one line."""
 
 
 def timeout_seconds() -> float:
-    """How long a browser may take to start, load the page or answer: QWOP_BROWSER_TIMEOUT, or 60 s."""
+    """Return how long a browser may take to start, load the page or answer: QWOP_BROWSER_TIMEOUT, or 60 s."""
     text = os.environ.get(TIMEOUT_VARIABLE, "60")
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
     if not 1 <= seconds <= 3600:
-        raise RealGameError(f"{TIMEOUT_VARIABLE}={text}: it must be a number of seconds from 1 to 3600")
+        raise RealGameError(f"{TIMEOUT_VARIABLE}={text}: expected a number of seconds from 1 to 3600")
     return seconds
 
 
 class Browser:
-    """A started browser with the game's page in it.
+    """A running browser with the game's page.
 
     headless: without a window.
-    browser, driver: where they are; None: see find.py.
+    browser, driver: their paths; None: see find.py.
     scripts: more scripts of this folder for the page, after bridge.js.
-    trig: whose sine and cosine the page gives the game, one of TRIG_VARIANTS; None: the browser's own.
-    game: with the game's page; otherwise with an empty one, and the game's file need not be installed.
+    trig: the page's sine and cosine, one of TRIG_VARIANTS; None: the browser's own.
+    game: load the game's page; otherwise an empty one, which does not need the game's file.
 
-    Driver and browser get a session of their own, so that Ctrl-C reaches this program alone.
+    Driver and browser run in their own session (setsid), so that Ctrl-C only reaches this program.
 
-    Raises RealGameError where something is missing or the browser does not start.
+    Raises RealGameError if something is missing or the browser does not start.
     """
 
     def __init__(
@@ -116,23 +116,23 @@ class Browser:
             creationflags=OWN_GROUP,
         )
         self._selenium: Any = None
-        # Also called when the object is forgotten, and at the interpreter's exit.
+        # Also called when the object is garbage-collected, and when the interpreter exits.
         self._finalizer = weakref.finalize(self, _reap, self._reaper)
         try:
             self.url = "about:blank" if self.game is None else self._write_page(self.game, scripts, trig)
             self._start()
             self.native_trig = self._find_native_trig()
-            """Which variant of trig.js the browser's own sine and cosine are; None: none of them."""
+            """Variant of trig.js that equals the browser's own sine and cosine; None: none of them."""
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        """End browser and driver, and delete what they wrote. Never fails; takes a moment."""
+        """End browser and driver, and delete what they wrote. It never fails, and may take a second."""
         self._finalizer()
 
     def load(self) -> None:
-        """Load the page anew and wait until the game in it is there. Raises BrowserLost, PageError."""
+        """Load the page again and wait until the game is ready. Raises BrowserLost, PageError."""
         from selenium.common.exceptions import WebDriverException
 
         try:
@@ -150,12 +150,12 @@ class Browser:
             raise BrowserLost(_first_line(error)) from None
 
     def run(self, script: str, *arguments: Any) -> Any:
-        """Run JavaScript in the page; what it returns. Raises BrowserLost, PageError."""
+        """Run JavaScript in the page and return its result. Raises BrowserLost, PageError."""
         return self._call(lambda: self._selenium.execute_script(script, *arguments))
 
     @property
     def selenium(self) -> Any:
-        """Selenium's WebDriver, for tests that type."""
+        """Selenium's WebDriver, for tests that press keys."""
         return self._selenium
 
     # -- inside --------------------------------------------------------------------------------------
@@ -173,11 +173,11 @@ class Browser:
         )
         path = self._folder / "page.html"
         path.write_text(page, encoding="utf-8")
-        # Options of qwop-gym's page: no intro; a seed for Math.random, which the physics never asks.
+        # Options of qwop-gym's page: no intro; a seed for Math.random, which the physics does not use.
         return path.as_uri() + "?" + urlencode({"intro": 0, "seed": 1, "stepsize": 1})
 
     def _find_native_trig(self) -> str | None:
-        """Let the browser compare its sine and cosine with each variant's, in an empty page."""
+        """Compare the browser's sine and cosine with those of each variant, in an empty page."""
         code = (_HERE / "trig.js").read_text(encoding="utf-8")
         try:
             self._call(lambda: self._selenium.get("about:blank"))
@@ -195,7 +195,7 @@ class Browser:
 
         options = self._firefox_options() if self.browser.family == "firefox" else self._chrome_options()
         url = f"http://127.0.0.1:{self._start_driver()}"
-        # No proxy of the environment's for this machine's own address.
+        # Do not use a proxy from the environment for a local address.
         config = ClientConfig(
             url,
             timeout=int(self.timeout),  # type: ignore[arg-type]
@@ -214,7 +214,7 @@ class Browser:
             ) from None
         facts = self._selenium.capabilities
         self.version = f"{facts['browserName']} {facts['browserVersion']}"
-        """What the browser says of itself, such as "firefox 153.8.0"."""
+        """Name and version of the browser, such as "firefox 153.8.0"."""
 
     def _chrome_options(self) -> Any:
         from selenium.webdriver import ChromeOptions
@@ -224,7 +224,7 @@ class Browser:
         for flag in (*_CHROME_FLAGS, *(_CHROME_HEADLESS_FLAGS if self.headless else ())):
             options.add_argument(flag)
         if not self.headless:
-            options.add_argument(f"--app={self.url}")  # a window of its own, without an address bar
+            options.add_argument(f"--app={self.url}")  # a separate window without an address bar
         options.add_argument(f"--user-data-dir={self._folder / 'profile'}")
         options.add_experimental_option("excludeSwitches", ["enable-automation"])
         if hasattr(os, "geteuid") and os.geteuid() == 0:
@@ -247,10 +247,10 @@ class Browser:
         return options
 
     def _start_driver(self) -> int:
-        """Start the driver; returns its port, another one where somebody takes it first."""
-        # Both command lines name this session's folder: that marks the driver, for the reaper.
+        """Start the driver and return its port. If another program takes the port first, try another one."""
+        # Both command lines have this session's folder in them, by which the reaper finds the driver.
         if self.browser.family == "firefox":
-            # Without a port of its own, each Firefox would want 9222.
+            # Without this flag every Firefox would use port 9222.
             arguments = ["--profile-root", str(self._folder), f"--websocket-port={free_port()}"]
         else:
             arguments = [f"--log-path={self._folder / 'driver.log'}"]
@@ -273,15 +273,15 @@ class Browser:
                 return port
             last = _last_line(log)
             if process.poll() is None:
-                last = f"no word from it for {self.timeout:g} s (slow machine? raise {TIMEOUT_VARIABLE})"
+                last = f"it printed nothing for {self.timeout:g} s (slow machine? raise {TIMEOUT_VARIABLE})"
                 break
         raise RealGameError(f"the driver {self.driver.path} did not start: {last}")
 
     def _environment(self) -> dict[str, str] | None:
-        """The driver's environment variables; None: this process's own.
+        """Return the driver's environment variables; None: those of this process.
 
-        Firefox has no WebGL in its headless mode on Linux without a graphics card: there it gets a display
-        that nobody sees.
+        On Linux without a graphics card, headless Firefox has no WebGL. It gets a virtual display (Xvfb)
+        instead.
         """
         if not (self.headless and self.browser.family == "firefox" and sys.platform.startswith("linux")):
             return None
@@ -309,7 +309,7 @@ class Browser:
         return environment
 
     def _wait_for(self, process: subprocess.Popen[bytes], log: Path, word: str) -> bool:
-        """Wait until a process has written `word` to `log`; False where it ends or takes too long."""
+        """Wait until a process has written `word` to `log`. Returns False if it ends or takes too long."""
         deadline = time.monotonic() + self.timeout
         while process.poll() is None and time.monotonic() < deadline:
             if word in log.read_text(errors="replace", encoding="utf-8"):
@@ -337,7 +337,7 @@ class Browser:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on at this moment."""
+    """Return a free port of this machine."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
@@ -362,7 +362,7 @@ _LOSSES = {
 
 
 def _loss(line: str) -> str:
-    """What is gone, in words."""
+    """Describe what was lost, from the driver's error."""
     for meaning, words in _LOSSES.items():
         if any(word in line for word in words):
             return meaning
@@ -371,7 +371,7 @@ def _loss(line: str) -> str:
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "it printed nothing"
 
 
 def _first_line(error: Exception) -> str:
@@ -380,7 +380,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _reap(reaper: subprocess.Popen[bytes]) -> None:
-    """Let the reaper do its work and wait for it."""
+    """Let the reaper clean up, and wait for it."""
     if reaper.stdin is not None:
         try:
             reaper.stdin.close()

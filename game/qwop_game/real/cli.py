@@ -1,7 +1,7 @@
 """`qwop-game`: install the real game's file, check it, and compare both games.
 
-Exit codes: 0 done; 1 `doctor` found something missing, or `parity` a difference; 2 bad input or a game that
-can't be started, after one line.
+Exit codes: 0: done. 1: `doctor` found something missing, or `parity` found a difference. 2: bad input, or a
+game that can't be started, after one line.
 """
 
 import sys
@@ -32,15 +32,15 @@ _ONE_TRIG = tyro.conf.create_mutex_group(required=False)
 
 @dataclass(frozen=True)
 class Install:
-    """Put the game's file where the other commands find it."""
+    """Install the game's file for the other commands."""
 
     file: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")] = None
-    """Copy of the file; without it, it is downloaded from its author's site."""
+    """Copy of the file; without it, the command downloads it from its author's site."""
 
 
 @dataclass(frozen=True)
 class Doctor:
-    """Say what is installed, what is missing, and how to fix it."""
+    """Show what is installed, what is missing, and how to fix it."""
 
     browser: str | None = None
     """Path of Chrome, Chromium or Firefox."""
@@ -98,7 +98,7 @@ def _install(options: Install) -> int:
 
 
 def _doctor(options: Doctor) -> int:
-    """One line per item; 1 where something is missing."""
+    """Print one line per item. Returns 1 if something is missing."""
     well = True
 
     def item(name: str, good: bool, line: str) -> None:
@@ -144,7 +144,7 @@ def _doctor(options: Doctor) -> int:
 
 
 def _missing_programs(options: Doctor) -> list[tuple[str, str]]:
-    """Which of browser and driver was not found, and the line about it."""
+    """Return which of browser and driver was not found, each with a line about it."""
     family = "chrome"
     missing: list[tuple[str, str]] = []
     try:
@@ -159,7 +159,7 @@ def _missing_programs(options: Doctor) -> list[tuple[str, str]]:
 
 
 def _native_trig(options: Doctor) -> tuple[str, str | None]:
-    """The browser's name and version, and whose its own sine and cosine are. Needs no game."""
+    """Return the browser's name and version, and the variant of its own sine and cosine. Needs no game."""
     from qwop_game.real.browser import Browser
 
     browser = Browser(True, options.browser, options.driver, game=False)
@@ -170,21 +170,19 @@ def _native_trig(options: Doctor) -> tuple[str, str | None]:
 
 
 def _consequence(native: str | None) -> str:
-    """What a browser's own variant means for its user."""
+    """Explain what a browser's own variant means for its user."""
     if native not in TRIG_VARIANTS:
         return (
-            f"computes sine and cosine as no variant of the embedded game ({native or 'unknown'}): omit "
-            f"--native, and they are replaced by {DEFAULT_TRIG}"
+            f"its sine and cosine equal no variant of the embedded game ({native or 'unknown'}): omit "
+            f"--native to replace them by {DEFAULT_TRIG}"
         )
     if native == DEFAULT_TRIG:
         return f"computes sine and cosine as {native}: it plays the canonical game with --native, too"
-    return (
-        f"computes sine and cosine as {native}: they are replaced by {DEFAULT_TRIG} unless you say --native"
-    )
+    return f"computes sine and cosine as {native}: without --native they are replaced by {DEFAULT_TRIG}"
 
 
 def _plays(options: Doctor, trig: str | None) -> str:
-    """Two seconds of play in both games. Raises RealGameError where that fails."""
+    """Play two seconds in both games and compare. Raises RealGameError if that fails."""
     from qwop_game.real.game import RealGame
     from qwop_game.real.parity import compare, drawn_keys
 
@@ -251,7 +249,7 @@ def _recorded_keys(path: Path) -> list[NDArray[np.uint8]]:
         raise RealGameError(f"{path}: {error}") from None
     keys = [array for array in arrays if array.dtype == np.uint8 and array.ndim == 1]
     if not keys:
-        raise RealGameError(f"{path}: holds no uint8 array of key masks")
+        raise RealGameError(f"{path}: has no uint8 array of key masks")
     return keys
 
 

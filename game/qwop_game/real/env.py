@@ -15,20 +15,19 @@ from qwop_game.simulator import DEFAULT_TRIG, exclusive
 
 
 class QWOPRealEnv(QWOPEnv):
-    """QWOP in a browser, with the observations, actions, rewards, ends, info and clock of `QWOPEnv`.
+    """QWOP in a browser, with the observations, actions, rewards, episode ends, info and clock of `QWOPEnv`.
 
-    Each reset loads the page anew; the same actions give the same episode as there, bit for bit.
+    Each reset loads the page again. The same actions give the same episode as in `QWOPEnv`, bit for bit.
 
     frame_skip, action_set, observation, max_frames: see `QWOPEnv`.
     render_mode: None, "rgb_array" (`render()` gives the game's own picture) or "human" (the browser's window
         shows every frame, 30 a second). Only "human" needs a display.
-    browser, driver: paths; None: those of QWOP_BROWSER and QWOP_DRIVER, of PATH, of the usual places.
+    browser, driver: paths; None: those in QWOP_BROWSER and QWOP_DRIVER, on PATH, or in the usual folders.
+    trig: sine and cosine, see `Simulator`; None: the browser's own, see `RealGame`.
 
-    trig: whose sine and cosine, see `Simulator`, in any browser; None: the browser's own, see `RealGame`.
-
-    `reset` and `step` raise `RealGameError`, one line, where the game can't be started or is lost. Without a
-    window, a browser that dies within an episode is replaced and the episode brought back exactly, with a
-    warning; see `RealGame`.
+    `reset` and `step` raise `RealGameError`, one line, if the game can't be started or is lost. Without a
+    window, a browser that dies within an episode is replaced and the episode restored exactly, with a
+    warning: see `RealGame`.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class QWOPRealEnv(QWOPEnv):
 
     @exclusive
     def render(self) -> NDArray[np.uint8] | None:
-        """rgb_array: the game's picture of now, uint8 [400, 640, 3]. human: None; `step` has shown it all."""
+        """Return the game's current picture, uint8 [400, 640, 3]; None in "human", where `step` shows it."""
         if self.render_mode == "rgb_array":
             return self.game.picture()
         if self.render_mode is None:
@@ -64,7 +63,7 @@ class QWOPRealEnv(QWOPEnv):
         return None
 
     def _show(self) -> None:
-        # The page draws each frame itself; here it is given its time.
+        # The page has drawn the frame: only wait until its time is over.
         now = time.perf_counter()
         self._due = max(self._due + FRAME_SECONDS, now)
         time.sleep(self._due - now)

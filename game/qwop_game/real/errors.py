@@ -1,4 +1,4 @@
-"""The error that wrong input or a missing program causes: one line, exit code 2."""
+"""The error for wrong input or a missing program: one line, exit code 2."""
 
 
 class RealGameError(Exception):

@@ -1,8 +1,8 @@
-"""Finds the browser and its driver, and says whether they match.
+"""Find the browser and its driver, and check that they match.
 
-A chromedriver drives Chrome and Chromium of its own major version only, a geckodriver any newer Firefox. Each
-of the two is looked for in this order: what the caller names, the environment (QWOP_BROWSER, QWOP_DRIVER),
-PATH, the places where installers put it.
+A chromedriver can drive only Chrome and Chromium of its own major version, a geckodriver any newer Firefox.
+Each of the two is searched in this order: the caller's path, the environment (QWOP_BROWSER, QWOP_DRIVER),
+PATH, the folders where installers put it.
 """
 
 import os
@@ -83,29 +83,29 @@ _VERSION = re.compile(r"\d+(?:\.\d+){1,3}")
 
 @dataclass(frozen=True)
 class Program:
-    """A program that was found. version: such as "120.0.6099.71", "" where it does not tell."""
+    """A program that was found. version: such as "120.0.6099.71"; "" if unknown."""
 
     path: Path
     version: str
     family: str = "chrome"
-    """Whose browser or driver it is: "chrome" (Chromium and its kin too) or "firefox"."""
+    """Family of the browser or driver: "chrome" (also Chromium and browsers based on it) or "firefox"."""
 
     @property
     def major(self) -> str:
-        """The part of the version that browser and driver have to share."""
+        """The part of the version that must be equal in browser and driver."""
         return self.version.partition(".")[0]
 
 
 def parse_version(text: str) -> str:
-    """The first thing like 120.0.6099.71 in what a program prints of itself; "" where there is none."""
+    """Find the version, such as 120.0.6099.71, in what a program prints; "" if there is none."""
     found = _VERSION.search(text)
     return found.group() if found else ""
 
 
 def look_at(path: Path) -> Program:
-    """What a browser or driver says of itself; where it tells no name, its file's name counts."""
+    """Run a browser or driver to get its version. If it prints no name, the name of its file counts."""
     if sys.platform == "win32" and "driver" not in path.name.lower():
-        # Chrome on Windows opens a window when asked; its folder holds one named by the version.
+        # On Windows, Chrome would open a window. Its folder has a subfolder with the version as its name.
         versions = [entry.name for entry in path.parent.iterdir() if _VERSION.fullmatch(entry.name)]
         text = max(versions, key=lambda name: [int(part) for part in name.split(".")], default="")
     else:
@@ -127,12 +127,12 @@ def look_at(path: Path) -> Program:
 
 
 def find_browser(path: str | os.PathLike[str] | None = None) -> Program:
-    """The browser. Raises RealGameError where there is none."""
+    """Find the browser. Raises RealGameError if there is none."""
     return look_at(_browsers(path)[0])
 
 
 def find_driver(path: str | os.PathLike[str] | None = None, family: str = "chrome") -> Program:
-    """The driver for a family of browsers, or the one that the user names. Raises RealGameError."""
+    """Find the driver for a family of browsers, or the one that the user names. Raises RealGameError."""
     drivers = [look_at(one) for one in _drivers(path)]
     named = path or os.environ.get(DRIVER_VARIABLE)
     found = next((driver for driver in drivers if named or driver.family == family), None)
@@ -147,9 +147,9 @@ def find_driver(path: str | os.PathLike[str] | None = None, family: str = "chrom
 def find_pair(
     browser: str | os.PathLike[str] | None = None, driver: str | os.PathLike[str] | None = None
 ) -> tuple[Program, Program]:
-    """A browser and a driver that match: of several installed ones, the first two that do.
+    """Find a browser and a driver that match: of several installed ones, the first pair that does.
 
-    Raises RealGameError where one is missing, or where no two match.
+    Raises RealGameError if one is missing, or if no pair matches.
     """
     browsers = _browsers(browser)
     drivers = [look_at(one) for one in _drivers(driver)]
@@ -162,9 +162,9 @@ def find_pair(
 
 
 def mismatch(browser: Program, driver: Program) -> str:
-    """The line about a browser and a driver that don't match."""
+    """Return the message about a browser and a driver that do not match."""
     if browser.family != driver.family:
-        return f"the browser {browser.path} needs a {_DRIVER_OF[browser.family]}, and {driver.path} is none"
+        return f"the browser {browser.path} needs a {_DRIVER_OF[browser.family]}; {driver.path} is not one"
     return (
         f"the browser {browser.path} is version {browser.version or 'unknown'}, the driver {driver.path} is "
         f"version {driver.version or 'unknown'}: get chromedriver {browser.major or 'of the same version'} "
@@ -175,7 +175,7 @@ def mismatch(browser: Program, driver: Program) -> str:
 def _match(browser: Program, driver: Program) -> bool:
     if browser.family != driver.family:
         return False
-    # A wrapper script may not tell its browser's version; the driver itself checks when it starts one.
+    # A wrapper script may not print its browser's version. The driver checks it when it starts the browser.
     return browser.family == "firefox" or not browser.major or browser.major == driver.major
 
 
@@ -201,12 +201,12 @@ def _candidates(
     names: Sequence[str],
     places: dict[str, tuple[str, ...]],
 ) -> list[Path]:
-    """All that there are, best first. Raises RealGameError where the one named by the user is none."""
+    """Return all programs found, best first. Raises RealGameError if the user's path is not a program."""
     for given, where in ((path, f"--{kind}"), (os.environ.get(variable), variable)):
         if given:
             found = shutil.which(os.path.expanduser(given))
             if found is None:
-                raise RealGameError(f"{where} {given}: there is no such program, or it can't be run")
+                raise RealGameError(f"{where} {given}: no such program, or it is not executable")
             return [Path(found)]
     on_path = (shutil.which(name) for name in names)
     usual = (shutil.which(os.path.expanduser(place)) for place in places.get(sys.platform, ()))

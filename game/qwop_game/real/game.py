@@ -1,4 +1,4 @@
-"""The real game with the Simulator's interface: one game, in a browser, played frame by frame."""
+"""The real game in a browser, frame by frame, with the interface of a `Simulator` of one game."""
 
 import base64
 import io
@@ -31,40 +31,39 @@ from qwop_game.simulator import (
 logger = logging.getLogger("qwop_game.real")
 
 CHUNK = 500
-"""Frames of one call into the page at most, so that a slow machine answers in time."""
+"""Maximum number of frames per call into the page, so that a slow machine answers in time."""
 
 _GLOBAL = {name: STATE_SIZE - len(STATE_GLOBALS) + i for i, name in enumerate(STATE_GLOBALS)}
 _FLAG_COLUMNS = [_GLOBAL[n] for n in ("fallen", "jumped", "jump_landed", "game_ended", "pause")]
 _FLAG_BITS = np.array([FLAG_FALLEN, FLAG_JUMPED, FLAG_JUMP_LANDED, FLAG_GAME_ENDED, FLAG_PAUSED], np.uint8)
 _CLOSED = "the game is closed"
-_LAUNCHES = 3  # tries to bring an episode back after the browser was lost
+_LAUNCHES = 3  # attempts to restore an episode after the browser was lost
 
 
 class RealGame:
     """Bennett Foddy's own game in Chrome, Chromium or Firefox, in place of a `Simulator` of one game.
 
-    Each reset loads the page anew, so that an episode is a function of its keys, and is checked to stand at
-    the canonical start. The clock starts as the embedded game's does.
+    Each reset loads the page again, so that an episode depends only on its keys, and checks that the game is
+    at the canonical start. The clock starts at the same value as that of the embedded game.
 
-    headless: no window, no display, no graphics card needed. Otherwise a window, and a frame is drawn after
-        each call of `step`.
+    headless: play without a window; this needs no display and no graphics card. Otherwise the window shows a
+        frame after each call of `step`.
     browser, driver: paths; None: see find.py.
     stop_at_end: as for `Simulator`.
-    recover: when the browser is lost within an episode, start another, play the episode's keys again, check
-        that it stands at the very same state, and go on; a warning of the logger "qwop_game.real" says so.
-        None: where headless, since a window is closed on purpose.
-    scripts: of this folder, loaded into the page after its own.
-    trig: whose sine and cosine the game computes with, one of TRIG_VARIANTS, whatever the browser: the page's
-        Math.sin and Math.cos are replaced by exact code. None: the browser's own; `trig` then says whose they
-        are, and RealGameError is raised where they are nobody's that the embedded game knows.
+    recover: when the browser is lost within an episode, start another one, play the episode's keys again,
+        check that the state is the same, and continue. The logger "qwop_game.real" warns about it. None: only
+        if headless, because the user may close a window on purpose.
+    scripts: more scripts of this folder for the page.
+    trig: sine and cosine of the game, one of TRIG_VARIANTS, in any browser: exact code replaces the page's
+        Math.sin and Math.cos. None: the browser's own; the attribute `trig` then says which variant they are,
+        and raises RealGameError if the embedded game has no such variant.
 
     state, raw_observation, time, distance, flags, step, reset, snapshot and restore are those of `Simulator`.
-    A snapshot is the keys since the start. Threads may share a game, as they may share a `Simulator`. A copy,
-    or what comes out of a pickle, starts a browser of its own when it is first played, and brings the episode
-    back in it, exactly.
+    A snapshot is the keys since the start. Threads may share a game as they may share a `Simulator`. A copy
+    or an unpickled game starts its own browser when it is first played, and restores the episode exactly.
 
-    The browser starts with the first reset. Raises RealGameError from there where it can't be started, and
-    from `step` and `restore` where it is lost; `reset` then starts a new one.
+    The first reset starts the browser. It raises RealGameError if that fails. `step` and `restore` raise it
+    if the browser is lost; `reset` then starts a new one.
     """
 
     num_envs = 1
@@ -90,7 +89,7 @@ class RealGame:
         self.lock = threading.RLock()
         self._keys: list[int] = []
         self._lost: str | None = "reset() was not called"
-        self._is_copy = False  # of a game within an episode, which no browser has played yet
+        self._is_copy = False  # a copy of a game within an episode, which its browser has not played yet
         self._browser: Browser | None = None
         self._row = start_state(self._trig or DEFAULT_TRIG)
 
@@ -98,17 +97,17 @@ class RealGame:
 
     @property
     def state(self) -> NDArray[np.float64]:
-        """All numbers, a new float64 [1, 92]."""
+        """All numbers of the game, a new float64 [1, 92]."""
         return self._row[None].copy()
 
     @property
     def trig(self) -> str:
-        """Whose sine and cosine the game computes with. Starts the browser where they are its own."""
+        """Variant of the game's sine and cosine. If it is the browser's own, this starts the browser."""
         if self._trig is None:
             native = self.native_trig
             if native not in TRIG_VARIANTS:
                 raise RealGameError(
-                    "this browser computes sine and cosine in no variant that the embedded game knows"
+                    "this browser's sine and cosine equal no variant of the embedded game"
                     f"{'' if native is None else f' ({native})'}: omit --native to replace them by exact ones"
                 )
             self._trig = native
@@ -116,32 +115,32 @@ class RealGame:
 
     @property
     def native_trig(self) -> str | None:
-        """Which variant the browser's own sine and cosine are; None: no known one. Starts the browser."""
+        """Variant of the browser's own sine and cosine; None: an unknown one. Starts the browser."""
         return self._launch().native_trig
 
     @property
     def raw_observation(self) -> NDArray[np.float32]:
-        """float32 [1, 60], new."""
+        """Raw observation, a new float32 [1, 60]."""
         return raw_from_state(self._row)[None]
 
     @property
     def time(self) -> NDArray[np.float64]:
-        """scoreTime, s, float64 [1], new."""
+        """scoreTime, s, a new float64 [1]."""
         return self._row[_GLOBAL["score_time"]][None].copy()
 
     @property
     def distance(self) -> NDArray[np.float64]:
-        """The torso's x, m, float64 [1], new."""
+        """X of the torso, m, a new float64 [1]."""
         return self._row[:1] / UNITS_PER_METER
 
     @property
     def flags(self) -> NDArray[np.uint8]:
-        """uint8 [1], see `Simulator`, new."""
+        """Flags of the game, see `Simulator`, a new uint8 [1]."""
         return np.array([_FLAG_BITS[self._row[_FLAG_COLUMNS] != 0].sum()], np.uint8)
 
     @exclusive
     def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
-        """A new episode. mask: bool [1]; nothing happens where it is false."""
+        """Start a new episode. mask: bool [1]; if it is false, nothing happens."""
         if mask is not None and not mask[0]:
             return
         self._keys = []
@@ -157,30 +156,30 @@ class RealGame:
 
     @exclusive
     def step(self, keys: NDArray[np.uint8], frames: int = 1) -> None:
-        """Play `frames` frames with `keys`, uint8 [1], held; fewer where the run ends before."""
+        """Play `frames` frames with `keys`, uint8 [1], held; fewer if the run ends before."""
         self._play([int(keys[0])] * frames, every=max(frames, 1))
 
     @exclusive
     def run(self, keys: Sequence[int] | NDArray[np.uint8]) -> NDArray[np.float64]:
         """Play a sequence of key masks, in few calls into the page.
 
-        returns: float64 [n, 92], the state after each frame; n < len(keys) where the run ended before.
+        returns: float64 [n, 92], the state after each frame; n < len(keys) if the run ended before.
         """
         rows = [self._play([int(k) for k in keys[i : i + CHUNK]], 1) for i in range(0, len(keys), CHUNK)]
         return np.concatenate(rows) if rows else np.empty((0, STATE_SIZE))
 
     @exclusive
     def snapshot(self) -> NDArray[np.uint8]:
-        """The state as the keys that lead to it, uint8 [1, T]."""
+        """Return the state as the keys that lead to it, uint8 [1, T]."""
         return np.array(self._keys, np.uint8)[None]
 
     @exclusive
     def restore(
         self, snapshot: NDArray[np.uint8], mask: NDArray[np.bool_] | None = None, convert: bool = False
     ) -> None:
-        """Go to where `snapshot`, uint8 [1, T], was taken: a new page, and its keys again.
+        """Restore a state: load the page and play the keys of `snapshot`, uint8 [1, T].
 
-        convert: means nothing here, keys have no sine and cosine.
+        convert: has no effect here, because a snapshot has only keys.
         """
         if mask is None or mask[0]:
             self.reset()
@@ -194,7 +193,7 @@ class RealGame:
     # -- more ----------------------------------------------------------------------------------------
 
     def picture(self) -> NDArray[np.uint8]:
-        """The game's own picture of now, uint8 [400, 640, 3]."""
+        """Return the game's own current picture, uint8 [400, 640, 3]."""
         from qwop_game.render import pixels, pygame  # loaded with the first picture only
 
         try:
@@ -205,7 +204,7 @@ class RealGame:
         return np.ascontiguousarray(pixels(image))
 
     def draw(self) -> None:
-        """Draw the state of now in the page."""
+        """Draw the current state in the page."""
         self.page("bridge.draw()")
 
     @exclusive
@@ -219,14 +218,14 @@ class RealGame:
 
     @exclusive
     def accept(self, rows: NDArray[np.float64], keys: Sequence[int]) -> None:
-        """Take over frames that the page has played by itself, float64 [n, 92] and their n key masks."""
+        """Add frames that the page has played by itself: states float64 [n, 92] and n key masks."""
         self._keys.extend(keys)
         if len(rows):
             self._row = rows[-1].copy()
 
     @exclusive
     def provenance(self) -> dict[str, str | int | float | bool]:
-        """What a recording says about where it comes from, beside `trig`."""
+        """Return the provenance that a recording stores, in addition to `trig`."""
         browser = self._launch()
         game = browser.game
         assert game is not None  # this browser shows the game's page
@@ -245,7 +244,7 @@ class RealGame:
 
     @property
     def selenium(self) -> object:
-        """Selenium's WebDriver, for tests that type."""
+        """Selenium's WebDriver, for tests that press keys."""
         return self._browser.selenium if self._browser else None
 
     @exclusive
@@ -274,7 +273,7 @@ class RealGame:
         self._lost = why
 
     def _begin(self) -> None:
-        """A loaded page at the canonical start. Raises BrowserLost, PageError, RealGameError."""
+        """Load the page and start an episode. Raises BrowserLost, PageError, RealGameError."""
         start = start_state(self.trig)
         browser = self._launch()
         browser.load()
@@ -284,14 +283,14 @@ class RealGame:
         if not np.array_equal(self._row, start):
             column = int(np.flatnonzero(self._row != start)[0])
             raise RealGameError(
-                f"the game does not start where it should ({self._row[column]!r} in column {column}, not "
-                f"{start[column]!r}): another edition of the game, or another machine's arithmetic"
+                f"the game is not at the canonical start ({self._row[column]!r} in column {column}, expected "
+                f"{start[column]!r}): it is another edition of the game, or the browser's arithmetic differs"
             )
         self._lost = None
         self._is_copy = False
 
     def _play(self, keys: list[int], every: int) -> NDArray[np.float64]:
-        """Play and return the rows; brings a lost episode back first if it may."""
+        """Play and return the states. With `recover`, a lost episode is restored first."""
         begun = self._keys or self._is_copy
         if self._lost is not None and (self._lost == _CLOSED or not begun):
             raise RealGameError(f"{self._lost}: call reset() first")
@@ -301,8 +300,8 @@ class RealGame:
                 if problem is not None:
                     if not self.recover and not self._is_copy:
                         raise RealGameError(
-                            f"{problem}, {len(self._keys)} frames into the episode: it is lost; reset() "
-                            "starts a new one"
+                            f"{problem}, {len(self._keys)} frames into the episode: the episode is lost; "
+                            "reset() starts a new one"
                         )
                     self._bring_back(problem)
                 frame, rows = self._call_play(len(self._keys), keys, every)
@@ -312,11 +311,11 @@ class RealGame:
                 problem = str(error)
                 self._give_up(problem)
         raise RealGameError(
-            f"{problem}, {len(self._keys)} frames into the episode: it did not come back in {_LAUNCHES} tries"
+            f"{problem}, {len(self._keys)} frames into the episode: {_LAUNCHES} attempts to restore it failed"
         )
 
     def _call_play(self, frame: int, keys: list[int], every: int) -> tuple[int, NDArray[np.float64]]:
-        """Play in the page; its frame afterwards, and the rows."""
+        """Play in the page. Returns its frame afterwards, and the states."""
         if self._browser is None:
             raise BrowserLost(self._lost or "the browser is closed")
         script = "return bridge.play(...arguments)"
@@ -324,7 +323,7 @@ class RealGame:
         return after, _rows(packed)
 
     def _bring_back(self, why: str) -> None:
-        """Play the episode again up to where it was lost, and check that it stands there again, exactly."""
+        """Play the episode again up to where it was lost, and check that the state is the same."""
         before, keys, expected = self._row.copy(), list(self._keys), self._is_copy
         self._begin()
         for i in range(0, len(keys), CHUNK):
@@ -334,19 +333,19 @@ class RealGame:
         if not np.array_equal(self._row, before):
             self._row = before
             self._give_up(why)
-            raise RealGameError(f"{why}, and the episode did not come back to the same state: call reset()")
+            raise RealGameError(f"{why}, and its replay reached another state: call reset()")
         if expected:
             return
         logger.warning(
-            "%s, %d frames into the episode: another browser played it again to the same state, bit for bit, "
-            "and it goes on",
+            "%s, %d frames into the episode: another browser has restored the same state, bit for bit, "
+            "and continues",
             why,
             len(keys),
         )
 
 
 def start_state(trig: str) -> NDArray[np.float64]:
-    """The canonical start of the game in a variant, float64 [92]."""
+    """Return the canonical start of the game in a variant, float64 [92]."""
     simulator = Simulator(1, trig=trig)
     state = simulator.state[0]
     simulator.close()
@@ -354,5 +353,5 @@ def start_state(trig: str) -> NDArray[np.float64]:
 
 
 def _rows(packed: object) -> NDArray[np.float64]:
-    """What bridge.js packs -> float64 [n, 92]."""
+    """Unpack the states that bridge.js has packed, float64 [n, 92]."""
     return np.frombuffer(base64.b64decode(str(packed)), "<f8").reshape(-1, STATE_SIZE)

@@ -1,9 +1,9 @@
-"""Puts the game's file where the pages here find it. The game is its author's: it is never part of a package.
+"""Install the game's file for the pages here. The game belongs to its author, so no package contains it.
 
-qwop-gym's patcher takes the check of the web address out of the file and lets a program drive the game. It
-knows the file byte for byte as its author ships it. A copy in another layout (spaces, line breaks) gets the
-same replacements with white space ignored; a copy that was patched before is taken as it is. In each case
-the result has to hold the hooks that the page needs, and the file's hashes are kept for runs' provenance.
+qwop-gym's patcher removes the check of the web address and lets a program drive the game. It expects exactly
+the author's file. A copy in another layout (spaces, line breaks) gets the same replacements, with white space
+ignored. A copy that is patched already stays as it is. In each case the result must have the hooks that the
+page needs. The hashes of the file are stored for the provenance of runs.
 """
 
 import ast
@@ -33,8 +33,8 @@ GAME_URL = "https://www.foddy.net/QWOP.min.js"
 DIRECTORY_VARIABLE = "QWOP_GAME_DIR"
 GAME_FILE, RECORD_FILE = "QWOP.min.js", "installed.json"
 
-# What the pages need of a patched file: the game as a function, its parts by name, a word when it has loaded,
-# and a loop that can be held.
+# Code that a patched file must have: the game as a function, its parts by name, a call when it has loaded,
+# and a loop that can be stopped.
 HOOKS = ("function QWOP()", "QWOP.__i=i", 'dispatchEvent(new Event("doneLoading"))', "this.__manual_mode||")
 
 
@@ -47,16 +47,16 @@ class Installed:
     source: str
     """Where it came from: a web address, or the name of a file."""
     source_sha256: str
-    """Of the file that was given."""
+    """SHA-256 of the original file."""
     sha256: str
-    """Of the patched file."""
+    """SHA-256 of the patched file."""
     patched_by: str
-    """What was done to it."""
+    """The patcher, such as "qwop-gym 1.0.1, white space ignored"."""
     date: str
 
 
 def game_directory() -> Path:
-    """Where the game's file lies: QWOP_GAME_DIR, or the user's own data folder of the system."""
+    """Return the folder of the game's file: QWOP_GAME_DIR, or the system's folder for the user's data."""
     named = os.environ.get(DIRECTORY_VARIABLE)
     if named:
         return Path(named).expanduser()
@@ -71,7 +71,7 @@ def game_directory() -> Path:
 
 
 def installed() -> Installed:
-    """The installed game. Raises RealGameError where there is none, or where the file has changed since."""
+    """Return the installed game. Raises RealGameError if there is none, or if the file has changed since."""
     directory = game_directory()
     game, record = directory / GAME_FILE, directory / RECORD_FILE
     try:
@@ -92,9 +92,9 @@ def installed() -> Installed:
 
 
 def install(file: str | os.PathLike[str] | None = None) -> Installed:
-    """Patch a copy of the game's file (None: fetch it from its author's site) into `game_directory()`.
+    """Patch a copy of the game's file (None: download it from its author's site) into `game_directory()`.
 
-    Raises RealGameError where it can't be had, is another file, or can't be written.
+    Raises RealGameError if it can't be read or downloaded, is not the game, or can't be written.
     """
     if file is None:
         data, source = _fetch(GAME_URL), GAME_URL
@@ -131,7 +131,7 @@ def install(file: str | os.PathLike[str] | None = None) -> Installed:
 
 
 def patch(text: str, name: str) -> tuple[str, str]:
-    """The game's code, patched, and what did it. Raises RealGameError where `text` is not the game."""
+    """Return the patched code and the patcher's name. Raises RealGameError if it is not the game."""
     if not missing_hooks(text):
         return text, "patched already"
     module = _patcher()
@@ -143,25 +143,25 @@ def patch(text: str, name: str) -> tuple[str, str]:
         patched_by += ", white space ignored"
         if absent:
             raise RealGameError(
-                f"{name}: not the game, or another edition of it (qwop-gym's patcher does not find "
-                f"{absent[0]!r}): get it from {GAME_URL}"
+                f"{name}: not the game, or another edition of it ({absent[0]!r}, which qwop-gym's patcher "
+                f"replaces, is not in it): get it from {GAME_URL}"
             )
     if missing := missing_hooks(patched):
         raise RealGameError(
-            f"{name}: qwop-gym {version} patched it, but {missing[0]!r} is not in it: it can't be driven"
+            f"{name}: {missing[0]!r} is missing after qwop-gym {version} patched it: get it from {GAME_URL}"
         )
     return patched, patched_by
 
 
 def missing_hooks(text: str) -> list[str]:
-    """Those of HOOKS that the code lacks, whatever its layout."""
+    """Return the HOOKS that the code lacks, in any layout."""
     return [hook for hook in HOOKS if not loose_pattern(hook).search(text)]
 
 
 def replace_loosely(text: str, replacements: Iterable[tuple[str, str]]) -> tuple[str, list[str]]:
-    """Do replacements with white space ignored; returns the text and those patterns that should be there.
+    """Replace patterns with white space ignored. Returns the text and the patterns that are missing.
 
-    A pattern that is only taken out need not be there: somebody may have taken it out before.
+    A pattern whose replacement is empty may be missing: somebody may have removed it before.
     """
     absent: list[str] = []
     for old, new in replacements:
@@ -174,7 +174,7 @@ def replace_loosely(text: str, replacements: Iterable[tuple[str, str]]) -> tuple
 
 
 def loose_pattern(code: str) -> re.Pattern[str]:
-    """A pattern that finds JavaScript in any layout: white space may come between any two tokens."""
+    """Return a pattern that finds JavaScript in any layout: white space may be between any two tokens."""
     tokens = re.findall(r"\w+|\S", code)
     return re.compile(r"\s*".join(re.escape(token) for token in tokens))
 
@@ -185,13 +185,13 @@ def sha256(data: bytes) -> str:
 
 
 def qwop_gym_game() -> Path:
-    """The folder of qwop-gym's page: scripts and pictures. Raises RealGameError without qwop-gym."""
+    """Return the folder of qwop-gym's page. Raises RealGameError if qwop-gym is missing."""
     spec = importlib.util.find_spec("qwop_gym")
     if spec is None or not spec.submodule_search_locations:
         raise RealGameError(f"qwop-gym is not installed: {INSTALL_UNPINNED}")
     folder = Path(spec.submodule_search_locations[0]) / "envs" / "v1" / "game"
     if not (folder / "extensions.js").is_file():
-        raise RealGameError(f"{folder}: this is not qwop-gym 1.0: {INSTALL_UNPINNED}")
+        raise RealGameError(f"{folder}: not qwop-gym 1.0: {INSTALL_UNPINNED}")
     return folder
 
 
@@ -199,7 +199,7 @@ _RECORDED = ("source", "source_sha256", "sha256", "patched_by", "date")
 
 
 def _patcher() -> ModuleType:
-    """qwop-gym's patcher, as a module of our own: it writes its result beside its __file__."""
+    """Load qwop-gym's patcher as a separate module, because it writes its result next to its __file__."""
     path = qwop_gym_game().parents[2] / "tools" / "patch.py"
     spec = importlib.util.spec_from_file_location("qwop_gym_patcher", path)
     if spec is None or spec.loader is None or not path.is_file():
@@ -210,14 +210,14 @@ def _patcher() -> ModuleType:
 
 
 def _run_patcher(module: ModuleType, text: str) -> str | None:
-    """What the patcher makes of the code; None where it does not find what it looks for."""
+    """Run the patcher on the code. Returns None if it does not find what it replaces."""
     with tempfile.TemporaryDirectory(prefix="qwop-patch-") as name:
         root = Path(name)
         source, result = root / "source.js", root / "envs" / "v1" / "game" / GAME_FILE
         result.parent.mkdir(parents=True)
         original, module.__file__ = module.__file__, str(root / "tools" / "patch.py")
         try:
-            source.write_text(text, encoding="locale")  # so does the patcher read and write
+            source.write_text(text, encoding="locale")  # the patcher reads and writes with this encoding
             with contextlib.redirect_stdout(io.StringIO()):
                 module.patch(str(source))
             return result.read_text(encoding="locale")
@@ -232,7 +232,7 @@ def _run_patcher(module: ModuleType, text: str) -> str | None:
 
 
 def _replacements(module: ModuleType) -> list[tuple[str, str]]:
-    """The patcher's replacements, read from its source: they are a local variable there."""
+    """Return the patcher's replacements, read from its source, where they are a local variable."""
     for node in ast.walk(ast.parse(inspect.getsource(module))):
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "replacements":
             return ast.literal_eval(node.value)

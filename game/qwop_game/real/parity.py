@@ -1,4 +1,4 @@
-"""Do both games give the same numbers for the same keys? Every number of every frame, compared with ==."""
+"""Play the same keys in both games and compare every number of every frame with ==."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -17,29 +17,29 @@ COLUMNS = tuple(f"{part}.{name}" for part in STATE_PARTS for name in STATE_FIELD
 
 @dataclass
 class Parity:
-    """What was compared so far."""
+    """Counts of a comparison so far."""
 
     episodes: int = 0
     frames: int = 0
     values: int = 0
-    """Doubles of the games' states."""
+    """Doubles of the games' states that were compared."""
     differing: int = 0
-    """Of these, those that differ; all of a frame that only one of the games has."""
+    """Doubles that differ. A frame that only one of the games has counts in full."""
     observations_differing: int = 0
     """float32 numbers of the observations that differ."""
     finished: int = 0
-    """Episodes that landed in the sand."""
+    """Episodes that ended with a landing in the sand."""
     first: str | None = None
-    """The first difference: episode, frame, what, both values."""
+    """The first difference: episode, frame, column, both values."""
     ends: list[tuple[int, float, float]] = field(default_factory=list[tuple[int, float, float]])
-    """Frames, meters and seconds of each episode."""
+    """Frames, meters and seconds at the end of each episode."""
 
 
 def drawn_keys(episode: int, seed: int = SEED, frames: int = LONGEST) -> NDArray[np.uint8]:
-    """Keys of one episode, uint8 [frames].
+    """Draw the keys of one episode, uint8 [frames].
 
-    The first 16 episodes hold one key combination each; later ones draw combinations and how long each is
-    held: 1 to 20 frames, or 4 to 12 in alternation of QP and WO with noise, which runs farther.
+    Each of the first 16 episodes holds one key combination. Later ones draw combinations and how long each is
+    held: 1 to 20 frames. Some alternate QP and WO for 4 to 12 frames, with noise, which gets farther.
     """
     if episode < 16:
         return np.full(frames, episode, np.uint8)
@@ -58,7 +58,7 @@ def drawn_keys(episode: int, seed: int = SEED, frames: int = LONGEST) -> NDArray
 
 
 def embedded_states(keys: NDArray[np.uint8], trig: str = DEFAULT_TRIG) -> NDArray[np.float64]:
-    """The embedded game's states, float64 [n + 1, 92]: the start, and after each frame until the run ends."""
+    """Return the embedded game's states at the start and after each frame, float64 [n + 1, 92]."""
     simulator = Simulator(1, trig=trig)
     rows = [simulator.state[0]]
     for mask in keys:
@@ -71,7 +71,7 @@ def embedded_states(keys: NDArray[np.uint8], trig: str = DEFAULT_TRIG) -> NDArra
 
 
 def real_states(game: RealGame, keys: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The real game's states for the same, float64 [n + 1, 92]."""
+    """Return the real game's states for the same keys, float64 [n + 1, 92]."""
     game.reset()
     return np.concatenate([game.state, game.run(keys)])
 
@@ -81,7 +81,7 @@ def compare(
     runs: Iterable[NDArray[np.uint8]],
     on_episode: Callable[[Parity], None] | None = None,
 ) -> Parity:
-    """Play each of `runs`, uint8 [T], in both games, with one sine and cosine, and compare all states."""
+    """Play each of `runs`, uint8 [T], in both games, with the same trig, and compare all states."""
     total = Parity()
     for keys in runs:
         add(total, real_states(game, keys), embedded_states(keys, game.trig))
@@ -91,7 +91,7 @@ def compare(
 
 
 def add(total: Parity, real: NDArray[np.float64], embedded: NDArray[np.float64]) -> None:
-    """Take one episode's states, float64 [n + 1, 92] each, into `total`."""
+    """Compare the states of one episode, float64 [n + 1, 92] each, and add the counts to `total`."""
     both = min(len(real), len(embedded))
     different = real[:both] != embedded[:both]
     extra = abs(len(real) - len(embedded)) * STATE_SIZE

@@ -1,8 +1,8 @@
-// A person plays in the page: 30 frames a second, each with the keys that were held or tapped since the one
-// before, its instant and all the game's numbers. Python fetches them in batches with take().
+// A person plays in the page, 30 frames a second. Each frame has the keys that were held or tapped since the previous
+// one, its instant and all numbers of the game. Python fetches the frames in batches with take().
 //
-// The page plays from start() until the run is over, a key asks for something else, or the window loses the
-// focus; then it waits for Python to say what is next. Times are the page's own clock, ms.
+// The page plays from start() until the run is over, a command key is pressed, or the window loses the focus. Then it
+// waits for Python. Times are those of the page's clock, ms.
 
 "use strict";
 
@@ -22,14 +22,14 @@ class Person {
     this.playing = false;
     this.down = 0; // keys held now
     this.tapped = 0; // keys pressed since the last frame, or the last take() while nothing is played
-    this.earliest = 0; // no stamp comes before this
+    this.earliest = 0; // no time stamp is earlier than this
     this.events = []; // [time, key, pressed, "page" or "focus"], not fetched yet
     this.commands = [];
     this.frames = []; // states, each followed by: keys, instant, lateness, events so far, when it was drawn
     this.focused = document.hasFocus();
     this.channel = new MessageChannel();
     this.channel.port1.onmessage = (message) => this.tick(message.data);
-    this.round = 0; // number of the stretch of play; timers of an earlier one do nothing
+    this.round = 0; // counts the calls of start(); timers of an earlier one do nothing
     window.addEventListener("blur", () => this.focus(false));
     window.addEventListener("focus", () => this.focus(true));
     this.overlay();
@@ -40,12 +40,12 @@ class Person {
 
   typed(event) {
     if (!event.type.startsWith("key") || event.ctrlKey || event.metaKey || event.altKey) {
-      if (event.type !== "keyup") return; // the browser's own; but a key that is let go is let go
+      if (event.type !== "keyup") return; // a shortcut of the browser; but a release always counts
     }
     const pressed = event.type === "keydown", key = this.key(event);
     if (key && event.type !== "keypress") {
       event.preventDefault();
-      // Auto-repeat changes nothing; yet a repeated key that we do not know of was held while the page loaded.
+      // Ignore auto-repeat, except for a key that was pressed while the page loaded.
       if (pressed !== Boolean(this.down & key)) this.put(event.timeStamp, key, pressed, "page");
     } else if (event.code in Person.COMMANDS) {
       event.preventDefault();
@@ -57,7 +57,7 @@ class Person {
     }
   }
 
-  // The letter on the key, as in the game itself, not its place on the board; with shift or caps lock too.
+  // Keys are recognized by their letter, as in the game, not by their position; also with shift or caps lock.
   key(event) {
     const letter = (event.key || "").toUpperCase();
     return letter.length === 1 && "QWOP".includes(letter) ? Person.KEYS["Key" + letter] : 0;
@@ -81,7 +81,7 @@ class Person {
 
   // -- frames ----------------------------------------------------------------------------------------------
 
-  // Play on from now; no frame's instant comes before `earliest`.
+  // Plays on from now. No frame's instant is before `earliest`.
   start(earliest) {
     if (!this.focused || this.playing) return;
     this.earliest = Math.max(this.earliest, earliest + Person.TICK);
@@ -91,8 +91,8 @@ class Person {
     this.wait();
   }
 
-  // A timer of the browser may be some ms late, so it is set early; messages to ourselves, between which the
-  // page goes on taking keys in, fill the rest.
+  // The browser's timers may be some ms late, so this one is set early. The rest of the time is spent on messages to
+  // the page itself, between which it still handles keys.
   wait() {
     const left = this.due - performance.now(), round = this.round;
     if (left > Person.TIMER_LATE) setTimeout(() => this.tick(round), left - Person.TIMER_LATE);
@@ -103,7 +103,7 @@ class Person {
     if (!this.playing || round !== this.round) return;
     const now = performance.now();
     if (now < this.due) return this.wait();
-    // A frame that is late by a whole period delays those after it: the game slows down, it never jumps.
+    // A frame that is late by a whole period delays the later ones: the game slows down and never skips.
     const overdue = this.due;
     if (now - this.due > Person.PERIOD) this.due = now;
     const instant = Math.max(now, this.earliest), keys = this.down | this.tapped;
@@ -122,8 +122,8 @@ class Person {
     if (this.playing) this.wait();
   }
 
-  // What has happened since the last take. Events that belong to no frame yet stay here, unless Python says
-  // that it is idle: that it plays nothing, and wants to know which keys are held.
+  // Returns what has happened since the last take(). Events that belong to no frame yet stay here, unless `idle`: then
+  // Python plays nothing, and wants to know which keys are held.
   take(idle) {
     const last = this.frames[this.frames.length - 1], complete = last ? last[last.length - 2] : 0;
     const events = this.events.splice(0, idle ? this.events.length : complete);
@@ -137,7 +137,7 @@ class Person {
     return batch;
   }
 
-  // -- what the person sees --------------------------------------------------------------------------------
+  // -- texts on the page -----------------------------------------------------------------------------------
 
   overlay() {
     const style = document.createElement("style");

@@ -1,10 +1,10 @@
-"""Ends what a browser session leaves behind, however the program that started it ended. Run as a script.
+"""Clean up after a browser session, even if the program that started it was killed. Run as a script.
 
     python reaper.py FOLDER
 
-Waits until its standard input closes: at the session's end, or when the program that holds the other end
-dies, be it of kill -9. Then it kills every process whose command line names FOLDER (the session's own, with
-the browser's profile and the driver's log in it) and deletes FOLDER.
+It waits until its standard input closes: when the session ends, or when the program that has the other end
+dies, even by kill -9. Then it kills every process whose command line contains FOLDER, and deletes FOLDER.
+FOLDER belongs to the session: it has the browser's profile and the driver's log.
 """
 
 import os
@@ -17,7 +17,7 @@ from pathlib import Path
 
 
 def command_lines() -> dict[int, str]:
-    """Process id -> command line, of all processes that this user may look at."""
+    """Return the command lines of all processes that this user may see, by process id."""
     found: dict[int, str] = {}
     if Path("/proc/self/cmdline").exists():
         for entry in Path("/proc").iterdir():
@@ -25,7 +25,7 @@ def command_lines() -> dict[int, str]:
                 try:
                     found[int(entry.name)] = (entry / "cmdline").read_bytes().decode(errors="replace")
                 except OSError:
-                    pass  # it has ended meanwhile, or is somebody else's
+                    pass  # it has ended, or belongs to another user
         return found
     if sys.platform == "win32":
         query = 'Get-CimInstance Win32_Process | ForEach-Object { "$($_.ProcessId) $($_.CommandLine)" }'
@@ -43,13 +43,13 @@ def command_lines() -> dict[int, str]:
 
 
 def kill_all(folder: str) -> None:
-    """Kill whatever names `folder` in its command line, but this process."""
+    """Kill every process except this one whose command line contains `folder`."""
     for _ in range(50):
         alive = {pid: text for pid, text in command_lines().items() if folder in text and pid != os.getpid()}
         if not alive:
             return
         for pid, text in alive.items():
-            # A display that is asked to end takes its lock and socket away.
+            # A display that ends by SIGTERM removes its lock and socket.
             polite = "-displayfd" in text
             try:
                 os.kill(pid, signal.SIGTERM if polite else getattr(signal, "SIGKILL", signal.SIGTERM))
@@ -59,7 +59,7 @@ def kill_all(folder: str) -> None:
 
 
 def main() -> None:
-    """Wait, then clean up."""
+    """Wait for the end of the session, then clean up."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)

@@ -1,8 +1,8 @@
-// Sine and cosine in the variants that browsers have (docs/real-game.md), bit for bit, from additions and
-// multiplications of doubles alone: Trig.variants.rounded.sin(x), .cos(x), and so on.
+// Sine and cosine in the variants of browsers (docs/guides/real-game.md), bit for bit, computed with additions and
+// multiplications of doubles: Trig.variants.rounded.sin(x), .cos(x), and so on.
 //
-// A page that loads this file before its other scripts can say Trig.pin("rounded"): from then on Math.sin and
-// Math.cos are that variant's. Trig.natives() names the variants that equal the browser's own on trial arguments.
+// A page that loads this file before its other scripts can call Trig.pin("rounded"), which replaces Math.sin and
+// Math.cos by that variant. Trig.natives() returns the variants that equal the browser's own on test arguments.
 // Node can require() this file.
 
 "use strict";
@@ -17,7 +17,7 @@ var Trig = (() => {
     return words[1];
   }
 
-  // -- exact sums and products: the rounded result is returned, what it lacks is left in `rest` --------------
+  // -- exact sums and products: they return the rounded result and leave the rounding error in `rest` ---------
 
   let rest = 0;
 
@@ -34,8 +34,8 @@ var Trig = (() => {
     return p;
   }
 
-  // a * b + c, rounded once (Boldo and Melquiond 2008): the sum of all but the leading part is rounded to odd, so
-  // that the last addition can't round twice. Nothing in here comes near the ends of the doubles' range.
+  // a * b + c, rounded once (Boldo and Melquiond 2008): the sum of all parts except the leading one is rounded to
+  // odd, so that the last addition can't round twice. No value here overflows or underflows.
   function fused(a, b, c) {
     const p = product(a, b);
     const t = sum(c, rest), tail = rest;
@@ -81,8 +81,8 @@ var Trig = (() => {
     return { sin: sums[1], cos: sums[0] };
   }
 
-  // The correctly rounded sin(x + quarters * pi/2) of any finite |x| >= 2^-27. Its value is never half way between
-  // two doubles, since sines of rational numbers are transcendental: with enough bits, it is decided.
+  // The correctly rounded sin(x + quarters * pi/2) of any finite |x| >= 2^-27. The value is never half way between two
+  // doubles, because sines of rational numbers are transcendental. So enough bits always decide the rounding.
   function exact(x, quarters) {
     double[0] = x;
     const exponent = ((words[1] >> 20) & 0x7ff) - 1075; // |x| = mantissa * 2^exponent, and never denormal
@@ -93,15 +93,15 @@ var Trig = (() => {
       const count = (2n * all + quarter) / (2n * quarter);
       const t = (all - count * quarter) >> BigInt(whole), q = Number(count & 3n) + quarters;
       const parts = series(t, BigInt(n)), value = q & 1 ? parts.cos : parts.sin;
-      // At least 2^-62: 138 bits of its 200 count. The last one is made odd, so that Number() rounds but once.
+      // At least 2^-62: 138 bits of its 200 count. The last bit is set to 1, so that Number() rounds only once.
       const number = (v) => Number((v >> BigInt(n - 200)) | 1n) * 2 ** -200;
       const least = number(value - BigInt(2 * n)), most = number(value + BigInt(2 * n));
       if (least === most) return ((q & 2) !== 0) !== (x < 0 && !quarters) ? -least : least;
     }
   }
 
-  // Row k: sin(k/128) high, low, cos(k/128) high, low. In glibc's table these low parts are off from the nearest
-  // double by so many units in the last place (k, column, units), counted towards larger magnitude.
+  // Row k: sin(k/128) high, low, cos(k/128) high, low. The list has the low parts of glibc's table that are not the
+  // nearest double: (k, column, units in the last place, positive towards larger magnitude).
   const GLIBC_OFFSETS = [
     [2, 1, 1], [10, 1, 1], [23, 1, 39], [26, 3, 1], [27, 1, 1], [33, 1, 1], [34, 1, 1], [36, 1, 1], [40, 1, -2],
     [44, 3, 1], [70, 3, 1], [75, 1, 1], [75, 3, -2], [79, 3, 1], [85, 1, 1], [90, 1, -2], [94, 1, 1], [107, 1, 1],
@@ -197,8 +197,8 @@ var Trig = (() => {
 
   // -- llvm: LLVM's libc, compiled without fused operations ---------------------------------------------------------
   //
-  // It means to round correctly, and does but for the cosine of |x| < 1/16: a polynomial there is taken for better
-  // than it is, and one value in 200,000 is the other neighbor.
+  // It is meant to round correctly. For the cosine of |x| < 1/16 it uses a polynomial with too small an error bound,
+  // so one value in 200,000 is off by one unit in the last place.
 
   function llvm(x, quarters) {
     const size = Math.abs(x);
@@ -295,7 +295,7 @@ var Trig = (() => {
   const PIO2 = [1.57079632673412561417, 6.07710050630396597660e-11, 2.02226624871116645580e-21];
   const PIO2_REST = [6.07710050650619224932e-11, 2.02226624879595063154e-21, 8.47842766036889956997e-32];
 
-  let y0 = 0, y1 = 0; // what a reduction leaves
+  let y0 = 0, y1 = 0; // results of a reduction
 
   // y0 + y1 = x - n pi/2 with one to three parts of pi/2, until theta has lost few enough bits; n is an integer.
   function reduceByParts(x, n, quick) {
@@ -368,7 +368,7 @@ var Trig = (() => {
     end: 0x413921fb,
     reduce(x, size, high) {
       const sign = x < 0 ? -1 : 1;
-      // Up to 9 pi/4 the multiple is known; not where x is so near it that bits are lost.
+      // Up to 9 pi/4 the multiple is known, except where x is so near to it that bits are lost.
       if (high <= 0x401c463b) {
         let n = 4;
         if (high <= 0x4002d97c) n = 1;
@@ -407,14 +407,14 @@ var Trig = (() => {
       const size = Math.abs(x), high = highWord(size);
       if (size < TINY) return quarters ? 1 : x;
       if (high <= 0x3fe921fb) return quarters ? kernel.cosine(x, 0) : kernel.directSine(x); // up to pi/4
-      if (high >= kernel.end) return rounded(x, quarters); // as the embedded game does, beyond a million radians
+      if (high >= kernel.end) return rounded(x, quarters); // beyond a million radians, as in the embedded game
       const q = kernel.reduce(x, size, high) + quarters;
       const value = q & 1 ? kernel.cosine(y0, y1) : kernel.sine(y0, y1);
       return q & 2 ? -value : value;
     };
   }
 
-  // -- what pages and tests use --------------------------------------------------------------------------------
+  // -- interface for pages and tests ---------------------------------------------------------------------------
 
   const variants = {};
   for (const [name, shifted] of Object.entries({
@@ -431,7 +431,7 @@ var Trig = (() => {
     Math.cos = variants[name].cos;
   }
 
-  // Each two variants differ in ten sines and ten cosines of these, at least; llvm and rounded in ten cosines.
+  // Any two variants differ in at least ten sines and ten cosines of these; llvm and rounded in ten cosines.
   const TELLING = [
     1.2321404268807896, -0.5183196623709208, 0.8295341089467234, 0.715136641313753, -2.323490355415455,
     3.004251851122854, -0.20633710234788927, -0.8270477522189013, -2.7063242640006346, -0.3655707758457707,
