@@ -185,12 +185,15 @@ def run(command: list[str]) -> None:
         raise SystemExit(f"{result.stdout}{result.stderr}engine: this command failed: {shlex.join(command)}")
 
 
-def compile_engine(root: Path, extra_flags: Sequence[str] = (), tag: str | None = None) -> Path:
+def compile_engine(
+    root: Path, extra_flags: Sequence[str] = (), tag: str | None = None, compiler: Compiler | None = None
+) -> Path:
     """Compile what has changed, link the engine's library and return its path.
 
     extra_flags: flags for the compiler and the linker, after all others.
     tag: a key of TARGETS: zig writes build/engine-<tag>/_engine.<suffix>. None: the library of this machine,
         game/qwop_game/_engine.<suffix>.
+    compiler: the compiler. None: the one that `find_compiler` finds.
 
     The name of an object file has a digest of all its inputs, so an unchanged source is not compiled again.
     """
@@ -198,7 +201,7 @@ def compile_engine(root: Path, extra_flags: Sequence[str] = (), tag: str | None 
     engine, objects = root / "game" / "engine", root / "build" / (f"engine-{tag}" if tag else "engine")
     folder = objects if tag else root / "game" / "qwop_game"
     library = folder / f"_engine{LIBRARY_SUFFIXES.get(target.system, '.so')}"
-    compiler = find_compiler(target)
+    compiler = compiler or find_compiler(target)
     system_flags = SYSTEM_FLAGS.get(target.system, SYSTEM_FLAGS["Linux"])
     flags = [*FLAGS, *compiler.compile_flags, *system_flags]
     headers = [path.read_bytes() for path in sorted(engine.glob("*.h*"))]

@@ -63,6 +63,7 @@ _FIELDS = {  # of Episode, that a begin record holds
     "game",
     "trig",
     "action_set",
+    "start",
     "provenance",
     "tags",
     "wall_clock_offset",
@@ -366,6 +367,8 @@ def _read_begin(payload: bytes) -> Recording:
     if not isinstance(fields["id"], str):
         raise ValueError("an id that is not text")
     (time,) = struct.unpack_from("<d", payload, 4 + length)
+    if fields.get("start") is not None:
+        fields["start"] = np.array(fields["start"], np.uint32).reshape(-1, 3)
     return Recording(np.frombuffer(payload[12 + length :], "<f4"), time, **fields)
 
 
@@ -423,6 +426,8 @@ _DECODE: dict[bytes, Callable[[bytes], Change]] = {
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return plain_scalar(value)
+    if isinstance(value, np.ndarray):
+        return cast("NDArray[Any]", value).tolist()
     if isinstance(value, Mapping):
         return dict(cast("Mapping[str, Any]", value))
     raise ValueError(f"{value!r} can't be written to the journal")

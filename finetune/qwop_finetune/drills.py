@@ -155,7 +155,7 @@ class Drills(QWOPVectorWrapper):
             return
         now = {**final, "snapshot": self.env.games.simulator.snapshot()}
         for game in self._generator.permutation(games)[:KEEP_AT_MOST]:
-            self._store(int(place[game]), now, game)
+            self._store(int(place[game]), now, int(game))
 
     def _keep_before(self, fell: NDArray[np.bool_], frames: NDArray[np.int64]) -> None:
         """Keep the states of the fallen games 40 to 80 frames before, if their episodes are that old."""

@@ -2,7 +2,7 @@ from .coaching import Coaching, coach
 from .html import page
 from .playback import play_in_window
 from .race import Race
-from .real_game import play_live, write_real_video
+from .real_game import RealReplay, play_live, replay_in_real_game, write_real_video
 from .runs import ReplayedRun
 from .show import describe, load_runs, replay, write_video
 from .video import VideoError, VideoWriter
@@ -11,6 +11,7 @@ from .web import runs_file, show_in_page
 __all__ = [
     "Coaching",
     "Race",
+    "RealReplay",
     "ReplayedRun",
     "VideoError",
     "VideoWriter",
@@ -21,6 +22,7 @@ __all__ = [
     "play_in_window",
     "play_live",
     "replay",
+    "replay_in_real_game",
     "runs_file",
     "show_in_page",
     "write_real_video",

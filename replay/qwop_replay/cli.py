@@ -16,8 +16,9 @@ from qwop_datasets import DatasetError
 from qwop_game.real import RealGame, RealGameError
 from qwop_game.render import SIZE
 from qwop_game.window import DisplayError
+from qwop_replay.real_game import replay_in_real_game
 from qwop_replay.runs import ReplayedRun
-from qwop_replay.show import SPEED_LIMITS, check_places, describe, load_runs, replay
+from qwop_replay.show import SPEED_LIMITS, describe, load_runs, replay
 from qwop_replay.video import VideoError
 from qwop_replay.web import runs_file, show_in_page
 
@@ -87,6 +88,10 @@ class ReplayConfig:
             raise CommandError("--port and --no-open need --web")
         if self.native and self.game != "real":
             raise CommandError("--native needs --game real")
+        if self.game == "real" and (self.ghost or self.html is not None or self.size != SIZE):
+            raise CommandError(
+                "--game real shows one run in the game's own picture: omit --ghost, --html and --size"
+            )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -104,10 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _replay(config: ReplayConfig) -> None:
     if config.game == "real":
-        check_places(config.file, config.ghost, config.video, config.html, config.force)
-        runs = load_runs(config.file, config.episode, config.ghost)
-        _report(runs)
-        _replay_in_real_game(runs, config)
+        _replay_in_real_game(config)
         return
     if config.web:
         runs = load_runs(config.file, config.episode, config.ghost)
@@ -136,40 +138,34 @@ def _report(runs: Sequence[ReplayedRun]) -> None:
             print(f"{PROGRAM}: {run.name}: {run.verification.text}", file=sys.stderr)
 
 
-def _replay_in_real_game(runs: Sequence[ReplayedRun], config: ReplayConfig) -> None:
-    """Play a run in the game's window or as a video. Raises CommandError where a frame differs."""
-    from qwop_replay.real_game import play_live, write_real_video
-
-    if len(runs) > 1 or config.html is not None or config.size != SIZE:
-        raise CommandError(
-            "--game real shows one run in the game's own picture: omit --ghost, --html and --size"
-        )
-    run = runs[0]
-    game = RealGame(
-        headless=config.video is not None,
+def _replay_in_real_game(config: ReplayConfig) -> None:
+    """Replay in the real game. Raises CommandError where a frame differs."""
+    result = replay_in_real_game(
+        config.file,
+        config.episode,
+        video=config.video,
+        speed=config.speed,
+        native=config.native,
         browser=config.browser,
         driver=config.driver,
-        stop_at_end=run.episode.game == "embedded",
-        trig=None if config.native else run.episode.trig,
+        force=config.force,
+        on_start=_report_in_real_game,
     )
-    try:
-        trig = game.trig
-        if trig != run.episode.trig:
-            print(
-                f"{PROGRAM}: {run.name} was recorded with {run.episode.trig}, and this browser's own sine "
-                f"and cosine are {trig}: frames may differ; omit --native to play it with {run.episode.trig}",
-                file=sys.stderr,
-            )
-        if config.video is not None:
-            verification = write_real_video(config.video, run, game, config.speed, config.force)
-        else:
-            verification = play_live(run, game, config.speed)
-    finally:
-        game.close()
-    how = f"{trig}, {game.trig_source}"
-    if not verification.exact:
-        raise CommandError(f"{run.name}: in the real game ({how}) it {verification.text}")
+    run, how = result.run, f"{result.trig}, {result.trig_source}"
+    if not result.verification.exact:
+        raise CommandError(f"{run.name}: in the real game ({how}) it {result.verification.text}")
     print(f"{run.name}: {run.last_frame} frames in the real game ({how}), each equal to the recorded one")
+
+
+def _report_in_real_game(run: ReplayedRun, game: RealGame) -> None:
+    """Print a line for the run, and a warning where the browser computes in another variant."""
+    _report([run])
+    if game.trig != run.episode.trig:
+        print(
+            f"{PROGRAM}: {run.name} was recorded with {run.episode.trig}, and this browser's own sine and "
+            f"cosine are {game.trig}: frames may differ; omit --native to play it with {run.episode.trig}",
+            file=sys.stderr,
+        )
 
 
 if __name__ == "__main__":

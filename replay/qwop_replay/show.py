@@ -40,6 +40,8 @@ def replay(
 ) -> list[ReplayedRun]:
     """Show a recorded run, as `qwop-replay` does: in a window, unless a video or a page is asked for.
 
+    `replay_in_real_game` plays it in the real game.
+
     Args:
         recording: a dataset, or an episode.
         episode: number of the episode in the dataset; -1: the last one.
@@ -61,9 +63,7 @@ def replay(
         ValueError: the speed is out of range.
         VideoError: the video can't be written, or an output exists.
     """
-    low, high = SPEED_LIMITS
-    if not low <= speed <= high:
-        raise ValueError(f"speed is {speed:g}: it must lie between {low:g} and {high:g}")
+    check_speed(speed)
     check_places(recording, ghosts, video, html, force)
     runs = load_runs(recording, episode, ghosts)
     if on_load is not None:
@@ -76,6 +76,13 @@ def replay(
     if html is None and video is None:
         play_in_window(runs, title, speed)
     return runs
+
+
+def check_speed(speed: float) -> None:
+    """Raise ValueError if the speed is out of range."""
+    low, high = SPEED_LIMITS
+    if not low <= speed <= high:
+        raise ValueError(f"speed is {speed:g}: it must lie between {low:g} and {high:g}")
 
 
 def check_places(

@@ -49,6 +49,7 @@ from qwop_recorder.key_events import KeyEvent, keys_from_events
 from qwop_recorder.loop import SystemClock
 from qwop_recorder.phases import Phase
 from qwop_recorder.recorder import record
+from qwop_replay import VideoError, replay_in_real_game
 from qwop_replay import cli as replay_cli
 from qwop_replay.real_game import play_live
 from qwop_replay.runs import ReplayedRun
@@ -666,6 +667,37 @@ def test_a_native_replay_in_another_variant_says_so_and_compares(
     monkeypatch.setattr(StandIn, "native_trig", "rounded")
     assert replay_cli.main([*replay, "--native"]) == replay_cli.main(replay) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_a_replay_in_the_real_game_from_python(with_provenance, monkeypatch, tmp_path):
+    (episode,) = play(Scripted(), [0], max_seconds=4, game=RealGame())
+    path = tmp_path / "runs.h5"
+    DatasetWriter(path).append(episode)
+    started = []
+    result = replay_in_real_game(
+        path, -1, speed=100, on_start=lambda run, game: started.append((run.name, game.trig))
+    )
+    assert started == [("runs 0", "rounded")]
+    assert (result.trig, result.trig_source) == ("rounded", "pinned")
+    assert result.verification.exact and result.run.last_frame == episode.num_frames
+    monkeypatch.setattr(StandIn, "native_trig", "msun")
+    result = replay_in_real_game(episode, speed=100, native=True)
+    assert (result.trig, result.trig_source, result.verification.exact) == ("msun", "native", False)
+
+    # What is wrong is said before a browser is opened.
+    browsers = len(StandIn.made)
+    (tmp_path / "run.mp4").touch()
+    with pytest.raises(VideoError, match="exists already"):
+        replay_in_real_game(path, video=tmp_path / "run.mp4")
+    with pytest.raises(ValueError, match="speed is 0"):
+        replay_in_real_game(path, speed=0)
+    assert len(StandIn.made) == browsers
+
+
+@pytest.mark.parametrize("option", [("--ghost", ":1"), ("--html", "run.html"), ("--size", "960x540")])
+def test_the_real_game_shows_one_run_in_its_own_picture(option, capsys):
+    assert replay_cli.main(["runs.h5", "--game", "real", *option]) == 2
+    assert "omit --ghost, --html and --size" in capsys.readouterr().err
 
 
 def test_the_provenance_tells_where_sine_and_cosine_come_from(with_provenance):

@@ -123,7 +123,7 @@ def usages(path: Path) -> list[tuple[str, list[str]]]:
 
 
 def test_there_is_something_to_check() -> None:
-    assert len(PAGES) > 30 and len(NOTEBOOKS) == 4
+    assert len(PAGES) > 30 and len(NOTEBOOKS) == 5
     assert sum(len(usages(path)) for path in [*PAGES, *NOTEBOOKS]) > 100
 
 
@@ -451,6 +451,7 @@ QUICK = {
     "DEMONSTRATIONS": "3",
     "RANDOM_STEPS": "60",
     "NUM_ENVS": "16",
+    "PLAY": "False",
 }
 
 
