@@ -151,6 +151,8 @@ class Recovery:
         start = starts[number]
         while not self._forward(layers, search):
             stuck = len(layers) - 1
+            if self._restarts(search, stuck):
+                break
             better = self._other_start(layers, search, labels, starts)
             if better is None and len(skipped) < _SKIPS:
                 rest = self._without_sample(layers, search)
@@ -159,8 +161,6 @@ class Recovery:
                     labels = None if labels is None else np.delete(labels, stuck)
                     search = rest
                     continue
-            if better is None and self._restarts(search, stuck):
-                break
             better = (
                 better
                 or self._look_back(layers, search)
