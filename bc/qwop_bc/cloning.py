@@ -68,6 +68,8 @@ class CloneConfig:
     trig: Trig = DEFAULT_TRIG
     """Sine and cosine of the game that the clone plays: those of the browser whose game it equals bit for
     bit. Demonstrations of all variants are cloned alike."""
+    drop_undetermined: bool = False
+    """Train on no frames whose keys the record of a converted episode does not determine."""
     seed: int = 0
     """Seed of the weights, the split, the batches and the plays."""
     device: str = "auto"
@@ -108,7 +110,9 @@ class Split:
     """Decisions of each held-out episode, in the order of `validation_features`."""
 
 
-def split_decisions(decisions: list[Decisions], share: float, seed: int) -> Split:
+def split_decisions(
+    decisions: list[Decisions], share: float, seed: int, drop_undetermined: bool = False
+) -> Split:
     """Hold out whole episodes for validation, chosen at random.
 
     Neighboring decisions are so alike that holding out single ones would test nothing. Of a single episode,
@@ -118,6 +122,7 @@ def split_decisions(decisions: list[Decisions], share: float, seed: int) -> Spli
         decisions: those of each episode.
         share: share of the episodes to hold out, above 0 and below 1; at least one is held out.
         seed: seed of the choice.
+        drop_undetermined: train on no decision of whose frames the record does not determine all keys.
 
     Raises:
         TrainingError: there is a single episode of a single decision.
@@ -126,7 +131,9 @@ def split_decisions(decisions: list[Decisions], share: float, seed: int) -> Spli
     held_out = tuple(sorted(int(i) for i in order[: max(1, round(share * len(decisions)))]))
     if len(decisions) > 1:
         held_out = held_out[: len(decisions) - 1]
-        training = [(d.features[:-1], d.actions) for i, d in enumerate(decisions) if i not in held_out]
+        training = [
+            _chosen(d, slice(len(d)), drop_undetermined) for i, d in enumerate(decisions) if i not in held_out
+        ]
         validation = [(decisions[i].features[:-1], decisions[i].actions) for i in held_out]
     else:
         only = decisions[0]
@@ -135,7 +142,7 @@ def split_decisions(decisions: list[Decisions], share: float, seed: int) -> Spli
                 f"the dataset has one episode of {len(only)} decisions; record more, or lower frame_skip"
             )
         cut = len(only) - max(1, round(share * len(only)))
-        training = [(only.features[:cut], only.actions[:cut])]
+        training = [_chosen(only, slice(cut), drop_undetermined)]
         validation = [(only.features[cut:-1], only.actions[cut:])]
         held_out = ()
 
@@ -147,6 +154,17 @@ def split_decisions(decisions: list[Decisions], share: float, seed: int) -> Spli
 
     lengths = tuple(len(actions) for _, actions in validation)
     return Split(*joined(training), *joined(validation), held_out, lengths)
+
+
+def _chosen(
+    decisions: Decisions, part: slice, drop_undetermined: bool
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Features and actions of a part of an episode's decisions."""
+    features, actions = decisions.features[:-1][part], decisions.actions[part]
+    if drop_undetermined and decisions.determined is not None:
+        known = decisions.determined[part]
+        features, actions = features[known], actions[known]
+    return features, actions
 
 
 class Batches:
@@ -266,7 +284,7 @@ class Cloning:
             torch.set_num_threads(config.threads)
         device = select_device(config.device)
         self.config = config
-        self.split = split_decisions(decisions, config.validation, config.seed)
+        self.split = split_decisions(decisions, config.validation, config.seed, config.drop_undetermined)
         self.batches = Batches(self.split, config.batch_size, config.balance, config.seed)
         self.network = ActorCritic(
             self.split.features.shape[1],

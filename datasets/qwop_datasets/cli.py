@@ -6,6 +6,7 @@ says what is wrong and how to fix it. A command changes only the file that it is
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -360,10 +361,9 @@ class Recover:
 class Convert:
     """Convert to and from the formats of other projects, or from a tape of keys."""
 
-    source_path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """Dataset, or a file or directory of another project."""
-    output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUTPUT")]
-    """New file or directory; a name in .h5 makes a dataset."""
+    paths: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE... OUTPUT")]
+    """Dataset, or files or a directory of another project; then the new file or directory, where a name in
+    .h5 makes a dataset."""
     where: Where = ""
     to: convert.Format | None = None
     """Format to write, if the name does not determine it."""
@@ -388,12 +388,21 @@ class Convert:
     """Name of the player, if the file does not say."""
     game: Game = "embedded"
     """Game that was played, if the file does not say."""
+    workers: int = 0
+    """Processes that recover sampled logs, a file each; 0: one for each core."""
 
     def run(self) -> int | None:
         """Convert, and print the counts."""
-        source, output = self.source_path, self.output
+        if len(self.paths) < 2:
+            raise DatasetError("expected FILE and OUTPUT")
+        if self.workers < 0:
+            raise DatasetError(f"--workers {self.workers}: give 0 or more")
+        *sources, output = self.paths
         if output.suffix == ".h5" and self.to is None:
-            return self._import()
+            return self._import(sources, output)
+        if len(sources) > 1:
+            raise DatasetError(f"{output}: several files become one dataset, with a name in .h5")
+        source = sources[0]
         with DatasetReader(source, self.where) as reader:
             to = self.to or convert.format_for(output)
             count, left_out = convert.export(
@@ -404,13 +413,13 @@ class Convert:
         print(f"{output}: {count} episodes as {to}")
         return 0
 
-    def _import(self) -> int:
+    def _import(self, sources: list[Path], output: Path) -> int:
         if self.where:
             raise DatasetError(
                 "--where works on datasets: convert first, then qwop-data edit --keep --where ..."
             )
-        if self.output.exists():
-            raise NameTakenError(self.output)
+        if output.exists():
+            raise NameTakenError(output)
         importing = convert.Importing(
             self.source,
             self.player,
@@ -423,15 +432,24 @@ class Convert:
         )
         left_out: list[str] = []
         found: Counter[str] = Counter()
-        episodes = _usable(convert.episodes_of(self.source_path, importing, self.kind), left_out)
+        bar = tqdm(unit="samples", disable=None, leave=False, delay=0.5)
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        workers = self.workers or os.cpu_count() or 1
+        imported = convert.episodes_of_files(
+            sources, importing, self.kind, workers=workers, progress=progress
+        )
+        episodes = _usable(imported, left_out)
         try:
-            count = write_dataset(self.output, _noting(_verified(episodes), found))
+            count = write_dataset(output, _noting(_verified(episodes), found))
         finally:
+            bar.close()
             for line in left_out:
                 print(f"{PROGRAM}: {escape_unprintable(line)}; omitted", file=sys.stderr)
-        print(
-            f"{self.output}: {count} episodes, {len(left_out)} omitted; sine and cosine: {_variants(found)}"
-        )
+        print(f"{output}: {count} episodes, {len(left_out)} omitted; sine and cosine: {_variants(found)}")
         return 0
 
 

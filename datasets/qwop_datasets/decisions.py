@@ -22,12 +22,14 @@ class Decisions:
     actions: int64 [M], index in the action set
     starts: int64 [M], frame at which each decision was taken
     kept: share of the frames whose keys do the same in the engine as their decision's action
+    determined: bool [M], decisions none of whose frames is Episode.undetermined; None: all
     """
 
     features: NDArray[np.float32]
     actions: NDArray[np.int64]
     starts: NDArray[np.int64]
     kept: float
+    determined: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if not len(self.features) - 1 == len(self.actions) == len(self.starts):
@@ -73,7 +75,10 @@ def decisions_of(episode: Episode, frame_skip: int, action_set: str = "distinct"
     features = encode(
         episode.raw_observations[rows], hip_modes(episode.keys)[rows], last_keys(episode.keys)[rows]
     )
-    return Decisions(features, actions, starts, kept)
+    determined = None
+    if episode.undetermined is not None:
+        determined = ~np.logical_or.reduceat(episode.undetermined, starts)
+    return Decisions(features, actions, starts, kept, determined)
 
 
 def _most_held(held: NDArray[np.int64], frame_skip: int) -> NDArray[np.int64]:

@@ -18,6 +18,7 @@ from qwop_game import (
     FRAME_SECONDS,
     TRIG_VARIANTS,
     UNITS_PER_METER,
+    Session,
     action_masks,
     canonical_keys,
 )
@@ -152,6 +153,12 @@ class Episode:
     """The game's variant of sine and cosine, one of qwop_game.TRIG_VARIANTS. A replay needs the same."""
     action_set: str = "distinct"
     """The action set that `actions` indexes; its masks are qwop_game.ACTION_SETS[action_set]."""
+    start: NDArray[np.uint32] | None = None
+    """uint32 [N, 3]: what happened in the page before frame 0, from its load on; rows of a qwop_game.Session.
+    None: the canonical start."""
+    undetermined: NDArray[np.bool_] | None = None
+    """bool [T]: frames whose keys the record of a converted episode does not determine: other keys give the
+    same numbers. None: all keys are known."""
     wall_times: NDArray[np.float64] | None = None
     """float64 [T]: Unix time at which frame t took its keys, s."""
     lateness: NDArray[np.float32] | None = None
@@ -187,7 +194,11 @@ class Episode:
         put("keys", _frozen(self.keys, np.uint8))
         put("raw_observations", _frozen(self.raw_observations, np.float32))
         put("times", _frozen(self.times, np.float64))
+        if self.start is not None:
+            put("start", Session.of(np.asarray(self.start)).array)
         optional = {
+            "start": np.uint32,
+            "undetermined": np.bool_,
             "wall_times": np.float64,
             "lateness": np.float32,
             "key_events": KEY_EVENT_DTYPE,
@@ -250,6 +261,15 @@ class Episode:
             if array is not None:
                 require(array.shape == (t,), f"{name} has shape {array.shape}; {t} keys need {(t,)}")
                 require(bool(np.isfinite(array).all()), f"{name} holds NaN or infinity")
+        if self.start is not None:
+            problem = Session.of(self.start).start_problem()
+            require(problem is None, f"its start {problem}")
+        undetermined = self.undetermined
+        if undetermined is not None:
+            require(
+                undetermined.shape == (t,),
+                f"undetermined has shape {undetermined.shape}; {t} keys need {(t,)}",
+            )
         require(self.terminated or not self.success, "success without terminated")
         require(self.source in SOURCES, f"source {self.source!r} is not one of {', '.join(SOURCES)}")
         require(self.game in GAMES, f"game {self.game!r} is not one of {', '.join(GAMES)}")

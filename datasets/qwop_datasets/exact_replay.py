@@ -14,7 +14,7 @@ from qwop_game.rules import FLAG_GAME_ENDED, FLAG_JUMP_LANDED, has_finished, is_
 
 @dataclass(frozen=True)
 class Replay:
-    """The replay of T keys from the canonical start: observations, clock and flags."""
+    """The replay of T keys from the start of an episode: observations, clock and flags."""
 
     raw_observations: NDArray[np.float32]
     """float32 [T + 1, 60]."""
@@ -53,6 +53,7 @@ class Replay:
 def replay_keys(
     keys: Sequence[NDArray[np.uint8]],
     *,
+    starts: Sequence[NDArray[np.uint32] | None] | None = None,
     stop_at_end: bool = True,
     engine: str = "auto",
     trig: str = DEFAULT_TRIG,
@@ -61,6 +62,7 @@ def replay_keys(
 
     Args:
         keys: N sequences of key masks, uint8 [T_i].
+        starts: Episode.start of each; None: all begin at the canonical start.
         stop_at_end: Whether a game stops when it is over; False: it continues, as the real one does.
         engine: The simulator's engine, see `Simulator`.
         trig: Variant of sine and cosine, Episode.trig.
@@ -75,6 +77,9 @@ def replay_keys(
     for lane, k in enumerate(keys):
         held[: len(k), lane] = k
     simulator = Simulator(len(keys), stop_at_end=stop_at_end, engine=engine, trig=trig)
+    for lane, start in enumerate(starts or ()):
+        if start is not None:
+            simulator.begin(start, lane)
     rows = np.empty((len(held) + 1, *simulator.raw_observation.shape), np.float32)
     times = np.empty((len(held) + 1, len(keys)))
     flags = np.empty((len(held) + 1, len(keys)), np.uint8)

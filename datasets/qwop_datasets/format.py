@@ -1,4 +1,4 @@
-"""Format 3: where the HDF5 file stores each field of an Episode. migration.py upgrades older formats.
+"""Format 4: where the HDF5 file stores each field of an Episode. migration.py upgrades older formats.
 
 docs/design/dataset-format.md describes the layout in full:
 
@@ -36,7 +36,7 @@ from qwop_datasets.untrusted import attribute, dataset, group, memory_limit
 from qwop_game import FIELDS, FRAME_SECONDS, PARTS, UNITS_PER_METER
 
 FORMAT = "qwop-episodes"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 OLDEST_READABLE = 1  # older versions have to be migrated first
 OBSERVATION_FIELDS = tuple(f"{part}.{name}" for part in PARTS for name in FIELDS)
 FRAMES_PER_SECOND = round(1 / FRAME_SECONDS)
@@ -77,6 +77,8 @@ REPLAYED_ARRAYS = ("raw_observations", "times")  # a compact episode gets these 
 REPLAY_DIGEST = "replay_sha256"
 _BYTES_PER_FRAME = 4 * OBSERVATION_SIZE + 8  # of those two arrays
 _OPTIONAL_ARRAYS = {
+    "start": np.dtype("<u4"),
+    "undetermined": np.dtype("?"),
     "wall_times": np.dtype("<f8"),
     "lateness": np.dtype("<f4"),
     "key_events": KEY_EVENT_DTYPE,
@@ -384,6 +386,7 @@ def read_episode(stored: H5) -> Episode:
         shape = {
             "raw_observations": (frames + 1, OBSERVATION_SIZE),
             "times": (frames + 1,),
+            "start": (found.size // 3, 3),
             "key_events": (found.size,),
             "rewinds": (found.size,),
             "discarded_keys": (found.size,),
@@ -399,12 +402,13 @@ def read_episode(stored: H5) -> Episode:
 
     required = {name: dtype for name, dtype in _ARRAYS.items() if not (compact and name in REPLAYED_ARRAYS)}
     arrays = {name: get(stored, name, dtype) for name, dtype in required.items()}
-    if compact:
-        arrays |= _replayed(arrays["keys"], _text(attributes, REPLAY_DIGEST), stored_trig(attributes))
-    actions = arrays.pop("actions")
     for name, dtype in _OPTIONAL_ARRAYS.items():
         if name in there:
             arrays[name] = get(stored, name, dtype)
+    if compact:
+        digest, trig = _text(attributes, REPLAY_DIGEST), stored_trig(attributes)
+        arrays |= _replayed(arrays["keys"], arrays.get("start"), digest, trig)
+    actions = arrays.pop("actions")
     rewards: H5 = group(stored, "rewards") if "rewards" in there else {}
     scalars: dict[str, Any] = {name: _text(attributes, name) for name in _TEXTS if name != "trig"}
     scalars["trig"] = stored_trig(attributes)
@@ -446,9 +450,11 @@ def stored_trig(attributes: H5) -> str:
     return OLD_TRIG
 
 
-def _replayed(keys: NDArray[np.uint8], digest: str, trig: str) -> dict[str, NDArray[Any]]:
+def _replayed(
+    keys: NDArray[np.uint8], start: NDArray[np.uint32] | None, digest: str, trig: str
+) -> dict[str, NDArray[Any]]:
     """Replay a compact episode. Raises ValueError if the result differs from the recording."""
-    (run,) = replay_keys([keys], trig=trig)
+    (run,) = replay_keys([keys], starts=[start], trig=trig)
     if replay_digest(run.raw_observations, run.times) != digest:
         raise ValueError("the replay of a compact episode differs from the recording")
     return {"raw_observations": run.raw_observations, "times": run.times}

@@ -11,7 +11,12 @@ file, so a power loss costs at most `sync_seconds` of play, and frames do not wa
       E  event    time (float64), key, pressed, source (uint8)
       R  rewind   wall time (float64), frame at which play continues (uint32)
       Z  end      terminated, truncated, success (uint8)
+      K  about    JSON: fields of Episode that are known once the run is over
+      C  go on    id (32 bytes), changes of it so far (uint32): what follows is of this episode
       D  done     id (32 bytes): stored in the dataset, or discarded
+
+A record is of the latest episode that has begun or gone on. Go-on records are only in the journals of
+shared_journal.py, where many episodes are under way at once.
 
 All numbers are little-endian. `read_journal` adds the changes to a Recording, as the recorder did, so it
 returns the same episodes.
@@ -19,6 +24,7 @@ returns the same episodes.
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import struct
@@ -36,7 +42,7 @@ from qwop_datasets import portable
 from qwop_datasets.episode import KEY_SOURCES, OBSERVATION_SIZE, Episode, plain_scalar
 from qwop_datasets.errors import DatasetError
 from qwop_datasets.old_names import with_todays_names
-from qwop_datasets.recording import Change, End, Frame, KeyEvent, Recording, Rewind
+from qwop_datasets.recording import About, Change, End, Frame, KeyEvent, Recording, Rewind
 from qwop_datasets.storage import describe, made_folder
 
 HEADER = b"QWOPJNL1"
@@ -48,6 +54,7 @@ _FRAME = struct.Struct(f"<Bddd{4 * OBSERVATION_SIZE}s")
 _EVENT = struct.Struct("<d3B")
 _REWIND = struct.Struct("<dI")
 _END = struct.Struct("<3?")
+_GO_ON = struct.Struct("<32sI")
 _FIELDS = {  # of Episode, that a begin record holds
     "id",
     "created",
@@ -56,6 +63,7 @@ _FIELDS = {  # of Episode, that a begin record holds
     "game",
     "trig",
     "action_set",
+    "start",
     "provenance",
     "tags",
     "wall_clock_offset",
@@ -67,6 +75,14 @@ def journal_path(path: str | os.PathLike[str]) -> Path:
     """Return the path of a dataset's journal: FILE.journal."""
     path = Path(path)
     return path.with_name(path.name + ".journal")
+
+
+def journal_paths(path: str | os.PathLike[str]) -> list[Path]:
+    """The journals of a dataset that exist: FILE.journal, FILE.journal.2, ... in this order."""
+    first = journal_path(path)
+    more = [p for p in first.parent.glob(glob.escape(first.name) + ".*") if p.suffix[1:].isdecimal()]
+    more.sort(key=lambda p: int(p.suffix[1:]))
+    return [p for p in (first, *more) if p.exists()]
 
 
 class Journal:
@@ -92,10 +108,10 @@ class Journal:
         self._current = ""  # id of the latest one
         self._closing = threading.Event()
         self._dirty = threading.Event()
-        self._file = _open_locked(self.path, create=True)
+        self._file = open_locked(self.path, create=True)
         try:
             data = self._file.read()
-            unsaved = _replay(data).live if data else {}
+            unsaved = live_episodes(data)
             if unsaved:
                 raise DatasetError(
                     f"{self.path}: has {len(unsaved)} unsaved episode(s); "
@@ -138,8 +154,7 @@ class Journal:
         """
         self._live.add(recording.id)
         self._current = recording.id
-        text = json.dumps(recording.fields, default=_plain).encode()
-        self._write(_record(b"B", _begin_payload(text, recording.times[0], recording.raw_observations[0])))
+        self._write(begin_record(recording))
 
     def write(self, *changes: Change) -> None:
         """Store changes of the latest episode, in the order in which they were added to it.
@@ -150,7 +165,7 @@ class Journal:
         """
         if not self._current:
             raise ValueError("no episode has begun")
-        self._write(b"".join(_encoded(change) for change in changes))
+        self._write(b"".join(change_record(change) for change in changes))
 
     def done(self, recording: Recording) -> None:
         """Mark an episode as stored in the dataset or discarded. When all are done, the journal is emptied.
@@ -165,7 +180,7 @@ class Journal:
             self._waiting = b""
             self._start_anew()
         else:
-            self._write(_record(b"D", recording.id.encode()))
+            self._write(done_record(recording))
 
     def flush(self) -> None:
         """Write what the disk refused before.
@@ -231,7 +246,7 @@ def read_journal(path: str | os.PathLike[str]) -> tuple[list[Episode], int]:
     Raises:
         DatasetError: `path` is not a journal, or another program writes it.
     """
-    with _open_locked(Path(path), create=False) as file:
+    with open_locked(Path(path), create=False) as file:
         found = _replay(file.read(), path)
     episodes: list[Episode] = []
     damaged = found.damaged
@@ -244,6 +259,11 @@ def read_journal(path: str | os.PathLike[str]) -> tuple[list[Episode], int]:
             except (ValueError, TypeError, OverflowError):  # not written by a recorder: keep it
                 damaged += _RECORD.size + _FRAME.size
     return episodes, damaged
+
+
+def live_episodes(data: bytes, path: str | os.PathLike[str] = "journal") -> dict[str, Recording]:
+    """The episodes that are not done, by id. Raises DatasetError where the bytes are no journal."""
+    return _replay(data, path).live if data else {}
 
 
 def _replay(data: bytes, path: str | os.PathLike[str] = "journal") -> Journalled:
@@ -259,7 +279,7 @@ def _replay(data: bytes, path: str | os.PathLike[str] = "journal") -> Journalled
         kind, payload, end = _parse(data, position)
         if end < 0:
             # Frames after a gap are not an exact run, so skip to the next episode.
-            current, found_at = None, _next_begin(data, position + 1)
+            current, found_at = None, _next_episode(data, position + 1)
             if found_at < 0:
                 found.torn = len(data) - position
                 break
@@ -273,6 +293,8 @@ def _replay(data: bytes, path: str | os.PathLike[str] = "journal") -> Journalled
                 found.live[current.id] = current
             elif kind == b"D":
                 found.live.pop(payload.decode(), None)
+            elif kind == b"C":
+                current = _gone_on(payload, found.live)
             elif current is not None:
                 current.add(_DECODE[kind](payload))
         except (KeyError, ValueError, IndexError, RecursionError, struct.error):
@@ -294,13 +316,36 @@ def _parse(data: bytes, position: int) -> tuple[bytes, bytes, int]:
     return kind, data[position + _RECORD.size : stop], stop + 4
 
 
-def _next_begin(data: bytes, position: int) -> int:
-    """Return the position of the next whole begin record, or -1."""
-    while (position := data.find(_START + b"B", position)) >= 0:
-        if _parse(data, position)[2] >= 0:
+def _next_episode(data: bytes, position: int) -> int:
+    """Return the position of the next whole record that says which episode follows, or -1."""
+    while (position := data.find(_START, position)) >= 0:
+        if data[position + 2 : position + 3] in (b"B", b"C") and _parse(data, position)[2] >= 0:
             return position
         position += 1
     return -1
+
+
+def begin_record(recording: Recording) -> bytes:
+    """The bytes that begin an episode."""
+    text = json.dumps(recording.fields, default=_plain).encode()
+    return _record(b"B", _begin_payload(text, recording.times[0], recording.raw_observations[0]))
+
+
+def go_on_record(recording: Recording, num_changes: int) -> bytes:
+    """The bytes that go on with an episode of which `num_changes` changes are in the journal."""
+    return _record(b"C", _GO_ON.pack(recording.id.encode(), num_changes))
+
+
+def done_record(recording: Recording) -> bytes:
+    """The bytes that say: the episode is in the dataset, or was thrown away."""
+    return _record(b"D", recording.id.encode())
+
+
+def _gone_on(payload: bytes, live: Mapping[str, Recording]) -> Recording | None:
+    """The episode that goes on; None where changes of it are missing, or it is done."""
+    name, num_changes = _GO_ON.unpack(payload)
+    recording = live.get(name.decode())
+    return recording if recording is not None and recording.num_changes == num_changes else None
 
 
 def _record(kind: bytes, payload: bytes) -> bytes:
@@ -322,10 +367,13 @@ def _read_begin(payload: bytes) -> Recording:
     if not isinstance(fields["id"], str):
         raise ValueError("an id that is not text")
     (time,) = struct.unpack_from("<d", payload, 4 + length)
+    if fields.get("start") is not None:
+        fields["start"] = np.array(fields["start"], np.uint32).reshape(-1, 3)
     return Recording(np.frombuffer(payload[12 + length :], "<f4"), time, **fields)
 
 
-def _encoded(change: Change) -> bytes:
+def change_record(change: Change) -> bytes:
+    """The bytes of a change."""
     if isinstance(change, Frame):
         row = change.raw_observation.astype("<f4").tobytes()
         payload = _FRAME.pack(change.keys, change.wall_time, change.lateness, change.time, row)
@@ -335,6 +383,8 @@ def _encoded(change: Change) -> bytes:
         return _record(b"E", _EVENT.pack(change.time, change.key, change.pressed, source))
     if isinstance(change, Rewind):
         return _record(b"R", _REWIND.pack(change.wall_time, change.frame))
+    if isinstance(change, About):
+        return _record(b"K", json.dumps(dict(change.fields), default=_plain).encode())
     return _record(b"Z", _END.pack(change.terminated, change.truncated, change.success))
 
 
@@ -357,23 +407,34 @@ def _decoded_end(payload: bytes) -> End:
     return End(*_END.unpack(payload))
 
 
+def _decoded_about(payload: bytes) -> About:
+    fields: dict[str, Any] = json.loads(payload)
+    if type(fields) is not dict or not set(fields) <= _FIELDS - {"id"}:
+        raise ValueError("other fields than an episode's")
+    return About(fields)
+
+
 _DECODE: dict[bytes, Callable[[bytes], Change]] = {
     b"F": _decoded_frame,
     b"E": _decoded_event,
     b"R": _decoded_rewind,
     b"Z": _decoded_end,
+    b"K": _decoded_about,
 }
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return plain_scalar(value)
+    if isinstance(value, np.ndarray):
+        return cast("NDArray[Any]", value).tolist()
     if isinstance(value, Mapping):
         return dict(cast("Mapping[str, Any]", value))
     raise ValueError(f"{value!r} can't be written to the journal")
 
 
-def _open_locked(path: Path, *, create: bool) -> Any:
+def open_locked(path: Path, *, create: bool) -> Any:
+    """Open a journal for this program alone, at its start. Raises DatasetError."""
     try:
         if create:
             with made_folder(path.parent):

@@ -75,6 +75,10 @@ def _from_2_to_3(file: H5) -> None:
         _rename(file, OLD_UNITS, "units_per_meter")
 
 
+def _from_3_to_4(file: H5) -> None:
+    """All episodes of version 3 begin at the canonical start, as those of version 4 without `start` do."""
+
+
 def _name_trig(stored: H5) -> None:
     attributes = stored.attrs
     trig = stored_trig(attributes)
@@ -96,5 +100,10 @@ def _rename(owner: H5, old: str, new: str) -> None:
     h5a.rename(owner.id, old.encode(), new.encode())
 
 
-MIGRATIONS: dict[int, Callable[[H5], None]] = {0: _from_0_to_1, 1: _from_1_to_2, 2: _from_2_to_3}
+MIGRATIONS: dict[int, Callable[[H5], None]] = {
+    0: _from_0_to_1,
+    1: _from_1_to_2,
+    2: _from_2_to_3,
+    3: _from_3_to_4,
+}
 """Version v -> function that upgrades a file from version v to v + 1."""

@@ -6,6 +6,7 @@ journal stores the same changes, and reading a journal adds them again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -77,7 +78,15 @@ class End:
     success: bool = False
 
 
-Change = KeyEvent | Frame | Rewind | End
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is known of the run once it is over, such as who played it."""
+
+    fields: Mapping[str, Any]
+    """Fields of Episode, as those of `Recording`."""
+
+
+Change = KeyEvent | Frame | Rewind | End | About
 AnyChange = TypeVar("AnyChange", bound=Change)
 
 
@@ -110,6 +119,8 @@ class Recording:
         """Keys of the frames that the rewinds cut off, in the order of the rewinds."""
         self.end: End | None = None
         """How play ended; None while it continues."""
+        self.num_changes = 0
+        """Changes that were added, those that a rewind cut off included."""
         self._num_events: list[int] = []  # T: key events up to and with each frame
 
     @property
@@ -167,8 +178,11 @@ class Recording:
             self._num_events.append(len(self.key_events))
         elif isinstance(change, Rewind):
             self._rewind(change)
+        elif isinstance(change, About):
+            self.fields |= change.fields
         else:
             self.end = change
+        self.num_changes += 1
         return change
 
     def _rewind(self, rewind: Rewind) -> None:

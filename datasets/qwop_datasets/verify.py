@@ -71,7 +71,9 @@ def verify_episodes(
         for game, trig in sorted({(episode.game, episode.trig) for episode in batch}):
             chosen = [i for i, e in enumerate(batch) if (e.game, e.trig) == (game, trig)]
             played = [batch[i].keys for i in chosen]
-            replays = replay_keys(played, stop_at_end=game == "embedded", engine=engine, trig=trig)
+            starts = [batch[i].start for i in chosen]
+            stop = game == "embedded"
+            replays = replay_keys(played, starts=starts, stop_at_end=stop, engine=engine, trig=trig)
             results |= {i: compare_replay(batch[i], r) for i, r in zip(chosen, replays, strict=True)}
         for i in range(len(batch)):
             yield results[i]

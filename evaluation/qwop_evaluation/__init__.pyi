@@ -1,8 +1,9 @@
 from .comparison import bootstrap_interval, interquartile_mean
 from .evaluation import Evaluation, evaluate
 from .lookahead import Lookahead
-from .player import CheckpointPlayer, Player, PolicyPlayer, shipped_policy_path
+from .player import CheckpointPlayer, Player, PolicyPlayer
 from .protocol import play
+from .shipped import shipped_policy_path
 from .summary import SPLIT_METERS, Summary, split_times, summarize, summary_json, wilson_interval
 from .table import format_number, results_table
 

@@ -24,8 +24,9 @@ from qwop_cli import (
 from qwop_datasets import DatasetError, DatasetWriter, Episode
 from qwop_evaluation.evaluation import Evaluation, append_verified, evaluate
 from qwop_evaluation.lookahead import Lookahead
-from qwop_evaluation.player import CheckpointPlayer, shipped_policy_path
+from qwop_evaluation.player import CheckpointPlayer
 from qwop_evaluation.protocol import MAX_SECONDS
+from qwop_evaluation.shipped import shipped_policy_path
 from qwop_game import DEFAULT_TRIG, FRAME_SECONDS, Trig
 from qwop_game.real import RealGame, RealGameError
 from qwop_rl_core import CheckpointError

@@ -10,8 +10,9 @@ from typing import Any
 
 from qwop_datasets import DatasetWriter, Episode, verify_episodes
 from qwop_evaluation.lookahead import Lookahead
-from qwop_evaluation.player import CheckpointPlayer, Player, PolicyPlayer, shipped_policy_path
+from qwop_evaluation.player import CheckpointPlayer, Player, PolicyPlayer
 from qwop_evaluation.protocol import MAX_SECONDS, play
+from qwop_evaluation.shipped import shipped_policy_path
 from qwop_evaluation.summary import Summary, summarize, summary_json
 from qwop_evaluation.table import format_number, results_table
 from qwop_game import DEFAULT_TRIG

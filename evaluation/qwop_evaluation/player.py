@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qwop_cli import bundled_file
 from qwop_datasets import storable_name
 from qwop_game import PolicySpec
 from qwop_rl_core import CheckpointError, Policy, QNetwork, to_numpy
@@ -96,17 +95,3 @@ class CheckpointPlayer(PolicyPlayer):
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from None
         self.sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def shipped_policy_path() -> Path:
-    """Return the path of the policy that comes with the project.
-
-    Raises:
-        CheckpointError: it is missing.
-    """
-    try:
-        return bundled_file("qwop_evaluation", "policy.safetensors")
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"the shipped policy is missing ({error.filename}); name a checkpoint"
-        ) from None

@@ -163,7 +163,7 @@ def _states(
     for episode in episodes:
         simulator = simulators[episode.trig]
         mode, held = hip_modes(episode.keys), last_keys(episode.keys)
-        simulator.reset()
+        simulator.begin(episode.start)
         for frame in range(len(episode) - margin):
             if frame >= first and (frame - first) % every == 0:
                 if (simulator.raw_observation[0] != episode.raw_observations[frame]).any():

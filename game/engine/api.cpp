@@ -6,7 +6,9 @@
 
 #include "cpu.hpp"
 #include "episodes.hpp"
+#include "key_search.hpp"
 #include "qwop.h"
+#include "session.hpp"
 #include "simulator.hpp"
 #include "thread_pool.hpp"
 
@@ -180,13 +182,16 @@ void qwop_state(qwop_sim* sim, double* out) {
         sim->simulator->game(i).write_state(out + size_t(i) * qwop::STATE_COLUMNS);
 }
 
-void qwop_snapshot(qwop_sim* sim, uint8_t* out) {
+static void write_snapshot(const Game& game, uint8_t* out) {
     SnapshotHeader header;
-    for (int i = 0; i < sim->simulator->num_envs(); ++i, out += qwop_snapshot_size()) {
-        std::memcpy(out + sizeof header, &sim->simulator->game(i), sizeof(Game));
-        header.checksum = checksum(out + sizeof header);
-        std::memcpy(out, &header, sizeof header);
-    }
+    std::memcpy(out + sizeof header, &game, sizeof(Game));
+    header.checksum = checksum(out + sizeof header);
+    std::memcpy(out, &header, sizeof header);
+}
+
+void qwop_snapshot(qwop_sim* sim, uint8_t* out) {
+    for (int i = 0; i < sim->simulator->num_envs(); ++i, out += qwop_snapshot_size())
+        write_snapshot(sim->simulator->game(i), out);
 }
 
 static bool is_snapshot(const uint8_t* in) {
@@ -216,6 +221,41 @@ int qwop_restore(qwop_sim* sim, const uint8_t* in, const uint8_t* mask, int conv
         sim->refresh(i);
     }
     return 0;
+}
+
+int qwop_operate(qwop_sim* sim, int env, const uint32_t* rows, int count) {
+    const std::unique_ptr<qwop::OperationRow[]> operations(new qwop::OperationRow[count > 0 ? count : 1]);
+    for (int i = 0; i < count; ++i) operations[i] = {rows[3 * i], rows[3 * i + 1], rows[3 * i + 2]};
+    if (!qwop::valid_operations(operations.get(), count)) return -1;
+    Game game = sim->simulator->game(env);
+    qwop::operate(game, sim->trig, operations.get(), count);
+    sim->simulator->set_game(env, game);
+    sim->refresh(env);
+    return 0;
+}
+
+int qwop_find_keys(const uint8_t* snapshot, const qwop_target* t, uint8_t* keys, int32_t* frames, uint8_t* snapshots) {
+    static_assert(QWOP_SEARCH_FRAMES == qwop::MAX_SEARCH_FRAMES, "rows of qwop.h");
+    if (!is_snapshot(snapshot)) return -1;
+    Game first;
+    std::memcpy(static_cast<void*>(&first), snapshot + sizeof(SnapshotHeader), sizeof(Game));
+    qwop::Target target{};
+    std::memcpy(target.numbers, t->numbers, sizeof target.numbers);
+    target.relative = t->relative != 0;
+    target.by_reward = t->by_reward != 0;
+    target.ended = t->by_reward == 1;
+    target.reward = t->reward;
+    const std::unique_ptr<qwop::KeySequence[]> found(new qwop::KeySequence[t->most]);
+    const int count = qwop::find_keys(first, target,
+                                      {t->min_frames, t->max_frames, t->max_changes, static_cast<uint8_t>(t->last_keys),
+                                       t->is_given ? t->given : nullptr},
+                                      t->most, found.get());
+    for (int i = 0; i < count; ++i) {
+        std::memcpy(keys + i * QWOP_SEARCH_FRAMES, found[i].keys, QWOP_SEARCH_FRAMES);
+        frames[i] = found[i].frames;
+        write_snapshot(found[i].game, snapshots + i * qwop_snapshot_size());
+    }
+    return count;
 }
 
 void qwop_constants(double* bodies, double* joints, double* game) {

@@ -11,27 +11,41 @@ struct RulesListener : ContactListener {
     }
 };
 
+const Game& Game::page(Trig trig) {
+    struct Pages {
+        Game games[TRIG_COUNT];
+
+        Pages() : games{} {
+            for (int i = 0; i < TRIG_COUNT; ++i) games[i].open(static_cast<Trig>(i));
+        }
+    };
+    static const Pages pages;
+    return pages.games[static_cast<int>(trig)];
+}
+
 const Game& Game::canonical(Trig trig) {
     struct Starts {
         Game games[TRIG_COUNT];
 
         Starts() : games{} {
-            for (int i = 0; i < TRIG_COUNT; ++i) games[i].load(static_cast<Trig>(i));
+            for (int i = 0; i < TRIG_COUNT; ++i) {
+                Game& game = games[i];
+                game.open(static_cast<Trig>(i));
+                for (int frame = 0; frame < 4; ++frame) {
+                    if (frame == 2) game.reset();
+                    game.update(0);
+                }
+            }
         }
     };
     static const Starts starts;
     return starts.games[static_cast<int>(trig)];
 }
 
-void Game::load(Trig trig) {
+void Game::open(Trig trig) {
     world.trig = trig;
     create_track();
     create_player();
-    update(0);
-    update(0);
-    reset();
-    update(0);
-    update(0);
 }
 
 void Game::create_track() {
@@ -43,7 +57,6 @@ void Game::create_player() {
     for (int id = 0; id < JOINT_COUNT; ++id) world.create_joint(id);
 }
 
-// The reset of the game itself: it keeps the track, destroys everything else and creates it again.
 void Game::reset() {
     for (int id : {HURDLE_BASE, HURDLE_TOP, TORSO, HEAD, LEFT_ARM, LEFT_FOREARM, LEFT_THIGH, LEFT_CALF, LEFT_FOOT,
                    RIGHT_ARM, RIGHT_FOREARM, RIGHT_THIGH, RIGHT_CALF, RIGHT_FOOT})
@@ -66,6 +79,12 @@ void Game::update(uint8_t keys) {
     RulesListener listener(*this);
     if (!paused) world.step(listener);
     end_frame();
+}
+
+void Game::wait() {
+    paused = true;
+    update(0);
+    paused = false;
 }
 
 void Game::end_frame() {

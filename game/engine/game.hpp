@@ -13,9 +13,15 @@ struct Game {
 
     // The state in which an episode begins: page load (2 frames), then the game's own reset (2 frames).
     static const Game& canonical(Trig trig);
+    // A page that has just been loaded: no frame has been played.
+    static const Game& page(Trig trig);
 
     // One frame with `keys` held (KEY_* bits): clock, floors, head, keys; physics; camera, score, end.
     void update(uint8_t keys);
+    // One frame before the first click into the page: as `update`, without clock and physics.
+    void wait();
+    // The game's own reset: keeps the track, destroys everything else and creates it again.
+    void reset();
     void begin_contact(const Contact& contact, const WorldManifold& manifold);  // that starts to touch
     void move_floors();
     void end_frame();
@@ -27,10 +33,9 @@ struct Game {
     void teleport(Vec2 offset, Vec2 velocity);
 
   private:
-    void load(Trig trig);
+    void open(Trig trig);
     void create_track();
     void create_player();
-    void reset();
     void hold_keys(uint8_t keys);
     void move_camera_and_score();
     void end_game();

@@ -45,6 +45,30 @@ QWOP_API void qwop_state(qwop_sim* sim, double* out);
 QWOP_API void qwop_snapshot(qwop_sim* sim, uint8_t* out);
 QWOP_API int qwop_restore(qwop_sim* sim, const uint8_t* in, const uint8_t* mask, int convert);
 
+// What happens in an open page, applied to game `env`: rows of uint32 (operation, keys, count), see session.hpp;
+// operations are 0 open the page, 1 the game's own reset, 2 play a frame with keys, 3 wait a frame before the first
+// click. Returns 0. Or does nothing and returns -1 if a row is not valid.
+QWOP_API int qwop_operate(qwop_sim* sim, int env, const uint32_t* rows, int count);
+
+// --- Recovery of sampled logs, see key_search.hpp ---------------------------------------------------------
+
+enum { QWOP_SEARCH_FRAMES = 16 };
+
+struct qwop_target {
+    double numbers[60];  // x, y, angle, vx, vy of each part, in the order of an observation
+    double reward;
+    int32_t relative;    // each x is measured from the torso's
+    int32_t by_reward;  // 1: search for this reward in a run that is over; 2: for this reward. The numbers are ignored
+    int32_t min_frames, max_frames, max_changes, last_keys, most;
+    int32_t is_given;  // try only `given`, of max_frames, and what differs from it without effect
+    uint8_t given[QWOP_SEARCH_FRAMES];
+};
+
+// Key sequences that lead from a snapshot to the target. Returns how many were found, at most `most`, and writes a row
+// of each: keys uint8[QWOP_SEARCH_FRAMES], frames, and a snapshot of the game that they lead to. -1: no snapshot.
+QWOP_API int qwop_find_keys(const uint8_t* snapshot, const qwop_target* target, uint8_t* keys, int32_t* frames,
+                            uint8_t* snapshots);
+
 // --- Episodes --------------------------------------------------------------------------------------------
 
 enum { QWOP_PARTS = 12, QWOP_FIELDS = 5, QWOP_JOINTS = 11, QWOP_FEATURES = 98 };
@@ -52,7 +76,7 @@ enum { QWOP_PARTS = 12, QWOP_FIELDS = 5, QWOP_JOINTS = 11, QWOP_FEATURES = 98 };
 // Constants of the observations, from the Python package.
 struct qwop_encoder {
     float center[QWOP_PARTS * QWOP_FIELDS], deviation[QWOP_PARTS * QWOP_FIELDS];  // of the normalized observation
-    float raw_low[QWOP_FIELDS], raw_high[QWOP_FIELDS];                            // from here on, of the features
+    float raw_low[QWOP_FIELDS], raw_high[QWOP_FIELDS];  // from here on, of the features
     float reference_angle[QWOP_JOINTS];
     float feet_half_width[2], feet_half_height[2], knee_end[4], knee_half_height[4];
     float landmark[4], landmark_reach[4];
@@ -62,17 +86,17 @@ struct qwop_encoder {
 
 // The episodes of N games. The caller owns all arrays; each has an entry or a row per game.
 struct qwop_episodes {
-    uint8_t *keys, *hip_mode;            // held in the last step; 0 as created, 1 set by O, 2 by P
-    int64_t* frame;                      // frames since the start of the episode
+    uint8_t *keys, *hip_mode;  // held in the last step; 0 as created, 1 set by O, 2 by P
+    int64_t* frame;  // frames since the start of the episode
     float *last_distance, *last_tenths;  // at the end of the previous step, for the reward
     float* reward;
     uint8_t *success, *terminated, *truncated;
-    float* observation;                  // as qwop_observe gives it; nullptr: none
+    float* observation;  // as qwop_observe gives it; nullptr: none
     const qwop_encoder* encoder;
     double too_far_back, too_far_ahead, finish;  // m; rules.py has these and the weights of the reward
-    int64_t max_frames;                  // 0: no limit
+    int64_t max_frames;  // 0: no limit
     float speed_weight, time_cost, success_reward, failure_cost;
-    int32_t frame_skip, features;        // features: 1: the observation has features; 0: normalized numbers
+    int32_t frame_skip, features;  // features: 1: the observation has features; 0: normalized numbers
 };
 
 // Plays `frame_skip` frames with episodes->keys held, then computes reward, success, terminated and truncated. Call

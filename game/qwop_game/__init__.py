@@ -10,6 +10,7 @@ from qwop_game.env import QWOPEnv
 from qwop_game.episodes import features
 from qwop_game.game_batch import GameBatch, StartStates, own_arrays
 from qwop_game.geometry import foot_clearance, knee_clearance, pelvis_height, torso_tilt
+from qwop_game.key_search import MAX_SEARCH_FRAMES, FoundKeys, find_keys
 from qwop_game.keys import (
     ACTION_SETS,
     KEY_NAMES,
@@ -42,6 +43,7 @@ from qwop_game.observation import (
 from qwop_game.policy_spec import PolicySpec
 from qwop_game.registration import ENV_ID, REAL_ENV_ID, register_env
 from qwop_game.rollout_metrics import RolloutMetrics
+from qwop_game.session import CANONICAL_START, MAX_SESSION_FRAMES, Operation, Session
 from qwop_game.simulator import DEFAULT_TRIG, TRIG_VARIANTS, Simulator, Trig, check_trig, engines, exclusive
 from qwop_game.unpinned import INSTALL_UNPINNED
 from qwop_game.vector_env import QWOPVectorEnv
@@ -49,6 +51,7 @@ from qwop_game.wrapper import QWOPVectorWrapper
 
 __all__ = [
     "ACTION_SETS",
+    "CANONICAL_START",
     "DEFAULT_TRIG",
     "ENV_ID",
     "FEATURE_SIZE",
@@ -62,6 +65,8 @@ __all__ = [
     "KEY_Q",
     "KEY_W",
     "MAX_IDLE_FRAMES",
+    "MAX_SEARCH_FRAMES",
+    "MAX_SESSION_FRAMES",
     "OBSERVATION_SIZE",
     "PARTS",
     "REAL_ENV_ID",
@@ -72,12 +77,15 @@ __all__ = [
     "TRIG_VARIANTS",
     "UNITS_PER_METER",
     "DisturbedVectorEnv",
+    "FoundKeys",
     "GameBatch",
+    "Operation",
     "PolicySpec",
     "QWOPEnv",
     "QWOPVectorEnv",
     "QWOPVectorWrapper",
     "RolloutMetrics",
+    "Session",
     "Simulator",
     "StartStates",
     "Trig",
@@ -91,6 +99,7 @@ __all__ = [
     "engines",
     "exclusive",
     "features",
+    "find_keys",
     "foot_clearance",
     "hip_modes",
     "key_text",

@@ -73,6 +73,8 @@ def native_library() -> ctypes.CDLL:
         ("qwop_state", None, [pointer, pointer]),
         ("qwop_snapshot", None, [pointer, pointer]),
         ("qwop_restore", integer, [pointer, pointer, pointer, integer]),
+        ("qwop_operate", integer, [pointer, integer, pointer, integer]),
+        ("qwop_find_keys", integer, [pointer] * 5),
         ("qwop_play", None, [pointer, pointer]),
         ("qwop_observe", None, [pointer, integer, integer, *[pointer] * 4]),
         ("qwop_constants", None, [pointer] * 3),
@@ -279,6 +281,35 @@ class Simulator:
             raise ValueError(
                 "these bytes are not a snapshot of this engine: take them from Simulator.snapshot()"
             )
+
+    def operate(self, operations: NDArray[np.uint32], env: int = 0) -> None:
+        """Do in one game what happens in an open page, see `qwop_game.session.Session`.
+
+        operations: uint32 [N, 3], rows of (operation, keys, count).
+        env: Which game.
+
+        Raises ValueError for rows that are no operations.
+        """
+        operations = np.array(operations, np.uint32, order="C")
+        if operations.ndim != 2 or operations.shape[1] != 3:
+            raise ValueError(f"operations have shape {list(operations.shape)}: needed is [N, 3]")
+        if not 0 <= env < self.num_envs:
+            raise ValueError(f"env is {env}: there are {self.num_envs} games")
+        if self._call(self._library.qwop_operate, env, operations.ctypes.data, len(operations)) != 0:
+            raise ValueError("the operations hold a row that does not exist: see qwop_game.session")
+
+    def begin(self, start: NDArray[np.uint32] | None, env: int = 0) -> None:
+        """Put one game at the start of a stored episode.
+
+        start: uint32 [N, 3], Episode.start; None: the canonical start.
+        env: Which game.
+        """
+        if start is None:
+            mask = np.zeros(self.num_envs, bool)
+            mask[env] = True
+            self.reset(mask)
+        else:
+            self.operate(start, env)
 
     def teleport(
         self, mask: NDArray[np.bool_] | None, dx: float, dy: float, dvx: float = 0.0, dvy: float = 0.0

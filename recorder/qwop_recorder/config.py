@@ -1,6 +1,7 @@
 """The settings of a recording session, which are the options of `qwop-record`."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +10,7 @@ import tyro
 from qwop_datasets import name_problem
 from qwop_game import DEFAULT_TRIG, Trig
 from qwop_recorder.errors import RecorderError
+from qwop_recorder.web_limits import Limits
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,16 @@ class RecordConfig:
     """Port of the page."""
     host: str = "127.0.0.1"
     """Address of the page. Only this machine can reach 127.0.0.1; from another one use an SSH tunnel."""
+    players: int = 0
+    """Record a group: invite so many players, each with a link of their own (with --web)."""
+    license: str = "CC0-1.0"
+    """License of the data that players have to agree to, an SPDX identifier (with --players)."""
+    url: str = ""
+    """Address of the page for players, such as https://qwop.example.org of a proxy (with --players)."""
+    sites: tuple[str, ...] = ()
+    """Other sites whose pages may send runs here, such as https://example.org (with --players)."""
+    limits: Limits = field(default_factory=Limits)
+    """What players may ask of the server (with --players)."""
     no_open: bool = False
     """Print the page's address, but do not open a browser."""
     game: Literal["embedded", "real"] = "embedded"
@@ -92,5 +104,16 @@ class RecordConfig:
             f"--keys {self.keys}: the page reads the keys itself; omit it",
         )
         require(0 <= self.port <= 65535, f"--port {self.port}: expected a port from 0 to 65535")
+        require(0 <= self.players <= 10_000, f"--players {self.players}: give 1 to 10000")
+        for flag, given in (("url", self.url), ("sites", self.sites)):
+            require(not given or self.players > 0, f"--{flag}: use it with --players")
+        for flag, address in [("url", self.url), *(("sites", site) for site in self.sites)]:
+            fine = not address or re.fullmatch(r"https?://[^/\s?#@]+", address)
+            require(bool(fine), f"--{flag} {address}: give scheme and host, such as https://example.org")
+        require(not self.players or self.web, "--players: use it with --web")
+        require(not self.players or not self.practice, "--practice: omit it, players are recorded")
+        require(not self.players or not self.player, "--player: omit it, each player chooses a name")
+        license = re.fullmatch(r"[A-Za-z0-9.+-]{1,40}", self.license)
+        require(license is not None, f"--license {self.license}: give an SPDX identifier such as CC-BY-4.0")
         problem = name_problem(self.player)
         require(problem is None, f"--player: {problem}")

@@ -39,11 +39,12 @@ class RecordResult:
     """Why the disk refused these runs."""
     best: PersonalBest
     """The player's best, including earlier sessions in the file."""
-    timing: TimingReport
+    timing: TimingReport | None
+    """None for a group: each page keeps time for itself."""
 
     def text(self) -> str:
         """Format the result as `qwop-record` prints it."""
-        lines = [self.timing.text()]
+        lines = [self.timing.text()] if self.timing else []
         if self.file is None:
             lines.append(f"{self.runs} runs, practice: nothing was recorded")
         else:
@@ -80,6 +81,8 @@ def record(
     if not config.practice:
         _recover(config, tell, confirm)
     best = personal_best(config.file, config.player)
+    if config.players:
+        return _record_players(config, tell)
     if config.web:
         return _record_web(config, clock, best, tell)
     if config.game == "real":
@@ -133,27 +136,42 @@ def _record_web(config: RecordConfig, clock: Clock, best: PersonalBest, tell: Te
     store = None
     try:
         if not config.practice:
-            provenance = {
-                "trig_source": "engine",
-                "package": _package(),
-                "frame_skip": 1,
-                "recorded_with": "web",
-            }
             offset = clock.wall() - clock.now()
-            store = EpisodeStore(config.file, config.player, offset, provenance, trig=config.trig)
+            store = EpisodeStore(config.file, config.player, offset, _web_provenance(), trig=config.trig)
         page = play_in_page(config, store, best, tell)
     finally:
         if store is not None:
             store.close()
+    keeper = page.runs.keeper
     return RecordResult(
         file=None if config.practice else config.file,
         runs=page.attempts,
-        kept=page.keeper.kept - len(page.keeper.unsaved),
-        unsaved=len(page.keeper.unsaved),
-        problem=page.keeper.problem,
-        best=page.best,
+        kept=keeper.kept - len(keeper.unsaved),
+        unsaved=len(keeper.unsaved),
+        problem=keeper.problem,
+        best=best,
         timing=page.timing.report(),
     )
+
+
+def _record_players(config: RecordConfig, tell: Tell) -> RecordResult:
+    # Imported here, because it imports aiohttp.
+    from qwop_recorder.web_group import play_with_players
+
+    server = play_with_players(config, _web_provenance(), tell)
+    return RecordResult(
+        file=config.file,
+        runs=server.attempts,
+        kept=server.kept,
+        unsaved=len(server.filer),
+        problem=server.filer.problem,
+        best=server.table.overall,
+        timing=None,
+    )
+
+
+def _web_provenance() -> dict[str, str | int | float | bool]:
+    return {"trig_source": "engine", "package": _package(), "frame_skip": 1, "recorded_with": "web"}
 
 
 def _record_real(config: RecordConfig, clock: Clock, best: PersonalBest, tell: Tell) -> Session:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from qwop_datasets import DatasetError, Recovery, journal_path, needs_recovery, read_journal, recover_dataset
+from qwop_datasets import DatasetError, Recovery, journal_paths, needs_recovery, read_journal, recover_dataset
 from qwop_recorder.errors import RecorderError
 
 
@@ -17,9 +17,8 @@ def unsaved_runs(path: Path) -> int | None:
     """
     if not needs_recovery(path):
         return None
-    journal = journal_path(path)
     try:
-        return len(read_journal(journal)[0]) if journal.exists() else 0
+        return sum(len(read_journal(journal)[0]) for journal in journal_paths(path))
     except DatasetError as error:
         raise RecorderError(str(error)) from None
 

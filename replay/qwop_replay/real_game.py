@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from qwop_datasets import Episode, Replay, Verification, compare_replay
 from qwop_game import FRAME_SECONDS
-from qwop_game.real import RealGame
+from qwop_game.real import RealGame, RealGameError
 from qwop_replay.runs import ReplayedRun
 from qwop_replay.show import check_places, check_speed, load_runs
 from qwop_replay.video import FPS, VideoWriter
@@ -107,6 +107,7 @@ def play_live(run: ReplayedRun, game: RealGame, speed: float = 1.0) -> Verificat
     Raises:
         RealGameError: the game, or its window, was closed.
     """
+    _require_canonical_start(run)
     start = 0.0
 
     def keep_pace(frame: int) -> None:
@@ -130,6 +131,7 @@ def write_real_video(
         VideoError: see `VideoWriter`.
         RealGameError: the game was closed.
     """
+    _require_canonical_start(run)
     with VideoWriter(path, PICTURE_SIZE, force) as video:
         game.reset()
         picture = game.picture()
@@ -152,6 +154,15 @@ def write_real_video(
         for _ in range(round(END_SECONDS * FPS)):
             video.write(picture)
     return verification
+
+
+def _require_canonical_start(run: ReplayedRun) -> None:
+    """Raise RealGameError for a run that begins in a page that was played before."""
+    if run.episode.start is not None:
+        raise RealGameError(
+            f"{run.name}: begins in a page that was played before, which the real game can't replay: "
+            "omit --game real"
+        )
 
 
 def _replay(run: ReplayedRun, game: RealGame, after_frame: Callable[[int], None]) -> Verification:

@@ -39,6 +39,8 @@ class ReplayedRun:
         if self.verification.exact:
             stop_at_end = self.episode.game == "embedded"
             simulator = Simulator(1, stop_at_end=stop_at_end, trig=self.episode.trig)
+            simulator.begin(self.episode.start)
+            poses[0] = hurdle_pose(simulator.state[0])
             for frame, keys in enumerate(self.episode.keys):
                 simulator.step(np.array([keys], np.uint8))
                 poses[frame + 1] = hurdle_pose(simulator.state[0])

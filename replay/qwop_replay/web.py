@@ -20,6 +20,10 @@ def runs_file(runs: Sequence[ReplayedRun]) -> bytes:
     if not runs:
         raise CommandError("no runs to show")
     for run in runs:
+        if run.episode.start is not None:
+            raise CommandError(
+                f"{run.name}: begins in a page that was played before, which --web can't show: use --html"
+            )
         if not run.verification.exact:
             raise CommandError(
                 f"{run.name}: {run.verification.text}; --web plays runs again: use --html, which draws the "

@@ -18,7 +18,7 @@ from qwop_bc.metrics import agreement, key_f1, segment_shares
 from qwop_bc.result import agreement_by_episode
 from qwop_bc.rollouts import rollout, summarize_demonstrations
 from qwop_cli import CommandError, ProgressTimer
-from qwop_datasets import DatasetError, DatasetWriter
+from qwop_datasets import DatasetError, DatasetWriter, Episode, replay_keys
 from qwop_datasets.decisions import Decisions, decisions_of, load_decisions
 from qwop_game import (
     ACTION_SETS,
@@ -460,3 +460,31 @@ def test_a_cloning_goes_on_with_the_same_data_wherever_it_lies(dataset, tmp_path
     said = capsys.readouterr().err
     assert "was not made with the data of" in said and said.count("\n") == 1
     assert load_checkpoint(out).metadata["training"]["epoch"] == 3
+
+
+def test_undetermined_decisions_are_dropped_from_training_alone():
+    whole = numbered([6, 6])
+    marked = [dataclasses.replace(d, determined=np.arange(6) % 3 != 1) for d in whole]
+    kept = split_decisions(marked, 0.5, seed=0, drop_undetermined=True)
+    assert len(kept.actions) == 4 and len(kept.validation_actions) == 6
+    everything = split_decisions(marked, 0.5, seed=0)
+    assert kept.features.tolist() == everything.features[np.arange(6) % 3 != 1].tolist()
+
+
+def test_a_decision_with_an_undetermined_frame_is_undetermined():
+    keys = np.repeat(np.array([9, 6, 9], np.uint8), 4)
+    (run,) = replay_keys([keys])
+    marks = np.zeros(12, bool)
+    marks[5] = True
+    episode = Episode(
+        keys=keys,
+        raw_observations=run.raw_observations,
+        times=run.times,
+        terminated=False,
+        truncated=True,
+        success=False,
+        source="human",
+        undetermined=marks,
+    )
+    assert decisions_of(episode, 4).determined.tolist() == [True, False, True]
+    assert decisions_of(episode.replace(undetermined=None), 4).determined is None

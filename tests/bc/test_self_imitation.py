@@ -10,7 +10,7 @@ from qwop_bc import CloneConfig, Cloning, clone
 from qwop_bc.cli import main
 from qwop_bc.self_imitation import SelfImitationConfig, practice, train_by_self_imitation
 from qwop_datasets import load_decisions
-from qwop_evaluation.player import shipped_policy_path
+from qwop_evaluation.shipped import shipped_policy_path
 from qwop_game.encoder import FEATURE_SLICES
 from qwop_rl_core import ActorCritic, Policy, TrainingError, load_checkpoint
 

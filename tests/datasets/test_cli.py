@@ -245,7 +245,7 @@ def test_migrate(path, capsys):
     assert code == 2 and f"run qwop-data edit --migrate {path}" in err[0]
     assert call(capsys, "edit", path, "--migrate", "--dry-run")[0] == 0 and path.read_bytes() == before
     code, out, _ = call(capsys, "edit", path, "--migrate")
-    assert code == 0 and out == [f"{path}: was format version 0, is now 3"]
+    assert code == 0 and out == [f"{path}: was format version 0, is now 4"]
     assert ids(path) == list(range(10)) and call(capsys, "check", path)[0] == 0
 
 

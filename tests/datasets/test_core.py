@@ -311,7 +311,7 @@ def written_from_the_card(path, made):
     """What the format card says and no more, by plain h5py: no masks, no chunks, texts as h5py has them."""
     with h5py.File(path, "w") as file:
         file.attrs["format"] = "qwop-episodes"
-        file.attrs["format_version"] = 3
+        file.attrs["format_version"] = 4
         file.attrs["created"] = "2026-01-01T00:00:00Z"
         file.attrs["frames_per_second"] = 30
         file.attrs["units_per_meter"] = 10.0

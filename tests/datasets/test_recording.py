@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from qwop_datasets import (
     KEY_SOURCES,
+    About,
     End,
     Frame,
     Journal,
@@ -32,10 +33,11 @@ frames = st.builds(
 )
 ends = st.one_of(st.builds(End, st.just(True), st.booleans(), st.booleans()), st.just(End(truncated=True)))
 rewinds = st.builds(Rewind, st.integers(0, 30), seconds)
+abouts = st.builds(About, st.fixed_dictionaries({"tags": st.just(("a",)), "source": st.just("policy")}))
 
 
 @settings(max_examples=100, deadline=None)
-@given(changes=st.lists(st.one_of(frames, frames, events, rewinds, ends), max_size=30))
+@given(changes=st.lists(st.one_of(frames, frames, events, rewinds, ends, abouts), max_size=30))
 def test_any_play_is_the_same_episode_in_memory_and_in_the_journal(tmp_path_factory, changes):
     """Frames, key events, rewinds and ends in any order, each at the times that play gives it."""
     path = tmp_path_factory.mktemp("play") / "runs.h5.journal"
@@ -66,7 +68,7 @@ def test_any_play_is_the_same_episode_in_memory_and_in_the_journal(tmp_path_fact
     episodes, damaged = read_journal(path)
     assert damaged == 0 and len(episodes) == bool(expected_keys)
     if episodes:
-        tags = () if recording.end else ("recovered",)
+        tags = recording.fields.get("tags", ()) + (() if recording.end else ("recovered",))
         assert first_difference(recording.episode(tags=tags), episodes[0]) is None
 
 

@@ -6,8 +6,9 @@ import pytest
 from qwop_datasets.verify import verify_episodes
 from qwop_evaluation import cli
 from qwop_evaluation.lookahead import Lookahead, Planner
-from qwop_evaluation.player import CheckpointPlayer, shipped_policy_path
+from qwop_evaluation.player import CheckpointPlayer
 from qwop_evaluation.protocol import play
+from qwop_evaluation.shipped import shipped_policy_path
 from qwop_game import ACTION_SETS, FEATURE_SIZE, FEATURE_VERSION, Simulator, encode
 from qwop_rl_core import ActorCritic, QNetwork, save_checkpoint
 

@@ -30,8 +30,9 @@ from qwop_datasets import KEY_SOURCES, DatasetReader, DatasetWriter
 from qwop_datasets.verify import verify_episode
 from qwop_evaluation import cli as evaluation_cli
 from qwop_evaluation.lookahead import Lookahead
-from qwop_evaluation.player import CheckpointPlayer, shipped_policy_path
+from qwop_evaluation.player import CheckpointPlayer
 from qwop_evaluation.protocol import play
+from qwop_evaluation.shipped import shipped_policy_path
 from qwop_game import Simulator
 from qwop_game.real import RealGame, RealGameError, find, install
 from qwop_game.real import browser as browser_module

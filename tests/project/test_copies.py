@@ -12,7 +12,8 @@ import pytest
 
 from qwop_bc.adapter import GameVecEnv
 from qwop_evaluation.lookahead import Lookahead, Planner
-from qwop_evaluation.player import CheckpointPlayer, shipped_policy_path
+from qwop_evaluation.player import CheckpointPlayer
+from qwop_evaluation.shipped import shipped_policy_path
 from qwop_finetune import EnvironmentConfig, make_environment
 from qwop_game import TRIG_VARIANTS, DisturbedVectorEnv, QWOPEnv, QWOPVectorEnv, Simulator, engines
 from qwop_game.render import Renderer

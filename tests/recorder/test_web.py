@@ -1,7 +1,6 @@
 """Recording from the web page: what a page sends is stored exactly and at once; hostile pages get nowhere."""
 
 import asyncio
-import hashlib
 import json
 import signal
 import subprocess
@@ -14,40 +13,15 @@ import urllib.request
 import aiohttp
 import numpy as np
 import pytest
+from page_changes import KEYS, PLAY, begin, run_of, talk
 
-from qwop_datasets import DatasetReader, journal_path, read_journal, recover_dataset, replay_keys
+from qwop_datasets import DatasetReader, journal_path, read_journal, recover_dataset
 from qwop_recorder import RecordConfig, cli
+from qwop_recorder.keeping import StoreError
 from qwop_recorder.personal_best import PersonalBest
 from qwop_recorder.storage import EpisodeStore
-from qwop_recorder.web import PageError, PageSession
-
-KEYS = np.repeat(np.array([0, 9, 6, 0, 10, 5], np.uint8), 8)
-PLAY = [["event", 1.0, 1, True, "page"], ["frame", 1, 1.1, 0.001], ["event", 1.15, 1, False, "page"]]
-
-
-def begin(number=0, **changes):
-    about = {
-        "id": f"{number:032x}",
-        "created": "2026-11-29T12:00:00.000Z",
-        "clock_offset": 1.7e9,
-        "trig": "rounded",
-        "player": "Zoë",
-    }
-    return ["begin", about | changes]
-
-
-def run_of(number=0, keys=KEYS):
-    """The changes of a run that is kept."""
-    (played,) = replay_keys([keys])
-    digest = hashlib.sha256(played.raw_observations.tobytes()).hexdigest()
-    frames = [["frame", int(k), 2 + i / 30, 0.001] for i, k in enumerate(keys)]
-    about = {
-        "observations_sha256": digest,
-        "license": "CC0-1.0",
-        "pace": [[0, 1]],
-        "players": [[0, "person"]],
-    }
-    return [begin(number), *frames, ["end"], ["keep", about]]
+from qwop_recorder.web import RunsAtOnce
+from qwop_recorder.web_session import PageError, PageSession
 
 
 @pytest.fixture
@@ -57,9 +31,8 @@ def path(tmp_path):
 
 def page_session(path, **options):
     config = RecordConfig(path, web=True, **options)
-    return PageSession(
-        config, EpisodeStore(path, config.player, 0.0, {"frame_skip": 1}), print, PersonalBest()
-    )
+    runs = RunsAtOnce(EpisodeStore(path, config.player, 0.0, {"frame_skip": 1}), print)
+    return PageSession(config, runs, PersonalBest())
 
 
 def test_a_kept_run_is_in_the_file_at_once_and_exact(path):
@@ -124,12 +97,53 @@ def test_other_numbers_than_the_pages_are_an_alarm(path):
 
 
 def test_session_options_hold_in_the_page_too(path):
-    session = page_session(path, min_distance=50, episodes=1, player="ada")
+    session = page_session(path, min_distance=50, player="ada")
     (news,) = session.apply(0, run_of())
-    assert "under --min-distance 50" in news["rejected"] and not session.enough
-    session = page_session(path.with_name("b.h5"), episodes=1, player="ada")
+    assert "under --min-distance 50" in news["rejected"] and not path.exists()
+    session = page_session(path.with_name("b.h5"), player="ada")
     session.apply(0, run_of(1))
-    assert session.enough and DatasetReader(path.with_name("b.h5"))[0].player == "ada"
+    assert DatasetReader(path.with_name("b.h5"))[0].player == "ada"
+
+
+def test_a_run_beyond_the_longest_is_cut_and_a_rewind_takes_it_up_again(path):
+    runs = RunsAtOnce(EpisodeStore(path, "", 0.0, {}), print)
+    session = PageSession(RecordConfig(path, web=True), runs, PersonalBest(), max_frames=30)
+    changes = run_of()
+    (news,) = session.apply(0, changes[:-2])
+    assert "the rest of it is not recorded" in news["problem"] and session.run.num_frames == 30
+    assert session.frames == len(KEYS)
+    rewinds = [["rewind", 40, 9.0], ["rewind", 25, 9.1], ["frame", 9, 9.2, 0.0]]
+    session.apply(session.stored, rewinds)
+    assert session.run.keys == [*KEYS[:25], 9]
+    session.apply(session.stored, [["keep", changes[-1][1] | {"observations_sha256": None}]])
+    assert DatasetReader(path)[0].verified == "exact"
+
+
+def test_a_rewind_far_back_in_a_long_run_is_exact(path):
+    session = page_session(path)
+    session.apply(0, [begin(), *(["frame", 0, i / 30, 0.0] for i in range(700))])
+    session.apply(701, [["rewind", 650, 30.0], *(["frame", 9, 31 + i / 30, 0.0] for i in range(5))])
+    session.apply(707, [["rewind", 299, 32.0], ["frame", 6, 33.0, 0.0], ["keep", run_of()[-1][1]]])
+    episode = DatasetReader(path)[0]
+    assert episode.verified == "exact" and episode.num_frames == 300
+    assert episode.provenance["page_sha256"] == "differs"
+
+
+def test_who_played_is_in_the_journal_before_the_keeping_is_acknowledged(path, monkeypatch):
+    session = page_session(path)
+    changes = run_of()
+    changes[-1][1] |= {"players": [[0, "person"], [20, "policy"]]}
+    session.apply(0, changes[:-1])
+    copied = path.with_name("copy.h5.journal")
+
+    def commit(_store, _run):
+        copied.write_bytes(journal_path(path).read_bytes())
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(EpisodeStore, "commit", commit)
+    session.apply(session.stored, changes[-1:])
+    (episode,), _ = read_journal(copied)
+    assert episode.tags == ("taken-over",) and "played_by" in episode.provenance
 
 
 @pytest.mark.parametrize(
@@ -145,6 +159,14 @@ def test_session_options_hold_in_the_page_too(path):
         ["event", 1.0, 3, True, "page"],
         ["event", 1.0, 1, True, "mind"],
         ["event", 0.5, 1, True, "page"],
+        ["event", float("nan"), 1, True, "page"],
+        ["event", float("inf"), 1, True, "page"],
+        ["event", 10**400, 1, True, "page"],
+        ["event", "2", 1, True, "page"],
+        ["event", 2.0, 1, 1, "page"],
+        ["frame", 1, True, 0.0],
+        [["frame"], 1],
+        [{}, 1],
         ["rewind", 99, 1.0],
         ["rewind", "1", 1.0],
         begin(1, id="../../x"),
@@ -184,36 +206,6 @@ def server(path):
     if process.poll() is None:
         process.kill()
     process.communicate()
-
-
-def talk(address, token, *messages, session="s", origin=None, host=None):
-    """Answers to the messages, and the close code; None: the websocket was refused."""
-
-    async def run():
-        headers = {"Origin": origin or address.rstrip("/")} | ({"Host": host} if host else {})
-        async with aiohttp.ClientSession() as client:
-            try:
-                socket = await client.ws_connect(address + "record", headers=headers)
-            except aiohttp.WSServerHandshakeError as error:
-                return [], error.status
-            await socket.send_json({"token": token, "session": session})
-            answers = []
-            for message in [None, *messages]:
-                if message is not None:
-                    await (
-                        socket.send_str(message) if isinstance(message, str) else socket.send_json(message)
-                    )
-                while True:
-                    answer = await socket.receive(timeout=20)
-                    if answer.type != aiohttp.WSMsgType.TEXT:
-                        return answers, socket.close_code
-                    answers.append(json.loads(answer.data))
-                    if "stored" in answers[-1]:
-                        break
-            await socket.close()
-            return answers, None
-
-    return asyncio.run(run())
 
 
 def test_a_page_records_and_ctrl_c_keeps_the_run_under_way(server, path):

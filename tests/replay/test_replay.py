@@ -14,15 +14,19 @@ import numpy as np
 import pytest
 
 from qwop_cli import CommandError
-from qwop_datasets import DatasetReader, DatasetWriter
+from qwop_datasets import DatasetReader, DatasetWriter, Episode, replay_keys
+from qwop_game import CANONICAL_START, Operation
+from qwop_game.real import RealGame, RealGameError
 from qwop_game.render import STANDING_HURDLE, Renderer, pygame
 from qwop_replay import load_runs, replay, video, write_video
 from qwop_replay.cli import main
 from qwop_replay.playback import Playback, play_in_window
 from qwop_replay.race import Race
+from qwop_replay.real_game import play_live
 from qwop_replay.runs import ReplayedRun
 from qwop_replay.show import video_frames
 from qwop_replay.video import VideoError, VideoWriter
+from qwop_replay.web import runs_file
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "glibc-fma_runs.npz"
 
@@ -472,3 +476,25 @@ def test_page_escapes_names(dataset, tmp_path, browser):
     assert browser.find_elements("css selector", "#runs td")[0].text == name
     with pytest.raises(ValueError, match="no runs"):
         page([], "nothing")
+
+
+def test_a_run_of_a_played_page_is_drawn_but_not_played_elsewhere():
+    start = CANONICAL_START.play([9] * 30).then(Operation.RESET).array
+    keys = np.repeat(np.array([9, 6], np.uint8), 12)
+    (played,) = replay_keys([keys], starts=[start])
+    episode = Episode(
+        keys=keys,
+        raw_observations=played.raw_observations,
+        times=played.times,
+        terminated=played.over,
+        truncated=not played.over,
+        success=False,
+        source="human",
+        start=start,
+    )
+    run = ReplayedRun("run", episode)
+    assert run.verification.exact and run.hurdle.shape == (25, 2, 3)
+    with pytest.raises(CommandError, match="begins in a page that was played before, which --web can't show"):
+        runs_file([run])
+    with pytest.raises(RealGameError, match="the real game can't replay: omit --game real"):
+        play_live(run, RealGame())

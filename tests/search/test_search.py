@@ -8,7 +8,8 @@ import pytest
 
 from qwop_datasets import DatasetReader
 from qwop_datasets.exact_replay import replay_keys
-from qwop_evaluation.player import CheckpointPlayer, shipped_policy_path
+from qwop_evaluation.player import CheckpointPlayer
+from qwop_evaluation.shipped import shipped_policy_path
 from qwop_game import FEATURE_SIZE, FEATURE_VERSION, Simulator
 from qwop_rl_core import ActorCritic, QNetwork, save_checkpoint
 from qwop_search import BeamConfig, BeamSearch, Best, SearchConfig, States, cli, search

@@ -41,16 +41,23 @@ def test_every_key_that_xdotool_types_is_in_the_file(visible, screen, imported, 
     text = screen.ROLLOVER if script == "rollover" else f"{screen.TAPS} {screen.REPEAT}"
     start(visible, screen)
     screen.type(text)
+    # On a machine that is so slow that the runner falls meanwhile, what was typed before is in the run.
+    expected = screen.sent(text)
     visible.wait(
-        f"return page.queue.events.length === 0 && page.session.run.events.length >= {len(screen.sent(text))}"
+        "return page.session.phase === 'ended' ||"
+        f" page.queue.events.length === 0 && page.session.run.events.length >= {len(expected)}"
     )
+    fallen = visible.execute_script("return page.session.run.ended")
     visible.execute_script(KEEP)
     record = visible.wait("return page.records[0]")
     episode = imported(record)
     check(episode, record["instants"])
-    assert typed(episode) == screen.sent(text)
+    shown = typed(episode)
+    assert shown == (expected[: len(shown)] if fallen else expected), record["events"]
     assert {KEY_SOURCES[i] for i in episode.key_events["source"]} == {"page"}
     slowest = np.diff(record["instants"]).max()
+    if fallen:
+        return
     if script == "rollover":
         assert [stretches(episode.keys, key) for key in (1, 2, 4, 8)] == [1, 1, 1, 1]
         assert 15 in episode.keys.tolist() or slowest > 0.05

@@ -8,6 +8,7 @@
 | qwop-gym  | qwop-gym's text recordings: keys only             | .rec                |
 | npz       | Gymnasium-style arrays of all steps               | .npz                |
 | csv       | one row per frame                                 | .csv                |
+| qwop-rl   | QWOP-RL's sampled logs, recovered (qwop_rl.py)     | read only           |
 | keys      | a tape of bare keys (tape.py)                     | read only           |
 | web       | runs kept in the web page (.qwop.json)            | read only           |
 
@@ -18,18 +19,18 @@ from a replay of its keys, which is compared with the observations in the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from qwop_datasets.convert import imitation, minari, qwop_gym, robomimic, tables, tape, web
+from qwop_datasets.convert import imitation, minari, qwop_gym, qwop_rl, robomimic, tables, tape, web
 from qwop_datasets.convert.common import Imported, Importing, damage_as_errors
 from qwop_datasets.errors import DatasetError, NameTakenError
 from qwop_datasets.reader import DatasetReader
 
 Format = Literal["minari", "robomimic", "imitation", "qwop-gym", "npz", "csv"]
 """Formats that can be written and read."""
-ReadFormat = Literal[Format, "keys", "web"]
+ReadFormat = Literal[Format, "keys", "qwop-rl", "web"]
 """Formats that can be read."""
 FORMATS: tuple[str, ...] = get_args(Format)
 READ_FORMATS: tuple[str, ...] = get_args(ReadFormat)
@@ -81,6 +82,7 @@ def episodes_of(path: Path, options: Importing, kind: str | None = None) -> Iter
         "npz": tables.read_npz,
         "csv": tables.read_csv,
         "keys": tape.read,
+        "qwop-rl": qwop_rl.read,
         "web": web.read,
     }
     with damage_as_errors(path):
@@ -88,6 +90,30 @@ def episodes_of(path: Path, options: Importing, kind: str | None = None) -> Iter
         if kind != "keys" and (options.rate, options.offset) != (Importing.rate, Importing.offset):
             raise DatasetError(f"{path}: --rate and --offset are for tapes of bare keys; this is {kind}")
         yield from readers[kind](path, options)
+
+
+def episodes_of_files(
+    paths: Sequence[Path],
+    options: Importing,
+    kind: str | None = None,
+    *,
+    workers: int = 1,
+    progress: qwop_rl.Progress | None = None,
+) -> Iterator[Imported]:
+    """The episodes of several files, in order; see `episodes_of`.
+
+    workers: processes that recover sampled logs. progress: called as they go on, see `qwop_rl.Progress`.
+    """
+    kinds: list[str] = []
+    for path in paths:
+        with damage_as_errors(path):
+            kinds.append(kind or detect(path))
+    if set(kinds) == {"qwop-rl"}:
+        with damage_as_errors(paths[0]):
+            yield from qwop_rl.read_files(paths, options, workers=workers, progress=progress)
+        return
+    for path, own in zip(paths, kinds, strict=True):
+        yield from episodes_of(path, options, own)
 
 
 def detect(path: Path) -> str:
@@ -108,6 +134,8 @@ def detect(path: Path) -> str:
             return "web"
         if tape.is_tape(path):
             return "keys"
+        if path.suffix == ".npz" and qwop_rl.is_qwop_rl(path):
+            return "qwop-rl"
         if path.suffix in _SUFFIXES:
             return _SUFFIXES[path.suffix]
     else:
@@ -131,6 +159,7 @@ __all__ = [
     "ReadFormat",
     "detect",
     "episodes_of",
+    "episodes_of_files",
     "export",
     "format_for",
 ]

@@ -22,7 +22,7 @@ from qwop_datasets.exact_replay import Replay, replay_keys
 from qwop_datasets.format import damage_as_errors as damage_as_errors
 from qwop_datasets.old_names import with_todays_names
 from qwop_datasets.storage import describe, made_folder
-from qwop_game import DEFAULT_TRIG, TRIG_VARIANTS, action_masks, normalize
+from qwop_game import DEFAULT_TRIG, TRIG_VARIANTS, Session, action_masks, normalize
 
 ENVIRONMENT_ID = "qwop_game/QWOP-v0"
 # Fields of Episode that are stored as JSON in addition to the arrays.
@@ -92,16 +92,25 @@ def scalars(episode: Episode) -> str:
     """Return the scalar fields of an episode as JSON, for a free attribute of another format."""
     values = {name: getattr(episode, name) for name in _SCALARS}
     values |= {"tags": list(episode.tags), "provenance": dict(episode.provenance)}
+    if episode.start is not None:
+        values["start"] = episode.start.tolist()
+    if episode.undetermined is not None:
+        values["undetermined"] = np.flatnonzero(episode.undetermined).tolist()
     return json.dumps(values | {"has_default_reward": "default" in episode.rewards})
 
 
 def own_episode(text: Any, keys: Any, raw: Any, times: Any, rewards: Any) -> Episode:
     """Rebuild an episode from `scalars` and the arrays of an export. Raises ValueError."""
     values = with_todays_names(json_object(text, "its record of the episode"))
-    if set(values) != {*_SCALARS, "tags", "provenance", "has_default_reward"}:
+    if set(values) - {"start", "undetermined"} != {*_SCALARS, "tags", "provenance", "has_default_reward"}:
         raise ValueError("its record of the episode has unknown fields")
     stored_reward = values.pop("has_default_reward")
     frames = len(np.atleast_1d(np.asarray(keys)))
+    if "start" in values:
+        values["start"] = stored_start(values)
+    if "undetermined" in values:
+        marked = whole_numbers("undetermined", values["undetermined"], (None,), frames - 1)
+        values["undetermined"] = np.isin(np.arange(frames), marked)
     rewards = numbers("rewards", rewards, (frames,))
     return Episode(
         keys=whole_numbers("keys", keys, (frames,), 15).astype(np.uint8),
@@ -110,6 +119,16 @@ def own_episode(text: Any, keys: Any, raw: Any, times: Any, rewards: Any) -> Epi
         rewards={"default": rewards} if stored_reward else {},
         **values,
     )
+
+
+def stored_start(values: Mapping[str, Any]) -> NDArray[np.uint32] | None:
+    """Episode.start from the fields of an export. Raises ValueError."""
+    if values.get("start") is None:
+        return None
+    rows = whole_numbers("start", values["start"], (None, 3), (1 << 32) - 1).astype(np.uint32)
+    if problem := Session.of(rows).start_problem():
+        raise ValueError(f"its start {problem}")
+    return rows
 
 
 def json_object(text: Any, what: str) -> dict[str, Any]:
@@ -263,7 +282,7 @@ def episode_from_keys(
     """
     farthest = 0
     for trig in variants:
-        (played,) = replay_keys([keys], trig=trig)
+        (played,) = replay_keys([keys], starts=[fields.get("start")], trig=trig)
         same = len(observed) if observed is not None else 0
         if observed is not None:
             rows = played.raw_observations[np.minimum(np.arange(len(observed)) * stride, len(keys))]

@@ -29,6 +29,7 @@ from qwop_datasets.convert.common import (
     own_episode,
     rewards_of,
     scalars,
+    stored_start,
     whole_numbers,
 )
 from qwop_datasets.episode import OBSERVATION_SIZE, Episode
@@ -190,14 +191,16 @@ def _values(cell: Any) -> Any:
 
 def _own(name: str, row: dict[str, Any], last: dict[str, Any]) -> Imported:
     infos = [json_object(info, "an info") for info in row["infos"]]
-    trig = json_object(last["qwop"], "its record of the episode").get("trig", OLD_TRIG)
+    record = json_object(last["qwop"], "its record of the episode")
+    trig = record.get("trig", OLD_TRIG)
     if trig not in TRIG_VARIANTS:
         raise ValueError(f"trig {trig!r} is unknown: expected one of {', '.join(TRIG_VARIANTS)}")
     keys = whole_numbers("keys", [info.get("keys", -1) for info in infos], (None,), 15).astype(np.uint8)
     times = [last.get("start_time"), *(info.get("time") for info in infos)]
     raw = observed = numbers("observations", row["obs"], (len(keys) + 1, OBSERVATION_SIZE))
     if float(np.abs(observed).max()) <= 1:  # normalized and clipped: a replay gives the raw ones
-        again = episode_from_keys(name, keys, {"source": "script"}, observed=observed, variants=[trig])
+        fields = {"source": "script", "start": stored_start(record)}
+        again = episode_from_keys(name, keys, fields, observed=observed, variants=[trig])
         if again.episode is None or len(again.episode) != len(keys):
             return Imported(name, reason=again.reason or "its replay ends before it")
         raw = again.episode.raw_observations

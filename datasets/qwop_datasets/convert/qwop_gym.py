@@ -38,6 +38,11 @@ def write(
             if not episode.terminated:
                 left_out.append(f"episode {reader.numbers[i]}: cut short; a recording must end with the run")
                 continue
+            if episode.start is not None:
+                left_out.append(
+                    f"episode {reader.numbers[i]}: does not begin at the canonical start, as a recording does"
+                )
+                continue
             if seed is None:
                 seed = int(episode.provenance.get("seed", 0) or 1)  # qwop-gym replaces 0 by a random seed
                 file.write(f"seed={min(max(seed, 1), _LARGEST_SEED)}\n")
@@ -45,7 +50,10 @@ def write(
             file.write("*\n")
             count += 1
         if not count:
-            raise DatasetError(f"{reader.path}: all runs were cut short; a recording needs runs that end")
+            raise DatasetError(
+                f"{reader.path}: all runs were cut short or begin elsewhere than a recording; "
+                "a recording needs runs that end"
+            )
     return count, left_out
 
 

@@ -178,6 +178,7 @@ def _own_npz(data: dict[str, NDArray[Any]]) -> Iterator[Imported]:
 # ---- csv -----------------------------------------------------------------------------------------------
 
 _LABELS = ("episode", "source", "player", "game", "trig", "end", "frame", "time", "keys", "action")
+_START = ("undetermined", "start")  # 0 or 1; "operation:keys:count ..." in row 0
 
 
 def write_csv(
@@ -190,16 +191,26 @@ def write_csv(
     """
     with output_file(path) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([*_LABELS, *OBSERVATION_FIELDS])
+        writer.writerow([*_LABELS, *_START, *OBSERVATION_FIELDS])
         for episode in reader:
             actions = actions_of(episode, action_set or episode.action_set)
             end = _end_text(episode)
             keys = [*map(key_text, episode.keys.tolist()), ""]
+            marks: list[object] = [""] * (episode.num_frames + 1)
+            if episode.undetermined is not None:
+                marks[:-1] = episode.undetermined.astype(int).tolist()
+            start = (
+                ""
+                if episode.start is None
+                else " ".join(":".join(map(str, row)) for row in episode.start.tolist())
+            )
             for t, values in enumerate(episode.raw_observations):
                 action = int(actions[t]) if t < episode.num_frames else ""
                 labels = [episode.id, episode.source, episode.player, episode.game, episode.trig, end, t]
                 clock = repr(float(episode.times[t]))
-                writer.writerow([*labels, clock, keys[t], action, *map(str, values)])
+                writer.writerow(
+                    [*labels, clock, keys[t], action, marks[t], "" if t else start, *map(str, values)]
+                )
     return len(reader), []
 
 
@@ -247,6 +258,10 @@ def _csv_episode(path: Path, rows: list[dict[str | None, Any]]) -> Episode:
         raw = np.array([[row[name] for name in OBSERVATION_FIELDS] for row in rows], np.float32)
         times = [float(row["time"]) for row in rows]
         keys = [mask_of(row["keys"]) for row in rows[:-1]]
+        marks = [row.get("undetermined", "") for row in rows[:-1]]
+        start = [[int(number) for number in row.split(":")] for row in first.get("start", "").split()]
+        undetermined = np.array(marks, np.int64).astype(bool) if any(marks) else None
+        first_rows = np.array(start).reshape(-1, 3) if start else None
     except ValueError as error:
         raise DatasetError(f"{where}: a cell is wrong: {error}") from None
     end = first["end"]
@@ -262,6 +277,8 @@ def _csv_episode(path: Path, rows: list[dict[str | None, Any]]) -> Episode:
         player=first["player"],
         game=first["game"],
         trig=first.get("trig", OLD_TRIG),
+        start=first_rows,
+        undetermined=undetermined,
     )
 
 

@@ -24,7 +24,7 @@ from qwop_datasets.convert.common import (
     numbers,
     whole_numbers,
 )
-from qwop_datasets.episode import KEY_EVENT_DTYPE, KEY_SOURCES, REWIND_DTYPE
+from qwop_datasets.episode import KEY_EVENT_DTYPE, KEY_SOURCES, REWIND_DTYPE, Episode
 from qwop_datasets.errors import DatasetError
 from qwop_datasets.exact_replay import replay_keys
 from qwop_datasets.page_play import page_play_fields
@@ -83,14 +83,34 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
             yield Imported(name, reason=f"not a run of the web page: {what}")
 
 
-def _imported(name: str, run: dict[str, Any], options: Importing) -> Imported:
+def page_run_episode(text: bytes, max_frames: int = _LONGEST_RUN) -> Episode:
+    """Make an episode of one run that the page sent, verified by replay.
+
+    Args:
+        text: The run's file, see web/qwop_web/page/runs.js.
+        max_frames: Longest run.
+
+    Raises:
+        DatasetError: It is no run, or a longer one, or its keys give other observations than the page saw.
+    """
+    try:
+        imported = _imported("run", json_object(text, "it"), Importing(), max_frames)
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        what = f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:160]
+        raise DatasetError(f"not a run of the web page: {what}") from None
+    if imported.episode is None:
+        raise DatasetError(imported.reason)
+    return imported.episode
+
+
+def _imported(name: str, run: dict[str, Any], options: Importing, max_frames: int = _LONGEST_RUN) -> Imported:
     """Import a run. Raises ValueError, TypeError, KeyError or OverflowError if the page did not write it."""
     if type(run) is not dict or run.get("format") != RUN or run.get("version") != VERSION:
         raise ValueError("its format or version is unknown")
     run = {field: run[field] for field in _FIELDS}
     keys = _masks("keys", run["keys"])
-    if not 1 <= len(keys) <= _LONGEST_RUN:
-        raise ValueError(f"it has {len(keys)} frames; expected 1 to {_LONGEST_RUN}")
+    if not 1 <= len(keys) <= max_frames:
+        raise ValueError(f"it has {len(keys)} frames; expected 1 to {max_frames}")
     (played,) = replay_keys([keys], trig=run["trig"])
     if played.frames_until_end < len(keys):
         return Imported(name, reason=f"its replay ends at frame {played.frames_until_end} of {len(keys)}")

@@ -12,6 +12,7 @@ import { Playback } from "./playback.js";
 import { Recording } from "./recording.js";
 import { Review } from "./review.js";
 import { RunStore, fromBase64, fromFragment, toRecord } from "./runs.js";
+import { offerSending } from "./send.js";
 import { Session } from "./session.js";
 import { Shelf } from "./shelf.js";
 import { Stage } from "./stage.js";
@@ -282,6 +283,7 @@ try {
   ]);
   const page = new Page(bytes, await Engine.load(bytes), store, recorder);
   await page.shelf.restore();
+  offerSending(page.shelf);
   button("go").disabled = false;
   page.changed();
   await page.watchServed();

@@ -1,7 +1,9 @@
 // The recorder on the page's own server: tells it every change of the session, and the person what it answers.
 
-import { $, text } from "./dom.js";
+import { $, input, text } from "./dom.js";
+import { join } from "./join.js";
 import { fromBase64 } from "./runs.js";
+import { newId } from "./session.js";
 import { Sync, changesOf } from "./sync.js";
 
 /** @typedef {Record<string, any>} Settings what `Sync.settings` gives */
@@ -15,13 +17,27 @@ export class Recording {
     this.page = page;
     /** @type {Sync | null} */ this.sync = null;
     this.token = Sync.token();
+    this.ready = settings.players ? this.#join() : this.#open();
+  }
+
+  /** In a group, a player has a name and has agreed to the license before anything is recorded. */
+  async #join() {
+    $("recorder").hidden = false;
+    if (this.token) {
+      text("recorder", "Not recording yet: join first.");
+      this.settings.player = await join(new URL(".", location.href), this.token, this.settings.license);
+      const name = input("player");
+      name.value = this.settings.player;
+      name.disabled = true;
+      if (this.page.session().run.frames) this.page.session().command("restart"); // a run is recorded from its start
+    }
     this.#open();
   }
 
   #open() {
     $("recorder").hidden = false;
     if (!this.token) {
-      text("recorder", "Not recording: open the page with the link that qwop-record printed.");
+      text("recorder", "Not recording: open the page with the link that you were given.");
       return;
     }
     this.sync = new Sync(this.token, (news) => this.#told(news));
@@ -72,7 +88,7 @@ export class Recording {
     }
     const { run } = this.page.session();
     if (!run.begun || run.kept) return;
-    run.id = crypto.randomUUID().replaceAll("-", ""); // what the old recorder had of it may be in the file already
+    run.id = newId(); // what the old recorder had of it may be in the file already
     const { id, created, keys } = run, events = run.events.map(([time, ...rest]) => [time / 1000, ...rest]);
     this.sync?.push(...changesOf({ id, created, keys, events, instants: seconds(run.instants), lateness: seconds(run.lateness) }, this.#about()));
     if (run.ended) this.sync?.push(["end"]);

@@ -10,6 +10,11 @@ import { applyEvents, reconcile } from "./keys.js";
 const FRAMES_PER_SECOND = 30;
 const AGAIN_SECONDS = 1; // the longest countdown when a session is under way
 
+/** 32 hexadecimal digits; crypto.randomUUID is not there on plain http from another machine. */
+export function newId() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
+}
+
 /** One attempt: one exact run from the start, whatever was rewound meanwhile. */
 export class Run {
   /** @param {import("./engine.js").Game} game at the start */
@@ -30,8 +35,7 @@ export class Run {
     this.begun = false; // its first frame was played
     this.kept = false;
     this.created = new Date().toISOString();
-    this.id = crypto.randomUUID?.().replaceAll("-", "")
-      ?? Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
+    this.id = newId();
   }
 
   get frames() { return this.keys.length; }

@@ -1,7 +1,10 @@
 // Runs on their way to a recorder on the page's own server: every change, in order, until the server has stored it.
 //
 // Each change has a number. The server answers with the number up to which all are in its journal; after a broken
-// connection it says where it stands, and the rest is sent again. What is not stored yet stays here.
+// connection it says where it stands, and the rest is sent again. What is not stored yet stays here. One message is
+// under way at a time: what happens meanwhile goes together with the next one.
+
+import { newId } from "./session.js";
 
 /** @typedef {any[]} Change ["begin", {...}], ["event", time, key, pressed, source], ["frame", keys, instant, lateness],
  *  ["rewind", frame, time], ["end"], ["keep", {...}] or ["drop"]; times in s */
@@ -20,6 +23,8 @@ export function changesOf(run, about) {
 }
 
 const RETRY_SECONDS = [0.2, 0.5, 1, 2, 5];
+const ANSWER_SECONDS = 5; // no answer for so long: the network is gone, even if nobody says so
+const REFUSED = 4003, REPLACED = 4000; // close codes after which trying again is no use
 
 export class Sync {
   /** The session that the page's server offers, or null where it only serves files. */
@@ -47,11 +52,13 @@ export class Sync {
   constructor(token, told) {
     this.token = token;
     this.told = told;
-    this.session = Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
+    this.session = newId();
     /** @type {Change[]} */ this.waiting = []; // the first has the number `stored`
     this.stored = 0; // changes in the server's journal
     this.sent = 0;
     this.failures = 0;
+    /** @type {WebSocket | null} */ this.socket = null;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */ this.patience = undefined;
     this.state = "connecting";
     this.connect();
   }
@@ -59,19 +66,34 @@ export class Sync {
   connect() {
     const socket = new WebSocket(new URL("record", location.href).href.replace(/^http/, "ws"));
     this.socket = socket;
+    this.#expectAnswer();
     socket.onopen = () => socket.send(JSON.stringify({ token: this.token, session: this.session }));
-    socket.onmessage = ({ data }) => this.#answer(JSON.parse(data));
+    socket.onmessage = ({ data }) => { if (this.socket === socket) this.#answer(JSON.parse(data)); };
     socket.onclose = ({ code, reason }) => {
       if (this.socket !== socket || this.state === "refused") return;
-      if (code === 4000 || code === 4003) {
+      if (code === REFUSED || code === REPLACED) {
         this.state = "refused";
-        this.told({ problem: reason || "the recorder refused the connection" });
-        return;
-      }
-      if (this.state === "connected") this.told({ problem: "The connection to the recorder is lost. You can play on: nothing is lost." });
-      this.state = "connecting";
-      setTimeout(() => this.connect(), 1000 * RETRY_SECONDS[Math.min(this.failures++, RETRY_SECONDS.length - 1)]);
+        clearTimeout(this.patience);
+        this.told({ problem: `Not recording: ${reason || "the recorder refused the connection"}` });
+      } else this.#lost(reason);
     };
+  }
+
+  /** @param {string} [reason] */
+  #lost(reason) {
+    clearTimeout(this.patience);
+    const socket = this.socket;
+    this.socket = null; // what it still says does not count
+    socket?.close();
+    if (this.state === "connected" || reason)
+      this.told({ problem: `The connection to the recorder is lost${reason ? ` (${reason})` : ""}. You can play on: nothing is lost, the rest follows.` });
+    this.state = "connecting";
+    setTimeout(() => this.connect(), 1000 * RETRY_SECONDS[Math.min(this.failures++, RETRY_SECONDS.length - 1)]);
+  }
+
+  #expectAnswer() {
+    clearTimeout(this.patience);
+    this.patience = setTimeout(() => this.#lost(), 1000 * ANSWER_SECONDS);
   }
 
   /** @param {Change[]} changes */
@@ -81,10 +103,11 @@ export class Sync {
   }
 
   flush() {
-    if (this.state !== "connected" || this.sent >= this.stored + this.waiting.length) return;
-    const changes = this.waiting.slice(this.sent - this.stored, this.sent - this.stored + 200);
+    if (this.state !== "connected" || this.sent > this.stored || !this.waiting.length) return;
+    const changes = this.waiting.slice(0, 200);
     this.socket?.send(JSON.stringify({ first: this.sent, changes }));
     this.sent += changes.length;
+    this.#expectAnswer();
   }
 
   /** Whether all changes are stored. */
@@ -93,9 +116,11 @@ export class Sync {
   /** @param {Record<string, any>} answer */
   #answer(answer) {
     if (typeof answer.stored === "number") {
+      clearTimeout(this.patience);
       if (this.state === "connecting") {
         if (answer.stored < this.stored) { // another server: it knows nothing of this session
           this.state = "refused";
+          this.socket?.close();
           this.told({ lost: true });
           return;
         }
