@@ -74,7 +74,8 @@ export function listen(queue, command, blurred) {
     if (event.ctrlKey || event.altKey || event.metaKey || isTyping(event.target)) return;
     const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (name in KEYS) {
-      if (!event.repeat) queue.put(KEYS[/** @type {"q"} */ (name)], true, "page", event.timeStamp);
+      // Not by event.repeat: the queue knows which keys are down, and a first press that is marked as a repeat counts.
+      queue.put(KEYS[/** @type {"q"} */ (name)], true, "page", event.timeStamp);
       event.preventDefault();
     } else if (name in commands && !(isButton(event.target) && (name === " " || name === "Enter"))) {
       if (event.repeat && name !== "ArrowLeft" && name !== "ArrowRight") return;
