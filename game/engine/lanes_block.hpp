@@ -66,7 +66,7 @@ struct Block {
 };
 
 // Whether the floor is A of its contact with the part. A has the smaller tree node, and a leaf keeps its node, so the
-// answer is the same in every game.
+// answer is the same in every game that fits the lanes.
 static inline bool floor_is_a(int part, int floor) {
     const Body* bodies = Game::canonical(Trig::rounded).world.bodies;
     return bodies[FLOOR_0 + floor].leaf < bodies[FIRST_PART + part].leaf;

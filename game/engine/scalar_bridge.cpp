@@ -22,6 +22,21 @@ static ContactBodies bodies_of(const Contact& contact) {
     return {contact.body_b, contact.body_a};
 }
 
+// Whether the tree has the canonical start's leaves and free nodes. The reset of a page that was played before can give
+// the bodies other nodes. Then contacts can have their bodies the other way round, and the lanes' numbers of the nodes
+// do not hold.
+static bool has_canonical_nodes(const World& world) {
+    const World& canonical = Game::canonical(Trig::rounded).world;
+    for (int id = 0; id < BODY_COUNT; ++id)
+        if (world.bodies[id].leaf != canonical.bodies[id].leaf) return false;
+    uint64_t free = 0, canonical_free = 0;
+    const TreeNode *nodes = world.tree.nodes, *canonical_nodes = canonical.tree.nodes;
+    for (NodeId id = world.tree.free_list; id != NO_NODE; id = nodes[id].parent) free |= uint64_t{1} << id;
+    for (NodeId id = canonical.tree.free_list; id != NO_NODE; id = canonical_nodes[id].parent)
+        canonical_free |= uint64_t{1} << id;
+    return free == canonical_free && world.tree.node_count == canonical.tree.node_count;
+}
+
 // The runner is awake and not about to sleep, it touches nothing but floors, and the floors are in place.
 bool fits_lanes(Game& game) {
     World& world = game.world;
@@ -42,7 +57,7 @@ bool fits_lanes(Game& game) {
         Body &part = world.bodies[mover], &surface = world.bodies[other];
         if (overlap(part.box, surface.box) && would_touch(world, mover, part.transform(), other)) return false;
     }
-    return !touches_sleeping_floor(world);
+    return !touches_sleeping_floor(world) && has_canonical_nodes(world);
 }
 
 // Such a contact can wake the floor in the middle of a pass over the contacts, and with it the contacts of a sleeping

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qwop_game import Simulator, engines, raw_from_state, simulator
+from qwop_game import CANONICAL_START, Operation, Simulator, engines, raw_from_state, simulator
 from qwop_game.simulator import FLAG_FALLEN, FLAG_GAME_ENDED
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -198,3 +198,31 @@ def test_a_missing_library_is_one_line(monkeypatch, tmp_path):
         simulator.native_library.cache_clear()
     assert all(len(str(error.value).splitlines()) == 1 for error in (missing, broken))
     assert engines()
+
+
+def test_every_engine_plays_on_from_any_reset():
+    """A reset of a page that was played gives bodies other tree nodes, which the lanes' numbers do not have."""
+    with np.load(GOLDEN / "rounded_runs.npz") as traces:
+        run = traces["actions_0"].astype(np.uint8)
+    rng = np.random.default_rng(5)
+    starts = []
+    for length in rng.integers(50, len(run), 12):
+        session = CANONICAL_START.play(run[:length]).then(Operation.RESET)
+        if length % 2:
+            session = session.then(Operation.RESET)
+        starts.append(session.play(np.zeros(2, np.uint8)).array)  # as many as before the canonical start
+    played = {}
+    for engine in engines():
+        simulator = Simulator(len(starts), engine=engine, stop_at_end=False)
+        for env, start in enumerate(starts):
+            simulator.begin(start, env)
+        # Not `state`: to read it brings a game's tree up to date, frame by frame.
+        rows = [simulator.raw_observation.copy()]
+        for held in run:
+            simulator.step(np.full(len(starts), held))
+            rows.append(simulator.raw_observation.copy())
+        played[engine] = np.array(rows)
+        simulator.close()
+    assert len(np.unique(played["scalar"][-1], axis=0)) > 1  # the starts differ: they lead to different ends
+    for engine, rows in played.items():
+        assert (rows == played["scalar"]).all(), engine
