@@ -134,6 +134,7 @@ def test_episodes_after_soft_resets_have_their_starts(tmp_path):
     assert len(episodes) == 4 and {episode.player for episode in episodes} == {"Ada"}
     for episode, played in zip(episodes, page.played, strict=True):
         assert_recovered(episode, played)
+        assert episode.start is not None
         assert Session.of(episode.start).rows[0][0] == Operation.OPEN
     resets = [int((episode.start[:, 0] == Operation.RESET).sum()) for episode in episodes]
     assert resets[0] == 1 and sorted(resets) == resets and len(set(resets)) == 4

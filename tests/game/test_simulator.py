@@ -201,7 +201,7 @@ def test_a_missing_library_is_one_line(monkeypatch, tmp_path):
 
 
 def test_every_engine_plays_on_from_any_reset():
-    """A reset of a page that was played gives bodies other tree nodes, which the lanes' numbers do not have."""
+    """A reset of a page that was played gives bodies other tree nodes than the lanes number."""
     with np.load(GOLDEN / "rounded_runs.npz") as traces:
         run = traces["actions_0"].astype(np.uint8)
     rng = np.random.default_rng(5)
