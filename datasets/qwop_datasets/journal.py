@@ -337,7 +337,7 @@ def go_on_record(recording: Recording, num_changes: int) -> bytes:
 
 
 def done_record(recording: Recording) -> bytes:
-    """The bytes that say: the episode is in the dataset, or was thrown away."""
+    """The bytes that say: the episode is in the dataset, or was discarded."""
     return _record(b"D", recording.id.encode())
 
 

@@ -81,7 +81,7 @@ class SharedJournal:
 
     @property
     def num_live(self) -> int:
-        """Episodes that are neither in the dataset nor thrown away."""
+        """Episodes that are neither in the dataset nor discarded."""
         return len(self._place)
 
     def begin(self, recording: Recording) -> None:
@@ -117,7 +117,7 @@ class SharedJournal:
             file.waiting += records
 
     def done(self, recording: Recording) -> None:
-        """Forget an episode: it is in the dataset, or was thrown away."""
+        """Forget an episode: it is in the dataset, or was discarded."""
         with self._lock:
             file = self._place.pop(recording.id, None)
             if file is None:

@@ -2,7 +2,7 @@
 
 tests/golden/stored/ holds what those versions wrote: version_1.h5 (a compact episode of the knee-scraping
 study), version_2.h5 and version_3.h5 (two full episodes and a mask each), version_2.journal (two episodes,
-one of them rewound and one under way, and a third that was thrown away). Do not make them again: today's code
+one of them rewound and one under way, and a third that was discarded). Do not make them again: today's code
 writes other bytes.
 """
 

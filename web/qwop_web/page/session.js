@@ -1,6 +1,6 @@
 // A recording session as a state machine: no drawing, no clock of its own.
 //
-//   countdown -> playing -> ended -> (kept or thrown away) -> countdown ...
+//   countdown -> playing -> ended -> (kept or discarded) -> countdown ...
 //   playing <-> paused, and from playing, paused or ended: rewound -> countdown -> playing, on the same run
 
 import { applyEvents, reconcile } from "./keys.js";
@@ -42,7 +42,7 @@ export class Run {
   /** s */ get time() { return this.times[this.times.length - 1]; }
   /** m */ get distance() { return this.observations[this.observations.length - 1][0] / 10; }
 
-  /** Throw away the frames from `frame` on, but remember what their keys were. @param {number} frame @param {number} now */
+  /** Discard the frames from `frame` on, but remember what their keys were. @param {number} frame @param {number} now */
   cut(frame, now) {
     this.rewinds.push([now, this.frames, frame]);
     this.discardedKeys.push(...this.keys.slice(frame));
