@@ -371,7 +371,7 @@ def test_the_commands_options_are_the_arguments_of_clone():
     arguments = inspect.signature(clone).parameters
     options = {f.name: f for f in dataclasses.fields(Options)}
     assert list(arguments) == [*options, "on_epoch"]
-    for name in options.keys() - {"dataset", "out", "config", "dagger", "adversarial"}:
+    for name in options.keys() - {"dataset", "out", "config", "dagger", "adversarial", "self_imitation"}:
         assert arguments[name].default == options[name].default, name
     assert Path(arguments["out"].default) == options["out"].default
 

@@ -78,7 +78,7 @@ def test_main_job_from_recorded_keys_to_a_video(recorded, tmp_path, capfd):
     # A second job takes the place of the first one, but never that of anything else.
     (folder / "notes.txt").write_text("mine", encoding="utf-8")
     assert qwop_run.main([str(a) for a in arguments]) == 2
-    assert "holds notes.txt" in capfd.readouterr().err
+    assert "has notes.txt" in capfd.readouterr().err
     assert (folder / "runner.mp4").exists()
 
 

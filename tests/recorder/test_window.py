@@ -272,8 +272,8 @@ def test_bad_options_are_one_line(tmp_path, capsys, option):
     ("name", "problem"),
     [
         ("\udcff\udcfe", "the name is not UTF-8"),
-        ("ada\nlovelace", "holds '\\n'"),
-        ("\x1b[31mada", "holds '\\x1b'"),
+        ("ada\nlovelace", "has '\\n'"),
+        ("\x1b[31mada", "has '\\x1b'"),
         ("ä" * 33, "has 66 bytes of UTF-8; at most 64"),
     ],
 )

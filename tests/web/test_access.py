@@ -40,7 +40,8 @@ def test_a_keyboard_reaches_everything_and_plays(page):
     keep_a_run(page)
     expected = page.execute_script(
         "return Array.from(document.querySelectorAll('button, select, input, a[href], summary'))"
-        ".filter((e) => e.tabIndex >= 0 && !e.disabled && e.offsetParent).map((e) => e.id || e.textContent)"
+        ".filter((e) => e.tabIndex >= 0 && !e.disabled && e.checkVisibility())"
+        ".map((e) => e.id || e.textContent)"
     )
     page.execute_script("document.activeElement.blur(); window.scrollTo(0, 0)")
     reached = []
@@ -51,7 +52,7 @@ def test_a_keyboard_reaches_everything_and_plays(page):
             "return getComputedStyle(document.activeElement).outlineStyle !== 'none'"
             " && parseFloat(getComputedStyle(document.activeElement).outlineWidth)"
         )
-        assert width >= 1  # one sees where one is
+        assert width >= 1, reached[-1][:40]  # one sees where one is
     assert sorted(reached) == sorted(expected) and {"go", "policy", "ghost", "player"} <= set(reached)
     # From the name's field, Enter gives the keyboard back to the game.
     page.find_element("id", "player").send_keys("Ada", Keys.ENTER)
