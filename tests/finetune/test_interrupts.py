@@ -191,9 +191,13 @@ def test_search_keeps_the_best_run(tmp_path):
 
 @posix
 def test_the_main_job_passes_a_signal_on_once(demos, tmp_path):
-    folder = tmp_path / "main"
-    arguments = ["--folder", folder, "--demos", demos, "--epochs", "1000"]
-    code, said = stopped(signal.SIGTERM, folder / "clone", "qwop-run", *arguments)
+    # Seldom, a signal comes while the command still imports, and ends it with exit code 2: then once more.
+    for attempt in range(4):
+        folder = tmp_path / f"main{attempt}"
+        arguments = ["--folder", folder, "--demos", demos, "--epochs", "1000"]
+        code, said = stopped(signal.SIGTERM, folder / "clone", "qwop-run", *arguments)
+        if code != 2:
+            break
     assert code == 143
     assert "qwop-bc: interrupted; " in said and "qwop-run: qwop-bc ended with exit code 143" in said
     assert "Traceback" not in said
