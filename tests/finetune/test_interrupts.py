@@ -192,6 +192,7 @@ def test_search_keeps_the_best_run(tmp_path):
 @posix
 def test_the_main_job_passes_a_signal_on_once(demos, tmp_path):
     # Seldom, a signal comes while the command still imports, and ends it with exit code 2: then once more.
+    folder, code, said = tmp_path, 2, ""
     for attempt in range(4):
         folder = tmp_path / f"main{attempt}"
         arguments = ["--folder", folder, "--demos", demos, "--epochs", "1000"]
