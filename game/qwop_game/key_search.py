@@ -81,7 +81,7 @@ def find_keys(
     size: int = library.qwop_snapshot_size()
     snapshot = np.array(snapshot, np.uint8, order="C")
     if snapshot.shape != (size,):
-        raise ValueError(f"the snapshot has shape {list(snapshot.shape)}: needed is [{size}]")
+        raise ValueError(f"the snapshot has shape {list(snapshot.shape)}, expected [{size}]")
     target = _Target(
         reward=reward,
         relative=relative,

@@ -292,7 +292,7 @@ class Simulator:
         """
         operations = np.array(operations, np.uint32, order="C")
         if operations.ndim != 2 or operations.shape[1] != 3:
-            raise ValueError(f"operations have shape {list(operations.shape)}: needed is [N, 3]")
+            raise ValueError(f"operations have shape {list(operations.shape)}, expected [N, 3]")
         if not 0 <= env < self.num_envs:
             raise ValueError(f"env is {env}: there are {self.num_envs} games")
         if self._call(self._library.qwop_operate, env, operations.ctypes.data, len(operations)) != 0:

@@ -191,13 +191,13 @@ def test_search_keeps_the_best_run(tmp_path):
 
 @posix
 def test_the_main_job_passes_a_signal_on_once(demos, tmp_path):
-    # Seldom, a signal comes while the command still imports, and ends it with exit code 2: then once more.
+    # A known flaw: seldom the signal breaks the writing of the first checkpoint, which ends with code 2.
     folder, code, said = tmp_path, 2, ""
     for attempt in range(4):
         folder = tmp_path / f"main{attempt}"
         arguments = ["--folder", folder, "--demos", demos, "--epochs", "1000"]
         code, said = stopped(signal.SIGTERM, folder / "clone", "qwop-run", *arguments)
-        if code != 2:
+        if "the checkpoint could not be written" not in said:
             break
     assert code == 143
     assert "qwop-bc: interrupted; " in said and "qwop-run: qwop-bc ended with exit code 143" in said
