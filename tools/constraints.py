@@ -16,6 +16,8 @@ EXPORT = [
     *("uv", "export", "--quiet", "--frozen", "--no-hashes", "--no-annotate", "--no-header"),
     "--no-emit-project",
     "--extra",
+    "cluster",
+    "--extra",
     "dev",
     "--extra",
     "docs",

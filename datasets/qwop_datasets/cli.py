@@ -6,35 +6,36 @@ says what is wrong and how to fix it. A command changes only the file that it is
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
 from tqdm import tqdm
 
 from qwop_cli import escape_unprintable, json_text, parse_config, run_command
+from qwop_cli.cluster import ClusterOptions, KeptResults, map_tasks
 from qwop_datasets import convert, edit, summary
 from qwop_datasets.checks import check_file
-from qwop_datasets.episode import Episode, Game, Source
+from qwop_datasets.episode import VERIFIED_EXACT, Episode, Game, Source
 from qwop_datasets.errors import DatasetError, NameTakenError
 from qwop_datasets.format import index_row
 from qwop_datasets.reader import DatasetReader
 from qwop_datasets.recovery import needs_recovery, recover_dataset
 from qwop_datasets.storage import describe
-from qwop_datasets.verify import LANES, verify_episodes
+from qwop_datasets.verify import LANES, PART, PartToVerify, verify_episodes, verify_part
 from qwop_datasets.writer import set_verified, write_dataset
 from qwop_game import Trig, engines
 
 PROGRAM = "qwop-data"
 DESCRIPTION = "Datasets of QWOP episodes."
-T = TypeVar("T")
 
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE", help="Dataset.")]
@@ -131,31 +132,73 @@ class Check:
 class Verify:
     """Replay episodes and compare every observation bit for bit."""
 
-    file: File
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE...")]
+    """Datasets."""
     where: Where = ""
     store: Flag = False
-    """Write the results into the file."""
+    """Write the results into the files."""
     engine: str = "auto"
     """Engine of the simulator; auto is the fastest."""
+    workers: int = 1
+    """Processes; 0: one for each core."""
+    cluster: tyro.conf.OmitArgPrefixes[ClusterOptions] = field(default_factory=ClusterOptions)
+
+    def __post_init__(self) -> None:
+        _require_files(self.files)
+        _require_workers(self.workers)
 
     def run(self) -> int:
         """Print what differs. Returns 1 if an episode does."""
         if self.engine not in ("auto", *engines()):
             raise DatasetError(f"--engine {self.engine}: choose auto or one of {', '.join(engines())}")
-        results: dict[int, str] = {}
-        with DatasetReader(self.file, self.where) as reader:
-            checks = verify_episodes(reader, engine=self.engine)
-            for i, result in enumerate(_progress(checks, len(reader), "episodes")):
-                number = int(reader.numbers[i])
-                results[number] = result.text
-                if not result.exact:
-                    identity = _row(reader.index[i], number)["id"][:8]
-                    print(f"episode {number} ({escape_unprintable(identity)}): {result.text}")
-        exact = sum(text == "exact" for text in results.values())
-        print(f"{self.file}: {exact} of {len(results)} episodes replay bit for bit")
-        if self.store and results:
-            set_verified(self.file, results)
-        return 0 if exact == len(results) else 1
+        parts: list[PartToVerify] = []
+        identities: dict[tuple[Path, int], str] = {}
+        for path in self.files:
+            with DatasetReader(path, self.where) as reader:
+                numbers = [int(n) for n in reader.numbers]
+                ids = [_row(reader.index[i], n)["id"] for i, n in enumerate(numbers)]
+            identities |= {(path, n): identity for n, identity in zip(numbers, ids, strict=True)}
+            parts += [
+                PartToVerify(path.absolute(), tuple(numbers[k : k + PART]), tuple(ids[k : k + PART]))
+                for k in range(0, len(numbers), PART)
+            ]
+        kept: KeptResults[dict[int, str]] | None = None
+        if self.cluster.tasks is not None:
+            job = {"ids": [part.ids for part in parts], "engine": self.engine}
+            kept = KeptResults(self.cluster.tasks, job, _save_texts, _load_texts)
+        results: dict[Path, dict[int, str]] = {path.absolute(): {} for path in self.files}
+        for index, texts in map_tasks(
+            verify_part,
+            self.engine,
+            parts,
+            options=self.cluster,
+            kept=kept,
+            workers=self.workers or os.cpu_count() or 1,
+            unit="episode",
+            sizes=[len(part.numbers) for part in parts],
+        ):
+            results[parts[index].path] |= texts
+        good = True
+        for path in self.files:
+            own = results[path.absolute()]
+            for number in sorted(own):
+                if own[number] != VERIFIED_EXACT:
+                    identity = escape_unprintable(identities[path, number][:8])
+                    print(f"episode {number} ({identity}): {own[number]}")
+            exact = sum(text == VERIFIED_EXACT for text in own.values())
+            print(f"{path}: {exact} of {len(own)} episodes replay bit for bit")
+            if self.store and own:
+                set_verified(path, own)
+            good &= exact == len(own)
+        return 0 if good else 1
+
+
+def _save_texts(path: Path, texts: dict[int, str]) -> None:
+    path.write_text(json_text({str(n): text for n, text in texts.items()}), encoding="utf-8")
+
+
+def _load_texts(path: Path) -> dict[int, str]:
+    return {int(n): text for n, text in json.loads(path.read_text(encoding="utf-8")).items()}
 
 
 def _row(row: Any, number: int) -> dict[str, Any]:
@@ -189,6 +232,11 @@ def _hint_at_leftovers(path: Path) -> None:
 def _require_files(files: Sequence[Path]) -> None:
     if not files:
         raise DatasetError("expected at least one FILE")
+
+
+def _require_workers(workers: int) -> None:
+    if workers < 0:
+        raise DatasetError(f"--workers {workers}: give 0 or more")
 
 
 # ---- changing ------------------------------------------------------------------------------------------
@@ -390,13 +438,13 @@ class Convert:
     """Game that was played, if the file does not say."""
     workers: int = 0
     """Processes that recover sampled logs, a file each; 0: one for each core."""
+    cluster: tyro.conf.OmitArgPrefixes[ClusterOptions] = field(default_factory=ClusterOptions)
 
     def run(self) -> int | None:
         """Convert, and print the counts."""
         if len(self.paths) < 2:
             raise DatasetError("expected FILE and OUTPUT")
-        if self.workers < 0:
-            raise DatasetError(f"--workers {self.workers}: give 0 or more")
+        _require_workers(self.workers)
         *sources, output = self.paths
         if output.suffix == ".h5" and self.to is None:
             return self._import(sources, output)
@@ -440,7 +488,7 @@ class Convert:
 
         workers = self.workers or os.cpu_count() or 1
         imported = convert.episodes_of_files(
-            sources, importing, self.kind, workers=workers, progress=progress
+            sources, importing, self.kind, workers=workers, progress=progress, cluster=self.cluster
         )
         episodes = _usable(imported, left_out)
         try:
@@ -486,10 +534,6 @@ def _verified(episodes: Iterable[Episode]) -> Iterator[Episode]:
     while batch := list(islice(iterator, LANES)):
         for episode, result in zip(batch, verify_episodes(batch), strict=True):
             yield episode.replace(verified=result.text)
-
-
-def _progress(items: Iterable[T], total: int, unit: str) -> Iterable[T]:
-    return tqdm(items, total=total, unit=unit, disable=None, leave=False)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
 from qwop_datasets.episode import VERIFIED_EXACT, Episode
+from qwop_datasets.errors import DatasetError
 from qwop_datasets.exact_replay import Replay, replay_keys
 from qwop_datasets.format import OBSERVATION_FIELDS
+from qwop_datasets.reader import DatasetReader
 
 LANES = 64
+PART = 8 * LANES  # episodes of one task: some seconds
 CLOCK_TOLERANCE = 1e-6  # s; the real game's clock may start at another value, so its rounding differs
 
 
@@ -77,6 +81,35 @@ def verify_episodes(
             results |= {i: compare_replay(batch[i], r) for i, r in zip(chosen, replays, strict=True)}
         for i in range(len(batch)):
             yield results[i]
+
+
+@dataclass(frozen=True)
+class PartToVerify:
+    """Some episodes of a file: a task."""
+
+    path: Path
+    """Absolute; the same on every node."""
+    numbers: tuple[int, ...]
+    ids: tuple[str, ...]
+    """Their ids, to find out if the file is another one on a node."""
+
+
+def verify_part(engine: str, part: PartToVerify) -> dict[int, str]:
+    """Verify some episodes of a file. Returns `Verification.text` by number.
+
+    Raises:
+        DatasetError: the file can't be read where the task runs, or has other episodes there.
+    """
+
+    def episodes(reader: DatasetReader) -> Iterator[Episode]:
+        for number, identity in zip(part.numbers, part.ids, strict=True):
+            if number >= len(reader) or (episode := reader[number]).id != identity:
+                raise DatasetError(f"{part.path}: a node has another file there; mount one folder on all")
+            yield episode
+
+    with DatasetReader(part.path) as reader:
+        checks = verify_episodes(episodes(reader), engine=engine)
+        return {number: result.text for number, result in zip(part.numbers, checks, strict=True)}
 
 
 def compare_replay(episode: Episode, replayed: Replay) -> Verification:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +21,7 @@ from qwop_cli import (
     parse_config,
     run_command,
 )
+from qwop_cli.cluster import ClusterOptions
 from qwop_datasets import DatasetError, DatasetWriter, Episode
 from qwop_evaluation.evaluation import Evaluation, append_verified, evaluate
 from qwop_evaluation.lookahead import Lookahead
@@ -79,6 +80,7 @@ class EvaluationConfig:
     """Path of the browser for the real game, where it is not found."""
     driver: str | None = None
     """Path of its chromedriver or geckodriver, where it is not found."""
+    cluster: tyro.conf.OmitArgPrefixes[ClusterOptions] = field(default_factory=ClusterOptions)
 
     def __post_init__(self) -> None:
         def require(fact: bool, message: str) -> None:
@@ -92,6 +94,8 @@ class EvaluationConfig:
         require(self.candidates is None or self.lookahead, "--candidates needs --lookahead")
         require(self.game == "real" or not self.watch, "--watch needs --game real")
         require(self.game == "real" or not self.native, "--native needs --game real")
+        for flag, given in (("--ray", self.cluster.ray), ("--tasks", self.cluster.tasks)):
+            require(self.game == "embedded" or given is None, f"{flag} needs --game embedded")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,7 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(config: EvaluationConfig) -> None:
-    check_outputs({"--save": config.save}, inputs={"CHECKPOINT": config.checkpoint})
+    outputs = {"--save": config.save}, {"--tasks": config.cluster.tasks}
+    check_outputs(*outputs, inputs={"CHECKPOINT": config.checkpoint})
     player = CheckpointPlayer(config.checkpoint or shipped_policy_path())
     for flag, given in (("--sample", config.sample), ("--lookahead", config.lookahead)):
         if given and not player.samples:
@@ -156,6 +161,7 @@ def _evaluate(config: EvaluationConfig) -> None:
                 trig=config.trig,
                 into=episodes,
                 temperature=config.temperature,
+                cluster=config.cluster,
             )
         except (KeyboardInterrupt, RealGameError) as error:
             stopped = error

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from qwop_datasets import DatasetWriter, Episode, verify_episodes
+from qwop_cli.cluster import ClusterOptions, KeptResults, map_tasks
+from qwop_datasets import DatasetReader, DatasetWriter, Episode, verify_episodes, write_compact_dataset
 from qwop_evaluation.lookahead import Lookahead
 from qwop_evaluation.player import CheckpointPlayer, Player, PolicyPlayer
-from qwop_evaluation.protocol import MAX_SECONDS, play
+from qwop_evaluation.protocol import BATCH, MAX_SECONDS, play
 from qwop_evaluation.shipped import shipped_policy_path
 from qwop_evaluation.summary import Summary, summarize, summary_json
 from qwop_evaluation.table import format_number, results_table
@@ -101,6 +103,7 @@ def evaluate(
     on_frame: Callable[[int, int], None] | None = None,
     into: list[Episode] | None = None,
     temperature: float = 1.0,
+    cluster: ClusterOptions | None = None,
 ) -> Evaluation:
     """Judge a policy under protocol P (docs/guides/evaluation.md), as `qwop-eval` does.
 
@@ -118,6 +121,8 @@ def evaluate(
         into: list that collects the episodes, so that an interrupt loses only those that are not over.
         temperature: what logits are divided by before `sample` draws, above 0. Below 1, likely actions become
             more likely.
+        cluster: play batches of episodes as tasks, on Ray or kept in a folder, with the same results.
+            `on_frame` is then called after each batch.
 
     Returns:
         The episodes and their figures.
@@ -134,20 +139,66 @@ def evaluate(
         for name, given in (("sample", sample), ("lookahead", lookahead is not None)):
             if given:
                 raise ValueError(f"{name}: a Q-network has no distribution to draw from; omit it")
-    played = play(
-        player,
-        range(seed, seed + episodes),
-        sample=sample,
-        perturbed=perturbed,
-        max_seconds=max_seconds,
-        on_frame=on_frame,
-        game=game,
-        lookahead=lookahead,
-        trig=trig,
-        into=into,
-        temperature=temperature,
-    )
+    settings: dict[str, Any] = {
+        "sample": sample,
+        "perturbed": perturbed,
+        "max_seconds": max_seconds,
+        "lookahead": lookahead,
+        "trig": trig,
+        "temperature": temperature,
+    }
+    seeds = range(seed, seed + episodes)
+    if cluster is None or not cluster.wanted:
+        played = play(player, seeds, on_frame=on_frame, game=game, into=into, **settings)
+    elif game is not None:
+        raise ValueError("the real game can't be played on a cluster")
+    else:
+        played = _play_batches(player, seeds, settings, cluster, on_frame, [] if into is None else into)
     return Evaluation(player, tuple(played))
+
+
+def _play_batches(
+    player: Player,
+    seeds: range,
+    settings: dict[str, Any],
+    cluster: ClusterOptions,
+    on_frame: Callable[[int, int], None] | None,
+    into: list[Episode],
+) -> list[Episode]:
+    """Play the batches of `play` as tasks.
+
+    They are its batches, because a network's last bits depend on how many rows it gets at once.
+    """
+    batches = [seeds[first : first + BATCH] for first in range(0, len(seeds), BATCH)]
+    kept = None
+    if cluster.tasks is not None:
+        lookahead: Lookahead | None = settings["lookahead"]
+        described = settings | {"lookahead": None if lookahead is None else asdict(lookahead)}
+        job = described | {"policy_sha256": _sha256(player), "seeds": [seeds.start, seeds.stop]}
+        kept = KeptResults(cluster.tasks, job, _save_episodes, _load_episodes, ".h5")
+    done: dict[int, list[Episode]] = {}
+    for index, episodes in map_tasks(
+        _play_batch, (player, settings), batches, options=cluster, kept=kept, show=False
+    ):
+        done[index] = episodes
+        into[:] = [episode for batch in sorted(done) for episode in done[batch]]
+        if on_frame is not None:
+            on_frame(0, len(into))
+    return into
+
+
+def _play_batch(shared: tuple[Player, dict[str, Any]], seeds: Sequence[int]) -> list[Episode]:
+    player, settings = shared
+    return play(player, seeds, **settings)
+
+
+def _save_episodes(path: Path, episodes: list[Episode]) -> None:
+    write_compact_dataset(path, episodes)
+
+
+def _load_episodes(path: Path) -> list[Episode]:
+    with DatasetReader(path) as reader:
+        return list(reader)
 
 
 def append_verified(writer: DatasetWriter, episodes: Sequence[Episode], player: Player) -> None:

@@ -17,8 +17,9 @@ import tyro
 from tqdm import tqdm
 
 from qwop_cli import CommandError, ProgressTimer, check_outputs, log_progress, parse_config, run_command
+from qwop_cli.cluster import ClusterOptions
 from qwop_datasets import DatasetError, DatasetReader, DatasetWriter, Episode, name_problem, verify_episodes
-from qwop_evaluation import CheckpointPlayer, Player, shipped_policy_path
+from qwop_evaluation import CheckpointPlayer, shipped_policy_path
 from qwop_game.gait import gait_metrics
 from qwop_game.rules import FINISH
 from qwop_rl_core import CheckpointError
@@ -50,6 +51,7 @@ class SearchCommand:
     player: str = ""
     """Name to store with the runs; without it, the policy's."""
     search: tyro.conf.OmitArgPrefixes[SearchConfig] = field(default_factory=SearchConfig)
+    cluster: tyro.conf.OmitArgPrefixes[ClusterOptions] = field(default_factory=ClusterOptions)
 
     def __post_init__(self) -> None:
         if self.minutes is not None and not 0 < self.minutes < math.inf:
@@ -79,7 +81,7 @@ def _command(options: SearchCommand, command_line: str) -> None:
     config, out = options.search, options.out
     if options.known is not None:
         config = replace(config, passes=0)
-    check_outputs({"--out": out}, inputs={"POLICY": options.policy})
+    check_outputs({"--out": out}, {"--tasks": options.cluster.tasks}, {"POLICY": options.policy})
     best = Best(runs=[] if options.known is None else [_fastest(options.known, config.trig)])
     player = CheckpointPlayer(options.policy or shipped_policy_path())
     if not player.samples:
@@ -120,7 +122,7 @@ def _command(options: SearchCommand, command_line: str) -> None:
 
 
 def _search(
-    player: Player, config: SearchConfig, best: Best, options: SearchCommand, started: float
+    player: CheckpointPlayer, config: SearchConfig, best: Best, options: SearchCommand, started: float
 ) -> KeyboardInterrupt | None:
     """Search with a progress bar, or lines of progress without a terminal. Returns what interrupted it."""
     timer = ProgressTimer()
@@ -129,15 +131,16 @@ def _search(
         def show(progress: SearchProgress) -> bool:
             bar.update(min(best.frames, config.frames) - bar.n)
             fastest = f"{best.runs[0].seconds:.2f} s" if best.runs else "none yet"
-            now = f"{progress.distances[0]:.1f} m after {progress.frame} frames"
-            line = f"pass {best.passes}: {now}; best {fastest}"
+            now = f": {progress.distances[0]:.1f} m after {progress.frame} frames" if progress.frame else ""
+            line = f"pass {best.passes}{now}; best {fastest}"
             bar.set_description(line)
             if bar.disable and timer.due():
                 log_progress(f"{best.frames / 1e6:.1f} of {config.frames / 1e6:.1f} million frames, {line}")
             return options.minutes is not None and time.monotonic() - started > 60 * options.minutes
 
         try:
-            search(player, config, best, options.threads, options.keep, show)
+            job = {"policy_sha256": player.sha256}
+            search(player, config, best, options.threads, options.keep, show, options.cluster, job)
         except KeyboardInterrupt as interrupt:
             return interrupt
     return None

@@ -140,7 +140,7 @@ def test_it_goes_on_from_the_fastest_stored_run(tmp_path):
 
 
 def test_interrupted_it_keeps_the_best_run_so_far(tmp_path, capsys, monkeypatch):
-    def interrupted(player, config, best, threads, keep, on_segment):
+    def interrupted(player, config, best, threads, keep, on_segment, *_):
         def impatient(progress):
             on_segment(progress)
             if best.passes == 2:

@@ -23,7 +23,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from qwop_datasets.convert import imitation, minari, qwop_gym, qwop_rl, robomimic, tables, tape, web
+from qwop_cli.cluster import ClusterOptions
+from qwop_datasets.convert import imitation, minari, qwop_gym, qwop_rl, robomimic, tables, tape, tasks, web
 from qwop_datasets.convert.common import Imported, Importing, damage_as_errors
 from qwop_datasets.errors import DatasetError, NameTakenError
 from qwop_datasets.reader import DatasetReader
@@ -99,15 +100,20 @@ def episodes_of_files(
     *,
     workers: int = 1,
     progress: qwop_rl.Progress | None = None,
+    cluster: ClusterOptions | None = None,
 ) -> Iterator[Imported]:
     """The episodes of several files, in order; see `episodes_of`.
 
     workers: processes that recover sampled logs. progress: called as they go on, see `qwop_rl.Progress`.
+    cluster: Ray's address and a folder of results. A file is a task, so any format can be read there.
     """
     kinds: list[str] = []
     for path in paths:
         with damage_as_errors(path):
             kinds.append(kind or detect(path))
+    if cluster is not None and cluster.wanted:
+        yield from tasks.read_files(paths, options, kinds, cluster, episodes_of)
+        return
     if set(kinds) == {"qwop-rl"}:
         with damage_as_errors(paths[0]):
             yield from qwop_rl.read_files(paths, options, workers=workers, progress=progress)

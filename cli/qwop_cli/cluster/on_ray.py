@@ -1,0 +1,153 @@
+"""Tasks on a Ray cluster."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+from qwop_cli.command import CommandError
+
+S = TypeVar("S")
+T = TypeVar("T")
+R = TypeVar("R")
+
+RETRIES = 5
+"""Times that Ray repeats a task whose process or node died, or that ran out of memory."""
+CONNECT_SECONDS = 30
+"""Time that a cluster has to answer, s. Without this limit, Ray tries for minutes."""
+AHEAD = 4
+"""Tasks to submit per core of the cluster: enough to keep it busy, few enough for a million tasks."""
+POLL_SECONDS = 0.5
+
+
+@contextmanager
+def ray_cluster(address: str) -> Generator[Any]:
+    """Connect to a Ray cluster, or start one here, for the length of the block.
+
+    Args:
+        address: HOST:PORT, ray://HOST:PORT, auto or local.
+
+    Yields:
+        The module `ray`, connected. A connection that exists already is used, and stays.
+
+    Raises:
+        CommandError: Ray is not installed, or the cluster can't be reached.
+    """
+    # Ray reports its use to its makers unless it is told not to.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_task_oom_retries", str(RETRIES))
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        ray: Any = importlib.import_module("ray")
+    except ImportError:
+        raise CommandError("--ray: Ray is not installed: pip install 'qwop-stride[cluster]'") from None
+    if ray.is_initialized():
+        yield ray
+        return
+    own = address == "local"
+    if not own and not address.startswith("ray://"):
+        _check_reachable(address)
+    kept = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(
+            address=address,
+            logging_level="ERROR",
+            log_to_driver=False,
+            **({"include_dashboard": False} if own else {}),
+        )
+    except Exception as error:
+        text = " ".join(str(error).split())
+        raise CommandError(f"--ray {address}: can't connect: {text[:200]}") from None
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, kept)  # Ray's own handler would end the process without saving
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ask the cluster for its status in a process of its own, because Ray's attempts can't be limited."""
+    command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
+    command += ["status", *([] if address == "auto" else ["--address", address])]
+    try:
+        asked = subprocess.run(
+            command, capture_output=True, text=True, encoding="utf-8", timeout=CONNECT_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        reason = f"no answer within {CONNECT_SECONDS} s"
+    else:
+        if asked.returncode == 0:
+            return
+        reason = (asked.stderr.strip() or asked.stdout.strip()).splitlines()[-1:]
+        reason = reason[0] if reason else f"exit code {asked.returncode}"
+    raise CommandError(
+        f"--ray {address}: no Ray cluster: {reason}; start one with: ray start --head --disable-usage-stats"
+    )
+
+
+def run_on_ray(
+    address: str,
+    function: Callable[[S, T], R],
+    shared: S,
+    tasks: Sequence[T],
+    todo: Sequence[int],
+    cpus: int,
+    poll: Callable[[], bool] | None,
+) -> Iterator[tuple[int, Any, Exception | None]]:
+    """Yield (index, result, None) or (index, None, error) as tasks end; see `map_tasks`."""
+    with ray_cluster(address) as ray:
+        call = ray.remote(_on_node).options(
+            num_cpus=cpus, max_retries=RETRIES, retry_exceptions=[MemoryError], scheduling_strategy="SPREAD"
+        )
+        sent = ray.put((function, shared))
+        own = version("qwop-stride")
+        waiting = list(reversed(todo))
+        running: dict[Any, int] = {}
+        try:
+            while waiting or running:
+                cores = ray.cluster_resources().get("CPU", 1)
+                while waiting and len(running) < max(8, AHEAD * cores):
+                    index = waiting.pop()
+                    running[call.remote(own, sent, tasks[index])] = index
+                ended, _ = ray.wait(list(running), timeout=POLL_SECONDS)
+                for job in ended:
+                    index = running.pop(job)
+                    try:
+                        result = ray.get(job)
+                    except ray.exceptions.RayTaskError as error:  # the task raised
+                        yield index, None, error.cause if isinstance(error.cause, Exception) else error
+                    except ray.exceptions.RayError as error:  # its process or node died too often
+                        yield index, None, _explained(ray, error)
+                    else:
+                        yield index, result, None
+                if poll is not None and poll():
+                    break
+        finally:
+            for job in running:
+                ray.cancel(job, force=True)
+
+
+def _on_node(own: str, sent: tuple[Callable[[S, T], R], S], task: T) -> R:
+    """Do a task on a node."""
+    here = version("qwop-stride")
+    if here != own:
+        raise CommandError(f"a node has qwop-stride {here}, this machine {own}: install the same version")
+    function, shared = sent
+    return function(shared, task)
+
+
+def _explained(ray: Any, error: Exception) -> CommandError:
+    if isinstance(error, ray.exceptions.OutOfMemoryError):
+        return CommandError(f"out of memory, {RETRIES + 1} times: use nodes with more memory per core")
+    if isinstance(error, ray.exceptions.WorkerCrashedError):
+        return CommandError(f"its process died {RETRIES + 1} times, perhaps for lack of memory")
+    return CommandError(" ".join(str(error).split())[:300])

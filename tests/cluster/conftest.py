@@ -1,0 +1,56 @@
+"""A Ray cluster of two nodes on this machine: two raylets with different resources."""
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+FAULTS = Path(__file__).with_name("faults.py")
+sys.path.insert(0, str(FAULTS.parent))  # tests and Ray's workers import its functions by name
+
+
+@dataclass
+class TwoNodes:
+    """Two raylets. `second` has the resource "second"."""
+
+    cluster: Any
+    second: Any
+
+    @property
+    def address(self) -> str:
+        return self.cluster.address
+
+    def lose_second(self) -> None:
+        """Kill the second node's processes, as a power failure does."""
+        self.second.kill_raylet()
+        self.cluster.remove_node(self.second, allow_graceful=False)
+
+    def add_second(self) -> None:
+        self.second = self.cluster.add_node(num_cpus=1, resources={"second": 8})
+
+
+@pytest.fixture(scope="session")
+def ray_or_skip() -> Any:
+    return pytest.importorskip("ray", reason="Ray is not installed: pip install 'qwop-stride[cluster]'")
+
+
+@pytest.fixture(scope="session")
+def two_nodes(ray_or_skip: Any) -> Iterator[TwoNodes]:
+    before = os.environ.get("PYTHONPATH", "")
+    # Workers find the functions of faults.py, as a node finds those of the installed packages.
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(FAULTS.parent), before])
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "resources": {"first": 8}})
+    nodes = TwoNodes(cluster, cluster.add_node(num_cpus=1, resources={"second": 8}))
+    try:
+        yield nodes
+    finally:
+        cluster.shutdown()
+        os.environ["PYTHONPATH"] = before

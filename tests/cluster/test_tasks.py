@@ -1,0 +1,76 @@
+"""`map_tasks` without a cluster, and results kept on disk."""
+
+import builtins
+
+import faults
+import pytest
+
+from qwop_cli import CommandError
+from qwop_cli.cluster import ClusterOptions, TasksFailedError, map_tasks
+from qwop_evaluation import cli as evaluation_cli
+
+SQUARES = {i: i * i for i in range(8)}
+
+
+def results(name, folder, keep=None, **more):
+    kept = None if keep is None else faults.kept(keep, name)
+    return map_tasks(getattr(faults, name), str(folder), list(range(8)), kept=kept, show=False, **more)
+
+
+def test_here_and_in_a_pool_the_results_are_the_same(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert list(results("square", tmp_path)) == list(SQUARES.items())
+    monkeypatch.setenv("PYTHONPATH", faults.__file__.rpartition("/")[0])
+    assert dict(results("square", tmp_path, workers=2)) == SQUARES
+
+
+def test_a_task_that_raises_does_not_stop_the_others(tmp_path):
+    found = {}
+    with pytest.raises(TasksFailedError, match=r"^1 of 8 tasks failed, the first \(000002\): no such frame$"):
+        for index, result in results("wrong", tmp_path):
+            found[index] = result
+    assert found == {i: s for i, s in SQUARES.items() if i != 2}
+
+
+def test_a_single_task_raises_its_own_error(tmp_path):
+    with pytest.raises(ValueError, match="^no such frame$"):
+        list(map_tasks(faults.wrong, str(tmp_path), [2], show=False))
+
+
+def test_kept_results_are_not_computed_again(tmp_path):
+    keep = tmp_path / "kept"
+    first = results("square", tmp_path, keep)
+    assert [next(first), next(first)] == [(0, 0), (1, 1)]
+    first.close()
+    assert sorted(path.name for path in keep.iterdir()) == ["000000.json", "000001.json", "job.json"]
+    assert dict(results("square", tmp_path, keep)) == SQUARES
+    calls = [len((tmp_path / f"{i}.calls").read_text(encoding="utf-8")) for i in range(8)]
+    assert calls == [1] * 8
+
+
+def test_a_folder_belongs_to_one_job(tmp_path):
+    list(results("square", tmp_path, tmp_path / "kept"))
+    with pytest.raises(CommandError, match="holds the tasks of another job: name was square, now wrong"):
+        list(results("wrong", tmp_path, tmp_path / "kept"))
+    with pytest.raises(CommandError, match="is not a folder of tasks"):
+        list(results("square", tmp_path, tmp_path))
+    (tmp_path / "kept" / "job.json").write_text("[", encoding="utf-8")
+    with pytest.raises(CommandError, match="can't be used"):
+        list(results("square", tmp_path, tmp_path / "kept"))
+
+
+def test_without_ray_the_flag_says_how_to_install_it(tmp_path, monkeypatch, capsys):
+    real = builtins.__import__
+
+    def no_ray(name, *arguments):
+        if name.partition(".")[0] == "ray":
+            raise ModuleNotFoundError("No module named 'ray'")
+        return real(name, *arguments)
+
+    monkeypatch.setattr("importlib.import_module", lambda name: no_ray(name))
+    with pytest.raises(
+        CommandError, match=r"^--ray: Ray is not installed: pip install 'qwop-stride\[cluster\]'$"
+    ):
+        list(results("square", tmp_path, options=ClusterOptions("local")))
+    assert evaluation_cli.main(["--episodes", "1", "--ray", "local"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("qwop-eval: --ray: Ray is not installed")
