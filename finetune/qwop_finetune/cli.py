@@ -11,7 +11,7 @@ from qwop_datasets import DatasetError
 from qwop_finetune.config import ALGORITHMS, FinetuneConfig, defaults
 from qwop_finetune.resume import resume_config
 from qwop_game import FEATURE_SIZE
-from qwop_rl_core import CheckpointError, TrainingError
+from qwop_rl_core import CheckpointError, TrainingError, ranks
 from qwop_rl_core.ppo import PPOConfig
 
 PROGRAM = "qwop-finetune"
@@ -36,8 +36,9 @@ def _command(arguments: list[str]) -> int:
     from qwop_finetune.report import report_line, say
     from qwop_finetune.training import finetune  # takes a second, which --help need not wait
 
-    result = finetune(config)
-    say(f"{result.checkpoint}: {result.reason}; {report_line(result.steps, result.figures)}")
+    with ranks.joined_ranks(config.learner.device):  # until it is said: the first process says it
+        result = finetune(config)
+        say(f"{result.checkpoint}: {result.reason}; {report_line(result.steps, result.figures)}")
     if result.interrupt is not None:
         raise result.interrupt
     return 0

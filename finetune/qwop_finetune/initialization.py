@@ -32,6 +32,7 @@ from qwop_rl_core import (
     load_checkpoint,
     load_network,
     ppo,
+    ranks,
     set_aside,
 )
 
@@ -93,6 +94,8 @@ def prepare_logs(setup: TrainingSetup) -> int | None:
         TrainingError: the files can't be moved.
     """
     config, resumed = setup.config, setup.resumed
+    if ranks.rank() > 0:  # the first one has the logs
+        return None
     if resumed is None or not _logs_continue(config):
         set_aside(config.log_directory, EVENTS, "[0-9]*.safetensors")
         return None
@@ -104,7 +107,7 @@ def prepare_logs(setup: TrainingSetup) -> int | None:
 
 def initial_ppo_state(config: PPOFinetuneConfig, setup: TrainingSetup) -> ppo.PPOState:
     """Return the state from which PPO trains: the stored one, or one with the clone's or a new network."""
-    learner, envs = config.learner, setup.envs
+    learner, envs = ranks.share_of_rank(config.learner), setup.envs
     if setup.resumed is not None:
         state = ppo.resume(learner, envs, setup.resumed, str(config.resume))
         envs.metrics = _stored_metrics(config, setup.resumed)
@@ -233,7 +236,7 @@ def _load_demonstrations(config: FinetuneConfig, resumed: Checkpoint | None) -> 
 
 
 def _make_environment(config: FinetuneConfig, demonstrations: Demonstrations | None) -> TrainingEnv:
-    num_envs = config.learner.num_envs
+    num_envs = ranks.share_of_rank(config.learner).num_envs
     threads = min(config.learner.threads or torch.get_num_threads(), 1 + num_envs // 64)
     try:
         return make_environment(config.environment, num_envs, demonstrations, threads)
@@ -242,6 +245,8 @@ def _make_environment(config: FinetuneConfig, demonstrations: Demonstrations | N
 
 
 def _stored_metrics(config: FinetuneConfig, resumed: Checkpoint) -> RolloutMetrics:
+    if ranks.rank() > 0:  # they are those of all ranks
+        return RolloutMetrics()
     with explained(str(config.resume)):
         state = resumed.metadata["finetune"]["tally"]
         check_kinds(state, RolloutMetrics())

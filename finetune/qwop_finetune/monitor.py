@@ -16,7 +16,7 @@ from qwop_finetune.initialization import TrainingSetup
 from qwop_finetune.interrupt import InterruptSwitch
 from qwop_finetune.report import report_line, say
 from qwop_game import RolloutMetrics
-from qwop_rl_core import CheckpointError, Logger, dqn, ppo
+from qwop_rl_core import CheckpointError, Logger, dqn, ppo, ranks
 
 MAX_COLLAPSES = 3
 """Training returns to the last checkpoint after so many collapses of the gait; one more ends it."""
@@ -27,11 +27,11 @@ class TrainingMonitor:
 
     Args:
         setup: the training.
-        logger: where reports go.
+        logger: where reports go; None: nowhere.
         interrupt: ends the training once it is pressed.
     """
 
-    def __init__(self, setup: TrainingSetup, logger: Logger, interrupt: InterruptSwitch) -> None:
+    def __init__(self, setup: TrainingSetup, logger: Logger | None, interrupt: InterruptSwitch) -> None:
         config = self._config = setup.config
         self._logger, self._interrupt, self._guard = logger, interrupt, setup.guard
         clone = copy.deepcopy(setup.clone.network) if setup.clone else None
@@ -79,9 +79,11 @@ class TrainingMonitor:
             self._report(progress)
             if self._guarded and self._guard.check(self.figures) == "collapsed":
                 return self._collapsed(progress)
-        if self._interrupt.pressed:
+        signals = ranks.all_of((self._interrupt.signal, time.monotonic() > self._deadline))
+        if any(number for number, _ in signals):
+            self._interrupt.signal = max(number for number, _ in signals)
             self.goes_on, self.reason = False, "interrupted"
-        elif time.monotonic() > self._deadline:
+        elif any(late for _, late in signals):
             self.goes_on, self.reason = False, "time is up"
         elif done:
             self.goes_on = False
@@ -94,9 +96,11 @@ class TrainingMonitor:
         envs, state = progress.envs, progress.state
         assert isinstance(envs, TrainingEnv)
         network = state.policy if isinstance(state, ppo.PPOState) else state.network
-        self.figures = training_figures(envs.metrics) | self._meter.measure(network, state.observation)
+        figures = training_figures(all_metrics(envs)) | self._meter.measure(network, state.observation)
+        self.figures = ranks.all_of(figures)[0]  # the same on all, which decide by them
         envs.metrics = RolloutMetrics()
-        self._logger.scalars(self.figures, self.steps)
+        if self._logger is not None:
+            self._logger.scalars(self.figures, self.steps)
 
     def _collapsed(self, progress: ppo.Progress | dqn.Progress) -> bool:
         """Return to the last healthy state. Returns True: the training loop starts again or ends."""
@@ -113,7 +117,7 @@ class TrainingMonitor:
     def _save(self, progress: ppo.Progress | dqn.Progress) -> None:
         envs = progress.envs
         assert isinstance(envs, TrainingEnv)
-        state = {"guard": self._guard.state(), "tally": envs.metrics.state(), "figures": self.figures}
+        state = {"guard": self._guard.state(), "tally": all_metrics(envs).state(), "figures": self.figures}
         metadata = {**self._metadata, "finetune": {**self._metadata["finetune"], **state}}
 
         def write(path: Path) -> None:
@@ -135,6 +139,19 @@ class TrainingMonitor:
                 say(f"warning: {error}; training continues", sys.stderr)
         if self.figures:
             say(report_line(self.steps, self.figures))
+
+
+def all_metrics(envs: TrainingEnv) -> RolloutMetrics:
+    """Return the counts of the environments of all processes together."""
+    counts = [RolloutMetrics(**state) for state in ranks.all_of(envs.metrics.state())]
+    return RolloutMetrics(
+        steps=sum(c.steps for c in counts),
+        knee_near=sum(c.knee_near for c in counts),
+        upright=sum(c.upright for c in counts),
+        episodes=sum(c.episodes for c in counts),
+        meters=sum(c.meters for c in counts),
+        finish_times=[seconds for c in counts for seconds in c.finish_times],
+    )
 
 
 def checkpoint_metadata(setup: TrainingSetup) -> dict[str, Any]:

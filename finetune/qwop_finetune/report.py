@@ -7,9 +7,16 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from qwop_rl_core import ranks
+
 
 def say(line: str, file: TextIO | None = None) -> None:
-    """Print a line beside the progress bar. A closed terminal or a full disk does not stop the training."""
+    """Print a line beside the progress bar. A closed terminal or a full disk does not stop the training.
+
+    Of several processes (torchrun), the first one prints.
+    """
+    if ranks.rank() > 0:
+        return
     with contextlib.suppress(OSError):
         tqdm.write(line, file=file)
 

@@ -37,7 +37,8 @@ def stored_config(checkpoint: Checkpoint, path: Path) -> FinetuneConfig:
     """Return the settings in a checkpoint. Raises CheckpointError, naming `path`, if it has no training."""
     try:
         config = from_plain(checkpoint.metadata["finetune"]["config"])
-        if config.learner.num_envs != len(checkpoint.tensors["episode_return"]):
+        ranks = checkpoint.metadata["training"].get("ranks", 1)
+        if config.learner.num_envs != ranks * len(checkpoint.tensors["episode_return"]):
             raise ValueError("num_envs is not the number of games stored")
     except (LookupError, TypeError, ValueError, AttributeError):
         raise CheckpointError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from qwop_finetune.initialization import (
 from qwop_finetune.interrupt import InterruptSwitch
 from qwop_finetune.monitor import TrainingMonitor
 from qwop_finetune.resume import same_file
-from qwop_rl_core import ActorCritic, Logger, dqn, ppo
+from qwop_rl_core import ActorCritic, Logger, dqn, ppo, ranks
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class FinetuneResult:
 def finetune(config: FinetuneConfig) -> FinetuneResult:
     """Train a policy by reinforcement learning and write it to `config.out`.
 
+    Started by torchrun, all processes train one policy with PPO, and the first one logs and saves.
+
     Ctrl-C, SIGTERM and SIGHUP end the training after the current iteration, with a checkpoint. A second
     signal ends it at once.
 
@@ -56,6 +59,13 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
         CheckpointError, DatasetError, TrainingError, CommandError: something is missing, does not fit or
             diverges; one line.
     """
+    with ranks.joined_ranks(config.learner.device):
+        return _finetune(config)
+
+
+def _finetune(config: FinetuneConfig) -> FinetuneResult:
+    if ranks.num_ranks() > 1 and not isinstance(config, PPOFinetuneConfig):
+        raise CommandError(f"torchrun is for PPO: start {config.algorithm} as one process")
     _check_paths(config)
     setup = initialize(config)
     resumed_at = prepare_logs(setup)
@@ -63,7 +73,9 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
     track = config.track_project if config.track else None
     with (
         interrupts(interrupt.press),
-        Logger(config.log_directory, track, _logged_settings(setup.config), resumed_at) as logger,
+        Logger(config.log_directory, track, _logged_settings(setup.config), resumed_at)
+        if ranks.rank() == 0
+        else nullcontext() as logger,
     ):
         monitor = TrainingMonitor(setup, logger, interrupt)
         if isinstance(setup.config, PPOFinetuneConfig):
@@ -80,7 +92,7 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
 
 
 def _train_ppo(
-    config: PPOFinetuneConfig, setup: TrainingSetup, logger: Logger, monitor: TrainingMonitor
+    config: PPOFinetuneConfig, setup: TrainingSetup, logger: Logger | None, monitor: TrainingMonitor
 ) -> None:
     state = initial_ppo_state(config, setup)
     reference = None
@@ -92,19 +104,19 @@ def _train_ppo(
     while monitor.goes_on:
         learning_rate = config.learner.learning_rate * monitor.learning_rate_share
         ppo.train(
-            dataclasses.replace(config.learner, learning_rate=learning_rate),
+            dataclasses.replace(ranks.share_of_rank(config.learner), learning_rate=learning_rate),
             setup.envs,
             state,
             reference=reference,
             demonstrations=demonstrations,
             logger=logger,
             callback=monitor,
-            progress_bar=sys.stderr.isatty(),
+            progress_bar=sys.stderr.isatty() and ranks.rank() == 0,
         )
 
 
 def _train_dqn(
-    config: DQNFinetuneConfig, setup: TrainingSetup, logger: Logger, monitor: TrainingMonitor
+    config: DQNFinetuneConfig, setup: TrainingSetup, logger: Logger | None, monitor: TrainingMonitor
 ) -> None:
     learner = dataclasses.replace(config.learner, double=config.algorithm == "ddqn")
     state = initial_dqn_state(dataclasses.replace(config, learner=learner), setup)
@@ -117,7 +129,7 @@ def _train_dqn(
             state,
             logger=logger,
             callback=monitor,
-            progress_bar=sys.stderr.isatty(),
+            progress_bar=sys.stderr.isatty() and ranks.rank() == 0,
         )
 
 

@@ -1,4 +1,4 @@
-from . import dqn, ppo
+from . import dqn, ppo, ranks
 from .buffers import ReplayBuffer, Transitions
 from .checkpoint import (
     Checkpoint,
@@ -48,6 +48,7 @@ __all__ = [
     "optimizer_tensors",
     "ppo",
     "prefixed",
+    "ranks",
     "restore_optimizer",
     "sample_actions",
     "save_checkpoint",

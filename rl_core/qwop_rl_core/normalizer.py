@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from qwop_rl_core.ranks import merged_moments
+
 
 class RunningNormalizer(nn.Module):
     """Shift and scale features to zero mean and unit variance, then clip them to [-clip, clip].
@@ -46,6 +48,7 @@ class RunningNormalizer(nn.Module):
             return
         batch_mean = batch.mean(0)
         batch_var = (batch - batch_mean).square_().mean(0)  # torch.var_mean takes three times as long
+        batch_mean, batch_var, batch_count = merged_moments(batch_mean, batch_var, batch_count)
         if self.count == 0:  # the initial mean 0 and variance 1 are placeholders, not data
             self.mean.copy_(batch_mean)
             self.var.copy_(batch_var)

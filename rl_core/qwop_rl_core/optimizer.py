@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from qwop_rl_core.ranks import average
+
 
 def flatten_parameters(module: nn.Module) -> nn.Parameter:
     """Move a module's parameters into one vector.
@@ -45,6 +47,7 @@ def optimizer_step(loss: Tensor, optimizer: torch.optim.Adam, max_grad_norm: flo
     (weights,) = optimizer.param_groups[0]["params"]
     weights.grad.zero_()
     loss.backward()
+    average(weights.grad)
     weights.grad.mul_((max_grad_norm / (weights.grad.norm() + 1e-6)).clamp(max=1.0))
     optimizer.step()
 

@@ -28,6 +28,8 @@ Anchors for fine-tuning a cloned policy, each off by default:
     normalizer do not change. Otherwise the advantages of a new critic destroy the clone at once.
 15. KL to a reference policy; its coefficient halves every reference_kl_half_life steps.
 16. Demonstrations in the policy loss (DAPG, Rajeswaran et al. 2018); their weight halves likewise.
+
+17. Started by torchrun, each process has a share of the environments; ranks.py merges what they compute.
 """
 
 from __future__ import annotations
@@ -60,6 +62,7 @@ from qwop_rl_core.optimizer import optimizer_step, set_learning_rate
 from qwop_rl_core.ppo_anchors import Anchors, Demonstrations, make_anchors
 from qwop_rl_core.ppo_rollout import Minibatch, Rollout, collect_rollout, compute_targets, minibatches
 from qwop_rl_core.ppo_state import PPOState, resume, save_state, start
+from qwop_rl_core.ranks import average, merged_metrics, num_ranks
 from qwop_rl_core.schedules import linear_to_zero
 from qwop_rl_core.two_networks import start_call, two_network_executor
 from qwop_rl_core.vector_env import Environments
@@ -233,7 +236,7 @@ def train(
             normalizer_done()
             if config.update_normalizer and not warming_up:  # [2]
                 policy.normalizer.load_state_dict(next_normalizer.state_dict())
-            state.steps += len(targets.actions)
+            state.steps += len(targets.actions) * num_ranks()  # [17]
             state.iteration += 1
 
             metrics = {f"ppo/{name}": float(total) / max(updates, 1) for name, total in sums.items()}
@@ -251,8 +254,9 @@ def train(
                 "speed/steps_per_second": len(targets.actions) / seconds,
                 "speed/rollout_share": rollout_seconds / seconds,
             }
-            bar.update(len(targets.actions))
+            bar.update(len(targets.actions) * num_ranks())
             bar.set_postfix({"return": f"{metrics.get('episode/return', math.nan):.2f}"}, refresh=False)
+            metrics = merged_metrics(metrics)
             if logger is not None:
                 logger.scalars(metrics, state.steps)
             if callback is not None and callback(Progress(state, config, envs, metrics)):
@@ -285,7 +289,7 @@ def update_policy(
     logits = policy.policy(batch.inputs)
     log_prob_new, entropies = log_prob_and_entropy(logits, batch.actions)
     surrogate = ppo_loss(log_prob_new, batch.log_prob_old, batch.advantages, config.clip)  # [10]
-    if config.target_kl and surrogate.approx_kl > 1.5 * config.target_kl:  # [11]
+    if config.target_kl and average(surrogate.approx_kl.detach()) > 1.5 * config.target_kl:  # [11]
         return None
     entropy = entropies.mean()
     loss = surrogate.loss - config.entropy_coef * entropy

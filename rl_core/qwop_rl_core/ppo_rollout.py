@@ -21,6 +21,7 @@ from qwop_rl_core.losses import log_prob
 from qwop_rl_core.networks import ActorCritic
 from qwop_rl_core.policy import sample_actions
 from qwop_rl_core.ppo_state import PPOState
+from qwop_rl_core.ranks import largest, mean_and_std
 from qwop_rl_core.returns import gae
 from qwop_rl_core.two_networks import start_call
 from qwop_rl_core.vector_env import Environments, final_observations
@@ -170,19 +171,21 @@ def compute_targets(
     )
     targets = advantages + value_tm1
     rate = 1.0 if state.iteration == 0 else RETURN_STATISTICS_RATE
-    mean = policy.value_mean + rate * (targets.mean() - policy.value_mean)
-    std = policy.value_std + rate * (targets.std() - policy.value_std)
+    targets_mean, targets_std = mean_and_std(targets)
+    mean = policy.value_mean + rate * (targets_mean - policy.value_mean)
+    std = policy.value_std + rate * (targets_std - policy.value_std)
     std = torch.maximum(std, 0.02 * mean.abs() + 1e-4)  # a lower bound, for returns that are all equal
     policy.rescale_values(mean, std)
     explained = 1.0 - (targets - value_tm1).var() / (targets.var() + 1e-8)
-    advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)  # [8]
+    advantages_mean, advantages_std = mean_and_std(advantages)
+    advantages = (advantages - advantages_mean) / (advantages_std + 1e-8)  # [8]
     return Targets(
         inputs=rollout.inputs[:-1].flatten(0, 1),
         actions=rollout.actions.flatten(),
         log_prob_old=log_prob(rollout.logits, rollout.actions).flatten(),
         advantages=advantages.flatten(),
         values=((targets - mean) / std).flatten(),
-        max_advantage=advantages.max(),
+        max_advantage=largest(advantages.max()),
         explained_variance=explained,
     )
 

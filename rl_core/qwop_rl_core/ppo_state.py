@@ -22,7 +22,15 @@ from qwop_rl_core.checkpoint import (
 from qwop_rl_core.devices import select_device, select_precision
 from qwop_rl_core.networks import ActorCritic
 from qwop_rl_core.optimizer import flat_adam
-from qwop_rl_core.run_state import capture_parts, load_run, restore_parts, restore_run, save_run
+from qwop_rl_core.ranks import seed_of_rank, whole_of_share
+from qwop_rl_core.run_state import (
+    capture_parts,
+    load_run,
+    part_of_rank,
+    restore_parts,
+    restore_run,
+    save_run,
+)
 from qwop_rl_core.vector_env import Environments, EpisodeStatistics, check_spaces
 
 if TYPE_CHECKING:
@@ -71,14 +79,14 @@ def start(config: PPOConfig, envs: Environments, policy: ActorCritic) -> PPOStat
     device = select_device(config.device)
     policy.to(device).compute_in(select_precision(config.precision, device))
     check_spaces(envs, config.num_envs, policy.feature_size, policy.num_actions)
-    observation, _ = envs.reset(seed=config.seed)
+    observation, _ = envs.reset(seed=seed_of_rank(config.seed))
     return PPOState(
         policy=policy,
         optimizers={
             "policy": flat_adam(policy.policy, config.learning_rate),  # detail 3 of ppo.py
             "value": flat_adam(policy.value, config.learning_rate),
         },
-        generator=torch.Generator(device).manual_seed(config.seed),
+        generator=torch.Generator(device).manual_seed(seed_of_rank(config.seed)),
         statistics=EpisodeStatistics(config.num_envs),
         observation=observation,
     )
@@ -109,13 +117,14 @@ def save_state(
         network=state.policy,
         state=state,
         envs=envs,
-        config=config,
+        config=whole_of_share(config),
         tensors={
             **prefixed("optimizer.policy", optimizers["policy"]),
             **prefixed("optimizer.value", optimizers["value"]),
             "generator": state.generator.get_state(),
         },
         training={"algorithm": "ppo", "iteration": state.iteration},
+        own=("generator",),
         metadata=metadata,
     )
 
@@ -142,11 +151,13 @@ def resume(
         TrainingError: the parts do not fit each other.
     """
     with explained(where):
-        policy, _ = load_run(checkpoint, "ppo", ActorCritic, config.num_envs, where)
+        policy, _ = load_run(checkpoint, "ppo", ActorCritic, whole_of_share(config).num_envs, where)
+        checkpoint = part_of_rank(checkpoint)
         state = start(config, envs, policy)
         for name, optimizer in state.optimizers.items():
             restore_optimizer(optimizer, _optimizer_moments(checkpoint, name, policy))
-        state.generator.set_state(checkpoint.tensors["generator"])
+        if "generator" in checkpoint.tensors:  # not after a change of the number of ranks
+            state.generator.set_state(checkpoint.tensors["generator"])
         restore_run(checkpoint, state, envs, "iteration")
     return state
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
@@ -28,6 +28,7 @@ from qwop_rl_core.checkpoint import (
 )
 from qwop_rl_core.devices import to_numpy
 from qwop_rl_core.networks import ActorCritic, QNetwork
+from qwop_rl_core.ranks import gathered_tensors, num_ranks, rank
 from qwop_rl_core.vector_env import Environments, EpisodeStatistics, environment_state, restore_environment
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def save_run(
     tensors: Mapping[str, Tensor],
     training: Mapping[str, Any],
     metadata: Mapping[str, Any],
+    own: Sequence[str] = (),
 ) -> None:
     """Write a checkpoint that plays (`Policy.load`) and from which the run can be resumed.
 
@@ -85,6 +87,8 @@ def save_run(
         tensors: the trainer's own tensors, such as the optimizer's.
         training: the trainer's own plain data: "algorithm", counters.
         metadata: what the policy needs to play, and how it was made.
+        own: those of `tensors` that differ between ranks (ranks.py). All ranks have to call this together;
+            rank 0 writes.
 
     Raises:
         CheckpointError: the file cannot be written.
@@ -96,13 +100,14 @@ def save_run(
         "episode_length": state.statistics.episode_length,
     }
     arrays |= {f"environment.{name}": array for name, array in (environment or {}).items()}
+    mine = {name: torch.as_tensor(array) for name, array in arrays.items()} | {n: tensors[n] for n in own}
+    ranks = gathered_tensors(mine) if num_ranks() > 1 else [mine]
+    if rank() > 0:
+        return
+    others = {f"rank{i}.{name}": t for i, part in enumerate(ranks[1:], 1) for name, t in part.items()}
     save_checkpoint(
         path,
-        {
-            **prefixed("network", network.state_dict()),
-            **tensors,
-            **{name: torch.as_tensor(array) for name, array in arrays.items()},
-        },
+        {**prefixed("network", network.state_dict()), **tensors, **mine, **others},
         {
             **metadata,
             **network.architecture,
@@ -110,6 +115,7 @@ def save_run(
                 **training,
                 "steps": state.steps,
                 "environment": environment is not None,
+                **({"ranks": num_ranks()} if num_ranks() > 1 else {}),
                 "config": dataclasses.asdict(config),
             },
         },
@@ -151,6 +157,21 @@ def load_run(
             f"{where}: trained with {training['config']['num_envs']} environments, not {num_envs}"
         )
     return network, training
+
+
+def part_of_rank(checkpoint: Checkpoint) -> Checkpoint:
+    """Return a checkpoint with the environments and generators of this rank.
+
+    If it was written by another number of ranks, it has none of them, and new episodes start.
+    """
+    training, tensors = checkpoint.metadata["training"], dict(checkpoint.tensors)
+    if training.get("ranks", 1) == num_ranks():
+        prefix = f"rank{rank()}."
+        tensors |= {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        return checkpoint._replace(tensors=tensors)
+    tensors.pop("generator", None)
+    metadata = {**checkpoint.metadata, "training": {**training, "environment": False}}
+    return checkpoint._replace(tensors=tensors, metadata=metadata)
 
 
 def restore_run(checkpoint: Checkpoint, state: RunState, envs: Environments, *counters: str) -> None:

@@ -9,6 +9,8 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
+from qwop_rl_core.ranks import num_ranks
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -27,7 +29,7 @@ def two_network_executor(threads: int, device: torch.device) -> Generator[Execut
     """
     threads_before = torch.get_num_threads()
     threads = threads or threads_before
-    parallel = threads > 1 and device.type == "cpu"
+    parallel = threads > 1 and device.type == "cpu" and num_ranks() == 1  # ranks reduce in one order
     torch.set_num_threads(threads // 2 if parallel else threads)
     try:
         if parallel:

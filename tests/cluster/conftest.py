@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["RAY_raylet_start_wait_time_s"] = "300"  # noqa: SIM112 (for a busy machine)
 
 FAULTS = Path(__file__).with_name("faults.py")
 sys.path.insert(0, str(FAULTS.parent))  # tests and Ray's workers import its functions by name
