@@ -99,6 +99,8 @@ class TrainingMonitor:
         figures = training_figures(all_metrics(envs)) | self._meter.measure(network, state.observation)
         self.figures = ranks.all_of(figures)[0]  # the same on all, which decide by them
         envs.metrics = RolloutMetrics()
+        if envs.curriculum is not None:
+            self.figures["curriculum/seconds_left"] = envs.curriculum.seconds_left
         if self._logger is not None:
             self._logger.scalars(self.figures, self.steps)
 

@@ -12,7 +12,10 @@ import torch
 from qwop_rl_core import load_checkpoint, ranks
 from qwop_rl_core.normalizer import RunningNormalizer
 
-SMALL = "--total-steps 768 --num-envs 8 --rollout-length 16 --minibatch-size 64 --hidden 16 --max-seconds 20 --epochs 2"
+SMALL = (
+    "--total-steps 768 --num-envs 8 --rollout-length 16 --minibatch-size 64 --hidden 16 --max-seconds 20 "
+    "--epochs 2"
+)
 
 
 def torchrun(folder: Path, processes: int, *words: str) -> subprocess.CompletedProcess[str]:
@@ -48,11 +51,12 @@ with ranks.joined_ranks("cpu"):
     normalizer.update(own[len(own) // 2 :])
     mean, std = ranks.mean_and_std(own[:, 0])
     gradient = ranks.average(own[:4].sum(0))
-    merged = ranks.merged_metrics({"episode/count": 1.0 + 2 * ranks.rank(), "episode/return": float(ranks.rank()),
-                                   "speed/steps_per_second": 10.0, "ppo/loss": float(ranks.rank())})
+    own = {"episode/count": 1.0 + 2 * ranks.rank(), "episode/return": float(ranks.rank())}
+    own |= {"speed/steps_per_second": 10.0, "ppo/loss": float(ranks.rank())}
+    merged = ranks.merged_metrics(own)
     seeds = ranks.all_of(ranks.seed_of_rank(3))
-    torch.save({**normalizer.state_dict(), "m": mean, "s": std, "g": gradient, "merged": merged, "seeds": seeds},
-               f"result{ranks.rank()}.pt")
+    result = {"m": mean, "s": std, "g": gradient, "merged": merged, "seeds": seeds}
+    torch.save({**normalizer.state_dict(), **result}, f"result{ranks.rank()}.pt")
 """
 
 
