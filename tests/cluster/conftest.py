@@ -29,7 +29,6 @@ class TwoNodes:
 
     def lose_second(self) -> None:
         """Kill the second node's processes, as a power failure does."""
-        self.second.kill_raylet()
         self.cluster.remove_node(self.second, allow_graceful=False)
 
     def add_second(self) -> None:

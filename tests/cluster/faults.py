@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import signal
 import sys
 import time
@@ -47,6 +46,8 @@ def killed_always(folder: str, task: int) -> int:
 
 def too_large(folder: str, task: int) -> int:
     """Run out of memory: the process may have only 2 GB more."""
+    import resource  # Windows has none
+
     first = note(folder, task) == 0
     if task == 2 or (task == 4 and first):
         used = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
