@@ -38,9 +38,9 @@ SAVE_SECONDS = 0.5
 """Time between two states to which a game can go back, s."""
 WINDOW_SECONDS = 3.0
 """The speed that `min_speed` bounds and the share of `min_upright` are measured over this time, s."""
-FARTHER_BACK = 3
-"""After each such number of failures in a row a game goes back by another `back_seconds`."""
-GIVE_UP = 12
+GET_GOING_SECONDS = 12.0
+"""A run may be slow for so long at its start, s. People take 10 s for the first 10 m."""
+GIVE_UP = 6
 """A game that failed this often without getting on starts again from the beginning."""
 LAMBDA = 0.95
 """Weight of longer returns in the advantages."""
@@ -69,7 +69,7 @@ class SelfImitationConfig:
     temperature: float = 0.8
     """The clone's logits are divided by this before its actions are sampled."""
     back_seconds: float = 2.5
-    """How far a game that failed goes back, s."""
+    """How far a game that failed goes back, s: twice as far after the second failure in a row, and so on."""
     min_speed: float = 1.2
     """A runner slower than this over 3 s has failed, m/s."""
     min_upright: float = 0.67
@@ -261,13 +261,13 @@ class Practice:
             saved.append((int(self.lengths[i]), state))
 
     def _slow_or_not_upright(self) -> NDArray[np.bool_]:
-        """Whether each game was too slow, or too seldom upright. A run has six seconds to get going."""
+        """Whether each game was too slow, or too seldom upright. A run has 12 s to get going."""
         simulator, window = self.games.simulator, self._decisions(WINDOW_SECONDS)
         self.meters.append(simulator.distance.astype(np.float64))
         self.upright.append(upright(simulator.raw_observation))
         slow = (self.meters[-1] - self.meters[0]) / WINDOW_SECONDS < self.config.min_speed
         low = np.mean(self.upright, axis=0) < self.config.min_upright
-        return (self.unbroken > window) & (low | (slow & (self.lengths > 2 * window)))
+        return (self.unbroken > window) & (low | (slow & (self.lengths > self._decisions(GET_GOING_SECONDS))))
 
     def _continue(self, failed: NDArray[np.bool_], succeeded: NDArray[np.bool_]) -> None:
         """Put games that failed back, and start those anew that finished or failed too often."""
@@ -278,7 +278,7 @@ class Practice:
         for i in map(int, np.flatnonzero(failed)):
             self.failures[i] += 1
             self.failed_at[i] = max(self.failed_at[i], self.lengths[i])
-            target = self.lengths[i] - back * (1 + self.failures[i] // FARTHER_BACK)
+            target = self.lengths[i] - back * self.failures[i]
             saved = self.saved[i]
             while len(saved) > 1 and saved[-1][0] > target:
                 saved.pop()
