@@ -146,13 +146,10 @@ def clone(
             **({} if init is None else {"init": str(init)}),
         },
     }
-    saved = cloning.epoch
 
     def save() -> None:
-        nonlocal saved
         metadata["training"] = {**cloning.progress(), "algorithm": method}
         save_checkpoint(out, cloning.tensors(), metadata)
-        saved = cloning.epoch
 
     save()  # An unwritable folder should be known before training, not after it.
     project = track_project if track else None
@@ -173,11 +170,12 @@ def clone(
                 train_adversarially(cloning, method, adversarial, decisions, report)
             else:
                 cloning.run(report)
+        save()
     except KeyboardInterrupt as interrupt:
+        saved = load_checkpoint(out).metadata["training"]["epoch"]  # the signal may have come within `save`
         kept = f"{out} has the clone after {EPOCH_NAMES[method]} {saved}"
         interrupt.args = (f"{kept}; continue with --resume" if method == "bc" else kept,)
         raise
-    save()
     return measure(cloning, episodes, decisions, out, metadata, EPOCH_NAMES[method])
 
 
