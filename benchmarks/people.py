@@ -220,9 +220,9 @@ def tables_of(results: Mapping[str, Any], arms: Mapping[str, Arm]) -> dict[str, 
         estimated("median, s", "median_time_s", 1, 1),
         estimated("meters", "mean_distance_m", 1, 1),
         estimated("knee near, %", "knee_near", 100, 1),
+        estimated("knee near, %, argmax", "knee_near", 100, 1, "argmax"),
         estimated("upright, %", "upright", 100, 1),
         estimated("stride, m", "stride_length_m", 1, 2),
-        estimated("steps a minute", "cadence_steps_per_minute"),
         estimated("key changes a second", "key_switches_per_s", 1, 1),
     )
     return {group: results_table(results, arms, group, columns) for group in (NOTHING, CLONES, TUNED)}

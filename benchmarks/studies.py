@@ -253,10 +253,15 @@ def values(seeds: Mapping[str, Any], figure: str, evaluation: str = "final") -> 
 
 
 def estimate(scores: NDArray[np.float64], factor: float = 1.0, digits: int = 0) -> str:
-    """Format an interquartile mean over trainings and its 95 % bootstrap interval: "95 (92 to 98)"."""
+    """Format an interquartile mean over trainings and its 95 % bootstrap interval: "95 (92 to 98)".
+
+    One training has no interval.
+    """
     if not len(scores):
         return "-"
     mean, (low, high) = interquartile_mean(scores), bootstrap_interval(scores)
+    if len(scores) == 1:
+        return f"{factor * mean:.{digits}f}"
     return f"{factor * mean:.{digits}f} ({factor * low:.{digits}f} to {factor * high:.{digits}f})"
 
 

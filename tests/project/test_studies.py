@@ -73,4 +73,4 @@ def test_an_estimated_column_says_how_many_trainings_have_the_figure(studies, st
     seeds = {"0": studied(0.5), "1": studied(0.0), "2": studied(0.1)}
     assert cell(studies.Arm("", ()), seeds) == "50.0 (50.0 to 50.0), 2 of 3"
     _, argmax = studies.estimated("", "finish_rate", 100, evaluation="argmax")
-    assert argmax(studies.Arm("", ()), {"0": studied(0.5, argmax={"finish_rate": 0.25})}) == "25 (25 to 25)"
+    assert argmax(studies.Arm("", ()), {"0": studied(0.5, argmax={"finish_rate": 0.25})}) == "25"
