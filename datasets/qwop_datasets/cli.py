@@ -6,6 +6,7 @@ says what is wrong and how to fix it. A command changes only the file that it is
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -165,7 +166,8 @@ class Verify:
             ]
         kept: KeptResults[dict[int, str]] | None = None
         if self.cluster.tasks is not None:
-            job = {"ids": [part.ids for part in parts], "engine": self.engine}
+            digest = hashlib.sha256(" ".join(i for part in parts for i in part.ids).encode()).hexdigest()
+            job = {"episodes_sha256": digest, "engine": self.engine}
             kept = KeptResults(self.cluster.tasks, job, _save_texts, _load_texts)
         results: dict[Path, dict[int, str]] = {path.absolute(): {} for path in self.files}
         for index, texts in map_tasks(

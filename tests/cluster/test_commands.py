@@ -15,7 +15,7 @@ from qwop_evaluation import cli as evaluation_cli
 from qwop_search import BeamConfig, Best, SearchConfig, search
 
 DEMOS = Path(__file__).parents[2] / "demos" / "demos.h5"
-SHORT = ["--episodes", "130", "--max-seconds", "2", "--json"]  # two batches
+SHORT = ["--episodes", "5", "--max-seconds", "2", "--json"]
 
 
 @pytest.fixture(params=["tasks", pytest.param("ray", marks=pytest.mark.slow)])
@@ -26,22 +26,24 @@ def elsewhere(request, tmp_path):
     return ["--ray", request.getfixturevalue("two_nodes").address]
 
 
-def test_an_evaluation_is_the_same(elsewhere, capsys):
+def test_an_evaluation_is_the_same(elsewhere, capsys, monkeypatch):
+    for module in ("evaluation", "protocol"):  # three tasks
+        monkeypatch.setattr(f"qwop_evaluation.{module}.BATCH", 2)
     assert evaluation_cli.main(SHORT) == 0
     here = json.loads(capsys.readouterr().out)
     assert evaluation_cli.main([*SHORT, *elsewhere]) == 0
     assert json.loads(capsys.readouterr().out) == here
-    assert len(here["runs"]) == 130
+    assert len(here["runs"]) == 5
     if elsewhere[0] == "--tasks":  # now from the folder
         assert evaluation_cli.main([*SHORT, *elsewhere]) == 0
         assert json.loads(capsys.readouterr().out) == here
         assert evaluation_cli.main([*SHORT, *elsewhere, "--seed", "1"]) == 2
-        assert "holds the tasks of another job: seeds was [0, 130], now [1, 131]" in capsys.readouterr().err
+        assert "holds the tasks of another job: seeds was [0, 5], now [1, 6]" in capsys.readouterr().err
 
 
 def found(cluster: ClusterOptions | None, stop_at: int = 10**9, **changes: Any) -> Best:
     best = Best()
-    values: dict[str, Any] = {"frames": 60_000, "meters": 5.0, "parallel": 2, **changes}
+    values: dict[str, Any] = {"frames": 12_000, "meters": 3.0, "parallel": 2, **changes}
     config = SearchConfig(**values, beam=BeamConfig(width=8, children=8))
     search(
         CheckpointPlayer(shipped_policy_path()),

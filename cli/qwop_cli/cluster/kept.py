@@ -48,7 +48,7 @@ class KeptResults(Generic[R]):
                     name = changed[0]
                     raise CommandError(
                         f"--tasks {self.folder}: holds the tasks of another job: {name} was "
-                        f"{found.get(name)}, now {wanted.get(name)}; choose another folder"
+                        f"{_short(found.get(name))}, now {_short(wanted.get(name))}; choose another folder"
                     )
             elif any(self.folder.iterdir()):
                 raise CommandError(f"--tasks {self.folder}: is not a folder of tasks; choose an empty one")
@@ -67,12 +67,26 @@ class KeptResults(Generic[R]):
         return self.path(name).exists()
 
     def read(self, name: str) -> R:
-        """Return the result of a task that is done."""
-        return self.load(self.path(name))
+        """Return the result of a task that is done.
+
+        Raises:
+            CommandError: its file is damaged.
+        """
+        path = self.path(name)
+        try:
+            return self.load(path)
+        except Exception as error:  # of any format
+            text = " ".join(str(error).split())[:100]
+            raise CommandError(f"{path}: damaged ({text}): delete it, and its task is repeated") from error
 
     def write(self, name: str, result: R) -> None:
         """Store the result of a task. A crash leaves all of it or nothing."""
         _write_whole(self.path(name), lambda path: self.save(path, result))
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _write_text(path: Path, text: str) -> None:
