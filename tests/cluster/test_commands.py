@@ -43,7 +43,7 @@ def test_an_evaluation_is_the_same(elsewhere, capsys, monkeypatch):
 
 def found(cluster: ClusterOptions | None, stop_at: int = 10**9, **changes: Any) -> Best:
     best = Best()
-    values: dict[str, Any] = {"frames": 12_000, "meters": 3.0, "parallel": 2, **changes}
+    values: dict[str, Any] = {"frames": 60_000, "meters": 3.0, "parallel": 2, **changes}
     config = SearchConfig(**values, beam=BeamConfig(width=8, children=8))
     search(
         CheckpointPlayer(shipped_policy_path()),
