@@ -215,8 +215,11 @@ def compile_engine(
 
     def compile_object(path: Path) -> None:
         unfinished = path.with_suffix(f".{os.getpid()}.part")
-        run([*wanted[path], str(unfinished)])
-        os.replace(unfinished, path)
+        try:
+            run([*wanted[path], str(unfinished)])
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
     missing = [path for path in wanted if not path.exists()]
     if missing:
@@ -231,11 +234,14 @@ def compile_engine(
     if not library.exists() or not linked.exists() or linked.read_text(encoding="utf-8") != state:
         # A process may have mapped the old library, so never write into that file.
         unfinished = library.with_name(f"_engine-{os.getpid()}.part")
-        run([*compiler.command, *link, *map(str, wanted), "-o", str(unfinished)])
-        if library.exists() and platform.system() == "Windows":
-            # A loaded library can't be replaced, but it can be renamed. A later build removes it.
-            os.replace(library, library.with_name(f"_engine-{os.getpid()}.old"))
-        os.replace(unfinished, library)
+        try:
+            run([*compiler.command, *link, *map(str, wanted), "-o", str(unfinished)])
+            if library.exists() and platform.system() == "Windows":
+                # A loaded library can't be replaced, but it can be renamed. A later build removes it.
+                os.replace(library, library.with_name(f"_engine-{os.getpid()}.old"))
+            os.replace(unfinished, library)
+        finally:
+            unfinished.unlink(missing_ok=True)
         linked.write_text(state, encoding="utf-8")
     for path in library.parent.glob("_engine-*.old"):
         with contextlib.suppress(OSError):

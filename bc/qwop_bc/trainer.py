@@ -39,7 +39,7 @@ EPOCH_NAMES = {
 # Settings that have no effect with a method. Giving one is an error.
 _UNUSED = {
     "bc": ("dagger", "self_imitation", "adversarial", "expert", "init"),
-    "self-imitation": ("dagger", "adversarial", "expert", "init", "resume", "epochs", "patience"),
+    "self-imitation": ("dagger", "adversarial", "expert", "resume", "epochs", "patience"),
     "dagger": ("self_imitation", "adversarial", "init", "resume", "epochs", "patience"),
     "gail": ("dagger", "self_imitation", "expert", "resume", "epochs", "patience", "balance", "l2_coef"),
 }
@@ -76,7 +76,7 @@ def clone(
         method: "bc" (behavioral cloning), "self-imitation", "dagger", "gail" or "airl".
         expert: dagger: policy checkpoint that says what the clone should have done. It has the clone's frame
             skip and action set.
-        init: gail, airl: clone to start from, with the same layers.
+        init: self-imitation, gail, airl: clone to start from, with the same layers.
         dagger: settings of dagger; None: the defaults.
         adversarial: settings of gail and airl; None: the defaults.
         self_imitation: settings of self-imitation; None: the defaults.
@@ -146,13 +146,10 @@ def clone(
             **({} if init is None else {"init": str(init)}),
         },
     }
-    saved = cloning.epoch
 
     def save() -> None:
-        nonlocal saved
         metadata["training"] = {**cloning.progress(), "algorithm": method}
         save_checkpoint(out, cloning.tensors(), metadata)
-        saved = cloning.epoch
 
     save()  # An unwritable folder should be known before training, not after it.
     project = track_project if track else None
@@ -168,16 +165,17 @@ def clone(
             if expert_network is not None:
                 train_by_dagger(cloning, dagger, expert_network, report)
             elif method == "self-imitation":
-                train_by_self_imitation(cloning, self_imitation, report)
+                train_by_self_imitation(cloning, self_imitation, report, from_clone=init is not None)
             elif method in ("gail", "airl"):
                 train_adversarially(cloning, method, adversarial, decisions, report)
             else:
                 cloning.run(report)
+        save()
     except KeyboardInterrupt as interrupt:
+        saved = load_checkpoint(out).metadata["training"]["epoch"]  # the signal may have come within `save`
         kept = f"{out} has the clone after {EPOCH_NAMES[method]} {saved}"
         interrupt.args = (f"{kept}; continue with --resume" if method == "bc" else kept,)
         raise
-    save()
     return measure(cloning, episodes, decisions, out, metadata, EPOCH_NAMES[method])
 
 

@@ -6,6 +6,7 @@ from qwop_cli.command import (
     CommandError,
     Interrupted,
     ProgressTimer,
+    SignalHandlers,
     check_outputs,
     escape_unprintable,
     interrupts,
@@ -14,6 +15,7 @@ from qwop_cli.command import (
     nan_to_none,
     parse_config,
     run_command,
+    set_handlers,
     stop_signals,
 )
 from qwop_cli.table import text_table
@@ -23,6 +25,7 @@ __all__ = [
     "CommandError",
     "Interrupted",
     "ProgressTimer",
+    "SignalHandlers",
     "bundled_file",
     "check_outputs",
     "escape_unprintable",
@@ -32,6 +35,7 @@ __all__ = [
     "nan_to_none",
     "parse_config",
     "run_command",
+    "set_handlers",
     "stop_signals",
     "text_table",
 ]

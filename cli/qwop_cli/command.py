@@ -17,12 +17,14 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, UnionType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 if TYPE_CHECKING:
     from tyro.constructors import PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 Config = TypeVar("Config")
+SignalHandlers: TypeAlias = dict[signal.Signals, Callable[[int, FrameType | None], Any] | int]
+"""Handlers by the number of their signal, as signal.signal takes them."""
 
 SIDES, RULES = "│| ", set("─-╭╮╰╯+ ")  # tyro's box, in UTF-8 and in ASCII
 
@@ -135,18 +137,29 @@ def interrupts(handler: Callable[[int, FrameType | None], None]) -> Generator[No
     Args:
         handler: called with the number of the signal and the interrupted frame.
     """
-    before: dict[signal.Signals, Callable[[int, FrameType | None], Any] | int] = {}
+    before: SignalHandlers = {}
     if threading.current_thread() is threading.main_thread():
         for number in stop_signals():
             earlier = signal.getsignal(number)
             if earlier not in (signal.SIG_IGN, None):
-                signal.signal(number, handler)
                 before[number] = earlier
     try:
+        set_handlers(dict.fromkeys(before, handler))
         yield
     finally:
-        for number, earlier in before.items():
-            signal.signal(number, earlier)
+        set_handlers(before)
+
+
+def set_handlers(handlers: SignalHandlers) -> None:
+    """Set handlers of signals: all of them, even if a signal comes meanwhile and its handler raises."""
+    left = dict(handlers)
+    try:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+            del left[number]
+    finally:
+        for number, handler in left.items():
+            signal.signal(number, handler)
 
 
 def _interrupt(number: int, _frame: object) -> None:

@@ -24,6 +24,7 @@ from qwop_datasets.recording import About, Change, End, Frame, KeyEvent, Recordi
 from qwop_datasets.recovery import Recovery, needs_recovery, recover_dataset
 from qwop_datasets.shared_journal import SharedJournal
 from qwop_datasets.storage import made_folder, replace_file
+from qwop_datasets.style import StyleComparison, StyleDistance, compare_style, style_figures, wasserstein
 from qwop_datasets.summary import segment_lengths
 from qwop_datasets.verify import Verification, compare_replay, verify_episode, verify_episodes
 from qwop_datasets.writer import DatasetWriter, write_dataset
@@ -50,9 +51,12 @@ __all__ = [
     "Replay",
     "Rewind",
     "SharedJournal",
+    "StyleComparison",
+    "StyleDistance",
     "Verification",
     "action_indices",
     "compare_replay",
+    "compare_style",
     "first_difference",
     "journal_path",
     "journal_paths",
@@ -68,8 +72,10 @@ __all__ = [
     "replay_keys",
     "segment_lengths",
     "storable_name",
+    "style_figures",
     "verify_episode",
     "verify_episodes",
+    "wasserstein",
     "with_gait",
     "write_compact_dataset",
     "write_dataset",

@@ -29,6 +29,7 @@ from qwop_datasets.format import index_row
 from qwop_datasets.reader import DatasetReader
 from qwop_datasets.recovery import needs_recovery, recover_dataset
 from qwop_datasets.storage import describe
+from qwop_datasets.style import compare_style
 from qwop_datasets.verify import LANES, verify_episodes
 from qwop_datasets.writer import set_verified, write_dataset
 from qwop_game import Trig, engines
@@ -158,6 +159,25 @@ class Verify:
         if self.store and results:
             set_verified(self.file, results)
         return 0 if exact == len(results) else 1
+
+
+@dataclass(frozen=True)
+class Style:
+    """Say how far runs are from a person's in the rhythm of each key and in gait."""
+
+    file: File
+    against: Annotated[Path, tyro.conf.arg(metavar="FILE")]
+    """Dataset of the person's runs."""
+    where: Where = ""
+    against_where: Where = ""
+    json: Flag = False
+    """Print one JSON object."""
+
+    def run(self) -> None:
+        """Print the distances."""
+        runs = list(DatasetReader(self.file, self.where))
+        result = compare_style(runs, list(DatasetReader(self.against, self.against_where)))
+        print(json_text(result.as_json()) if self.json else result)
 
 
 def _row(row: Any, number: int) -> dict[str, Any]:
@@ -470,7 +490,7 @@ class Convert:
         return 0
 
 
-Command = Info | List | Check | Verify | Edit | Merge | Split | Recover | Convert
+Command = Info | List | Check | Verify | Style | Edit | Merge | Split | Recover | Convert
 
 
 def _splits(text: str) -> tuple[tuple[float, float], ...]:

@@ -35,7 +35,8 @@ def write_compact_dataset(path: str | os.PathLike[str], episodes: Iterable[Episo
     """
     episodes = list(episodes)
     with damage_as_errors(path), new_file(Path(path)) as file:
-        for episode, verification in zip(episodes, verify_episodes(episodes), strict=True):
+        checked = zip(episodes, verify_episodes(episodes), strict=True)
+        for episode, verification in file.interruptible(checked):
             if episode.game != "embedded" or not verification.exact:
                 raise DatasetError(
                     f"{path}: episode {episode.id} does not replay bit for bit, as compact ones must"

@@ -29,16 +29,18 @@ import threading
 import time
 import weakref
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 
-from qwop_cli import stop_signals
+from qwop_cli import SignalHandlers, set_handlers, stop_signals
 from qwop_datasets import portable
 from qwop_datasets.errors import DatasetError
+
+Item = TypeVar("Item")
 
 H5 = Any  # an open HDF5 file or group; h5py's own types make every subscript a union of all types
 PAGE = 4096
@@ -137,9 +139,14 @@ def locked(path: Path, exclusive: bool) -> Generator[int]:
             if late:
                 raise DatasetError(f"{path}: another program has it open; close that and try again")
         finally:
-            replaced = held and exclusive and replacing_path(path).exists()
-            portable.unlock(descriptor)  # a duplicate of the descriptor would keep the lock
-            os.close(descriptor)
+            replaced = False
+            try:
+                replaced = held and exclusive and replacing_path(path).exists()
+            finally:
+                try:
+                    portable.unlock(descriptor)  # a duplicate of the descriptor would keep the lock
+                finally:
+                    os.close(descriptor)
             if replaced:
                 _replace(path)
         time.sleep(0.005)
@@ -412,15 +419,29 @@ class Overlay(io.RawIOBase):
 
 
 class _NewFile(h5py.File):
-    """An HDF5 file on an overlay that writes through."""
+    """An HDF5 file on an overlay that writes through. Ctrl-C waits, except where a method says so."""
 
     overlay: Overlay
+    signals: _HeldSignals
 
     def raise_failure(self) -> None:
-        """Raise the first error so far, such as a full disk. Call it from time to time while writing."""
+        """Raise the first error so far, such as a full disk or Ctrl-C. Call it now and then while writing."""
         if self.overlay.failure:
             failure, self.overlay.failure = self.overlay.failure, OSError("an earlier write failed")
             raise failure from None
+        with self.signals.let_through():
+            pass
+
+    def interruptible(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield `items`. Ctrl-C takes effect at once while the next one is made."""
+        iterator = iter(items)
+        while True:
+            with self.signals.let_through():
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item
 
 
 def copy_out(descriptor: int, target: Path) -> None:
@@ -434,7 +455,7 @@ def copy_out(descriptor: int, target: Path) -> None:
 
 @contextmanager
 def new_h5(path: Path, mode: str = "w", **options: Any) -> Generator[H5]:
-    """Open h5py.File(path, mode, **options) for writing, safe with a full disk or Ctrl-C.
+    """Open h5py.File(path, mode, **options) for writing, safe with a full disk or Ctrl-C; see _NewFile.
 
     Otherwise HDF5 would fail again when it closes the file, print tracebacks and crash at exit.
 
@@ -444,8 +465,8 @@ def new_h5(path: Path, mode: str = "w", **options: Any) -> Generator[H5]:
     descriptor = os.open(path, os.O_RDWR | create | portable.BINARY, 0o666)
     try:
         overlay = Overlay(descriptor, write_through=True)
-        with _NewFile(overlay, mode, **options) as file:
-            file.overlay = overlay
+        with interrupts_wait() as signals, _NewFile(overlay, mode, **options) as file:
+            file.overlay, file.signals = overlay, signals
             yield file
         if overlay.failure:
             failure, overlay.failure = overlay.failure, None
@@ -463,7 +484,7 @@ def transaction(path: Path, check: Callable[[H5], None] | None = None) -> Genera
     Raises DatasetError if the file can't be opened or the change can't be stored; FILE is then as before.
     """
     try:
-        with locked(path, exclusive=True) as descriptor, _interrupts_wait():
+        with locked(path, exclusive=True) as descriptor, interrupts_wait():
             _finish_interrupted_change(path, descriptor)
             overlay = Overlay(descriptor)
             try:
@@ -482,22 +503,49 @@ def transaction(path: Path, check: Callable[[H5], None] | None = None) -> Genera
         raise DatasetError(f"{path}: {describe(error)}; nothing was changed") from None
 
 
-@contextmanager
-def _interrupts_wait() -> Generator[None]:
-    """Delay Ctrl-C to the end of the block: Python would raise it in the middle of HDF5's work."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread gets interrupts
-        return
-    received: list[int] = []
-    numbers = [n for n in stop_signals() if signal.getsignal(n) is not None]
-    before = {n: signal.signal(n, lambda number, _: received.append(number)) for n in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+class _HeldSignals:
+    """Signals that wait until they are let through. Only the main thread gets any."""
+
+    def __init__(self) -> None:
+        self._before: SignalHandlers = {}
+        self._received: list[int] = []
+        if threading.current_thread() is threading.main_thread():
+            handlers = {number: signal.getsignal(number) for number in stop_signals()}
+            self._before = {n: handler for n, handler in handlers.items() if handler is not None}
+
+    def hold(self) -> None:
+        """Let all signals wait from now on."""
+        set_handlers(dict.fromkeys(self._before, self._receive))
+
+    def release(self) -> None:
+        """Let all signals through, first those that wait: this can raise KeyboardInterrupt."""
+        set_handlers(self._before)
+        received, self._received = self._received, []
         for number in received:
             signal.raise_signal(number)
+
+    @contextmanager
+    def let_through(self) -> Generator[None]:
+        """Let all signals through within the block."""
+        try:
+            self.release()
+            yield
+        finally:
+            self.hold()
+
+    def _receive(self, number: int, _frame: object) -> None:
+        self._received.append(number)
+
+
+@contextmanager
+def interrupts_wait() -> Generator[_HeldSignals]:
+    """Delay Ctrl-C to the end of the block: Python would raise it in the middle of HDF5's work."""
+    signals = _HeldSignals()
+    try:
+        signals.hold()
+        yield signals
+    finally:
+        signals.release()
 
 
 def _commit(path: Path, overlay: Overlay) -> None:

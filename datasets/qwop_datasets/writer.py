@@ -225,7 +225,9 @@ def output_file(path: Path, *, replace: bool = False) -> Generator[Path]:
                     shutil.copymode(path, aside)
                     storage.put_in_place(aside, path)
                 else:
-                    _rename_to_free_name(aside, path)
+                    with storage.interrupts_wait():
+                        _rename_to_free_name(aside, path)
+                        portable.remove(aside)
             finally:
                 portable.remove(aside)
         portable.sync_directory(path.parent)
@@ -269,7 +271,7 @@ def write_dataset(
     """
     count = 0
     with damage_as_errors(path), new_file(Path(path), environment) as file:
-        for episode in episodes:
+        for episode in file.interruptible(episodes):
             add_episode(file, with_gait(episode) if gait and not episode.gait else episode)
             file.raise_failure()
             count += 1

@@ -21,7 +21,7 @@ from qwop_cli import (
     parse_config,
     run_command,
 )
-from qwop_datasets import DatasetError, DatasetWriter, Episode
+from qwop_datasets import DatasetError, DatasetReader, DatasetWriter, Episode, compare_style
 from qwop_evaluation.evaluation import Evaluation, append_verified, evaluate
 from qwop_evaluation.lookahead import Lookahead
 from qwop_evaluation.player import CheckpointPlayer
@@ -63,6 +63,10 @@ class EvaluationConfig:
     """Truncate episodes after this time."""
     json: Flag = False
     """Print one JSON object instead of the table."""
+    against: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Dataset of a person's runs: also say how far the policy's keys and gait are from them."""
+    against_where: str = ""
+    """Filter of the person's runs, such as "success player=ana". Default: all."""
     save: Path | None = None
     """Dataset (.h5) to append the episodes to, verified."""
     only_finished: Flag = False
@@ -87,6 +91,7 @@ class EvaluationConfig:
 
         require(self.episodes >= 1, f"--episodes {self.episodes}: expected 1 or more")
         require(self.save is not None or not self.only_finished, "--only-finished needs --save FILE.h5")
+        require(self.against is not None or not self.against_where, "--against-where needs --against FILE.h5")
         require(self.temperature > 0, f"--temperature {self.temperature}: expected a number above 0")
         require(self.temperature == 1 or self.sample, "--temperature needs --sample")
         require(self.candidates is None or self.lookahead, "--candidates needs --lookahead")
@@ -107,11 +112,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(config: EvaluationConfig) -> None:
-    check_outputs({"--save": config.save}, inputs={"CHECKPOINT": config.checkpoint})
+    check_outputs(
+        {"--save": config.save}, inputs={"CHECKPOINT": config.checkpoint, "--against": config.against}
+    )
     player = CheckpointPlayer(config.checkpoint or shipped_policy_path())
     for flag, given in (("--sample", config.sample), ("--lookahead", config.lookahead)):
         if given and not player.samples:
             raise CommandError(f"{flag}: a Q-network has no distribution to draw from; omit it")
+    reference = [] if config.against is None else list(DatasetReader(config.against, config.against_where))
     lookahead = None
     if config.lookahead:
         lookahead = Lookahead() if config.candidates is None else Lookahead(config.candidates)
@@ -167,7 +175,11 @@ def _evaluate(config: EvaluationConfig) -> None:
             stopped.args = (f"{config.save} has the {len(kept)} episodes that were over",)
         raise stopped
     evaluation = Evaluation(player, tuple(episodes))
-    print(json_text(evaluation.as_json()) if config.json else evaluation)
+    style = None if config.against is None else compare_style(episodes, reference)
+    if config.json:
+        print(json_text(evaluation.as_json() | ({} if style is None else {"style": style.as_json()})))
+    else:
+        print(evaluation, *([] if style is None else ["", style]), sep="\n")
 
 
 if __name__ == "__main__":

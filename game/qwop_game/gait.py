@@ -128,6 +128,21 @@ def touchdowns(raw: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int64], NDArr
     return frames[last_of_its_foot], feet[last_of_its_foot]
 
 
+def torso_pitch(raw: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Lean of the torso from the vertical, degrees, forward positive: raw [..., 60] -> [...]."""
+    return np.degrees(geometry.torso_tilt(raw).astype(np.float64))
+
+
+def strides_of(raw: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lengths and times of the strides, from a foot's touchdown to its next: raw [T + 1, 60] -> m [S], s [S].
+
+    Each step begins one, so strides of the two feet overlap.
+    """
+    frames, feet = touchdowns(raw)
+    landing_x = raw[frames, _FOOT_X[feet]].astype(np.float64) / UNITS_PER_METER
+    return landing_x[2:] - landing_x[:-2], (frames[2:] - frames[:-2]) * FRAME_SECONDS
+
+
 def gait_metrics(raw: NDArray[np.floating[Any]], keys: NDArray[np.uint8] | None = None) -> GaitMetrics:
     """Gait of one run.
 
@@ -149,15 +164,15 @@ def gait_metrics(raw: NDArray[np.floating[Any]], keys: NDArray[np.uint8] | None 
         raise ValueError(f"{len(raw)} observations need {len(raw) - 1} keys, got {len(keys)}")
 
     near = knee_near(raw)
-    pitch = np.degrees(geometry.torso_tilt(raw).astype(np.float64))
+    pitch = torso_pitch(raw)
     clearance = geometry.foot_clearance(raw)
     in_flight = ~(foot_contacts(clearance[:, 0]) | foot_contacts(clearance[:, 1]) | near)
 
     frames, feet = touchdowns(raw)
     foot_x = raw[:, _FOOT_X].astype(np.float64) / UNITS_PER_METER
-    landing_x = foot_x[frames, feet]
+    stride_lengths, _ = strides_of(raw)
     steps = max(len(frames) - 1, 0)
-    step_lengths = landing_x - foot_x[frames, 1 - feet]
+    step_lengths = foot_x[frames, feet] - foot_x[frames, 1 - feet]
     mean_steps = [float(step_lengths[feet == foot].mean()) for foot in (0, 1)] if steps else [math.nan]
     step_seconds = float(frames[-1] - frames[0]) * FRAME_SECONDS if steps else 0.0
 
@@ -170,7 +185,7 @@ def gait_metrics(raw: NDArray[np.floating[Any]], keys: NDArray[np.uint8] | None 
         pelvis_height=float(geometry.pelvis_height(raw).mean(dtype=np.float64)),
         steps=steps,
         strides=steps // 2,
-        stride_length=float((landing_x[2:] - landing_x[:-2]).mean()) if steps >= 2 else math.nan,
+        stride_length=float(stride_lengths.mean()) if steps >= 2 else math.nan,
         cadence=60.0 * steps / step_seconds if step_seconds else math.nan,
         flight=float(in_flight.mean()),
         symmetry=min(mean_steps) / max(mean_steps) if max(mean_steps) > 0 else math.nan,

@@ -112,14 +112,16 @@ class Invitations:
         aside = self.path.with_name(f"{self.path.name}.new-{secrets.token_hex(4)}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(content, file, ensure_ascii=False, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            replace_file(aside, self.path)
+            try:
+                descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                    json.dump(content, file, ensure_ascii=False, indent=1)
+                    file.flush()
+                    os.fsync(file.fileno())
+                replace_file(aside, self.path)
+            finally:
+                aside.unlink(missing_ok=True)
         except (OSError, DatasetError) as error:
-            aside.unlink(missing_ok=True)
             raise RecorderError(f"{self.path}: {getattr(error, 'strerror', None) or error}") from None
 
     def _read(self) -> list[Invitation]:

@@ -234,11 +234,12 @@ def write_page(path: Path, runs: Sequence[ReplayedRun], title: str, notes: Seque
     text = page(runs, title, "; ".join(describe(run) for run in runs), notes)
     part = path.with_name(f"{path.name}.part")
     try:
-        part.write_text(text, encoding="utf-8")
-        replace_file(part, path)
+        try:
+            part.write_text(text, encoding="utf-8")
+            replace_file(part, path)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise CommandError(f"{path}: {error.strerror or error}") from None
     except DatasetError as error:
-        part.unlink(missing_ok=True)
         raise CommandError(str(error)) from None

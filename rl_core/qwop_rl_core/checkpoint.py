@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import tempfile
+import secrets
 import time
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -85,26 +85,24 @@ def save_checkpoint(
         {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()},
         header,
     )
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with open(temporary, "xb") as file:
                 file.write(payload)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it readable for its user only
             _replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        finally:  # a signal can raise at any point, also when the file has its new name already
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise CheckpointError(
             f"{path}: the checkpoint could not be written: {error.strerror or error}"
         ) from error
 
 
-def _replace(source: str, target: Path) -> None:
+def _replace(source: Path, target: Path) -> None:
     """Call os.replace. On Windows, wait up to two seconds while another program reads the file."""
     give_up = time.monotonic() + 2.0
     while True:
@@ -284,9 +282,3 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
     if any(entry.keys() != {"step", "exp_avg", "exp_avg_sq"} for entry in state.values()):
         raise ValueError("the optimizer's moments are not complete")
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -127,16 +127,22 @@ def _run(title: str, command: Sequence[object]) -> int:
     words = [str(word) for word in command]
     print(f"\n{title}\n$ {shlex.join(words)}", flush=True)
     code = f"import sys; from {MODULES[words[0]]} import main; sys.argv[0] = {words[0]!r}; sys.exit(main())"
-    # In its own session, so that a signal of the terminal reaches it only once, through this process.
-    process = subprocess.Popen([sys.executable, "-c", code, *words[1:]], start_new_session=True)
     stopped: list[int] = []
+    waiting: list[int] = []  # signals from before the command ran
+    process: subprocess.Popen[bytes] | None = None
 
     def pass_on(number: int, _frame: object) -> None:
         stopped.append(number)
-        if os.name == "posix":  # on Windows the command gets the signal itself
+        if process is None:
+            waiting.append(number)
+        elif os.name == "posix":  # on Windows the command gets the signal itself
             process.send_signal(number)
 
-    with interrupts(pass_on):
+    with interrupts(pass_on):  # from before the start on: the command must not outlive this process
+        # In its own session, so that a signal of the terminal reaches it only once, through this process.
+        process = subprocess.Popen([sys.executable, "-c", code, *words[1:]], start_new_session=True)
+        for number in waiting:
+            pass_on(number, None)
         exit_code = process.wait()
     if stopped and exit_code in (0, -stopped[0]):  # it had ended already, or had not started
         raise Interrupted(stopped[0])

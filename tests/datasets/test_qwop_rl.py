@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ class Page:
         self.operate(Session().then(Operation.PLAY, idle).then(Operation.RESET, resets))
 
     def save(self, path, **changes):
-        arrays = {
+        arrays: dict[str, Any] = {  # NumPy 2 gives `savez` an option of another type
             "obs": np.array(self.rows),
             "actions": np.array(self.labels)[:, None],
             "rewards": np.array(self.rewards),

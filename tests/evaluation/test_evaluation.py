@@ -358,3 +358,18 @@ def test_mistakes_are_one_line_and_exit_code_2(checkpoint, tmp_path, capsys, mon
     monkeypatch.setattr(cli, "shipped_policy_path", nowhere)
     assert cli.main([]) == 2
     assert "the shipped policy is missing" in capsys.readouterr().err
+
+
+def test_the_command_compares_the_style_with_a_persons_runs(tmp_path, capsys):
+    reference = tmp_path / "reference.h5"
+    evaluate(episodes=3, seed=10, max_seconds=8.0).save(reference)
+    arguments = ["--episodes", "2", "--max-seconds", "8", "--against", str(reference)]
+    assert cli.main([*arguments, "--json"]) == 0
+    style = json.loads(capsys.readouterr().out)["style"]
+    rows = {row["figure"]: row for row in style["distances"]}
+    assert (style["runs"], style["reference_runs"]) == (2, 3)
+    assert 0 < rows["key segment, frames"]["distance"] < 2 and rows["stride length, m"]["ratio"] < 5
+    assert cli.main([*arguments, "--against-where", "success"]) == 2
+    assert "expected at least 1 against at least 2" in capsys.readouterr().err
+    assert cli.main(["--against-where", "success"]) == 2
+    assert "--against-where needs --against" in capsys.readouterr().err

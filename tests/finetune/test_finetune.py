@@ -4,6 +4,7 @@ import dataclasses
 import os
 import signal
 from pathlib import Path
+from typing import get_type_hints
 
 import h5py
 import numpy as np
@@ -33,7 +34,15 @@ from qwop_game import (
     action_masks,
 )
 from qwop_game.gait import knee_near, upright
-from qwop_rl_core import ActorCritic, Policy, PPOConfig, QNetwork, load_checkpoint, save_checkpoint
+from qwop_rl_core import (
+    ActorCritic,
+    Policy,
+    PPOConfig,
+    QNetwork,
+    check_kinds,
+    load_checkpoint,
+    save_checkpoint,
+)
 from qwop_rl_core.checkpoint import prefixed
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "glibc-fma_runs.npz"
@@ -395,6 +404,19 @@ def flat(plain: dict) -> dict:
     return {**plain.pop("environment"), **plain}
 
 
+@pytest.mark.parametrize("config", [PPOFinetuneConfig(), DQNFinetuneConfig()])
+def test_a_number_with_a_decimal_point_survives_the_checkpoint(config):
+    """A field of type float whose default is an int would accept no other number from a checkpoint."""
+    for part in (config, config.environment, config.learner):
+        hints = get_type_hints(type(part))
+        numbers = [f.name for f in dataclasses.fields(part) if hints[f.name] is float]
+        assert numbers
+        halves = {name: abs(getattr(part, name)) / 2 + 0.25 for name in numbers}
+        kinds = {name: type(getattr(part, name)) for name in numbers}
+        assert set(kinds.values()) == {float}, kinds
+        check_kinds(halves, part)
+
+
 def test_settings_of_earlier_releases_are_read():
     learner = {"num_envs": 8, "total_steps": 64}
     stored = {
@@ -457,6 +479,7 @@ def test_a_training_of_an_earlier_release_goes_on_with_the_same_bits(tmp_path, d
         (["--demos", "d.h5"], "demos"),
         (["--demos-where", "success"], "demos-where"),
         (["--demo-starts", "0.1"], "demo-starts"),
+        (["--demo-starts", "0.1", "--demo-order", "backward"], "demo-starts"),
         (["--drills", "0.1"], "drills"),
         (["--drill-meters", "3"], "drill-meters"),
         (["--drill-falls", "0.1"], "drill-falls"),
@@ -562,11 +585,17 @@ def interrupt_after(monkeypatch, steps: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "starts"), [("ppo", "--demo-starts"), ("ppo", "--drills"), ("ddqn", "--demo-starts")]
+    ("algorithm", "starts"),
+    [
+        ("ppo", "--demo-starts 0.5"),
+        ("ppo", "--demo-starts 0.5 --demo-order backward"),
+        ("ppo", "--drills 0.5"),
+        ("ddqn", "--demo-starts 0.5"),
+    ],
 )
 def test_an_interrupted_training_goes_on_exactly(algorithm, starts, tmp_path, demos, monkeypatch, capsys):
     init = clone(tmp_path / "clone.st")
-    arguments = ["--init", str(init), "--demos", str(demos), starts, "0.5", "--report-every", "200"]
+    arguments = ["--init", str(init), "--demos", str(demos), *starts.split(), "--report-every", "200"]
     arguments += ["--drill-meters", "0.5", "--drill-falls", "0.5"]
     arguments += ["--checkpoint-every", "500", "--algorithm", algorithm, "--total-steps", "1024"]
     arguments += ["--on-collapse", "ignore"]  # so short a training has no gait
@@ -582,7 +611,9 @@ def test_an_interrupted_training_goes_on_exactly(algorithm, starts, tmp_path, de
     with monkeypatch.context() as patch:
         interrupt_after(patch, 60)
         assert cli.main([*arguments, "--out", str(parts)]) == 130
-    assert f"--resume {parts}" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert f"--resume {parts}" in printed.err
+    assert ("starts 4 s before the end" in printed.out) is ("backward" in starts)
     stopped = load_checkpoint(parts)
     assert stopped.metadata["training"]["steps"] == 512
     assert not equal(stopped.tensors, tensors(whole), "network")

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from qwop_bc import cli as bc
 from qwop_cli.command import Interrupted, ProgressTimer, interrupts, run_command, stop_signals
 from qwop_datasets import DatasetReader, DatasetWriter
 from qwop_finetune import cli as finetune
 from qwop_finetune.environment import TrainingEnv
-from qwop_rl_core import load_checkpoint
+from qwop_rl_core import checkpoint, load_checkpoint
+from qwop_stride import run
 
 DEMOS = Path(__file__).parents[2] / "demos" / "demos.h5"
 COMMANDS = {
@@ -189,20 +191,55 @@ def test_search_keeps_the_best_run(tmp_path):
     assert said.splitlines()[-1].startswith("qwop-search: interrupted")
 
 
+def test_bc_names_the_epoch_that_it_kept(demos, tmp_path, monkeypatch, capsys):
+    """The signal comes just after the checkpoint has its name, before `save_checkpoint` returns."""
+    real, saves = checkpoint._replace, itertools.count()
+
+    def interrupted(source, target):
+        real(source, target)
+        if next(saves) == 2:  # of epoch 0, 1, 2
+            raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr(checkpoint, "_replace", interrupted)
+    out = tmp_path / "clone.safetensors"
+    flags = "--epochs 5 --play-every 0 --hidden 8 --device cpu --threads 1".split()
+    assert bc.main([str(demos), "--out", str(out), *flags]) == 143
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == f"qwop-bc: interrupted; {out} has the clone after epoch 2; continue with --resume"
+    assert load_checkpoint(out).metadata["training"]["epoch"] == 2
+    assert sorted(os.listdir(tmp_path)) == ["clone", "clone.safetensors"]
+
+
 @posix
 def test_the_main_job_passes_a_signal_on_once(demos, tmp_path):
-    # A known flaw: seldom the signal breaks the writing of the first checkpoint, which ends with code 2.
-    folder, code, said = tmp_path, 2, ""
-    for attempt in range(4):
-        folder = tmp_path / f"main{attempt}"
-        arguments = ["--folder", folder, "--demos", demos, "--epochs", "1000"]
-        code, said = stopped(signal.SIGTERM, folder / "clone", "qwop-run", *arguments)
-        if "the checkpoint could not be written" not in said:
-            break
+    arguments = ["--folder", tmp_path / "main", "--demos", demos, "--epochs", "1000"]
+    code, said = stopped(signal.SIGTERM, tmp_path / "main" / "clone", "qwop-run", *arguments)
     assert code == 143
     assert "qwop-bc: interrupted; " in said and "qwop-run: qwop-bc ended with exit code 143" in said
     assert "Traceback" not in said
-    assert load_checkpoint(folder / "clone.safetensors").metadata["made"]["method"] == "bc"
+    assert load_checkpoint(tmp_path / "main" / "clone.safetensors").metadata["made"]["method"] == "bc"
+
+
+@posix
+@pytest.mark.parametrize("early", [True, False])
+def test_the_main_job_passes_on_a_signal_that_comes_while_a_command_starts(early, tmp_path, monkeypatch):
+    (tmp_path / "sleeper.py").write_text("import time\nmain = lambda: time.sleep(60)\n", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setitem(run.MODULES, "sleeper", "sleeper")
+    started = []
+    real = subprocess.Popen
+
+    def start(*arguments, **options):
+        if early:
+            signal.raise_signal(signal.SIGTERM)
+        started.append(real(*arguments, **options))
+        if not early:
+            signal.raise_signal(signal.SIGTERM)
+        return started[0]
+
+    monkeypatch.setattr(run.subprocess, "Popen", start)
+    assert run_command("qwop-run", lambda: run._run("Sleep", ["sleeper"])) == 143
+    assert started[0].returncode == -signal.SIGTERM
 
 
 def test_eval_keeps_the_episodes_that_are_over(tmp_path, monkeypatch, capsys):

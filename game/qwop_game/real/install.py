@@ -253,5 +253,8 @@ def _fetch(url: str) -> bytes:
 
 def _write(path: Path, data: bytes) -> None:
     aside = path.with_name(path.name + ".new")
-    aside.write_bytes(data)
-    os.replace(aside, path)
+    try:
+        aside.write_bytes(data)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
