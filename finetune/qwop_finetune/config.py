@@ -17,6 +17,7 @@ from qwop_rl_core.dqn import DQNConfig
 from qwop_rl_core.ppo import PPOConfig
 
 Algorithm = Literal["ppo", "dqn", "ddqn"]
+DemoOrder = Literal["any", "backward"]
 ALGORITHMS: tuple[str, ...] = get_args(Algorithm)
 
 
@@ -48,6 +49,9 @@ class EnvironmentConfig:
     """Option of the reward, NAME=VALUE, such as power=1.6."""
     demo_starts: Fixed[float] = 0.0
     """Share of the episodes that start at a state of the demonstrations."""
+    demo_order: Fixed[DemoOrder] = "any"
+    """Which states --demo-starts takes. any: all alike. backward: at first those near the end of the
+    demonstrations, then ever earlier ones as the runner succeeds."""
     drills: Fixed[float] = 0.0
     """Share of the episodes that are drills: short episodes that start at states that the runner was in."""
     drill_meters: Fixed[float] = 20.0
@@ -70,6 +74,10 @@ class EnvironmentConfig:
             raise TrainingError(f"max_seconds is {self.max_seconds}, expected a number above 0")
         if not 0.0 <= self.demo_starts <= 1.0:
             raise TrainingError(f"demo_starts is {self.demo_starts}, expected a share between 0 and 1")
+        if self.demo_order == "backward" and self.demo_starts == 0.0:
+            raise TrainingError(
+                "demo_order is backward, but demo_starts is 0: --demo-starts 0.9 starts there"
+            )
         if self.demo_starts > 0.0 and self.drills > 0.0:
             raise TrainingError("drills and demo_starts both choose where episodes start: use one of them")
         try:

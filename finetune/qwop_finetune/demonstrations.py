@@ -130,13 +130,9 @@ class DemonstratedStarts:
     ) -> None:
         self._share = share
         self._generator = generator
-        snapshots, modes, keys = _states(episodes)
-        if not len(snapshots):
-            raise DatasetError(
-                f"no demonstration of more than {START_SECONDS:g} s replays in this game: omit --demo-starts"
-            )
-        self._snapshots, self._modes, self._keys = snapshots, modes, keys
-        self._rows = np.zeros((num_envs, snapshots.shape[1]), np.uint8)
+        states = demonstrated_states(episodes)
+        self._snapshots, self._modes, self._keys = states.snapshots, states.hip_modes, states.last_keys
+        self._rows = np.zeros((num_envs, self._snapshots.shape[1]), np.uint8)
 
     def __call__(self, mask: NDArray[np.bool_]) -> StartStates:
         """Choose start states for some of the games of `mask`, bool [N], which start an episode."""
@@ -146,12 +142,27 @@ class DemonstratedStarts:
         return StartStates(chosen, self._rows, self._modes[states], self._keys[states])
 
 
-def _states(
-    episodes: Sequence[Episode],
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return K <= MAX_STARTS snapshots of replayed episodes, [K, S], their hip modes [K] and last keys [K].
+@dataclass(frozen=True)
+class DemonstratedStates:
+    """States of replayed demonstrations, K <= MAX_STARTS of them."""
+
+    snapshots: NDArray[np.uint8]
+    """[K, S]"""
+    hip_modes: NDArray[np.uint8]
+    """[K]"""
+    last_keys: NDArray[np.uint8]
+    """[K]"""
+    seconds_left: NDArray[np.float64]
+    """Time to the end of the demonstration, s, [K]"""
+
+
+def demonstrated_states(episodes: Sequence[Episode]) -> DemonstratedStates:
+    """Return states of demonstrations, every seventh frame or rarer where these are too many.
 
     States of the last second are omitted, because no decision can change the end any more.
+
+    Raises:
+        DatasetError: no demonstration replays in this game for long enough; one line.
     """
     first, margin = round(START_SECONDS / FRAME_SECONDS), round(1 / FRAME_SECONDS)
     candidates = sum(len(range(first, len(e) - margin, START_EVERY_FRAMES)) for e in episodes)
@@ -160,6 +171,7 @@ def _states(
     snapshots: list[NDArray[np.uint8]] = []
     modes: list[np.uint8] = []
     keys: list[np.uint8] = []
+    left: list[float] = []
     for episode in episodes:
         simulator = simulators[episode.trig]
         mode, held = hip_modes(episode.keys), last_keys(episode.keys)
@@ -171,8 +183,14 @@ def _states(
                 snapshots.append(simulator.snapshot()[0])
                 modes.append(mode[frame])
                 keys.append(held[frame])
+                left.append((len(episode) - frame) * FRAME_SECONDS)
             simulator.step(episode.keys[frame : frame + 1])
-    stacked = np.stack(snapshots) if snapshots else np.zeros((0, Simulator(1).snapshot_size), np.uint8)
     for simulator in simulators.values():
         simulator.close()
-    return stacked, np.array(modes, np.uint8), np.array(keys, np.uint8)
+    if not snapshots:
+        raise DatasetError(
+            f"no demonstration of more than {START_SECONDS:g} s replays in this game: omit --demo-starts"
+        )
+    return DemonstratedStates(
+        np.stack(snapshots), np.array(modes, np.uint8), np.array(keys, np.uint8), np.array(left)
+    )

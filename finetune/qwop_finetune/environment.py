@@ -7,10 +7,18 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from qwop_finetune.backward import BackwardCurriculum
 from qwop_finetune.config import EnvironmentConfig
 from qwop_finetune.demonstrations import DemonstratedStarts, Demonstrations
 from qwop_finetune.drills import Drills
-from qwop_game import FRAME_SECONDS, DisturbedVectorEnv, QWOPVectorEnv, RolloutMetrics, exclusive
+from qwop_game import (
+    FRAME_SECONDS,
+    DisturbedVectorEnv,
+    QWOPVectorEnv,
+    QWOPVectorWrapper,
+    RolloutMetrics,
+    exclusive,
+)
 from qwop_rewards import RewardVectorEnv, parse_options
 
 _LATEST_IDLE_START = 1.5
@@ -43,6 +51,7 @@ class TrainingEnv(DisturbedVectorEnv):
     def __init__(self, env: Any, **disturbance: Any) -> None:
         super().__init__(env, **disturbance)
         self.metrics = RolloutMetrics()
+        self.curriculum: BackwardCurriculum | None = None
 
     @exclusive
     def step(
@@ -99,14 +108,17 @@ def make_environment(
         threads=threads,
         trig=config.trig,
     )
-    # Below the reward, which then sees a drill's end as it sees any other.
-    drilled = (
-        Drills(games, config.drills, config.drill_meters, config.drill_falls) if config.drills else games
-    )
-    rewarded = RewardVectorEnv(drilled, config.reward, **parse_options(config.reward_option))
+    started: QWOPVectorEnv | QWOPVectorWrapper = games
+    curriculum = None
+    if config.drills:  # below the reward, which then sees a drill's end as it sees any other
+        started = Drills(games, config.drills, config.drill_meters, config.drill_falls)
+    elif demonstrations is not None and config.demo_starts > 0.0 and config.demo_order == "backward":
+        started = curriculum = BackwardCurriculum(games, demonstrations.episodes, config.demo_starts)
+    rewarded = RewardVectorEnv(started, config.reward, **parse_options(config.reward_option))
     undisturbed = {} if config.disturb else {"max_idle_frames": 0, "repeat_probability": 0.0}
     envs = TrainingEnv(rewarded, **undisturbed)
-    if config.demo_starts > 0.0 and demonstrations is not None:
+    envs.curriculum = curriculum
+    if config.demo_starts > 0.0 and demonstrations is not None and curriculum is None:
         envs.start_states = DemonstratedStarts(
             demonstrations.episodes, config.demo_starts, num_envs, envs.generator
         )

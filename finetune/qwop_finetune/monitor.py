@@ -96,6 +96,8 @@ class TrainingMonitor:
         network = state.policy if isinstance(state, ppo.PPOState) else state.network
         self.figures = training_figures(envs.metrics) | self._meter.measure(network, state.observation)
         envs.metrics = RolloutMetrics()
+        if envs.curriculum is not None:
+            self.figures["curriculum/seconds_left"] = envs.curriculum.seconds_left
         self._logger.scalars(self.figures, self.steps)
 
     def _collapsed(self, progress: ppo.Progress | dqn.Progress) -> bool:

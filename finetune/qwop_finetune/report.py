@@ -31,6 +31,8 @@ def report_line(steps: int, figures: dict[str, float]) -> str:
     if "gait/upright" in figures:
         parts.append(f"upright {100 * figures['gait/upright']:.0f} %")
         parts.append(f"knee near {100 * figures['gait/knee_near']:.1f} %")
+    if "curriculum/seconds_left" in figures:
+        parts.append(f"starts {figures['curriculum/seconds_left']:.0f} s before the end")
     if "forgetting/clone_agreement" in figures:
         parts.append(f"as the clone {100 * figures['forgetting/clone_agreement']:.0f} %")
     if "forgetting/demo_agreement" in figures:

@@ -457,6 +457,7 @@ def test_a_training_of_an_earlier_release_goes_on_with_the_same_bits(tmp_path, d
         (["--demos", "d.h5"], "demos"),
         (["--demos-where", "success"], "demos-where"),
         (["--demo-starts", "0.1"], "demo-starts"),
+        (["--demo-starts", "0.1", "--demo-order", "backward"], "demo-starts"),
         (["--drills", "0.1"], "drills"),
         (["--drill-meters", "3"], "drill-meters"),
         (["--drill-falls", "0.1"], "drill-falls"),
@@ -562,11 +563,17 @@ def interrupt_after(monkeypatch, steps: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "starts"), [("ppo", "--demo-starts"), ("ppo", "--drills"), ("ddqn", "--demo-starts")]
+    ("algorithm", "starts"),
+    [
+        ("ppo", "--demo-starts 0.5"),
+        ("ppo", "--demo-starts 0.5 --demo-order backward"),
+        ("ppo", "--drills 0.5"),
+        ("ddqn", "--demo-starts 0.5"),
+    ],
 )
 def test_an_interrupted_training_goes_on_exactly(algorithm, starts, tmp_path, demos, monkeypatch, capsys):
     init = clone(tmp_path / "clone.st")
-    arguments = ["--init", str(init), "--demos", str(demos), starts, "0.5", "--report-every", "200"]
+    arguments = ["--init", str(init), "--demos", str(demos), *starts.split(), "--report-every", "200"]
     arguments += ["--drill-meters", "0.5", "--drill-falls", "0.5"]
     arguments += ["--checkpoint-every", "500", "--algorithm", algorithm, "--total-steps", "1024"]
     arguments += ["--on-collapse", "ignore"]  # so short a training has no gait
@@ -582,7 +589,9 @@ def test_an_interrupted_training_goes_on_exactly(algorithm, starts, tmp_path, de
     with monkeypatch.context() as patch:
         interrupt_after(patch, 60)
         assert cli.main([*arguments, "--out", str(parts)]) == 130
-    assert f"--resume {parts}" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert f"--resume {parts}" in printed.err
+    assert ("starts 4 s before the end" in printed.out) is ("backward" in starts)
     stopped = load_checkpoint(parts)
     assert stopped.metadata["training"]["steps"] == 512
     assert not equal(stopped.tensors, tensors(whole), "network")
