@@ -15,12 +15,8 @@ docs/experiments/knee-scraping.md.
 
 from __future__ import annotations
 
-import json
-import math
 import shlex
-import subprocess
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,20 +26,33 @@ import numpy as np
 import torch
 import tyro
 from numpy.typing import NDArray
-
-from qwop_cli import CommandError, check_outputs, json_text, parse_config, run_command
-from qwop_datasets import DatasetReader, Episode, write_compact_dataset
-from qwop_evaluation import (
-    CheckpointPlayer,
-    Player,
-    bootstrap_interval,
-    interquartile_mean,
-    play,
-    summarize,
-    summary_json,
+from studies import (
+    CURVE_SEEDS,
+    FINAL_SEEDS,
+    NO_ANCHORS,
+    RULE,
+    Arm,
+    Line,
+    Task,
+    after_clone,
+    checkpoints_of,
+    collect,
+    draw_curves,
+    estimated,
+    evaluate,
+    finetuning_command,
+    insert_tables,
+    read_results,
+    results_table,
+    run_once,
+    steps_text,
+    write_results,
 )
+
+from qwop_cli import CommandError, check_outputs, parse_config, run_command
+from qwop_datasets import DatasetReader, Episode, write_compact_dataset
 from qwop_rl_core.devices import Precision
-from qwop_stride.run import CLONING, MODULES
+from qwop_stride.run import CLONING
 
 PROGRAM = "knee_scraping"
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,45 +60,19 @@ DEMOS = ROOT / "demos" / "demos.h5"
 DOCUMENT = ROOT / "docs" / "experiments" / "knee-scraping.md"
 PICTURES = ROOT / "docs" / "experiments" / "knee-scraping"
 
-FINAL_SEEDS, CURVE_SEEDS = range(100), range(1000, 1040)
-CURVE_POINTS = 6
-FIGURES = (
-    "finish_rate",
-    "median_time_s",
-    "best_time_s",
-    "mean_distance_m",
-    "knee_near",
-    "upright",
-    "pelvis_height_m",
-    "key_switches_per_s",
-    "mean_speed_m_per_s",
-)
-"""Figures to store of an evaluation: those of qwop-eval, and all meters divided by all seconds."""
-
 NOTHING, CLONE, DEFAULT_AGAIN, ANCHORS = "nothing", "clone", "default again", "anchors"
-RULE = "--reward-option knee_seconds=0.25"
 MAIN_REWARD = f"--reward stride --reward-option power=1.6 --reward-option fall_cost=10 {RULE}"
 WARM_UP = "--critic-warmup-steps 150000"
-BARE = "--critic-warmup-steps 0 --reference-kl-coef 0 --update-normalizer --on-collapse ignore"
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way of training."""
-
-    title: str
-    groups: tuple[str, ...]
-    """Tables and plots that show it."""
-    flags: str = ""
-    """Of qwop-finetune."""
-    steps: int = 0
-    """Environment steps; 0: the clone without training."""
-    learner: str = "qwop-finetune"
-    """Or "sb3"."""
-
-    @property
-    def from_clone(self) -> bool:
-        return NOTHING not in self.groups
+CURVE_POINTS = 6
+COLUMNS = (
+    ("steps", steps_text),
+    estimated("finish, %", "finish_rate", 100),
+    estimated("median, s", "median_time_s", 1, 1),
+    estimated("meters", "mean_distance_m", 1, 1),
+    estimated("m/s", "mean_speed_m_per_s", 1, 2),
+    estimated("knee near, %", "knee_near", 100, 1),
+    estimated("upright, %", "upright", 100, 1),
+)
 
 
 def from_nothing(title: str, reward: str, learner: str = "qwop-finetune") -> Arm:
@@ -97,7 +80,7 @@ def from_nothing(title: str, reward: str, learner: str = "qwop-finetune") -> Arm
 
 
 def from_clone(title: str, group: str, flags: str) -> Arm:
-    return Arm(title, (group,), flags, FROM_CLONE)
+    return Arm(title, (group,), flags, FROM_CLONE, clone="clone")
 
 
 FROM_NOTHING, FROM_CLONE, DQN = 1_500_000, 1_000_000, 300_000
@@ -111,15 +94,21 @@ ARMS: dict[str, Arm] = {
     "stride-no-rule": from_nothing("`stride`, no knee rule", "stride --reward-option knee_seconds=none"),
     "default-rule": from_nothing("`default`, knee rule", f"default {RULE}"),
     "sb3": from_nothing("`stride`, knee rule; Stable-Baselines3", f"stride {RULE}", "sb3"),
-    "clone": Arm("clone alone", (CLONE, DEFAULT_AGAIN, ANCHORS)),
-    "anchored": Arm("then PPO, anchored", (CLONE, ANCHORS), f"{MAIN_REWARD} {WARM_UP}", FROM_CLONE),
-    "bare": Arm("then PPO, no anchors", (CLONE, ANCHORS), f"{MAIN_REWARD} {BARE}", FROM_CLONE),
-    "dqn": Arm("then DQN", (CLONE,), f"--algorithm dqn {MAIN_REWARD}", DQN),
-    "ddqn": Arm("then Double DQN", (CLONE,), f"--algorithm ddqn {MAIN_REWARD}", DQN),
+    "clone": Arm("clone alone", (CLONE, DEFAULT_AGAIN, ANCHORS), clone="clone"),
+    "anchored": Arm(
+        "then PPO, anchored", (CLONE, ANCHORS), f"{MAIN_REWARD} {WARM_UP}", FROM_CLONE, clone="clone"
+    ),
+    "bare": Arm(
+        "then PPO, no anchors", (CLONE, ANCHORS), f"{MAIN_REWARD} {NO_ANCHORS}", FROM_CLONE, clone="clone"
+    ),
+    "dqn": Arm("then DQN", (CLONE,), f"--algorithm dqn {MAIN_REWARD}", DQN, clone="clone"),
+    "ddqn": Arm("then Double DQN", (CLONE,), f"--algorithm ddqn {MAIN_REWARD}", DQN, clone="clone"),
     "anchored-default": from_clone(
         "PPO on `default`, anchored", DEFAULT_AGAIN, f"--reward default {WARM_UP}"
     ),
-    "bare-default": from_clone("PPO on `default`, no anchors", DEFAULT_AGAIN, f"--reward default {BARE}"),
+    "bare-default": from_clone(
+        "PPO on `default`, no anchors", DEFAULT_AGAIN, f"--reward default {NO_ANCHORS}"
+    ),
     "no-warmup": from_clone("without critic warm-up", ANCHORS, f"{MAIN_REWARD} --critic-warmup-steps 0"),
     "no-kl": from_clone("without KL to the clone", ANCHORS, f"{MAIN_REWARD} {WARM_UP} --reference-kl-coef 0"),
     "moving-normalizer": from_clone(
@@ -134,24 +123,11 @@ ARMS: dict[str, Arm] = {
 }
 
 
-@dataclass(frozen=True)
-class Task:
-    """One training of one arm, and its files."""
-
-    arm: str
-    seed: int
-    steps: int
-    folder: Path
-
-    @property
-    def out(self) -> Path:
-        return self.folder / ("model.zip" if ARMS[self.arm].learner == "sb3" else "runner.safetensors")
-
-
 def task_of(folder: Path, arm: str, seed: int, steps: int | None) -> Task:
     """Make a task. steps: replaces the arm's own steps, except for 0."""
     own = ARMS[arm].steps
-    return Task(arm, seed, (steps or own) if own else 0, folder / arm / str(seed))
+    file = "model.zip" if ARMS[arm].learner == "sb3" else "runner.safetensors"
+    return Task(arm, seed, (steps or own) if own else 0, folder / arm / str(seed), file)
 
 
 # ---- training ------------------------------------------------------------------------------------------
@@ -162,44 +138,16 @@ def clone_of(folder: Path, seed: int) -> Path:
 
 
 def training_command(task: Task, clone: Path | None, precision: str) -> list[str]:
-    """Return the command of a training, as a user would type it.
-
-    clone: checkpoint to start from; None: start from nothing.
-    """
-    arm = ARMS[task.arm]
-    every = str(max(1, task.steps // CURVE_POINTS))
-    command = ["qwop-finetune", "--out", str(task.out), *shlex.split(arm.flags)]
+    """Return the command of a training. clone: checkpoint to start from; None: start from nothing."""
+    flags = ARMS[task.arm].flags
+    command = finetuning_command(task, flags, clone, CURVE_POINTS)
     if clone is not None:
-        command += ["--init", str(clone), "--demos", str(DEMOS)]
-    command += ["--total-steps", str(task.steps), "--seed", str(task.seed), "--max-seconds", "200"]
-    command += ["--threads", "1", "--keep-checkpoints", "--checkpoint-every", every]
-    if "--algorithm" not in arm.flags:
-        command += ["--precision", precision]
-    return command
+        command += ["--demos", str(DEMOS)]
+    return command if "--algorithm" in flags else [*command, "--precision", precision]
 
 
 def cloning_command(out: Path, seed: int) -> list[str]:
     return ["qwop-bc", str(DEMOS), "--out", str(out), *CLONING.split(), "--epochs", "20", "--seed", str(seed)]
-
-
-def run_once(command: Sequence[str], out: Path) -> None:
-    """Run a command of this project unless it has already succeeded; resume an interrupted one.
-
-    Raises SystemExit if it fails.
-    """
-    done = out.with_suffix(".done")
-    if done.exists():
-        return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    words = [command[0], "--resume", str(out)] if out.exists() else list(command)
-    if out.exists() and command[0] == "qwop-bc":
-        words = [*command, "--resume"]
-    code = f"import sys; from {MODULES[words[0]]} import main; sys.argv[0] = {words[0]!r}; sys.exit(main())"
-    with out.with_suffix(".log").open("a", encoding="utf-8") as log:
-        status = subprocess.run([sys.executable, "-c", code, *words[1:]], stdout=log, stderr=log).returncode
-    if status:
-        raise SystemExit(f"{shlex.join(words)}\nended with exit code {status}: see {out.with_suffix('.log')}")
-    done.write_text(shlex.join(command) + "\n", encoding="utf-8")
 
 
 def carry_out(task: Task, clone: Path | None, precision: str) -> str:
@@ -212,62 +160,10 @@ def carry_out(task: Task, clone: Path | None, precision: str) -> str:
         run_once(training_command(task, clone, precision), task.out)
     played = clone if not arm.steps else task.out
     assert played is not None
-    checkpoints = sorted((task.folder / task.out.stem).glob("[0-9]*"))[:-1]  # the last one is task.out
-    for checkpoint in checkpoints:
-        evaluate(checkpoint, task.folder / f"{checkpoint.stem}.json", CURVE_SEEDS)
-    figures = evaluate(played, task.folder / "final.json", FINAL_SEEDS, task.folder / "run.h5")
+    for checkpoint in checkpoints_of(task):
+        evaluate(player(checkpoint), task.folder / f"{checkpoint.stem}.json", CURVE_SEEDS)
+    figures = evaluate(player(played), task.folder / "final.json", FINAL_SEEDS, task.folder / "run.h5")
     return f"{task.arm}, seed {task.seed}: " + ", ".join(f"{k} {v}" for k, v in figures.items())
-
-
-# ---- evaluation ----------------------------------------------------------------------------------------
-
-
-def evaluate(checkpoint: Path, out: Path, seeds: Sequence[int], run: Path | None = None) -> dict[str, Any]:
-    """Evaluate a checkpoint under protocol P, or read the figures from `out` if it exists.
-
-    run: file for the median run by outcome.
-    """
-    if out.exists():
-        return json.loads(out.read_text(encoding="utf-8"))
-    player: Player = SB3Player(checkpoint) if checkpoint.suffix == ".zip" else CheckpointPlayer(checkpoint)
-    episodes = play(player, seeds)
-    figures = summary_json(summarize(episodes))
-    figures["mean_speed_m_per_s"] = sum(e.distance for e in episodes) / sum(e.time for e in episodes)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if run is not None:
-        run.unlink(missing_ok=True)
-        write_compact_dataset(run, [middle_run(episodes)])
-    out.write_text(json_text({name: figures[name] for name in FIGURES}), encoding="utf-8")
-    return json.loads(out.read_text(encoding="utf-8"))
-
-
-def middle_run(episodes: Sequence[Episode]) -> Episode:
-    """Return the median episode. The order: falls by distance, then finishes from slow to fast."""
-    ordered = sorted(episodes, key=lambda e: (e.success, -e.time if e.success else e.distance))
-    return ordered[len(ordered) // 2]
-
-
-def collect(tasks: Iterable[Task]) -> dict[str, Any]:
-    """Collect all stored figures: arm -> seed -> {"final": figures, "curve": [[steps, figures], ...]}.
-
-    Trainings without a last evaluation are omitted.
-    """
-    results: dict[str, Any] = {}
-    for task in tasks:
-        final = task.folder / "final.json"
-        if not final.exists():
-            continue
-        curve = [
-            (int(f.stem), json.loads(f.read_text(encoding="utf-8"))) for f in task.folder.glob("[0-9]*.json")
-        ]
-        # The final evaluation counts for the last checkpoint, which may differ from the budget by a rollout.
-        curve = [(steps, figures) for steps, figures in curve if steps < 0.99 * task.steps]
-        curve.append((task.steps, json.loads(final.read_text(encoding="utf-8"))))
-        results.setdefault(task.arm, {})[str(task.seed)] = {
-            "final": curve[-1][1],
-            "curve": [[steps, figures] for steps, figures in sorted(curve, key=lambda point: point[0])],
-        }
-    return results
 
 
 # ---- the baseline --------------------------------------------------------------------------------------
@@ -375,132 +271,36 @@ class SB3Player:
         """Return None: this player has no critic for looking ahead."""
 
 
+def player(checkpoint: Path) -> Path | SB3Player:
+    return SB3Player(checkpoint) if checkpoint.suffix == ".zip" else checkpoint
+
+
 # ---- tables and pictures -------------------------------------------------------------------------------
-
-
-def values(seeds: Mapping[str, Any], figure: str) -> NDArray[np.float64]:
-    """Return a figure of each training's last evaluation, if it has it: no finish, no time."""
-    found = [training["final"][figure] for training in seeds.values()]
-    return np.array([value for value in found if value is not None], np.float64)
-
-
-def estimate(scores: NDArray[np.float64], factor: float = 1.0, digits: int = 0) -> str:
-    """Format an interquartile mean over trainings and its 95 % bootstrap interval: "95 (92 to 98)"."""
-    if not len(scores):
-        return "-"
-    mean, (low, high) = interquartile_mean(scores), bootstrap_interval(scores)
-    return f"{factor * mean:.{digits}f} ({factor * low:.{digits}f} to {factor * high:.{digits}f})"
 
 
 def table(results: Mapping[str, Any], group: str) -> str:
     """Format a group's arms as a Markdown table."""
-    header = [
-        "",
-        "trainings",
-        "steps",
-        "finish, %",
-        "median, s",
-        "meters",
-        "m/s",
-        "knee near, %",
-        "upright, %",
-    ]
-    rows = [header, ["---"] * len(header)]
-    for name, arm in ARMS.items():
-        if group not in arm.groups or name not in results:
-            continue
-        seeds = results[name]
-        steps = {training["curve"][-1][0] for training in seeds.values()}
-        times = values(seeds, "median_time_s")
-        median = estimate(times, 1, 1)
-        if 0 < len(times) < len(seeds):
-            median += f", {len(times)} of {len(seeds)}"
-        rows.append(
-            [
-                arm.title,
-                str(len(seeds)),
-                " and ".join(f"{s / 1e6:g} M" if s else "-" for s in sorted(steps)),
-                estimate(values(seeds, "finish_rate"), 100),
-                median,
-                estimate(values(seeds, "mean_distance_m"), 1, 1),
-                estimate(values(seeds, "mean_speed_m_per_s"), 1, 2),
-                estimate(values(seeds, "knee_near"), 100, 1),
-                estimate(values(seeds, "upright"), 100, 1),
-            ]
-        )
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return results_table(results, ARMS, group, COLUMNS)
 
 
 def with_tables(text: str, results: Mapping[str, Any]) -> str:
-    """Insert every group's table between its marks, `<!-- table: GROUP -->` and `<!-- end -->`."""
-    for group in (NOTHING, CLONE, DEFAULT_AGAIN, ANCHORS):
-        before, mark, rest = text.partition(f"<!-- table: {group} -->\n")
-        if mark:
-            after = rest[rest.index("<!-- end -->") :]
-            text = before + mark + table(results, group) + "\n" + after
-    return text
+    """Insert every group's table between its marks."""
+    groups = (NOTHING, CLONE, DEFAULT_AGAIN, ANCHORS)
+    return insert_tables(text, {group: table(results, group) for group in groups})
 
 
-def curve(seeds: Mapping[str, Any], figure: str) -> tuple[NDArray[np.float64], ...]:
-    """Return steps, interquartile mean, and low and high end of its interval, at the steps of all trainings.
-
-    Checkpoints are written after whole rollouts, so trainings of one arm have them at the same steps.
-    """
-    points = [{steps: figures[figure] for steps, figures in t["curve"]} for t in seeds.values()]
-    shared = sorted(set.intersection(*(set(p) for p in points)))
-    scores = [np.array([p[steps] for p in points], np.float64) for steps in shared]
-    ends = [bootstrap_interval(s, resamples=500) for s in scores]
-    return (
-        np.array(shared, np.float64),
-        np.array([interquartile_mean(s) for s in scores]),
-        np.array([low for low, _ in ends]),
-        np.array([high for _, high in ends]),
-    )
-
-
-COLORS = ("#0072b2", "#d55e00", "#e69f00", "#009e73", "#56b4e9", "#cc79a7", "#555555", "#000000")
-PANELS = {
-    "finish_rate": ("finishes, %", 100.0),
-    "knee_near": ("a knee near the track, % of frames", 100.0),
-    "mean_speed_m_per_s": ("speed, m/s", 1.0),
-}
-
-
-def draw_curves(results: Mapping[str, Any], group: str, path: Path, origin: str | None = None) -> None:
-    """Draw the learning curves of a group, one panel per figure. origin: the arm that all start from."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
+def draw_group(results: Mapping[str, Any], group: str, path: Path) -> None:
+    """Draw the learning curves of a group, from the clone on where its arms start from one."""
     arms = [name for name, arm in ARMS.items() if group in arm.groups and arm.steps and name in results]
     if not any(ARMS[name].groups == (group,) for name in arms):  # another plot shows all of them
         return
-    figure, axes = plt.subplots(1, len(PANELS), figsize=(11, 3.6), constrained_layout=True)
-    for axis, (name, (label, factor)) in zip(axes, PANELS.items(), strict=True):
-        for color, arm in zip(COLORS, arms, strict=False):
-            seeds = results[arm]
-            if origin is not None and origin in results:
-                first = {s: [0, results[origin][s]["final"]] for s in seeds if s in results[origin]}
-                seeds = {s: {"curve": [first[s], *seeds[s]["curve"]]} for s in first}
-            steps, mean, low, high = curve(seeds, name)
-            title = ARMS[arm].title.replace("`", "")
-            axis.plot(steps / 1e6, factor * mean, color=color, label=title, marker=".", linewidth=1.5)
-            axis.fill_between(steps / 1e6, factor * low, factor * high, color=color, alpha=0.15, linewidth=0)
-        axis.set_title(label, fontsize=10, loc="left")
-        axis.set_xlabel("environment steps, millions")
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.set_xlim(left=0)
-        if origin is None:
-            axis.set_ylim(bottom=0, top=102 if factor == 100.0 else None)
-        elif name == "knee_near":
-            axis.set_ylim(bottom=0, top=max(5.0, axis.get_ylim()[1]))
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(4, len(arms)), frameon=False, fontsize=9
-    )
-    figure.savefig(path, dpi=90)
-    plt.close(figure)
+    lines = []
+    for name in arms:
+        arm, seeds = ARMS[name], results[name]
+        if arm.clone in results:
+            seeds = after_clone(seeds, results[arm.clone])
+        lines.append(Line(arm.title.replace("`", ""), seeds))
+    draw_curves({"environment steps, millions": lines}, path, whole_axes=group == NOTHING)
 
 
 STRIP_MOMENTS, STRIP_FRAMES, FILM_FRAMES = 6, 45, 90
@@ -544,13 +344,13 @@ FILMED = ("default", "torso-1.1", "stride", "anchored")
 
 def report() -> None:
     """Make the tables and pictures from the results in docs/experiments/knee-scraping/."""
-    results = json.loads((PICTURES / "results.json").read_text(encoding="utf-8"))["arms"]
+    results = read_results(PICTURES / "results.json")
     if DOCUMENT.exists():
         DOCUMENT.write_text(with_tables(DOCUMENT.read_text(encoding="utf-8"), results), encoding="utf-8")
-    draw_curves(results, NOTHING, PICTURES / "from-nothing.png")
-    draw_curves(results, CLONE, PICTURES / "from-clone.png", origin="clone")
-    draw_curves(results, DEFAULT_AGAIN, PICTURES / "default-again.png", origin="clone")
-    draw_curves(results, ANCHORS, PICTURES / "anchors.png", origin="clone")
+    draw_group(results, NOTHING, PICTURES / "from-nothing.png")
+    draw_group(results, CLONE, PICTURES / "from-clone.png")
+    draw_group(results, DEFAULT_AGAIN, PICTURES / "default-again.png")
+    draw_group(results, ANCHORS, PICTURES / "anchors.png")
     with DatasetReader(PICTURES / "runs.h5") as runs:
         for episode in runs:
             arm = episode.provenance["arm"]
@@ -560,17 +360,7 @@ def report() -> None:
 
 def store(tasks: Sequence[Task]) -> None:
     """Store the report's data of all trainings in a folder, including earlier ones, in PICTURES."""
-    results = collect(tasks)
-    PICTURES.mkdir(exist_ok=True)
-    lines = ",\n".join(
-        f"{json.dumps(arm)}: {{\n"
-        + ",\n".join(
-            f"{json.dumps(seed)}: {json_text(rounded(training))}" for seed, training in seeds.items()
-        )
-        + "}"
-        for arm, seeds in results.items()
-    )
-    (PICTURES / "results.json").write_text(f'{{"arms": {{\n{lines}\n}}}}\n', encoding="utf-8")
+    write_results(PICTURES / "results.json", collect(tasks))
     films = []
     for task in tasks:
         if task.seed == 0 and task.arm in FILMED and (task.folder / "run.h5").exists():
@@ -579,15 +369,6 @@ def store(tasks: Sequence[Task]) -> None:
             films.append(episode.replace(provenance={**episode.provenance, "arm": task.arm}, player=task.arm))
     (PICTURES / "runs.h5").unlink(missing_ok=True)
     write_compact_dataset(PICTURES / "runs.h5", films)
-
-
-def rounded(value: Any) -> Any:
-    """Round the floats in nested data to five digits."""
-    if isinstance(value, dict):
-        return {name: rounded(v) for name, v in value.items()}
-    if isinstance(value, list):
-        return [rounded(v) for v in value]
-    return float(f"{value:.5g}") if isinstance(value, float) and math.isfinite(value) else value
 
 
 # ---- the command ---------------------------------------------------------------------------------------
@@ -639,10 +420,10 @@ def study(config: StudyConfig) -> None:
         check_outputs({}, {"--folder": config.folder})
         folder = config.folder.resolve()
         tasks = [task_of(folder, name, seed, config.steps) for name in config.arms for seed in config.seeds]
-        for seed in sorted({t.seed for t in tasks if ARMS[t.arm].from_clone}):
+        for seed in sorted({t.seed for t in tasks if ARMS[t.arm].clone}):
             out = clone_of(folder, seed)
             run_once(cloning_command(out, seed), out)
-        clones = [clone_of(folder, t.seed) if ARMS[t.arm].from_clone else None for t in tasks]
+        clones = [clone_of(folder, t.seed) if ARMS[t.arm].clone else None for t in tasks]
         work = [(task, clone, config.precision) for task, clone in zip(tasks, clones, strict=True)]
         if config.jobs > 1:
             with ProcessPoolExecutor(config.jobs) as pool:

@@ -35,13 +35,13 @@ class Options:
     config: tyro.conf.OmitArgPrefixes[CloneConfig] = field(default_factory=CloneConfig)
     method: Method = "bc"
     """bc: behavioral cloning. self-imitation: the clone then plays, goes back where it falls, and trains on
-    what led on; for people's runs. dagger: the clone plays and --expert corrects it. gail, airl: PPO against
-    a discriminator. docs/experiments/cloning.md compares them."""
+    its best decisions; for people's runs. dagger: the clone plays and --expert corrects it. gail, airl: PPO
+    against a discriminator. docs/experiments/cloning.md compares them."""
     expert: Path | None = None
     """dagger: policy checkpoint that says what the clone should have done, with the clone's frame skip and
     action set. A person can't be the expert: the clone asks up to 30 times a second."""
     init: Path | None = None
-    """gail, airl: clone to start from. Default: a new network."""
+    """self-imitation, gail, airl: clone to start from. Default: a new network."""
     dagger: DaggerConfig = field(default_factory=DaggerConfig)
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
     self_imitation: SelfImitationConfig = field(default_factory=SelfImitationConfig)
@@ -96,6 +96,8 @@ def _progress(bar: tqdm[Any], line: str) -> Callable[[EpochReport], None]:
         if epoch.rollouts is not None:
             metrics = epoch.rollouts.metrics
             figures |= {"meters": f"{metrics.mean_distance:.1f}", "finish": f"{metrics.finish_rate:.0%}"}
+        if "practice/failures_per_minute" in epoch.practice:
+            figures["failures a minute"] = f"{epoch.practice['practice/failures_per_minute']:.2f}"
         bar.update(epoch.epoch - bar.n)
         bar.set_postfix(figures)
         if bar.disable and pace.due():

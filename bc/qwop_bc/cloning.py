@@ -6,7 +6,7 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -229,6 +229,8 @@ class EpochReport:
     """The clone's plays with sampled actions; None if it did not play."""
     best: bool
     """Whether this is the best epoch so far."""
+    practice: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Figures of self-imitation's own play, by their names in the log."""
 
     def figures(self) -> dict[str, float]:
         """Return the scalars for the log by name; those that are not finite are omitted."""
@@ -237,6 +239,7 @@ class EpochReport:
             "bc/validation_loss": self.agreement.loss,
             "bc/accuracy": self.agreement.accuracy,
         }
+        figures |= self.practice
         figures |= {f"bc/f1_{key}": f1 for key, f1 in zip("QWOP", self.agreement.key_f1, strict=True)}
         if self.rollouts is not None:
             metrics = self.rollouts.metrics

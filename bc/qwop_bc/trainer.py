@@ -39,7 +39,7 @@ EPOCH_NAMES = {
 # Settings that have no effect with a method. Giving one is an error.
 _UNUSED = {
     "bc": ("dagger", "self_imitation", "adversarial", "expert", "init"),
-    "self-imitation": ("dagger", "adversarial", "expert", "init", "resume", "epochs", "patience"),
+    "self-imitation": ("dagger", "adversarial", "expert", "resume", "epochs", "patience"),
     "dagger": ("self_imitation", "adversarial", "init", "resume", "epochs", "patience"),
     "gail": ("dagger", "self_imitation", "expert", "resume", "epochs", "patience", "balance", "l2_coef"),
 }
@@ -76,7 +76,7 @@ def clone(
         method: "bc" (behavioral cloning), "self-imitation", "dagger", "gail" or "airl".
         expert: dagger: policy checkpoint that says what the clone should have done. It has the clone's frame
             skip and action set.
-        init: gail, airl: clone to start from, with the same layers.
+        init: self-imitation, gail, airl: clone to start from, with the same layers.
         dagger: settings of dagger; None: the defaults.
         adversarial: settings of gail and airl; None: the defaults.
         self_imitation: settings of self-imitation; None: the defaults.
@@ -165,7 +165,7 @@ def clone(
             if expert_network is not None:
                 train_by_dagger(cloning, dagger, expert_network, report)
             elif method == "self-imitation":
-                train_by_self_imitation(cloning, self_imitation, report)
+                train_by_self_imitation(cloning, self_imitation, report, from_clone=init is not None)
             elif method in ("gail", "airl"):
                 train_adversarially(cloning, method, adversarial, decisions, report)
             else:

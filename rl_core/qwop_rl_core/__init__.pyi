@@ -21,6 +21,7 @@ from .losses import entropy, kl_between, log_prob
 from .networks import ActorCritic, QNetwork
 from .policy import Policy, sample_actions
 from .ppo import Demonstrations, PPOConfig
+from .returns import gae
 
 __all__ = [
     "EVENTS",
@@ -41,6 +42,7 @@ __all__ = [
     "dqn",
     "entropy",
     "explained",
+    "gae",
     "kl_between",
     "load_checkpoint",
     "load_network",

@@ -1,34 +1,19 @@
 """The command lines of benchmarks/: wrong input is one line and exit code 2, before anything is measured."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 
 from qwop_evaluation import shipped_policy_path
 from qwop_rl_core import Policy
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A script of benchmarks/."""
-    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")  # which recorder.py sets, too
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
 
 @pytest.fixture
-def main(request, monkeypatch):
+def main(request, load_benchmark):
     """`main` of the script that the test's parameter names."""
-    return load(request.param, monkeypatch).main
+    return load_benchmark(request.param).main
 
 
 @pytest.mark.parametrize(
@@ -47,6 +32,10 @@ def main(request, monkeypatch):
         ("loader", "--episodes 0", "--episodes 0: expected 1 or more"),
         ("loader", "--frames 2301", "--frames 2301: expected 1 to 2300"),
         ("loader", "--directory {file}", "is not a folder"),
+        ("people", "", "--runs is missing"),
+        ("people", "--runs {file} --counts 3 0", "--counts 0: expected 1 or more"),
+        ("people", "--runs {file} --seeds -1", "--seeds -1: expected 0 or more"),
+        ("people", "--runs people.h5 --folder {file}", "not a folder"),
         ("recorder", "--folder {file}", "is not a folder"),
         ("recorder", "--frames 0", "--frames 0: expected 1 or more"),
         ("simulator", "--repeats 0", "--repeats 0: expected 1 or more"),
@@ -76,6 +65,7 @@ def test_wrong_input_is_one_line(main, arguments, said, tmp_path, capsys):
         "kernels",
         "knee_scraping",
         "loader",
+        "people",
         "recorder",
         "simulator",
         "time_to_runner",
@@ -88,8 +78,8 @@ def test_unknown_flags_are_wrong_input(main, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_time_to_runner_takes_starts_between_flags(monkeypatch: pytest.MonkeyPatch) -> None:
-    script = load("time_to_runner", monkeypatch)
+def test_time_to_runner_takes_starts_between_flags(monkeypatch: pytest.MonkeyPatch, load_benchmark) -> None:
+    script = load_benchmark("time_to_runner")
     trained = []
 
     def train(start: str, seed: int, config: object) -> dict:
@@ -103,16 +93,16 @@ def test_time_to_runner_takes_starts_between_flags(monkeypatch: pytest.MonkeyPat
     assert trained == expected
 
 
-def test_loader_measures_in_a_fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    script = load("loader", monkeypatch)
-    figures = script.in_fresh_process("open", BENCHMARKS.parent / "demos" / "records.h5")
+def test_loader_measures_in_a_fresh_process(load_benchmark) -> None:
+    script = load_benchmark("loader")
+    figures = script.in_fresh_process("open", Path(__file__).parents[2] / "demos" / "records.h5")
     assert figures["frames"] == 0 and figures["seconds"] > 0
 
 
 def test_recorder_leaves_out_what_did_not_happen(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], load_benchmark
 ) -> None:
-    script = load("recorder", monkeypatch)
+    script = load_benchmark("recorder")
     window = SimpleNamespace(draw=lambda session: None, close=lambda: None)
     monkeypatch.setattr(script, "Window", lambda title: window)
     assert script.main(["--frames", "5", "--json"]) == 0
@@ -124,8 +114,8 @@ def test_recorder_leaves_out_what_did_not_happen(
     ]
 
 
-def test_daggers_clone_decides_as_often_as_its_expert(monkeypatch: pytest.MonkeyPatch) -> None:
-    script = load("cloning", monkeypatch)
+def test_daggers_clone_decides_as_often_as_its_expert(load_benchmark) -> None:
+    script = load_benchmark("cloning")
     metadata = Policy.load(shipped_policy_path()).metadata
     arms = [arm for arm in script.arms("methods", quick=False).values() if "EXPERT" in arm[2]]
     assert [frame_skip for _, frame_skip, _ in arms] == [metadata["frame_skip"]]
