@@ -51,9 +51,7 @@ def test_kept_results_are_not_computed_again(tmp_path):
 def test_a_damaged_result_is_one_line(tmp_path):
     list(results("square", tmp_path, tmp_path / "kept"))
     (tmp_path / "kept" / "000003.json").write_text("9 tons", encoding="utf-8")
-    with pytest.raises(
-        CommandError, match=r"000003.json: damaged \(.*\): delete it, and"
-    ):
+    with pytest.raises(CommandError, match=r"000003.json: damaged \(.*\): delete it, and"):
         list(results("square", tmp_path, tmp_path / "kept"))
 
 
