@@ -67,11 +67,15 @@ def wrong(folder: str, task: int) -> int:
     return task * task
 
 
+def write(path: Path, result: int) -> None:
+    path.write_text(str(result), encoding="utf-8")
+
+
 def kept(folder: Path, name: str) -> KeptResults[int]:
     return KeptResults(
         folder,
         {"name": name},
-        lambda path, result: path.write_text(str(result), encoding="utf-8") and None,
+        write,
         lambda path: int(path.read_text(encoding="utf-8")),
     )
 
