@@ -6,6 +6,7 @@ says what is wrong and how to fix it. A command changes only the file that it is
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections import Counter
@@ -32,6 +33,7 @@ from qwop_datasets.style import compare_style
 from qwop_datasets.verify import LANES, verify_episodes
 from qwop_datasets.writer import set_verified, write_dataset
 from qwop_game import Trig, engines
+from qwop_game.rules import FINISH
 
 PROGRAM = "qwop-data"
 DESCRIPTION = "Datasets of QWOP episodes."
@@ -400,8 +402,18 @@ class Convert:
     observations; rounded if there are none."""
     rate: float = 30.0
     """Frames per second of a tape of keys."""
-    offset: float = 0.0
-    """Frame of the tape where the run begins."""
+    offset: float | None = None
+    """Frame of the tape where the run begins: 0, or searched with --search-edges."""
+    search_edges: int | None = None
+    """Search the keys of a tape from a video that drops frames: each change may move by this many frames of
+    the game. Without --offset and --trig, they are searched too."""
+    search_drift: int | None = None
+    """Frames by which a change may move altogether, where the video drops many; else: --search-edges."""
+    beam: int = 1500
+    """Games that the search keeps."""
+    splits: str = ""
+    """Known times of the run for the search, as "50=24.38,100=45.53": meters = s of the game's clock; 100 is
+    the landing."""
     source: Source | None = None
     """Who played, if the file does not say."""
     player: str = ""
@@ -449,10 +461,15 @@ class Convert:
             self.rate,
             self.offset,
             self.trig,
+            self.search_edges,
+            self.search_drift,
+            self.beam,
+            _splits(self.splits),
         )
         left_out: list[str] = []
         found: Counter[str] = Counter()
-        bar = tqdm(unit="samples", disable=None, leave=False, delay=0.5)
+        unit = "samples" if self.search_edges is None else "frames"
+        bar = tqdm(unit=unit, disable=None, leave=False, delay=0.5)
 
         def progress(done: int, total: int) -> None:
             bar.total = total
@@ -476,6 +493,23 @@ class Convert:
 Command = Info | List | Check | Verify | Style | Edit | Merge | Split | Recover | Convert
 
 
+def _splits(text: str) -> tuple[tuple[float, float], ...]:
+    """Parse known times: "50=24.38,100=45.53". Raises DatasetError."""
+    splits: list[tuple[float, float]] = []
+    for part in text.replace(",", " ").split():
+        meters, _, seconds = part.partition("=")
+        try:
+            split = float(meters), float(seconds)
+        except ValueError:
+            split = (math.nan, math.nan)
+        if not (0 < split[0] <= FINISH and 0 < split[1] < 3600):
+            raise DatasetError(f"--splits: {part[:40]!r} is not METERS=SECONDS, such as 50=24.38")
+        if splits and not (splits[-1][0] < split[0] and splits[-1][1] < split[1]):
+            raise DatasetError(f"--splits: {part[:40]!r} is not later than the one before")
+        splits.append(split)
+    return tuple(splits)
+
+
 def _usable(imported: Iterable[convert.Imported], left_out: list[str]) -> Iterator[Episode]:
     count = 0
     for item in imported:
@@ -483,6 +517,8 @@ def _usable(imported: Iterable[convert.Imported], left_out: list[str]) -> Iterat
             left_out.append(f"{item.name}: {item.reason}")
         else:
             count += 1
+            if item.note:
+                print(f"{item.name}: {item.note}")
             yield item.episode
     if not count:
         raise DatasetError("no episode could be converted")

@@ -210,7 +210,7 @@ PPO_FROM_CLONE = PPOConfig(
     gamma=0.995,
     entropy_coef=0.002,
     reference_kl_coef=0.1,
-    reference_kl_half_life=1_500_000,
+    reference_kl_half_life=1_500_000.0,
     update_normalizer=False,
 )
 # Many games and few gradient steps: one gradient step costs as much as 50 environment steps.

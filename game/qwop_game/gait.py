@@ -140,7 +140,7 @@ def strides_of(raw: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float64], NDA
     """
     frames, feet = touchdowns(raw)
     landing_x = raw[frames, _FOOT_X[feet]].astype(np.float64) / UNITS_PER_METER
-    return landing_x[2:] - landing_x[:-2], (frames[2:] - frames[:-2]) * FRAME_SECONDS
+    return landing_x[2:] - landing_x[:-2], (frames[2:] - frames[:-2]).astype(np.float64) * FRAME_SECONDS
 
 
 def gait_metrics(raw: NDArray[np.floating[Any]], keys: NDArray[np.uint8] | None = None) -> GaitMetrics:

@@ -103,11 +103,11 @@ class PPOConfig:
     """Number of first steps in which only the value network learns."""
     reference_kl_coef: float = 0.0
     """Weight of KL(policy || reference policy) in the loss."""
-    reference_kl_half_life: float = 1_000_000
+    reference_kl_half_life: float = 1_000_000.0
     """Steps in which the weight of the reference KL halves; 0: constant weight."""
     demo_coef: float = 0.0
     """Weight of the demonstrations' log-likelihood in the loss (DAPG's lambda_0)."""
-    demo_half_life: float = 1_000_000
+    demo_half_life: float = 1_000_000.0
     """Steps in which the weight of the demonstrations halves; 0: constant weight."""
     demo_batch_size: int = 512
     """Demonstrated steps mixed into every minibatch."""

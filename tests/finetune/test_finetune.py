@@ -4,6 +4,7 @@ import dataclasses
 import os
 import signal
 from pathlib import Path
+from typing import get_type_hints
 
 import h5py
 import numpy as np
@@ -33,7 +34,15 @@ from qwop_game import (
     action_masks,
 )
 from qwop_game.gait import knee_near, upright
-from qwop_rl_core import ActorCritic, Policy, PPOConfig, QNetwork, load_checkpoint, save_checkpoint
+from qwop_rl_core import (
+    ActorCritic,
+    Policy,
+    PPOConfig,
+    QNetwork,
+    check_kinds,
+    load_checkpoint,
+    save_checkpoint,
+)
 from qwop_rl_core.checkpoint import prefixed
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "glibc-fma_runs.npz"
@@ -393,6 +402,19 @@ def test_settings_survive_the_checkpoint():
 def flat(plain: dict) -> dict:
     """Settings as releases stored them that had no settings of the environment."""
     return {**plain.pop("environment"), **plain}
+
+
+@pytest.mark.parametrize("config", [PPOFinetuneConfig(), DQNFinetuneConfig()])
+def test_a_number_with_a_decimal_point_survives_the_checkpoint(config):
+    """A field of type float whose default is an int would accept no other number from a checkpoint."""
+    for part in (config, config.environment, config.learner):
+        hints = get_type_hints(type(part))
+        numbers = [f.name for f in dataclasses.fields(part) if hints[f.name] is float]
+        assert numbers
+        halves = {name: abs(getattr(part, name)) / 2 + 0.25 for name in numbers}
+        kinds = {name: type(getattr(part, name)) for name in numbers}
+        assert set(kinds.values()) == {float}, kinds
+        check_kinds(halves, part)
 
 
 def test_settings_of_earlier_releases_are_read():

@@ -25,6 +25,7 @@ from typing import Literal, get_args
 
 from qwop_datasets.convert import imitation, minari, qwop_gym, qwop_rl, robomimic, tables, tape, web
 from qwop_datasets.convert.common import Imported, Importing, damage_as_errors
+from qwop_datasets.convert.qwop_rl import Progress
 from qwop_datasets.errors import DatasetError, NameTakenError
 from qwop_datasets.reader import DatasetReader
 
@@ -69,10 +70,13 @@ def export(
     return writers[to](reader, path, observations=observations, action_set=action_set)
 
 
-def episodes_of(path: Path, options: Importing, kind: str | None = None) -> Iterator[Imported]:
+def episodes_of(
+    path: Path, options: Importing, kind: str | None = None, *, progress: Progress | None = None
+) -> Iterator[Imported]:
     """Read the episodes of another project's file or directory, each an Episode or a reason for its omission.
 
-    kind: its format; None: detect it. Raises DatasetError if it can't be read at all.
+    kind: its format; None: detect it. progress: called as the keys of a tape are searched. Raises
+    DatasetError if it can't be read at all.
     """
     readers = {
         "minari": minari.read,
@@ -81,15 +85,23 @@ def episodes_of(path: Path, options: Importing, kind: str | None = None) -> Iter
         "qwop-gym": qwop_gym.read,
         "npz": tables.read_npz,
         "csv": tables.read_csv,
-        "keys": tape.read,
         "qwop-rl": qwop_rl.read,
         "web": web.read,
     }
     with damage_as_errors(path):
         kind = kind or detect(path)
-        if kind != "keys" and (options.rate, options.offset) != (Importing.rate, Importing.offset):
+        if kind == "keys":
+            yield from tape.read(path, options, progress or _no_progress)
+            return
+        if (options.rate, options.offset) != (Importing.rate, Importing.offset):
             raise DatasetError(f"{path}: --rate and --offset are for tapes of bare keys; this is {kind}")
+        if options.search_edges is not None:
+            raise DatasetError(f"{path}: --search-edges is for tapes of bare keys; this is {kind}")
         yield from readers[kind](path, options)
+
+
+def _no_progress(done: int, total: int) -> None:
+    pass
 
 
 def episodes_of_files(
@@ -98,11 +110,12 @@ def episodes_of_files(
     kind: str | None = None,
     *,
     workers: int = 1,
-    progress: qwop_rl.Progress | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[Imported]:
     """The episodes of several files, in order; see `episodes_of`.
 
-    workers: processes that recover sampled logs. progress: called as they go on, see `qwop_rl.Progress`.
+    workers: processes that recover sampled logs. progress: called as they, or the search of a tape, go on,
+    see `qwop_rl.Progress`.
     """
     kinds: list[str] = []
     for path in paths:
@@ -113,7 +126,7 @@ def episodes_of_files(
             yield from qwop_rl.read_files(paths, options, workers=workers, progress=progress)
         return
     for path, own in zip(paths, kinds, strict=True):
-        yield from episodes_of(path, options, own)
+        yield from episodes_of(path, options, own, progress=progress)
 
 
 def detect(path: Path) -> str:

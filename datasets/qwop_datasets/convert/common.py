@@ -41,6 +41,8 @@ _SCALARS = (
 
 
 _LONGEST_STEP = 300  # frames: ten seconds
+_MOST_FRAMES = 30  # by which a change of keys may move
+APPROXIMATE_TAG, INCOMPLETE_TAG = "approximate", "incomplete"
 
 
 @dataclass(frozen=True)
@@ -57,20 +59,45 @@ class Importing:
     """Frames that each of its actions was held."""
     rate: float = 30.0
     """Frames per second of a tape of keys."""
-    offset: float = 0.0
-    """Frame of a tape of keys at which the episode begins."""
+    offset: float | None = None
+    """Frame of a tape of keys at which the episode begins; None: 0, or searched with `search_edges`."""
     trig: str | None = None
     """Variant of sine and cosine; None: the one that reproduces the observations, else DEFAULT_TRIG."""
+    search_edges: int | None = None
+    """Frames by which each change of a tape's keys may move; None: the tape is played as it is."""
+    search_drift: int | None = None
+    """Frames by which it may move altogether; None: `search_edges`."""
+    beam: int = 1500
+    """Games that the search keeps."""
+    splits: tuple[tuple[float, float], ...] = ()
+    """(meters, seconds) that the run is known to have; 100 m is the landing."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.frames_per_step <= _LONGEST_STEP:
             raise DatasetError(f"--frames-per-step {self.frames_per_step}: expected 1 to {_LONGEST_STEP}")
         if not 1 <= self.rate <= 1e6:
             raise DatasetError(f"--rate {self.rate:g}: expected the tape's frames per second, 1 or more")
-        if not abs(self.offset) <= 1e9:
+        if self.offset is not None and not abs(self.offset) <= 1e9:
             raise DatasetError(f"--offset {self.offset:g}: expected a frame of the tape, 0 or more")
+        self._check_search()
         if problem := name_problem(self.player):
             raise DatasetError(f"--player: {problem}")
+
+    def _check_search(self) -> None:
+        given = (self.search_drift, self.splits or None, None if self.beam == Importing.beam else self.beam)
+        if self.search_edges is None:
+            if any(value is not None for value in given):
+                raise DatasetError("--search-drift, --beam and --splits need --search-edges")
+            return
+        if not 0 <= self.search_edges <= _MOST_FRAMES:
+            raise DatasetError(f"--search-edges {self.search_edges}: expected 0 to {_MOST_FRAMES} frames")
+        if self.search_drift is not None and not self.search_edges <= self.search_drift <= 10 * _MOST_FRAMES:
+            raise DatasetError(
+                f"--search-drift {self.search_drift}: expected {self.search_edges} (--search-edges) to "
+                f"{10 * _MOST_FRAMES} frames"
+            )
+        if not 1 <= self.beam <= 100_000:
+            raise DatasetError(f"--beam {self.beam}: expected 1 to 100000 games")
 
     def checked_source(self, path: Path) -> str:
         """Return the source. Raises DatasetError if it is not known."""
@@ -86,6 +113,8 @@ class Imported:
     name: str
     episode: Episode | None = None
     reason: str = ""
+    note: str = ""
+    """What the user should know of how it was made."""
 
 
 def scalars(episode: Episode) -> str:

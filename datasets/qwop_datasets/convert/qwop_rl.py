@@ -15,14 +15,21 @@ from typing import Any
 
 import numpy as np
 
-from qwop_datasets.convert.common import Imported, Importing, episode_of_replay, numbers, whole_numbers
+from qwop_datasets.convert.common import (
+    APPROXIMATE_TAG,
+    INCOMPLETE_TAG,
+    Imported,
+    Importing,
+    episode_of_replay,
+    numbers,
+    whole_numbers,
+)
 from qwop_datasets.convert.key_recovery import Recovered, Recovery, SampledEpisode, samples_equal
 from qwop_datasets.convert.tables import load_npz
 from qwop_datasets.errors import DatasetError
 from qwop_datasets.exact_replay import replay_keys
 from qwop_game import KEY_O, KEY_P, KEY_Q, KEY_W, PARTS, TRIG_VARIANTS
 
-INCOMPLETE_TAG, APPROXIMATE_TAG = "incomplete", "approximate"
 _SIZE = 71
 _PARTS = (  # in the order of a sample: angle, vx, vy, x, y of each; the head, 11 joint angles, the others
     "head",
