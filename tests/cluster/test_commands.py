@@ -63,9 +63,8 @@ def runs(best: Best) -> list[tuple[float, list[int]]]:
 def test_a_search_is_the_same(elsewhere, tmp_path):
     here = found(None)
     assert here.passes >= 4
-    options = ClusterOptions(
-        **{elsewhere[0][2:]: Path(elsewhere[1]) if elsewhere[0] == "--tasks" else elsewhere[1]}
-    )
+    flag, value = elsewhere
+    options = ClusterOptions(tasks=Path(value)) if flag == "--tasks" else ClusterOptions(ray=str(value))
     there = found(options)
     assert runs(there) == runs(here) and (there.frames, there.passes) == (here.frames, here.passes)
 
