@@ -9,6 +9,10 @@ PYTHON := $(or $(shell for p in python3 python3.14 python3.13 python3.12 python3
 	$$p -c 'import venv, ensurepip; $(SUPPORTED)' 2>/dev/null && echo $$p && break; done),python3)
 endif
 
+# On Linux, PyPI's torch brings gigabytes of CUDA libraries. With a GPU: make TORCH=cuda run
+TORCH := cpu
+TORCH_INDEX := https://download.pytorch.org/whl/cpu
+
 INSTALL := .venv/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 CPP := $(wildcard game/engine/*.cpp game/engine/*.hpp game/engine/*.h tests/engine/*.cpp)
@@ -54,8 +58,11 @@ engine: .venv/.complete
 	  echo "make: $(PYTHON) is not Python 3.10 to 3.14: name one that is: make PYTHON=python3.11" >&2; exit 2; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
 	  echo "make: $(PYTHON) has no venv module: install it (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 2; }
-	@echo "Installing into .venv: minutes and gigabytes the first time, most of it torch"
+	@echo "Installing into .venv: minutes the first time"
 	@$(PYTHON) -m venv .venv
+	@if [ "$$(uname -s)-$(TORCH)" = Linux-cpu ]; then \
+	  $(INSTALL) --no-deps --retries 1 --timeout 15 --index-url $(TORCH_INDEX) torch 2>.venv/torch.log || \
+	  echo "$(TORCH_INDEX): no torch from there (see .venv/torch.log): PyPI's brings gigabytes of CUDA libraries"; fi
 	@$(INSTALL) hatchling setuptools wheel ziglang
 	@$(INSTALL) --no-build-isolation --editable '.[dev,docs]'
 	@$(INSTALL) --no-deps imitation==1.0.1 qwop-gym==1.0.1 pynput python-xlib six

@@ -75,9 +75,7 @@ class EnvironmentConfig:
         if not 0.0 <= self.demo_starts <= 1.0:
             raise TrainingError(f"demo_starts is {self.demo_starts}, expected a share between 0 and 1")
         if self.demo_order == "backward" and self.demo_starts == 0.0:
-            raise TrainingError(
-                "demo_order is backward, but demo_starts is 0: --demo-starts 0.9 starts there"
-            )
+            raise TrainingError("demo_order is backward, but demo_starts is 0: add --demo-starts 0.9")
         if self.demo_starts > 0.0 and self.drills > 0.0:
             raise TrainingError("drills and demo_starts both choose where episodes start: use one of them")
         try:

@@ -67,9 +67,10 @@ class GaitMetrics:
     flight: float
     """Share of frames in which no foot touches the track and no knee is near it."""
     symmetry: float
-    """Smaller mean step length divided by the larger one. The step length is how far a foot lands ahead of
-    the other, m. 1: even steps. 0: one foot always lands level with the other. Below 0 (to -1): it lands
-    behind. QWOP's runner is not symmetric, and its fast runs are near 0."""
+    """The two feet's mean step lengths divided, the one nearer to 0 by the other: -1 to 1. The step length is
+    how far a foot lands ahead of the other, m; in long leaps it lands behind. 1: even steps. 0: one foot
+    always lands level with the other. Below 0: one foot lands ahead, the other behind. QWOP's runner is not
+    symmetric, and its fast runs are near 0 or below."""
     torso_pitch: float
     """Mean lean of the torso from the vertical, degrees, forward positive."""
     torso_pitch_std: float
@@ -140,7 +141,7 @@ def strides_of(raw: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float64], NDA
     """
     frames, feet = touchdowns(raw)
     landing_x = raw[frames, _FOOT_X[feet]].astype(np.float64) / UNITS_PER_METER
-    return landing_x[2:] - landing_x[:-2], (frames[2:] - frames[:-2]) * FRAME_SECONDS
+    return landing_x[2:] - landing_x[:-2], (frames[2:] - frames[:-2]).astype(np.float64) * FRAME_SECONDS
 
 
 def gait_metrics(raw: NDArray[np.floating[Any]], keys: NDArray[np.uint8] | None = None) -> GaitMetrics:
@@ -174,6 +175,7 @@ def gait_metrics(raw: NDArray[np.floating[Any]], keys: NDArray[np.uint8] | None 
     steps = max(len(frames) - 1, 0)
     step_lengths = foot_x[frames, feet] - foot_x[frames, 1 - feet]
     mean_steps = [float(step_lengths[feet == foot].mean()) for foot in (0, 1)] if steps else [math.nan]
+    nearer, farther = min(mean_steps, key=abs), max(mean_steps, key=abs)
     step_seconds = float(frames[-1] - frames[0]) * FRAME_SECONDS if steps else 0.0
 
     return GaitMetrics(
@@ -188,7 +190,7 @@ def gait_metrics(raw: NDArray[np.floating[Any]], keys: NDArray[np.uint8] | None 
         stride_length=float(stride_lengths.mean()) if steps >= 2 else math.nan,
         cadence=60.0 * steps / step_seconds if step_seconds else math.nan,
         flight=float(in_flight.mean()),
-        symmetry=min(mean_steps) / max(mean_steps) if max(mean_steps) > 0 else math.nan,
+        symmetry=nearer / farther if farther else math.nan,
         torso_pitch=float(pitch.mean()),
         torso_pitch_std=float(pitch.std()),
         key_switches=math.nan if keys is None or len(keys) == 0 else _key_switches(np.asarray(keys)),

@@ -68,6 +68,19 @@ def test_strides_of_a_walker_made_by_hand(start):
     assert metrics.flight == 0.0
 
 
+@pytest.mark.parametrize(
+    ("left_x", "right_x", "symmetry"),
+    [
+        (1.0, 0.7, -0.3),  # left lands 1.0 m ahead of right at 0, then right 0.3 m behind it
+        (-1.0, -0.9, -0.1),  # left lands 1.0 m behind, right 0.1 m ahead
+        (-1.0, -1.5, 0.5),  # left lands 1.0 m behind, right 0.5 m behind
+    ],
+)
+def test_symmetry_where_a_foot_lands_behind_the_other(start, left_x, right_x, symmetry):
+    raw = walk(start, [(LEFT, 10, left_x), (RIGHT, 25, right_x)], 40)
+    assert gait_metrics(raw).symmetry == pytest.approx(symmetry, rel=1e-5)
+
+
 def test_landings_that_share_a_frame_have_no_cadence(start):
     metrics = gait_metrics(walk(start, [(LEFT, 10, 0.6), (RIGHT, 10, 1.0)], 20))
     assert metrics.steps == 1 and math.isnan(metrics.cadence)

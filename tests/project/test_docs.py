@@ -247,7 +247,7 @@ def words_of_the_code() -> frozenset[str]:
     return frozenset(words)
 
 
-OTHERS = {"GymWrapper", "PIP_EXTRA_INDEX_URL", "RecordVideo"}
+OTHERS = {"GymWrapper", "RecordVideo"}
 """Names of other projects, or of the operating system."""
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 from qwop_game import INSTALL_UNPINNED
 
@@ -105,6 +106,21 @@ def test_constraints_are_the_locks_versions():
         )
     repeated = {name for name, _ in pins if sum(name == other for other, _ in pins) > 1}
     assert {line.partition("=")[0] for line in lines if ";" in line} == repeated
+
+
+def test_ci_tries_the_lowest_versions():
+    """All but torch, and what imitation and qwop-gym determine."""
+    lines = (ROOT / ".ci" / "lowest.txt").read_text(encoding="utf-8").splitlines()
+    tried = [Requirement(line) for line in lines if not line.startswith("#")]
+    allowed = [
+        requirement
+        for requirement in map(Requirement, PYPROJECT["project"]["dependencies"])
+        if requirement.name != "torch" and "python_version" not in str(requirement.marker)
+    ]
+    lowest = {(r.name, Version(s.version)) for r in allowed for s in r.specifier if s.operator == ">="}
+    lowest.add(("selenium", Version("4.27")))  # ~=4.27
+    assert {(r.name, Version(s.version)) for r in tried for s in r.specifier} == lowest
+    assert len(tried) == len(allowed)
 
 
 def test_sources_are_public():
