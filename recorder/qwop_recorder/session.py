@@ -354,7 +354,7 @@ class Session:
 
     def _recording(self) -> Recording:
         game = self._game
-        start = None if isinstance(game, Simulator) else game.episode_start
+        start = getattr(game, "episode_start", None)  # only the real game can keep its page
         return self._keeper.recording(game.raw_observation[0], float(game.time[0]), start)
 
     def _count_down(self, seconds: float) -> None:
