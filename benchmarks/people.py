@@ -53,8 +53,8 @@ from studies import (
 )
 
 from qwop_cli import CommandError, check_outputs, json_text, parse_config, run_command
-from qwop_datasets import DatasetError, DatasetReader, DatasetWriter, Episode
-from qwop_evaluation import bootstrap_interval, interquartile_mean
+from qwop_datasets import DatasetError, DatasetReader, DatasetWriter, Episode, compare_style
+from qwop_evaluation import CheckpointPlayer, bootstrap_interval, interquartile_mean, play
 
 PROGRAM = "people"
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,6 +67,8 @@ DRAWN = ("default", "default-skip-1", "default-rule", "stride-rule")
 """Arms from nothing to draw beside those from a player's clones."""
 NOTHING, CLONES, TUNED = "nothing", "clones", "fine-tuned"
 COUNTS = (1, 3, 10, 38)
+STYLE = {"key segment, frames": "key segments", "stride length, m": "strides", "torso lean, degrees": "lean"}
+"""Figures of style to store, and their titles."""
 CURVE_POINTS = 5
 FRAMES_PER_HOUR = 30 * 3600
 
@@ -187,8 +189,23 @@ def carry_out(task: Task, arms: Mapping[str, Arm], datasets: Mapping[str, Path],
             evaluate(checkpoint, folder / f"{checkpoint.stem}.json", CURVE_SEEDS, sample=True)
     evaluate(task.out, folder / "argmax.json", FINAL_SEEDS)
     figures = evaluate(task.out, folder / "final.json", FINAL_SEEDS, sample=True)
+    if TUNED in arm.groups and not (folder / "style.json").exists():
+        ratios = style_ratios(task.out, datasets["people"])
+        (folder / "style.json").write_text(json_text(ratios), encoding="utf-8")
     shown = ", ".join(f"{name} {figures[name]}" for name in FIGURES[:6])
     return f"{task.arm}, seed {task.seed}, {time.perf_counter() - began:.0f} s: {shown}"
+
+
+def style_ratios(checkpoint: Path, people: Path) -> dict[str, float | None]:
+    """Say how far the finished ones of the final evaluation's runs are from people's: figure -> ratio.
+
+    1: as far as people's runs are from each other (docs/guides/evaluation.md). None: no run finished.
+    """
+    runs = [run for run in play(CheckpointPlayer(checkpoint), FINAL_SEEDS, sample=True) if run.success]
+    if not runs:
+        return dict.fromkeys(STYLE)
+    distances = {d.figure: d.ratio for d in compare_style(runs, finished_runs(people)).distances}
+    return {figure: distances[figure] for figure in STYLE}
 
 
 # ---- tables and plots ----------------------------------------------------------------------------------
@@ -225,7 +242,13 @@ def tables_of(results: Mapping[str, Any], arms: Mapping[str, Arm]) -> dict[str, 
         estimated("stride, m", "stride_length_m", 1, 2),
         estimated("key changes a second", "key_switches_per_s", 1, 1),
     )
-    return {group: results_table(results, arms, group, columns) for group in (NOTHING, CLONES, TUNED)}
+    style = [estimated(f"{title}, ratio", figure, 1, 1, "style") for figure, title in STYLE.items()]
+    return {
+        NOTHING: results_table(results, arms, NOTHING, columns),
+        CLONES: results_table(results, arms, CLONES, columns),
+        TUNED: results_table(results, arms, TUNED, columns),
+        "style": results_table(results, arms, TUNED, style),
+    }
 
 
 def draw_training(results: Mapping[str, Any], arms: Mapping[str, Arm], player: str, path: Path) -> None:

@@ -190,8 +190,8 @@ def middle_run(episodes: Sequence[Episode]) -> Episode:
 def collect(tasks: Iterable[Task]) -> dict[str, Any]:
     """Collect all stored figures: arm -> seed -> {"final": figures, "curve": [[steps, figures], ...]}.
 
-    "argmax" is there as well where argmax.json is, and "cpu_seconds" where they are known. Trainings without
-    a last evaluation are omitted.
+    "argmax" and "style" are there as well where argmax.json and style.json are, and "cpu_seconds" where they
+    are known. Trainings without a last evaluation are omitted.
     """
     results: dict[str, Any] = {}
     for task in tasks:
@@ -208,8 +208,9 @@ def collect(tasks: Iterable[Task]) -> dict[str, Any]:
             "final": curve[-1][1],
             "curve": [[steps, figures] for steps, figures in sorted(curve, key=lambda point: point[0])],
         }
-        if (argmax := task.folder / "argmax.json").exists():
-            training["argmax"] = json.loads(argmax.read_text(encoding="utf-8"))
+        for more in ("argmax", "style"):
+            if (file := task.folder / f"{more}.json").exists():
+                training[more] = json.loads(file.read_text(encoding="utf-8"))
         if (seconds := cpu_seconds(task.out)) is not None:
             training["cpu_seconds"] = seconds
         results.setdefault(task.arm, {})[str(task.seed)] = training

@@ -75,6 +75,18 @@ def test_seconds_of_a_fine_tuned_clone_contain_those_of_cloning(people, arms):
     assert people.seconds_of(results, arms["people-3"], "people-3", "0") == 30.0
 
 
+def test_style_is_that_of_finished_runs(people, tmp_path, monkeypatch):
+    with DatasetReader(people.DEMOS) as reader:
+        DatasetWriter(tmp_path / "people.h5").append_all([reader[i] for i in range(4)])
+        played = [reader[5], reader[6].replace(success=False)]
+    monkeypatch.setattr(people, "CheckpointPlayer", lambda checkpoint: checkpoint)
+    monkeypatch.setattr(people, "play", lambda player, seeds, sample: played)
+    ratios = people.style_ratios(tmp_path / "x", tmp_path / "people.h5")
+    assert set(ratios) == set(people.STYLE) and all(0.2 < ratio < 5.0 for ratio in ratios.values())
+    monkeypatch.setattr(people, "play", lambda player, seeds, sample: played[1:])
+    assert set(people.style_ratios(tmp_path / "x", tmp_path / "people.h5").values()) == {None}
+
+
 @pytest.mark.slow
 def test_the_study_runs_from_its_file_to_its_report(people, tmp_path, monkeypatch, capsys):
     document, pictures = tmp_path / "people.md", tmp_path / "people"
@@ -104,6 +116,7 @@ def test_the_study_runs_from_its_file_to_its_report(people, tmp_path, monkeypatc
     tuned = results["people-no-anchors-knee-rule"]["3"]
     assert tuned["cpu_seconds"] > 0 and tuned["argmax"]["finish_rate"] == 0.0
     assert [steps for steps, _ in tuned["curve"]] == [8192, 16384]
+    assert set(tuned["style"].values()) == {None}  # no run finished
     rows = document.read_text(encoding="utf-8").splitlines()
     assert sum("PPO" in row for row in rows) == 1 and sum("clone of 2" in row for row in rows) == 4
     assert (pictures / "counts.png").exists() and (pictures / "people.png").exists()
