@@ -37,7 +37,12 @@ def write_compact_dataset(path: str | os.PathLike[str], episodes: Iterable[Episo
     with damage_as_errors(path), new_file(Path(path)) as file:
         checked = zip(episodes, verify_episodes(episodes), strict=True)
         for episode, verification in file.interruptible(checked):
-            if episode.game != "embedded" or not verification.exact:
+            if episode.game != "embedded":
+                raise DatasetError(
+                    f"{path}: episode {episode.id} is of the {episode.game} game; a compact dataset stores "
+                    "episodes of the embedded one: use DatasetWriter"
+                )
+            if not verification.exact:
                 raise DatasetError(
                     f"{path}: episode {episode.id} does not replay bit for bit, as compact ones must"
                 )

@@ -63,6 +63,9 @@ class RecordConfig:
     """Sine and cosine of the game: those of the browser whose game it equals bit for bit."""
     native: bool = False
     """Play the real game with the browser's own sine and cosine, not with exact ones of --trig."""
+    keep_page: bool = False
+    """Begin the next run of the real game by its own reset, as its R key does, without loading the page
+    again. Each run is stored with what happened in the page before it."""
     browser: str | None = None
     """Path of the browser for the real game, if it is not found."""
     driver: str | None = None
@@ -98,6 +101,7 @@ class RecordConfig:
         )
         require(self.game == "real" or not self.headless, "--headless needs --game real")
         require(self.game == "real" or not self.native, "--native needs --game real")
+        require(self.game == "real" or not self.keep_page, "--keep-page needs --game real")
         require(not self.web or self.game == "embedded", "--web plays the embedded game: omit --game real")
         require(
             not self.web or self.keys == "auto",

@@ -76,9 +76,14 @@ class Keeper:
         """Whether nothing is kept."""
         return self._store is None
 
-    def recording(self, raw_observation: NDArray[np.float32], time: float) -> Recording:
-        """Make the recording of a run that starts in this state (float32 [60], s)."""
-        return Recording(raw_observation, time, **(self._store.fields if self._store else {}))
+    def recording(
+        self, raw_observation: NDArray[np.float32], time: float, start: NDArray[np.uint32] | None = None
+    ) -> Recording:
+        """Make the recording of a run that starts in this state (float32 [60], s; Episode.start)."""
+        fields = dict(self._store.fields) if self._store else {}
+        if start is not None:
+            fields["start"] = start
+        return Recording(raw_observation, time, **fields)
 
     def has_begun(self, run: Recording) -> bool:
         """Whether `begin` was called for the run."""

@@ -61,17 +61,29 @@ class PlayedGame(RealGame):
     """
 
     def __init__(
-        self, headless: bool, browser: Any, driver: Any, clock: Clock, trig: str | None = DEFAULT_TRIG
+        self,
+        headless: bool,
+        browser: Any,
+        driver: Any,
+        clock: Clock,
+        trig: str | None = DEFAULT_TRIG,
+        keep_page: bool = False,
     ) -> None:
         # recover=False: when the browser is lost, the session ends, and the frames played so far are kept.
-        super().__init__(headless, browser, driver, recover=False, scripts=("person.js",), trig=trig)
+        super().__init__(
+            headless,
+            browser,
+            driver,
+            recover=False,
+            scripts=("person.js",),
+            trig=trig,
+            keep_page=keep_page,
+        )
         self._clock = clock
         self._page_to_session = 0.0  # s
         self._played: PageFrame | None = None
         self.failure: str | None = None
         """Why the last reset failed; the session has to end. None if it worked."""
-        self.loads = 0
-        """Pages loaded so far. A new page does not know which keys are down."""
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
         # An error here would interrupt the storing of a run. The session continues to the next run, and
@@ -81,7 +93,6 @@ class PlayedGame(RealGame):
             self._set_clock()
         except (RealGameError, BrowserLost, PageError) as error:
             self.failure = str(error)
-        self.loads += 1
 
     def next_step_is(self, frame: PageFrame) -> None:
         """Let the next `step` use this frame."""

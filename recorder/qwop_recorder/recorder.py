@@ -180,7 +180,7 @@ def _record_real(config: RecordConfig, clock: Clock, best: PersonalBest, tell: T
 
     store = None
     trig = None if config.native else config.trig
-    game = PlayedGame(config.headless, config.browser, config.driver, clock, trig)
+    game = PlayedGame(config.headless, config.browser, config.driver, clock, trig, config.keep_page)
     try:
         if not config.practice:
             provenance = {"package": _package(), **game.provenance()}

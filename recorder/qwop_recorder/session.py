@@ -353,7 +353,9 @@ class Session:
         self._count_down(countdown)
 
     def _recording(self) -> Recording:
-        return self._keeper.recording(self._game.raw_observation[0], float(self._game.time[0]))
+        game = self._game
+        start = getattr(game, "episode_start", None)  # only the real game can keep its page
+        return self._keeper.recording(game.raw_observation[0], float(game.time[0]), start)
 
     def _count_down(self, seconds: float) -> None:
         self.phase = Phase.COUNTDOWN

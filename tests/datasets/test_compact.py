@@ -50,8 +50,11 @@ def test_what_does_not_replay_is_not_stored(tmp_path):
     good = played(0)
     raw = good.raw_observations.copy()
     raw[40, 7] = np.nextafter(raw[40, 7], np.float32(np.inf))
-    for wrong in (good.replace(raw_observations=raw), good.replace(game="real")):
-        with pytest.raises(DatasetError, match="does not replay bit for bit"):
+    for wrong, says in (
+        (good.replace(raw_observations=raw), "does not replay bit for bit"),
+        (good.replace(game="real"), "is of the real game"),
+    ):
+        with pytest.raises(DatasetError, match=says):
             write_compact_dataset(path, [good, wrong])
         assert list(tmp_path.iterdir()) == []
 

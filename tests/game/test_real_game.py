@@ -33,7 +33,7 @@ from qwop_evaluation.lookahead import Lookahead
 from qwop_evaluation.player import CheckpointPlayer
 from qwop_evaluation.protocol import play
 from qwop_evaluation.shipped import shipped_policy_path
-from qwop_game import Simulator
+from qwop_game import Operation, Session, Simulator
 from qwop_game.real import RealGame, RealGameError, find, install
 from qwop_game.real import browser as browser_module
 from qwop_game.real import game as real_game
@@ -367,7 +367,7 @@ class StandIn:
     """What RealGame needs of a Browser, played by the embedded game. `trouble` is raised at a frame."""
 
     made: list["StandIn"] = []
-    trouble: dict[int, Exception] = {}
+    trouble: dict[int | str, Exception] = {}
     native_trig = "msun"
     version = "netscape 4.08"
 
@@ -387,6 +387,12 @@ class StandIn:
         self.calls.append(arguments)
         if "begin" in script:
             self.begun = True
+            return self._pack([self.simulator.state[0]])
+        if "again" in script:
+            if "again" in StandIn.trouble:
+                raise StandIn.trouble.pop("again")
+            self.simulator.operate(Session().then(Operation.RESET).then(Operation.PLAY, 2).array)
+            self.frame = 0
             return self._pack([self.simulator.state[0]])
         frame, keys, every, stop_at_end, _draw = arguments
         if frame != self.frame or not self.begun:
@@ -811,6 +817,89 @@ def test_a_session_takes_what_the_page_played(stand_ins, monkeypatch, tmp_path, 
     assert [KEY_SOURCES[event["source"]] for event in episode.key_events] == ["page"] * 5
 
 
+def episodes_in_one_page(game, count=4):
+    """Play until each fall and reset softly. Yields each start, its keys and the states after each frame."""
+    for number in range(count):
+        game.reset()
+        keys = random_keys(500, seed=number)
+        rows = game.run(keys)
+        yield game.episode_start, keys[: len(rows)], rows
+
+
+def replayed(start, keys):
+    simulator, rows = Simulator(1), []
+    simulator.begin(start)
+    for mask in keys:
+        simulator.step(np.array([mask], np.uint8))
+        rows.append(simulator.state[0])
+    return np.array(rows)
+
+
+def test_episodes_in_one_page_have_what_happened_before_as_their_start(stand_ins, caplog):
+    game = RealGame(keep_page=True)
+    starts = []
+    for start, keys, rows in episodes_in_one_page(game):
+        assert 20 < len(keys) < 500 and np.array_equal(replayed(start, keys), rows)
+        starts.append(start)
+    assert len(stand_ins.made) == 1 and game.loads == 1
+    assert starts[0] is None and [Session.of(s).start_problem() for s in starts[1:]] == [None] * 3
+    assert len({len(s) for s in starts[1:]}) == 3
+    game.reset()
+    before = game.episode_start
+    game.reset()  # nothing was played: the same start
+    assert np.array_equal(game.episode_start, before) and game.loads == 1
+    game.run(random_keys(40))
+    middle, state = game.snapshot(), game.state
+    game.run(random_keys(30, 1))
+    game.restore(middle)  # loads the page and plays all that happened in it
+    assert (
+        np.array_equal(game.state, state) and np.array_equal(game.episode_start, before) and game.loads == 2
+    )
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("at", ["again", 30])
+def test_a_lost_page_of_several_episodes(stand_ins, caplog, at):
+    """Lost at a reset: a new page. Lost within an episode: all episodes of the page come back."""
+    game = RealGame(keep_page=True)
+    list(episodes_in_one_page(game, 2))
+    start = game.episode_start
+    if at == "again":
+        stand_ins.trouble["again"] = BrowserLost("the browser is gone")
+        game.reset()
+        assert game.episode_start is None and game.loads == 2 and len(stand_ins.made) == 2
+        assert "the page is lost (the browser is gone): loading it again" in caplog.text
+    else:
+        game.reset()
+        start = game.episode_start
+        keys = random_keys(60, 9)
+        stand_ins.trouble[30] = BrowserLost("the browser is gone")
+        rows = [game.run(keys[:30]), game.run(keys[30:])]
+        assert np.array_equal(np.concatenate(rows), replayed(start, keys)[: sum(map(len, rows))])
+        assert "30 frames into the episode: another browser has restored the same state" in caplog.text
+        assert np.array_equal(game.episode_start, start)
+
+
+def test_runs_in_one_page_are_recorded_with_their_start(stand_ins, monkeypatch, tmp_path):
+    at = 1e6 + 1000 / 30
+    event = [[at + 5, 1, True, "page"]]
+    first = ([0, 1, 1, 1, 1], event, ["FINISH"])
+    second = ([1, 1], [], ["FINISH"])
+    script = [first, (None, [], ["RESTART"]), second, (None, [], ["FINISH"])]
+    monkeypatch.setattr(real_game, "Browser", StandInPage)
+    monkeypatch.setattr(StandInPage, "script", script)
+    program = find.Program(Path("chrome"), "1.2")
+    game_file = install.Installed(Path("x"), "x", "aa", "bb", "y", "2024-02-29")
+    for name, value in (("browser", program), ("driver", program), ("game", game_file)):
+        monkeypatch.setattr(StandIn, name, value, raising=False)
+    path = tmp_path / "runs.h5"
+    record(RecordConfig(path, "ada", game="real", headless=True, countdown=0, keep_page=True), clock=Hasty())
+    assert len(stand_ins.made) == 1
+    (episode,) = checked(path)
+    assert episode.verified == "exact" and episode.start is not None
+    assert np.array_equal(episode.start[-3:], [[2, 1, 4], [1, 0, 1], [2, 0, 2]])
+
+
 # -- parity --------------------------------------------------------------------------------------------
 
 
@@ -900,6 +989,17 @@ def test_every_browser_plays_the_same_game(browser_pair, trig):
 @needs_game
 def test_the_real_environment_is_the_same(game):
     check_same_environment(lambda **settings: gymnasium.make("qwop_game/QWOP-real-v0", **settings).unwrapped)
+
+
+@needs_game
+def test_the_games_own_reset_leads_to_the_embedded_games_start(caplog):
+    game = RealGame(keep_page=True)
+    try:
+        for start, keys, rows in episodes_in_one_page(game):
+            assert np.array_equal(replayed(start, keys), rows)
+        assert game.loads == 1 and game.episode_start is not None and not caplog.text
+    finally:
+        game.close()
 
 
 @needs_game

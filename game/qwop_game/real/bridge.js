@@ -41,15 +41,25 @@ class WS {
     this.person && this.person.typed(event);
   }
 
-  // Starts the episode, once per page load: the game's own reset, with the clock set to `time` (s). Without that the
-  // clock would start at the time that the reset took. Returns the state.
+  // Starts the page's first episode: the game's own reset, with the clock set to `time` (s). Without that the clock
+  // would start at the time that the reset took. Returns the state.
   begin(time) {
-    if (!this.ready || this.episode) throw new Error("the page has to be loaded anew for each episode");
+    if (!this.ready || this.episode) throw new Error("the page has to be loaded anew for a first episode");
     this.parts = [...OBS_PARTS, "hurdleBase", "hurdleTop"];
+    return this.restart(time);
+  }
+
+  // Starts another episode in the same page: the track stays as the last run left it. Returns the state.
+  again(time) {
+    if (!this.episode) throw new Error("lost: the page has played no episode");
+    return this.restart(time);
+  }
+
+  restart(time) {
     for (const key of WS.KEYS) this.keyup(key.up);
     this.reset();
     CORE.game.scoreTime = time;
-    this.episode = 1;
+    this.episode++;
     this.frame = 0;
     this.draw();
     return pack(this.state());

@@ -17,13 +17,16 @@ from qwop_game.simulator import DEFAULT_TRIG, exclusive
 class QWOPRealEnv(QWOPEnv):
     """QWOP in a browser, with the observations, actions, rewards, episode ends, info and clock of `QWOPEnv`.
 
-    Each reset loads the page again. The same actions give the same episode as in `QWOPEnv`, bit for bit.
+    Each reset loads the page again, unless `keep_page`. The same actions give the same episode as in
+    `QWOPEnv`, bit for bit.
 
     frame_skip, action_set, observation, max_frames: see `QWOPEnv`.
     render_mode: None, "rgb_array" (`render()` gives the game's own picture) or "human" (the browser's window
         shows every frame, 30 a second). Only "human" needs a display.
     browser, driver: paths; None: those in QWOP_BROWSER and QWOP_DRIVER, on PATH, or in the usual folders.
     trig: sine and cosine, see `Simulator`; None: the browser's own, see `RealGame`.
+    keep_page: reset the game in the same page, as its R key does. Then an episode depends on those before it:
+        `game.episode_start` is what to store as its start.
 
     `reset` and `step` raise `RealGameError`, one line, if the game can't be started or is lost. Without a
     window, a browser that dies within an episode is replaced and the episode restored exactly, with a
@@ -40,8 +43,9 @@ class QWOPRealEnv(QWOPEnv):
         browser: str | os.PathLike[str] | None = None,
         driver: str | os.PathLike[str] | None = None,
         trig: str | None = DEFAULT_TRIG,
+        keep_page: bool = False,
     ) -> None:
-        game = RealGame(render_mode != "human", browser, driver, trig=trig)
+        game = RealGame(render_mode != "human", browser, driver, trig=trig, keep_page=keep_page)
         self._set_up(render_mode, GameBatch(1, frame_skip, action_set, observation, max_frames, "auto", game))
         self._due = 0.0
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qwop_game.observation import STATE_GLOBALS, STATE_SIZE, UNITS_PER_METER, raw_from_state
 from qwop_game.real.browser import Browser, BrowserLost, PageError
 from qwop_game.real.errors import RealGameError
+from qwop_game.session import CANONICAL_START, Operation, Session
 from qwop_game.simulator import (
     DEFAULT_TRIG,
     FLAG_FALLEN,
@@ -37,6 +38,7 @@ _GLOBAL = {name: STATE_SIZE - len(STATE_GLOBALS) + i for i, name in enumerate(ST
 _FLAG_COLUMNS = [_GLOBAL[n] for n in ("fallen", "jumped", "jump_landed", "game_ended", "pause")]
 _FLAG_BITS = np.array([FLAG_FALLEN, FLAG_JUMPED, FLAG_JUMP_LANDED, FLAG_GAME_ENDED, FLAG_PAUSED], np.uint8)
 _CLOSED = "the game is closed"
+_LONGEST_PAGE = 30 * 60 * 60  # frames: after an hour of play the page is loaded again
 _LAUNCHES = 3  # attempts to restore an episode after the browser was lost
 
 
@@ -44,7 +46,9 @@ class RealGame:
     """Bennett Foddy's own game in Chrome, Chromium or Firefox, in place of a `Simulator` of one game.
 
     Each reset loads the page again, so that an episode depends only on its keys, and checks that the game is
-    at the canonical start. The clock starts at the same value as that of the embedded game.
+    at the canonical start. With `keep_page` only the first one does; a later one is the game's own, as by its
+    R key, and `episode_start` says what happened in the page before. Each start is compared with that of the
+    embedded game. The clock starts at the same value as that of the embedded game.
 
     headless: play without a window; this needs no display and no graphics card. Otherwise the window shows a
         frame after each call of `step`.
@@ -54,6 +58,7 @@ class RealGame:
         check that the state is the same, and continue. The logger "qwop_game.real" warns about it. None: only
         if headless, because the user may close a window on purpose.
     scripts: more scripts of this folder for the page.
+    keep_page: do not load the page again for each episode.
     trig: sine and cosine of the game, one of TRIG_VARIANTS, in any browser: exact code replaces the page's
         Math.sin and Math.cos. None: the browser's own; the attribute `trig` then says which variant they are,
         and raises RealGameError if the embedded game has no such variant.
@@ -78,8 +83,10 @@ class RealGame:
         recover: bool | None = None,
         scripts: tuple[str, ...] = (),
         trig: str | None = DEFAULT_TRIG,
+        keep_page: bool = False,
     ) -> None:
         self.headless = headless
+        self.keep_page = keep_page
         self.stop_at_end = stop_at_end
         self.recover = headless if recover is None else recover
         self.trig_source = "native" if trig is None else "pinned"
@@ -88,9 +95,12 @@ class RealGame:
         self._settings = (headless, browser, driver, scripts, trig)
         self.lock = threading.RLock()
         self._keys: list[int] = []
+        self._past: tuple[bytes, ...] = ()  # keys of the episodes before, in this page
         self._lost: str | None = "reset() was not called"
         self._is_copy = False  # a copy of a game within an episode, which its browser has not played yet
         self._browser: Browser | None = None
+        self.loads = 0
+        """Pages loaded so far. A new page does not know which keys are down."""
         self._row = start_state(self._trig or DEFAULT_TRIG)
 
     # -- the Simulator's interface -------------------------------------------------------------------
@@ -119,6 +129,11 @@ class RealGame:
         return self._launch().native_trig
 
     @property
+    def episode_start(self) -> NDArray[np.uint32] | None:
+        """What happened in the page before, rows of a `qwop_game.Session`; None: the canonical start."""
+        return _session(self._past).array if self._past else None
+
+    @property
     def raw_observation(self) -> NDArray[np.float32]:
         """Raw observation, a new float32 [1, 60]."""
         return raw_from_state(self._row)[None]
@@ -143,7 +158,9 @@ class RealGame:
         """Start a new episode. mask: bool [1]; if it is false, nothing happens."""
         if mask is not None and not mask[0]:
             return
-        self._keys = []
+        if self.keep_page and self._lost is None and not self._is_copy and self._start_softly():
+            return
+        self._keys, self._past = [], ()
         for attempt in range(_LAUNCHES):
             try:
                 self._begin()
@@ -177,12 +194,19 @@ class RealGame:
     def restore(
         self, snapshot: NDArray[np.uint8], mask: NDArray[np.bool_] | None = None, convert: bool = False
     ) -> None:
-        """Restore a state: load the page and play the keys of `snapshot`, uint8 [1, T].
+        """Restore a state: load the page, and play the keys of `snapshot`, uint8 [1, T], from the same start.
 
         convert: has no effect here, because a snapshot has only keys.
         """
         if mask is None or mask[0]:
-            self.reset()
+            past = self._past
+            kept, self.keep_page = self.keep_page, False
+            try:
+                self.reset()
+            finally:
+                self.keep_page = kept
+            for keys in past:
+                self._play_past(keys)
             self.run(snapshot[0])
 
     @exclusive
@@ -277,6 +301,7 @@ class RealGame:
         start = start_state(self.trig)
         browser = self._launch()
         browser.load()
+        self.loads += 1
         self._row = _rows(
             browser.run("return bridge.begin(arguments[0])", float(start[_GLOBAL["score_time"]]))
         )[0]
@@ -288,6 +313,52 @@ class RealGame:
             )
         self._lost = None
         self._is_copy = False
+
+    def _start_softly(self) -> bool:
+        """Start the next episode in the same page. Returns False if the page has to be loaded again."""
+        if not self._keys:  # nothing was played since the start: this episode begins where it stands
+            return bool(self._past) or np.array_equal(self._row, start_state(self.trig))
+        past = (*self._past, bytes(self._keys))
+        if _session(past).frames > _LONGEST_PAGE:
+            return False
+        expected = session_state(_session(past).array, self.trig)
+        try:
+            row = self._call_again(expected)
+        except (BrowserLost, PageError) as error:
+            logger.warning("the page is lost (%s): loading it again", error)
+            self._give_up(str(error))
+            return False
+        if not np.array_equal(row, expected):
+            logger.warning(
+                "after the game's own reset its state differs from the embedded game's: loading the page"
+            )
+            return False
+        self._row, self._keys, self._past = row, [], past
+        return True
+
+    def _call_again(self, expected: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self._browser is None:
+            raise BrowserLost(self._lost or "the browser is closed")
+        time = float(expected[_GLOBAL["score_time"]])
+        return _rows(self._browser.run("return bridge.again(arguments[0])", time))[0]
+
+    def _play_past(self, keys: bytes) -> None:
+        """Play an earlier episode of the page, up to the start of the next. Raises RealGameError."""
+        try:
+            for i in range(0, len(keys), CHUNK):
+                self._call_play(i, list(keys[i : i + CHUNK]), CHUNK)
+            past = (*self._past, keys)
+            expected = session_state(_session(past).array, self.trig)
+            row = self._call_again(expected)
+        except (BrowserLost, PageError) as error:
+            self._give_up(str(error))
+            raise RealGameError(f"{error}, while the page's earlier episodes were played again") from None
+        if not np.array_equal(row, expected):
+            self._give_up("another start")
+            raise RealGameError(
+                "the page's earlier episodes, played again, lead to another start: call reset()"
+            )
+        self._row, self._keys, self._past = row, [], past
 
     def _play(self, keys: list[int], every: int) -> NDArray[np.float64]:
         """Play and return the states. With `recover`, a lost episode is restored first."""
@@ -325,7 +396,11 @@ class RealGame:
     def _bring_back(self, why: str) -> None:
         """Play the episode again up to where it was lost, and check that the state is the same."""
         before, keys, expected = self._row.copy(), list(self._keys), self._is_copy
+        past, self._past = self._past, ()
         self._begin()
+        for earlier in past:
+            self._play_past(earlier)
+        self._keys = keys
         for i in range(0, len(keys), CHUNK):
             _, rows = self._call_play(i, keys[i : i + CHUNK], CHUNK)
             if len(rows):
@@ -350,6 +425,23 @@ def start_state(trig: str) -> NDArray[np.float64]:
     state = simulator.state[0]
     simulator.close()
     return state
+
+
+def session_state(session: NDArray[np.uint32], trig: str) -> NDArray[np.float64]:
+    """Return the state of the embedded game after operations in a page, float64 [92]."""
+    simulator = Simulator(1, trig=trig, stop_at_end=False)
+    simulator.operate(session)
+    state = simulator.state[0]
+    simulator.close()
+    return state
+
+
+def _session(past: Sequence[bytes]) -> Session:
+    """What happened in a page in which these keys were played, each followed by the game's own reset."""
+    session = CANONICAL_START
+    for keys in past:
+        session = session.play(keys).then(Operation.RESET).then(Operation.PLAY, 2)
+    return session
 
 
 def _rows(packed: object) -> NDArray[np.float64]:
