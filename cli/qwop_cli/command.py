@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import io
 import json
 import math
@@ -189,8 +190,13 @@ def check_outputs(
             continue
         try:
             place = path.resolve()
-        except (OSError, RuntimeError) as error:  # a loop of links
-            raise CommandError(f"{flag} {path}: {getattr(error, 'strerror', None) or error}") from None
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+                path.stat()  # from Python 3.13 on, `resolve` accepts a loop of links
+        except RuntimeError:
+            raise CommandError(f"{flag} {path}: a loop of links") from None
+        except OSError as error:
+            reason = "a loop of links" if error.errno == errno.ELOOP else error.strerror or str(error)
+            raise CommandError(f"{flag} {path}: {reason}") from None
         if taken.get(place, flag) != flag and flag not in (inputs or {}):
             raise CommandError(f"{flag} {path}: {taken[place]} is the same place; choose another name")
         taken[place] = flag

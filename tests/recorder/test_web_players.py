@@ -305,6 +305,11 @@ def test_the_same_invitation_twice_is_one_player(group, path):
 
 
 def test_a_flood_a_slow_reader_and_half_open_connections_leave_the_others_alone(start, path):
+    resource = pytest.importorskip("resource", reason="Windows has no limit of open files")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 4096:
+        pytest.skip(f"this system allows {hard} open files, fewer than the test needs")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
     group = start("--limits.connections", "60")
     for number in range(3):
         group.join(number, f"player {number}")
