@@ -9,22 +9,35 @@ import numpy as np
 import pytest
 import torch
 
+from qwop_finetune.cli import main
 from qwop_rl_core import load_checkpoint, ranks
 from qwop_rl_core.normalizer import RunningNormalizer
 
 SMALL = (
-    "--total-steps 768 --num-envs 8 --rollout-length 16 --minibatch-size 64 --hidden 16 --max-seconds 20 "
+    "--total-steps 384 --num-envs 8 --rollout-length 16 --minibatch-size 64 --hidden 16 --max-seconds 20 "
     "--epochs 2"
-)
+).split()
+RANKS = Path(__file__).with_name("two_ranks.py")
+SAMPLES = "samples.pt"
 
 
-def torchrun(folder: Path, processes: int, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", str(processes), *words]
+def torchrun(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Start two ranks. It takes seconds, most of them to import PyTorch three times."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=500
+        command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=300
     )
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory) -> Path:
+    """The folder where one launch of two_ranks.py did all its work."""
+    folder = tmp_path_factory.mktemp("ranks")
+    torch.save(torch.randn((1000, 4), generator=torch.Generator().manual_seed(1)) * 3 + 100, folder / SAMPLES)
+    done = torchrun(folder, str(RANKS), *SMALL)
+    assert done.returncode == 0, done.stderr
+    return folder
 
 
 def test_one_process_changes_nothing():
@@ -37,37 +50,10 @@ def test_one_process_changes_nothing():
     assert ranks.seed_of_rank(5) == 5
 
 
-MERGING = """
-import torch
-from torch import distributed
-from qwop_rl_core import ranks
-from qwop_rl_core.normalizer import RunningNormalizer
-
-with ranks.joined_ranks("cpu"):
-    samples = torch.load("samples.pt")
-    own = samples[:300] if ranks.rank() == 0 else samples[300:]
-    normalizer = RunningNormalizer(4)
-    normalizer.update(own[: len(own) // 2])
-    normalizer.update(own[len(own) // 2 :])
-    mean, std = ranks.mean_and_std(own[:, 0])
-    gradient = ranks.average(own[:4].sum(0))
-    own = {"episode/count": 1.0 + 2 * ranks.rank(), "episode/return": float(ranks.rank())}
-    own |= {"speed/steps_per_second": 10.0, "ppo/loss": float(ranks.rank())}
-    merged = ranks.merged_metrics(own)
-    seeds = ranks.all_of(ranks.seed_of_rank(3))
-    result = {"m": mean, "s": std, "g": gradient, "merged": merged, "seeds": seeds}
-    torch.save({**normalizer.state_dict(), **result}, f"result{ranks.rank()}.pt")
-"""
-
-
 @pytest.mark.slow
-def test_two_processes_merge_their_samples_exactly(tmp_path):
-    samples = torch.randn((1000, 4), generator=torch.Generator().manual_seed(1)) * 3 + 100
-    torch.save(samples, tmp_path / "samples.pt")
-    (tmp_path / "merging.py").write_text(MERGING, encoding="utf-8")
-    done = torchrun(tmp_path, 2, "merging.py")
-    assert done.returncode == 0, done.stderr
-    first, second = (torch.load(tmp_path / f"result{i}.pt") for i in range(2))
+def test_two_processes_merge_their_samples_exactly(two_ranks):
+    samples = torch.load(two_ranks / SAMPLES)
+    first, second = (torch.load(two_ranks / f"merged{i}.pt") for i in range(2))
     whole = RunningNormalizer(4)
     whole.update(samples)
     for name, value in whole.state_dict().items():
@@ -85,43 +71,40 @@ def test_two_processes_merge_their_samples_exactly(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_policy(tmp_path):
-    """The same launch gives the same bits, resumed or not; the number of processes may change."""
-
-    def train(out: str, processes: int, *words: str) -> dict[str, torch.Tensor]:
-        command = ["-m", "qwop_finetune", "--out", out, *SMALL.split(), *words]
-        done = torchrun(tmp_path, processes, *command)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count(f"{out}: done") == 1
-        return load_checkpoint(tmp_path / out).tensors
-
-    whole = train("a.safetensors", 2)
-    again = train("b.safetensors", 2)
+def test_two_processes_train_one_policy(two_ranks):
+    """The same launch gives the same bits, also within another process."""
+    done = torchrun(two_ranks, "-m", "qwop_finetune", "--out", "first.safetensors", *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("first.safetensors: done") == 1
+    whole = load_checkpoint(two_ranks / "first.safetensors").tensors
+    again = load_checkpoint(two_ranks / "again.safetensors").tensors
     assert whole.keys() == again.keys() and len(whole) > 20
     assert all(torch.equal(tensor, again[name]) for name, tensor in whole.items())
-    training = load_checkpoint(tmp_path / "a.safetensors").metadata["training"]
-    assert training["ranks"] == 2 and training["steps"] == 768 and training["config"]["num_envs"] == 8
-    assert float(whole["network.normalizer.count"]) == 768
+    training = load_checkpoint(two_ranks / "first.safetensors").metadata["training"]
+    assert training["ranks"] == 2 and training["steps"] == 384 and training["config"]["num_envs"] == 8
+    assert float(whole["network.normalizer.count"]) == 384
     assert len(whole["episode_return"]) == len(whole["rank1.episode_return"]) == 4
     assert not torch.equal(whole["observation"], whole["rank1.observation"])
 
-    train("c.safetensors", 2, "--total-steps", "384")
-    halfway = (tmp_path / "c.safetensors").read_bytes()
-    # The learning rate follows total_steps, so the second half is compared between two resumed trainings.
-    resumed = train("c.safetensors", 2, "--resume", "c.safetensors")
-    (tmp_path / "d.safetensors").write_bytes(halfway)
-    twice = train("d.safetensors", 2, "--resume", "d.safetensors")
+
+@pytest.mark.slow
+def test_two_processes_resume_the_same_bits_and_one_process_can_go_on(two_ranks, monkeypatch):
+    # The learning rate follows total_steps, so the second part is compared between two resumed trainings.
+    resumed, twice = (load_checkpoint(two_ranks / f"resumed{i}.safetensors").tensors for i in range(2))
+    assert float(resumed["network.normalizer.count"]) == 384
     assert all(torch.equal(tensor, twice[name]) for name, tensor in resumed.items())
-    (tmp_path / "e.safetensors").write_bytes(halfway)
-    alone = train("e.safetensors", 1, "--resume", "e.safetensors")
-    assert float(alone["network.normalizer.count"]) == 768
+    monkeypatch.chdir(two_ranks)
+    assert main(["--out", "alone.safetensors", "--resume", "half.safetensors", *SMALL]) == 0
+    alone = load_checkpoint("alone.safetensors").tensors
+    assert float(alone["network.normalizer.count"]) == 384
     assert len(alone["episode_return"]) == 8 and not any(name.startswith("rank") for name in alone)
 
 
 @pytest.mark.slow
-def test_what_processes_can_not_share_is_one_line(tmp_path):
-    done = torchrun(tmp_path, 2, "-m", "qwop_finetune", *SMALL.split(), "--num-envs", "9")
-    assert done.returncode != 0
-    assert "qwop-finetune: --num-envs 9: 2 processes can't share it; give a multiple of 2" in done.stderr
-    done = torchrun(tmp_path, 2, "-m", "qwop_finetune", "--algorithm", "ddqn", "--total-steps", "100")
-    assert "qwop-finetune: torchrun is for PPO: start ddqn as one process" in done.stderr
+@pytest.mark.parametrize("rank", [0, 1])
+def test_what_processes_can_not_share_is_one_line(two_ranks, rank):
+    refused = (two_ranks / f"refused{rank}.txt").read_text(encoding="utf-8").splitlines()
+    assert refused == [
+        "2 qwop-finetune: --num-envs 9: 2 processes can't share it; give a multiple of 2",
+        "2 qwop-finetune: torchrun is for PPO: start ddqn as one process",
+    ]
