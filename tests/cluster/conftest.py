@@ -1,5 +1,6 @@
 """A Ray cluster of two nodes on this machine: two raylets with different resources."""
 
+import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -45,9 +46,9 @@ def two_nodes(ray_or_skip: Any) -> Iterator[TwoNodes]:
     before = os.environ.get("PYTHONPATH", "")
     # Workers find the functions of faults.py, as a node finds those of the installed packages.
     os.environ["PYTHONPATH"] = os.pathsep.join([str(FAULTS.parent), before])
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "resources": {"first": 8}})
+    cluster = importlib.import_module("ray.cluster_utils").Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "resources": {"first": 8}}
+    )
     nodes = TwoNodes(cluster, cluster.add_node(num_cpus=1, resources={"second": 8}))
     try:
         yield nodes

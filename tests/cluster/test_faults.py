@@ -1,6 +1,7 @@
 """Lost workers, nodes, heads and drivers: a job ends with all that was done and repeats what was lost."""
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -116,8 +117,6 @@ def test_a_killed_driver_goes_on_where_it_was(two_nodes, tmp_path):
 
 
 def test_an_interrupted_driver_ends_its_tasks(two_nodes, tmp_path):
-    import ray
-
     with driver(two_nodes.address, "slow", tmp_path) as process:
         read_lines(process, 1)
         process.send_signal(signal.SIGINT)
@@ -127,7 +126,7 @@ def test_an_interrupted_driver_ends_its_tasks(two_nodes, tmp_path):
     assert begun < 8
     time.sleep(2)
     assert sum(calls(tmp_path)) == begun
-    assert not ray.is_initialized()
+    assert not importlib.import_module("ray").is_initialized()
 
 
 def free_port() -> int:
@@ -137,11 +136,11 @@ def free_port() -> int:
 
 
 def test_a_restarted_head_costs_only_what_was_not_done(ray_or_skip, tmp_path, monkeypatch):
-    from ray.cluster_utils import Cluster
-
     keep = tmp_path / "kept"
     monkeypatch.setenv("PYTHONPATH", str(Path(faults.__file__).parent))
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster = importlib.import_module("ray.cluster_utils").Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1}
+    )
     try:
         with driver(cluster.address, "slow", tmp_path, keep) as process:
             read_lines(process, 2)
@@ -150,7 +149,9 @@ def test_a_restarted_head_costs_only_what_was_not_done(ray_or_skip, tmp_path, mo
             assert process.returncode != 0
         done = len(list(keep.glob("[0-9]*.json")))
         assert 2 <= done < 8
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        cluster = importlib.import_module("ray.cluster_utils").Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 1}
+        )
         with driver(cluster.address, "slow", tmp_path, keep) as process:
             assert last_line(process) == SQUARES
     finally:

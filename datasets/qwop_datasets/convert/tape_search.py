@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwop_datasets.exact_replay import Replay, replay_keys
-from qwop_game import FRAME_SECONDS, Simulator
+from qwop_game import FRAME_SECONDS, UNITS_PER_METER, Simulator
 from qwop_game.rules import FINISH, has_finished, is_over
 
 _LANES = 512  # games that are stepped at once
@@ -208,11 +208,16 @@ def search_tape(
         back *= 2
 
 
+def _meters(played: Replay) -> NDArray[np.float64]:
+    """Return the distance before each frame and after the last one, m, [T + 1]."""
+    return played.raw_observations[:, 0].astype(np.float64) / UNITS_PER_METER
+
+
 def first_failure(tape: KeyChanges, evidence: Evidence, played: Replay) -> int | None:
     """The frame in which a replay of the tape shows that it is wrong; None if it does not."""
     frames = played.frames_until_end
     times = played.times[: frames + 1]
-    meters = played.raw_observations[: frames + 1, 0] / 10.0
+    meters = _meters(played)[: frames + 1]
     failures: list[int] = []
     last = int(tape.latest[-1]) if len(tape.latest) else 0
     may_end = frames >= last - _AT_THE_END and bool(evidence.may_end_at(meters[-1:])[0])
@@ -285,7 +290,7 @@ class _Search:
         best = max(ended, key=_goodness)
         found = self._traced(best)
         (played,) = replay_keys([found.keys], trig=self._trig)
-        errors = self.evidence.split_errors(played.times, played.raw_observations[:, 0] / 10.0)
+        errors = self.evidence.split_errors(played.times, _meters(played))
         return found, best.cost, float(errors.max(initial=0))
 
     def _start(self) -> _Games:
