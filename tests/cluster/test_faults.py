@@ -159,12 +159,56 @@ def test_a_restarted_head_costs_only_what_was_not_done(ray_or_skip, tmp_path, mo
     assert sum(calls(tmp_path)) <= 8 + 2
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:{}", "auto"])
-def test_an_address_without_a_cluster_is_one_line(address, tmp_path, monkeypatch):
-    monkeypatch.setattr("qwop_cli.cluster.on_ray.CONNECT_SECONDS", 8)
+WITH_TOKENS = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+cluster.add_node(num_cpus=1)
+print(cluster.address, flush=True)
+sys.stdin.readline()
+cluster.shutdown()
+"""
+
+
+def test_a_cluster_that_asks_for_a_token_gets_it(ray_or_skip, tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    (home / ".ray").mkdir(parents=True)
+    (home / ".ray" / "auth_token").write_text("5" * 64, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(Path(faults.__file__).parent))
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    with subprocess.Popen(
+        [sys.executable, "-c", WITH_TOKENS],
+        env=os.environ | {"HOME": str(home), "RAY_AUTH_MODE": "token"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    ) as cluster:
+        address = cluster.stdout.readline().strip()
+        monkeypatch.setenv("HOME", str(home))
+        with driver(address, "square", tmp_path) as process:
+            assert last_line(process) == SQUARES
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with driver("auto", "square", tmp_path) as process:
+            assert last_line(process) == SQUARES
+        monkeypatch.setenv("HOME", str(tmp_path))  # without a token
+        with driver(address, "square", tmp_path) as process:
+            error = process.communicate(timeout=60)[1].splitlines()[-1]
+        assert f"--ray {address}: the cluster asks for a token, and this machine has none" in error
+        cluster.communicate("\n", timeout=60)
+
+
+def test_auto_finds_the_cluster_of_this_machine(two_nodes, tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # no cluster of another test is found there
-    address = address.format(free_port())
+    assert dict(faults.results("auto", "square", tmp_path, None)) == SQUARES
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "auto"])
+def test_an_address_without_a_cluster_is_one_line(ray_or_skip, address, tmp_path, monkeypatch):
+    monkeypatch.setattr("qwop_cli.cluster.on_ray.CONNECT_SECONDS", 8)
+    gone = f"127.0.0.1:{free_port()}"
+    monkeypatch.setenv("RAY_ADDRESS", gone)  # for auto
+    address = address.replace("127.0.0.1:{}", gone)
     with pytest.raises(CommandError, match=f"^--ray {address}: no Ray cluster: "):
         list(faults.results(address, "square", tmp_path, None))
-    assert not os.listdir(tmp_path) or calls(tmp_path) == [0] * 8
+    assert calls(tmp_path) == [0] * 8

@@ -1,6 +1,6 @@
 """`map_tasks` without a cluster, and results kept on disk."""
 
-import builtins
+import importlib.util
 
 import faults
 import pytest
@@ -67,14 +67,8 @@ def test_a_folder_belongs_to_one_job(tmp_path):
 
 
 def test_without_ray_the_flag_says_how_to_install_it(tmp_path, monkeypatch, capsys):
-    real = builtins.__import__
-
-    def no_ray(name, *arguments):
-        if name.partition(".")[0] == "ray":
-            raise ModuleNotFoundError("No module named 'ray'")
-        return real(name, *arguments)
-
-    monkeypatch.setattr("importlib.import_module", lambda name: no_ray(name))
+    real = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "ray" else real(name))
     with pytest.raises(
         CommandError, match=r"^--ray: Ray is not installed: pip install 'qwop-stride\[cluster\]'$"
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from qwop_cli.command import CommandError
 
@@ -26,6 +27,8 @@ CONNECT_SECONDS = 30
 AHEAD = 4
 """Tasks to submit per core of the cluster: enough to keep it busy, few enough for a million tasks."""
 POLL_SECONDS = 0.5
+AUTH_MODE = "RAY_AUTH_MODE"
+"""Ray's variable: token or disabled."""
 
 
 @contextmanager
@@ -46,16 +49,27 @@ def ray_cluster(address: str) -> Generator[Any]:
     os.environ.setdefault("RAY_task_oom_retries", str(RETRIES))
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # a busy machine needs more than Ray's 30 s
-    try:
-        ray: Any = importlib.import_module("ray")
-    except ImportError:
-        raise CommandError("--ray: Ray is not installed: pip install 'qwop-stride[cluster]'") from None
-    if ray.is_initialized():
+    if importlib.util.find_spec("ray") is None:
+        raise CommandError("--ray: Ray is not installed: pip install 'qwop-stride[cluster]'")
+    if "ray" in sys.modules and (ray := cast("Any", sys.modules["ray"])).is_initialized():
         yield ray
         return
     own = address == "local"
+    before = os.environ.get(AUTH_MODE)
     if not own and not address.startswith("ray://"):
-        _check_reachable(address)
+        os.environ[AUTH_MODE] = _auth_mode(address)
+    try:
+        with _connected(address, own) as ray:
+            yield ray
+    finally:
+        os.environ.pop(AUTH_MODE, None)
+        if before is not None:
+            os.environ[AUTH_MODE] = before
+
+
+@contextmanager
+def _connected(address: str, own: bool) -> Generator[Any]:
+    ray: Any = importlib.import_module("ray")  # which reads the variables above, once
     kept = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
@@ -75,23 +89,58 @@ def ray_cluster(address: str) -> Generator[Any]:
         ray.shutdown()
 
 
-def _check_reachable(address: str) -> None:
-    """Ask the cluster for its status in a process of its own, because Ray's attempts can't be limited."""
+def _auth_mode(address: str) -> str:
+    """Find out whether a cluster asks its clients for a token.
+
+    Ray starts a cluster with tokens where its token file exists, which `ray.init` writes. A client has to be
+    told: without `RAY_AUTH_MODE` it sends no token to an address, and expects one of "auto".
+
+    Raises:
+        CommandError: no cluster answers, or it does not accept this machine's token.
+    """
+    mode = os.environ.get(AUTH_MODE, "disabled")
+    reason = _refusal(address, mode)
+    if not reason:
+        return mode
+    if "AuthenticationError" in reason and AUTH_MODE not in os.environ:
+        mode = "token"
+        reason = _refusal(address, mode)
+        if not reason:
+            return mode
+    if mode == "token" or "AuthenticationError" in reason:
+        raise CommandError(
+            f"--ray {address}: the cluster asks for a token, and this machine has none or another one: "
+            "copy ~/.ray/auth_token from its head, and omit RAY_AUTH_MODE"
+        )
+    raise CommandError(
+        f"--ray {address}: no Ray cluster: {reason}; start one with: ray start --head --disable-usage-stats"
+    )
+
+
+def _refusal(address: str, mode: str) -> str:
+    """Ask a cluster for its status, in a process of its own, because Ray's attempts can't be limited.
+
+    Returns:
+        Why it did not answer; empty if it did.
+    """
     command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
     command += ["status", *([] if address == "auto" else ["--address", address])]
     try:
         asked = subprocess.run(
-            command, capture_output=True, text=True, encoding="utf-8", timeout=CONNECT_SECONDS
+            command,
+            env=os.environ | {AUTH_MODE: mode},
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=CONNECT_SECONDS,
         )
     except subprocess.TimeoutExpired:
-        reason = f"no answer within {CONNECT_SECONDS} s"
-    else:
-        if asked.returncode == 0:
-            return
-        reason = (asked.stderr.strip() or asked.stdout.strip()).splitlines()[-1:]
-        reason = reason[0] if reason else f"exit code {asked.returncode}"
-    raise CommandError(
-        f"--ray {address}: no Ray cluster: {reason}; start one with: ray start --head --disable-usage-stats"
+        return f"no answer within {CONNECT_SECONDS} s"
+    if asked.returncode == 0:
+        return ""
+    lines = (asked.stderr.strip() or asked.stdout.strip()).splitlines()
+    return next((line for line in lines if "AuthenticationError" in line), "") or (
+        lines[-1] if lines else f"exit code {asked.returncode}"
     )
 
 
