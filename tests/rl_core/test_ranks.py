@@ -23,7 +23,9 @@ SAMPLES = "samples.pt"
 
 def torchrun(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Start two ranks. It takes seconds, most of them to import PyTorch three times."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *words]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    # Otherwise ranks look for each other by the machine's name, which has no address in a bare chroot.
+    command += ["--local-addr", "127.0.0.1", *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=300
