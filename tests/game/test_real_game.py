@@ -788,6 +788,16 @@ class Hasty(SystemClock):
         pass
 
 
+def use_stand_in_page(monkeypatch, script):
+    """Let a real game play this script of the page instead of a browser."""
+    monkeypatch.setattr(real_game, "Browser", StandInPage)
+    monkeypatch.setattr(StandInPage, "script", script)
+    program = find.Program(Path("chrome"), "1.2")
+    game_file = install.Installed(Path("x"), "x", "aa", "bb", "y", "2024-02-29")
+    for name, value in (("browser", program), ("driver", program), ("game", game_file)):
+        monkeypatch.setattr(StandIn, name, value, raising=False)
+
+
 @pytest.mark.parametrize("lost", [False, True])
 def test_a_session_takes_what_the_page_played(stand_ins, monkeypatch, tmp_path, lost):
     at = 1e6 + 1000 / 30
@@ -798,12 +808,7 @@ def test_a_session_takes_what_the_page_played(stand_ins, monkeypatch, tmp_path, 
     second = ([10, 8], [[at + 150, 2, True, "page"], [at + 151, 2, False, "page"]])
     end = (None, [], []) if lost else ([8], [], ["FINISH"])
     script = [(*first, []), (*second, []), end, (None, [], ["FINISH"])]
-    monkeypatch.setattr(real_game, "Browser", StandInPage)
-    monkeypatch.setattr(StandInPage, "script", script)
-    program = find.Program(Path("chrome"), "1.2")
-    game_file = install.Installed(Path("x"), "x", "aa", "bb", "y", "2024-02-29")
-    for name, value in (("browser", program), ("driver", program), ("game", game_file)):
-        monkeypatch.setattr(StandIn, name, value, raising=False)
+    use_stand_in_page(monkeypatch, script)
     path = tmp_path / "runs.h5"
     config = RecordConfig(path, "ada", game="real", headless=True, countdown=0)
     if lost:
@@ -886,12 +891,7 @@ def test_runs_in_one_page_are_recorded_with_their_start(stand_ins, monkeypatch, 
     first = ([0, 1, 1, 1, 1], event, ["FINISH"])
     second = ([1, 1], [], ["FINISH"])
     script = [first, (None, [], ["RESTART"]), second, (None, [], ["FINISH"])]
-    monkeypatch.setattr(real_game, "Browser", StandInPage)
-    monkeypatch.setattr(StandInPage, "script", script)
-    program = find.Program(Path("chrome"), "1.2")
-    game_file = install.Installed(Path("x"), "x", "aa", "bb", "y", "2024-02-29")
-    for name, value in (("browser", program), ("driver", program), ("game", game_file)):
-        monkeypatch.setattr(StandIn, name, value, raising=False)
+    use_stand_in_page(monkeypatch, script)
     path = tmp_path / "runs.h5"
     record(RecordConfig(path, "ada", game="real", headless=True, countdown=0, keep_page=True), clock=Hasty())
     assert len(stand_ins.made) == 1
