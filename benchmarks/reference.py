@@ -1,0 +1,518 @@
+"""Train the benchmark's reference learners, tune them alike, and test each on ten training seeds.
+
+    python benchmarks/reference.py --task 100m-v1 --seeds 10            # everything; what is done is kept
+    python benchmarks/reference.py --learners bc ppo --seeds 3          # some of it
+    python benchmarks/reference.py --report                             # only the table and the profiles
+
+Each learner has three settings. Each is trained once on a quarter of the budget (seed 1000) and scored on the
+tuning episodes, 0 to 99. The best one is trained with every seed on the whole budget and scored on the test
+episodes, 100 to 199, with its best actions. Nothing is chosen by these. One result of one training is one
+file in --tasks (default: runs/reference), so the same command continues after a stop, and --ray HOST:PORT
+trains on a cluster. --decisions is the budget; learners from data alone make no decision in the game.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from numpy.typing import NDArray
+
+from qwop_benchmark import TEST_SEEDS, TUNING_SEEDS, play, task_of, tier_episodes
+from qwop_cli import CommandError, json_text, parse_config, run_command
+from qwop_cli.cluster import ClusterOptions, KeptResults, map_tasks
+from qwop_datasets import write_dataset
+from qwop_evaluation import (
+    CheckpointPlayer,
+    bootstrap_interval,
+    interquartile_mean,
+    shipped_policy_path,
+)
+from qwop_stride.run import MODULES
+
+PROGRAM = "reference"
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "benchmark" / "reference.md"
+PICTURES = ROOT / "docs" / "benchmark"
+TUNING_SEED, TUNING_SHARE = 1000, 0.25
+
+REWARD = "--reward stride --reward-option knee_seconds=0"
+FAST = (
+    "--reward stride --reward-option power=1.6 --reward-option fall_cost=10 "
+    "--reward-option knee_seconds=0.25 --demo-starts 0.4"
+)
+CLONING = "--play-every 0 --batch-size 512 --epochs 30 --patience 8 --validation 0.1 --threads 1"
+CLONE = "--frame-skip 2 --learning-rate 1e-3"
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A way of training, with the settings that are tried."""
+
+    title: str
+    settings: tuple[str, ...]
+    """Flags of each; for sb3 and cleanrl the learning rate."""
+    demonstrations: str = ""
+    """Offline tier that it sees."""
+    decisions: bool = True
+    """Whether it plays in the game."""
+    clone: bool = False
+    """Whether it starts from a clone of its demonstrations, whose seconds count."""
+    command: str = "qwop-finetune"
+    """Or qwop-bc, sb3, cleanrl."""
+    flags: str = ""
+
+
+def offline(tier: str) -> Learner:
+    """Behavioral cloning of a tier."""
+    skip = 4 if tier in ("scrape", "medium") else 2
+    settings = (
+        f"--frame-skip {skip} --learning-rate 5e-4",
+        f"--frame-skip {skip} --learning-rate 1e-3",
+        f"--frame-skip {1 if skip == 2 else 2} --learning-rate 1e-3",
+    )
+    return Learner(f"BC of `{tier}`", settings, tier, decisions=False, command="qwop-bc", flags=CLONING)
+
+
+def rates(*values: str) -> tuple[str, ...]:
+    return tuple(f"--learning-rate {value}" for value in values)
+
+
+LEARNERS: dict[str, Learner] = {
+    "bc": offline("expert"),
+    "ppo": Learner("PPO", rates("3e-4", "6e-4", "1e-3"), flags=f"{REWARD} --threads 1"),
+    "ppo-clone": Learner(
+        "PPO from a clone of `expert`",
+        rates("1e-4", "3e-4", "6e-4"),
+        "expert",
+        clone=True,
+        flags=f"{FAST} --demo-coef 0.1 --threads 1",
+    ),
+    "cleanrl": Learner("CleanRL's loop", ("2.5e-4", "5e-4", "1e-3"), command="cleanrl", flags=REWARD),
+    "sb3": Learner("Stable-Baselines3's PPO", ("3e-4", "6e-4", "1e-3"), command="sb3", flags=REWARD),
+    "ddqn-clone": Learner(
+        "Double DQN from a clone of `expert`",
+        rates("1.25e-4", "2.5e-4", "5e-4"),
+        "expert",
+        clone=True,
+        flags=f"--algorithm ddqn {FAST} --threads 1",
+    ),
+    "bc-mixed": offline("mixed"),
+    "bc-medium": offline("medium"),
+    "bc-search": offline("search"),
+    "bc-scrape": offline("scrape"),
+    "dqn": Learner("DQN", rates("1.25e-4", "2.5e-4", "5e-4"), flags=f"--algorithm dqn {REWARD} --threads 1"),
+    "ddqn": Learner(
+        "Double DQN", rates("1.25e-4", "2.5e-4", "5e-4"), flags=f"--algorithm ddqn {REWARD} --threads 1"
+    ),
+    "self-imitation": Learner(
+        "Self-imitation from a clone of `expert`",
+        tuple(f"--self-imitation.best-share {share}" for share in (0.15, 0.25, 0.5)),
+        "expert",
+        clone=True,
+        command="qwop-bc",
+        flags=f"--method self-imitation {CLONE} --play-every 0 --batch-size 512 --threads 1",
+    ),
+    "dagger": Learner(
+        "DAgger with the shipped policy as the expert",
+        rates("5e-4", "1e-3", "2e-3"),
+        "expert",
+        command="qwop-bc",
+        flags="--method dagger --frame-skip 1 --play-every 0 --batch-size 512 --threads 1",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ReferenceConfig:
+    """Train the benchmark's reference learners, tune them alike, and test each on ten training seeds."""
+
+    task: str = "100m-v1"
+    """Task to score on. All learners train on whole runs of 100 m."""
+    learners: tuple[str, ...] = ()
+    """Learners to train, in this order. Default: all."""
+    seeds: int = 10
+    """Training seeds, 0 and up."""
+    decisions: int = 500_000
+    """Budget of decisions in the game."""
+    report: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Train nothing: write the results, the table and the profiles of what is done."""
+    cluster: tyro.conf.OmitArgPrefixes[ClusterOptions] = field(default_factory=ClusterOptions)
+
+    def __post_init__(self) -> None:
+        for name in self.learners:
+            if name not in LEARNERS:
+                raise CommandError(f"--learners {name}: choose from {', '.join(LEARNERS)}")
+        for name in ("seeds", "decisions"):
+            if getattr(self, name) < 1:
+                raise CommandError(f"--{name} {getattr(self, name)}: expected 1 or more")
+
+    @property
+    def folder(self) -> Path:
+        """Folder of results and checkpoints."""
+        return self.cluster.tasks or Path("runs/reference")
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of one learner."""
+
+    learner: str
+    setting: int
+    seed: int
+    decisions: int
+    tuning: bool
+
+    @property
+    def name(self) -> str:
+        """Name of its files."""
+        kind = f"tune-{self.setting}" if self.tuning else f"seed-{self.seed}"
+        return f"{self.learner}-{kind}"
+
+
+# ---- one training ----------------------------------------------------------------------------------------
+
+
+def train(shared: tuple[str, Path], training: Training) -> dict[str, Any]:
+    """Train once and score it. Returns the scores of the episodes and the CPU seconds of training."""
+    name, folder = shared
+    torch.set_num_threads(1)
+    learner, task = LEARNERS[training.learner], task_of(name)
+    out = folder / "checkpoints" / f"{training.name}.safetensors"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    before = os.times()
+    if learner.command == "cleanrl":
+        player = with_cleanrl(learner, training)
+    elif learner.command == "sb3":
+        player = with_sb3(learner, training)
+    else:
+        for command in commands(learner, training, folder, out):
+            run(command, out.with_suffix(".log"))
+        player = CheckpointPlayer(out)
+    after = os.times()
+    spent = sum(after[:4]) - sum(before[:4])
+    seeds = TUNING_SEEDS if training.tuning else TEST_SEEDS
+    episodes = play(task, player, list(seeds))
+    times = [task.seconds(episode.frames) for episode in episodes if episode.finished]
+    return {
+        "learner": training.learner,
+        "setting": learner.settings[training.setting],
+        "seed": training.seed,
+        "decisions": training.decisions if learner.decisions else 0,
+        "cpu_seconds": round(spent, 1),
+        "score": float(np.mean([episode.score for episode in episodes])),
+        "finished": sum(episode.finished for episode in episodes) / len(episodes),
+        "median_seconds": float(np.median(times)) if times else None,
+        "scores": [episode.score for episode in episodes],
+    }
+
+
+def commands(learner: Learner, training: Training, folder: Path, out: Path) -> list[list[str]]:
+    """Return the commands of a training, in order."""
+    made: list[list[str]] = []
+    seed = ["--seed", str(training.seed)]
+    setting = [*shlex.split(learner.flags), *shlex.split(learner.settings[training.setting])]
+    data = str(tier_file(folder, learner.demonstrations)) if learner.demonstrations else ""
+    clone = str(out.with_suffix(".clone"))
+    if learner.clone:
+        made.append(["qwop-bc", data, "--out", clone, "--force", *shlex.split(f"{CLONING} {CLONE}"), *seed])
+    if learner.command == "qwop-bc":
+        command = ["qwop-bc", data, "--out", str(out), "--force", *setting, *seed]
+        if "self-imitation" in learner.flags:
+            rounds = max(1, training.decisions // (128 * 600))  # 128 games of 40 s, two frames a decision
+            command += ["--init", clone, "--self-imitation.rounds", str(rounds)]
+        elif "dagger" in learner.flags:
+            episodes = max(1, training.decisions // 10 // 1400)  # ten rounds of runs of 1,400 frames
+            command += ["--expert", str(shipped_policy_path()), "--dagger.episodes", str(episodes)]
+        return [*made, command]
+    command = ["qwop-finetune", "--out", str(out), "--force", *setting, *seed]
+    command += ["--total-steps", str(training.decisions), "--device", "cpu"]
+    if learner.clone:
+        command += ["--init", clone, "--demos", data, "--on-collapse", "ignore"]
+    return [*made, command]
+
+
+def run(command: Sequence[str], log: Path) -> None:
+    """Run a command of this project. Raises CommandError if it fails."""
+    code = (
+        f"import sys; from {MODULES[command[0]]} import main; sys.argv[0] = {command[0]!r}; sys.exit(main())"
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with log.open("a", encoding="utf-8") as lines:
+        lines.write(f"$ {shlex.join(command)}\n")
+        lines.flush()
+        status = subprocess.run(
+            [sys.executable, "-c", code, *command[1:]], stdout=lines, stderr=lines, env=environment
+        )
+    if status.returncode:
+        raise CommandError(f"{shlex.join(command)} ended with exit code {status.returncode}: see {log}")
+
+
+def tier_file(folder: Path, tier: str) -> Path:
+    """Write the training split of an offline tier, once."""
+    path = folder / "checkpoints" / f"{tier}.h5"
+    if not path.exists():
+        write_dataset(path, tier_episodes(tier, "train"))
+    return path
+
+
+@dataclass
+class NetworkPlayer:
+    """A function from features to logits as a player of the benchmark."""
+
+    logits: Callable[[torch.Tensor], torch.Tensor]
+    frame_skip: int = 4
+    action_set: str = "distinct"
+    samples: bool = True
+
+    @torch.inference_mode()
+    def scores(self, features: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
+        return self.logits(torch.as_tensor(features)).double().numpy()
+
+
+def training_games(flags: str, num_envs: int) -> Any:
+    """Make the games that the PPO of this project trains in with these flags."""
+    from qwop_finetune import make_environment, parse
+
+    return make_environment(parse(shlex.split(flags)).environment, num_envs)
+
+
+def with_cleanrl(learner: Learner, training: Training) -> NetworkPlayer:
+    """Train with CleanRL's loop, on the same games; batch, discount and entropy bonus are this project's."""
+    import cleanrl_style
+
+    from qwop_rl_core.ppo import PPOConfig
+
+    ours = PPOConfig()
+    games = training_games(learner.flags, ours.num_envs)
+    agent = cleanrl_style.train(
+        games,
+        training.decisions,
+        ours.rollout_length,
+        ours.epochs,
+        ours.minibatch_size,
+        256,
+        float(learner.settings[training.setting]),
+        ours.gamma,
+        ours.gae_lambda,
+        ours.clip,
+        ours.entropy_coef,
+        ours.max_grad_norm,
+        training.seed,
+        lambda *_: None,
+        lambda _: None,
+    )
+    games.close()
+    return NetworkPlayer(agent.actor)
+
+
+def with_sb3(learner: Learner, training: Training) -> NetworkPlayer:
+    """Train Stable-Baselines3's PPO on the same games; batch, discount and bonus are this project's."""
+    from knee_scraping import sb3_games
+    from stable_baselines3 import PPO
+
+    from qwop_rl_core.ppo import PPOConfig
+
+    ours = PPOConfig()
+    games = sb3_games(learner.flags, training.seed, ours.num_envs)
+    model = PPO(
+        "MlpPolicy",
+        games,
+        learning_rate=float(learner.settings[training.setting]),
+        n_steps=ours.rollout_length,
+        batch_size=ours.minibatch_size,
+        n_epochs=ours.epochs,
+        gamma=ours.gamma,
+        ent_coef=ours.entropy_coef,
+        policy_kwargs={"net_arch": [256, 256]},
+        seed=training.seed,
+        device="cpu",
+    )
+    model.learn(training.decisions)
+    games.close()
+    policy: Any = model.policy
+    return NetworkPlayer(lambda features: policy.get_distribution(features).distribution.logits)
+
+
+# ---- all trainings, and their report -----------------------------------------------------------------------
+
+
+def kept(config: ReferenceConfig) -> KeptResults[dict[str, Any]]:
+    """The results on disk, one file per training."""
+
+    def save(path: Path, result: dict[str, Any]) -> None:
+        path.write_text(json_text(result) + "\n", encoding="utf-8")
+
+    return KeptResults(
+        config.folder,
+        {"task": config.task, "decisions": config.decisions},
+        save=save,
+        load=lambda path: json.loads(path.read_text(encoding="utf-8")),
+    )
+
+
+def carry_out(config: ReferenceConfig, results: KeptResults[dict[str, Any]], tasks: list[Training]) -> None:
+    options = replace(config.cluster, tasks=config.folder)
+    names = [task.name for task in tasks]
+    shared = config.task, config.folder.resolve()
+    for index, result in map_tasks(
+        train, shared, tasks, options=options, kept=results, names=names, unit="training"
+    ):
+        score, spent = result["score"], result["cpu_seconds"]
+        print(
+            f"{names[index]:28} score {score:7.2f}, {100 * result['finished']:3.0f} %, {spent:.0f} CPU s",
+            flush=True,
+        )
+
+
+def best_setting(name: str, results: KeptResults[dict[str, Any]], config: ReferenceConfig) -> int:
+    """Return the setting with the best score in tuning."""
+    tunings = [Training(name, i, TUNING_SEED, 0, True) for i in range(len(LEARNERS[name].settings))]
+    return int(np.argmax([results.read(tuning.name)["score"] for tuning in tunings]))
+
+
+def reference(config: ReferenceConfig) -> None:
+    task_of(config.task)
+    results = kept(config)
+    chosen = config.learners or tuple(LEARNERS)
+    if not config.report:
+        tuned = round(TUNING_SHARE * config.decisions)
+        for name in chosen:
+            settings = range(len(LEARNERS[name].settings))
+            carry_out(config, results, [Training(name, i, TUNING_SEED, tuned, True) for i in settings])
+            best = best_setting(name, results, config)
+            seeds = range(config.seeds)
+            carry_out(
+                config, results, [Training(name, best, seed, config.decisions, False) for seed in seeds]
+            )
+    report(config, results)
+
+
+def collected(results: KeptResults[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the tested trainings of each learner."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name in LEARNERS:
+        files = sorted(results.folder.glob(f"{name}-seed-*.json"), key=lambda f: int(f.stem.split("-")[-1]))
+        if files:
+            found[name] = [results.load(path) for path in files]
+    return found
+
+
+def report(config: ReferenceConfig, results: KeptResults[dict[str, Any]]) -> None:
+    """Write benchmarks/results/reference-TASK.json, the table of the page, and the performance profiles."""
+    found = collected(results)
+    if not found:
+        raise CommandError(f"{results.folder}: no training is done")
+    stored = {
+        "task": config.task,
+        "decisions": config.decisions,
+        "machine": "two cores of a shared AMD EPYC with AVX-512, no AMX; one thread for each training",
+        "trainings": found,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"reference-{config.task}.json"
+    path.write_text(json_text(stored) + "\n", encoding="utf-8")
+    table = results_table(stored)
+    print(table)
+    begin, end = f"<!-- reference {config.task} -->", f"<!-- end of reference {config.task} -->"
+    if PAGE.exists() and begin in (text := PAGE.read_text(encoding="utf-8")):
+        before, _, rest = text.partition(begin)
+        PAGE.write_text(f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}", encoding="utf-8")
+        draw_profiles(stored, PICTURES / f"profiles-{config.task}.png")
+
+
+def results_table(stored: dict[str, Any]) -> str:
+    """Return the Markdown table of stored results."""
+    head = "learner | sees | decisions | trainings | score, IQM | finished | median | CPU s | setting"
+    rows = [head, " | ".join("---" for _ in head.split("|"))]
+    for name, trainings in sorted(stored["trainings"].items(), key=lambda item: -iqm(item[1])):
+        learner = LEARNERS[name]
+        scores = np.array([t["score"] for t in trainings])
+        finished = np.array([t["finished"] for t in trainings])
+        times = [t["median_seconds"] for t in trainings if t["median_seconds"] is not None]
+        amount = trainings[0]["decisions"]
+        rows.append(
+            " | ".join(
+                [
+                    learner.title,
+                    f"`{learner.demonstrations}`" if learner.demonstrations else "-",
+                    f"{amount / 1e6:g} M" if amount else "-",
+                    str(len(trainings)),
+                    interval(scores, 1),
+                    interval(100 * finished, 0) + " %",
+                    f"{np.median(times):.1f} s" if times else "-",
+                    f"{np.mean([t['cpu_seconds'] for t in trainings]):.0f}",
+                    f"`{trainings[0]['setting']}`",
+                ]
+            )
+        )
+    return "\n".join(f"| {row} |" for row in rows)
+
+
+def iqm(trainings: Sequence[dict[str, Any]]) -> float:
+    return interquartile_mean(np.array([t["score"] for t in trainings]))
+
+
+def interval(values: NDArray[Any], digits: int) -> str:
+    """An interquartile mean over the trainings with its bootstrap interval."""
+    low, high = bootstrap_interval(values)
+    return f"{interquartile_mean(values):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def profile(scores: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of runs with a score above tau (Agarwal et al. 2021, equation 1): [R] scores, [K] taus -> [K]."""
+    return (scores[None, :] > at[:, None]).mean(axis=1)
+
+
+def draw_profiles(stored: dict[str, Any], path: Path) -> None:
+    """Draw the share of test episodes of all trainings that score more than tau, with 95 % bands."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+    from studies import COLORS
+
+    at = np.linspace(-5.0, 110.0, 231)
+    figure, axis = plt.subplots(figsize=(9, 4.6), constrained_layout=True)
+    ordered = sorted(stored["trainings"].items(), key=lambda item: -iqm(item[1]))
+    for number, (name, trainings) in enumerate(ordered):
+        scores = np.array([t["scores"] for t in trainings])  # [trainings, episodes]
+        drawn = np.random.default_rng(0).integers(0, len(scores), (500, len(scores)))
+        bands = np.array([profile(scores[rows].reshape(-1), at) for rows in drawn])
+        low, high = np.percentile(bands, [2.5, 97.5], axis=0)
+        color, dashes = COLORS[number % len(COLORS)], "--" if number >= len(COLORS) else "-"
+        title = LEARNERS[name].title.replace("`", "")
+        axis.plot(at, profile(scores.reshape(-1), at), color=color, linestyle=dashes, label=title)
+        axis.fill_between(at, low, high, color=color, alpha=0.15, linewidth=0)
+    axis.set_xlabel("score of an episode: 0 random keys, 50 a finish, 100 the human record")
+    axis.set_ylabel("share of episodes with a higher score")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.set_xlim(-5, 110)
+    axis.set_ylim(0, 1.01)
+    axis.legend(frameon=False, fontsize=9, loc="lower left")
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark. Returns its exit code."""
+    return run_command(
+        PROGRAM,
+        lambda: reference(parse_config(PROGRAM, ReferenceConfig, arguments, description=__doc__)),
+        ValueError,
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
