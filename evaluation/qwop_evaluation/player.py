@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from qwop_datasets import storable_name
 from qwop_game import PolicySpec
-from qwop_rl_core import CheckpointError, Policy, QNetwork, to_numpy
+from qwop_rl_core import CheckpointError, Policy, QNetwork, one_thread, to_numpy
 
 
 class Player(Protocol):
@@ -59,6 +59,7 @@ class PolicyPlayer:
         self.samples = not isinstance(policy.network, QNetwork)
         self.name = storable_name(name)
 
+    @one_thread()
     @torch.inference_mode()
     def scores(self, features: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
         """Return logits, or action values, float64 [N, A] of features [N, D]."""
@@ -67,6 +68,7 @@ class PolicyPlayer:
         result = network(batch) if isinstance(network, QNetwork) else network.logits(batch)
         return to_numpy(result.double())
 
+    @one_thread()
     @torch.inference_mode()
     def values(self, features: NDArray[np.float32]) -> NDArray[np.floating[Any]] | None:
         """Return the critic's state values float64 [N] of features [N, D]; None without a trained critic."""

@@ -21,6 +21,7 @@ from qwop_rewards.terms import (
     KneeRule,
     Speed,
     Stride,
+    Switches,
     Torso,
     Upright,
 )
@@ -35,6 +36,7 @@ TERMS: dict[str, type] = {
     "knee": Knee,
     "upright": Upright,
     "energy": Energy,
+    "switches": Switches,
 }
 """Name of each term that `make_reward` and `qwop-rewards compare` know."""
 

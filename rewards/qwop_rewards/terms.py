@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qwop_game import FRAME_SECONDS, PARTS, TRACK_Y, UNITS_PER_METER, knee_clearance
+from qwop_game import FRAME_SECONDS, PARTS, TRACK_Y, UNITS_PER_METER, canonical_keys, knee_clearance
 from qwop_game.gait import KNEE_NEAR_METERS, knee_near, upright
 from qwop_rewards.transition import Transition
 
@@ -207,6 +207,29 @@ class Energy(Memoryless):
         velocity = parts[:, :, 3:5].astype(np.float64) * _SPEED_TO_METERS_PER_SECOND
         relative = velocity - velocity[:, PARTS.index("torso"), None]
         return -FRAME_SECONDS * transition.frames * (relative**2).sum(axis=-1).mean(axis=-1)
+
+
+class Switches:
+    """Minus 1 for each step whose keys differ from those of the step before; none in an episode's first step.
+
+    With it a runner that presses keys for single frames learns to hold them, as people do. Keys that have no
+    effect, such as W while Q is held, do not count.
+    """
+
+    def __init__(self, num_envs: int) -> None:
+        self._keys = np.zeros(num_envs, np.uint8)
+        self._first_step = np.ones(num_envs, bool)
+        self.memory = {"keys": self._keys, "first_step": self._first_step}
+
+    def reset(self, mask: NDArray[np.bool_]) -> None:
+        self._first_step |= mask
+
+    def __call__(self, transition: Transition) -> NDArray[np.floating[Any]]:
+        keys = canonical_keys(transition.keys)
+        switched = (keys != self._keys) & ~self._first_step
+        self._keys[:] = keys
+        self._first_step[:] = False
+        return -switched.astype(np.float64)
 
 
 class KneeRule:

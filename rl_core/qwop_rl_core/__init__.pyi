@@ -13,7 +13,7 @@ from .checkpoint import (
     save_checkpoint,
     section,
 )
-from .devices import select_device, to_numpy
+from .devices import one_thread, select_device, to_numpy
 from .dqn import DQNConfig
 from .errors import TrainingError
 from .logging import EVENTS, Logger, default_log_directory, set_aside
@@ -47,6 +47,7 @@ __all__ = [
     "load_checkpoint",
     "load_network",
     "log_prob",
+    "one_thread",
     "optimizer_tensors",
     "ppo",
     "prefixed",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import platform
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, Literal, cast, get_args
 
 import torch
@@ -73,6 +75,22 @@ def keep_freed_memory() -> None:
     M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h  # noqa: N806
     for parameter in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
         mallopt(parameter, 1 << 30)  # bytes
+
+
+@contextmanager
+def one_thread() -> Generator[None]:
+    """Compute on one CPU thread of PyTorch, and restore the number afterwards.
+
+    For play, where a few hundred rows pass a small network in every frame. More threads gain nothing there:
+    they wait for each other at every layer, and on a busy machine each wait lasts until the scheduler runs
+    the other thread. It does not change the results.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def to_numpy(tensor: Tensor) -> NDArray[Any]:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from qwop_rl_core.checkpoint import CheckpointError, load_checkpoint, load_network
-from qwop_rl_core.devices import to_numpy
+from qwop_rl_core.devices import one_thread, to_numpy
 from qwop_rl_core.networks import ActorCritic, QNetwork
 
 
@@ -78,6 +78,7 @@ class Policy:
                     f"the checkpoint has {name} {self.metadata[name]!r}; {value!r} is needed here"
                 )
 
+    @one_thread()
     @torch.inference_mode()
     def act(
         self,

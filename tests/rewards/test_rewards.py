@@ -33,7 +33,7 @@ def start(golden):
     return golden[0][0]
 
 
-def step(start, forward=0.0, seconds=4 / 30, frames=4, drop=0.0, ended="no", edit=None):
+def step(start, forward=0.0, seconds=4 / 30, frames=4, drop=0.0, ended="no", edit=None, keys=0):
     """One game's transition: the start pose moved `forward` units on and `drop` units down."""
     raw, next_raw = start[None].copy(), start[None].copy()
     next_raw[:, 0::5] += forward
@@ -47,7 +47,7 @@ def step(start, forward=0.0, seconds=4 / 30, frames=4, drop=0.0, ended="no", edi
         next_time=np.array([10.0 + seconds]),
         terminated=np.array([ended != "no"]),
         success=np.array([ended == "success"]),
-        keys=np.zeros(1, np.uint8),
+        keys=np.array([keys], np.uint8),
         frames=frames,
     )
 
@@ -209,6 +209,16 @@ def test_speed_knee_upright_and_energy_units(start):
     assert value("energy", step(start, edit=kick)) == pytest.approx(-0.15 * 4 / 30, rel=1e-5)
 
 
+def test_switches_counts_changes_of_the_keys_that_have_an_effect(start):
+    q, w, o = 1, 2, 4
+    reward = make_reward("switches", 1)
+    reward.reset(np.array([True]))
+    paid = [float(reward(step(start, keys=keys))[0][0]) for keys in (q, q, q | w, o, q | o, 0, 0)]
+    assert paid == [0, 0, 0, -1, -1, -1, 0]  # W has no effect while Q is held
+    reward.reset(np.array([True]))
+    assert reward(step(start, keys=w))[0][0] == 0
+
+
 def test_sums(start):
     transition = step(start, forward=3.0)
     assert value("stride+0.5*speed", transition) == pytest.approx(0.28 + 0.5 * 2.25)
@@ -331,7 +341,7 @@ def play_live(name, steps, frame_skip, options, seed=0, num_envs=6):
     ("name", "options"),
     [
         ("stride", {"knee_seconds": 0, "power": 1.6}),
-        ("default+2*alternation+knee+energy+speed", {"knee_seconds": 0.2}),
+        ("default+2*alternation+knee+energy+speed+0.1*switches", {"knee_seconds": 0.2}),
         ("torso", {"torso_threshold": 1.05}),
     ],
 )
