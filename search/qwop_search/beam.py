@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from queue import SimpleQueue
 from typing import Any
 
@@ -28,6 +28,8 @@ not depend on the number of threads."""
 KNEE_COST, NOT_UPRIGHT_COST = 0.05, 0.02
 """Cost of a decision with a knee near the track, or not upright, m. The best runs differ by centimeters, so
 the search avoids such postures if it can."""
+_LONG = 1 << 30
+"""Stands for the frames before a run: its first keys may be any, and are counted from its first frame."""
 FULL_SPEED = 2.5
 """Speed at which a run that has landed is assumed to run on, m/s."""
 
@@ -53,9 +55,11 @@ class BeamConfig:
     """Temperature of the proposals: above 1 they stray further from the policy's best action."""
     value_weight: float = 0.3
     """Meters that a unit of the critic's value at the end of the look-ahead counts; 0 ignores the critic."""
+    hold: int = 1
+    """Frames for which keys are held at least. With 3, 0.1 s, a person could play the run."""
 
     def __post_init__(self) -> None:
-        for name in ("width", "children", "segment", "per_parent"):
+        for name in ("width", "children", "segment", "per_parent", "hold"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be 1 or more")
         if self.lookahead < 0:
@@ -78,32 +82,32 @@ class States:
     """[N]"""
     cost: NDArray[np.float64]
     """Cost of bad postures so far, [N], m."""
+    held_for: NDArray[np.int64]
+    """Frames since the keys last changed, [N]; at the start, as many as any `BeamConfig.hold` asks for."""
 
     def __len__(self) -> int:
         return len(self.last_keys)
 
     def __getitem__(self, index: NDArray[np.int64] | slice) -> States:
-        return States(self.snapshots[index], self.hip_mode[index], self.last_keys[index], self.cost[index])
+        return States(*(getattr(self, field.name)[index] for field in fields(self)))
 
     @classmethod
     def joined(cls, parts: Sequence[States]) -> States:
-        return cls(
-            *(
-                np.concatenate([getattr(part, name) for part in parts])
-                for name in ("snapshots", "hip_mode", "last_keys", "cost")
-            )
-        )
+        names = [field.name for field in fields(cls)]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     @classmethod
     def after(cls, keys: NDArray[np.uint8], trig: str = DEFAULT_TRIG) -> States:
         """Return the state of one game after these keys, uint8 [T]; without keys, the canonical start."""
         simulator = Simulator(1, trig=trig)
         hip_mode, held = np.zeros(1, np.uint8), np.zeros(1, np.uint8)
+        held_for = _LONG
         for mask in keys:
+            held_for = held_for + 1 if mask == held[0] and held_for < _LONG else 1
             held = np.array([mask], np.uint8)
             simulator.step(held)
             hip_mode = next_hip_modes(hip_mode, held)
-        return cls(simulator.snapshot(), hip_mode, held, np.zeros(1))
+        return cls(simulator.snapshot(), hip_mode, held, np.zeros(1), np.array([held_for]))
 
 
 @dataclass(frozen=True)
@@ -343,17 +347,20 @@ class BeamSearch:
         """
         simulator.restore(states.snapshots)
         hip_mode, held, cost = states.hip_mode, states.last_keys, states.cost.copy()
+        held_for, frames = states.held_for, self.player.frame_skip
         keys = np.zeros((len(states), segment), np.uint8)
 
         def decide(generator: np.random.Generator | None) -> None:
-            nonlocal hip_mode, held, cost
+            nonlocal hip_mode, held, cost, held_for
             scores = self.player.scores(features(simulator.raw_observation, hip_mode, held))
             if generator is not None:
                 # The Gumbel-max trick: argmax(logit - ln E), E ~ Exp(1), draws from the distribution.
                 scores = scores / self.config.temperature
                 scores -= np.log(generator.standard_exponential(scores.shape))
-            held = self._masks[scores.argmax(axis=1)]
-            simulator.step(held, self.player.frame_skip)
+            chosen = np.where(held_for < self.config.hold, held, self._masks[scores.argmax(axis=1)])
+            held_for = np.where((chosen == held) & (held_for < _LONG), held_for + frames, frames)
+            held = chosen
+            simulator.step(held, frames)
             hip_mode = next_hip_modes(hip_mode, held)
             raw = simulator.raw_observation
             cost += KNEE_COST * knee_near(raw) + NOT_UPRIGHT_COST * ~upright(raw)
@@ -365,7 +372,7 @@ class BeamSearch:
             arriving = np.isinf(seconds) & self._arrived(simulator)
             seconds[arriving] = simulator.time[arriving]
         over = simulator.flags & FLAG_GAME_ENDED != 0
-        after = States(simulator.snapshot(), hip_mode, held, cost.copy())
+        after = States(simulator.snapshot(), hip_mode, held, cost.copy(), held_for)
         distance = simulator.distance.copy()
         for _ in range(lookahead):
             decide(None)

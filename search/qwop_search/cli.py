@@ -18,8 +18,17 @@ from tqdm import tqdm
 
 from qwop_cli import CommandError, ProgressTimer, check_outputs, log_progress, parse_config, run_command
 from qwop_cli.cluster import ClusterOptions
-from qwop_datasets import DatasetError, DatasetReader, DatasetWriter, Episode, name_problem, verify_episodes
+from qwop_datasets import (
+    DatasetError,
+    DatasetReader,
+    DatasetWriter,
+    Episode,
+    name_problem,
+    segment_lengths,
+    verify_episodes,
+)
 from qwop_evaluation import CheckpointPlayer, shipped_policy_path
+from qwop_game import canonical_keys
 from qwop_game.gait import gait_metrics
 from qwop_game.rules import FINISH
 from qwop_rl_core import CheckpointError
@@ -82,7 +91,9 @@ def _command(options: SearchCommand, command_line: str) -> None:
     if options.known is not None:
         config = replace(config, passes=0)
     check_outputs({"--out": out}, {"--tasks": options.cluster.tasks}, {"POLICY": options.policy})
-    best = Best(runs=[] if options.known is None else [_fastest(options.known, config.trig)])
+    best = Best(
+        runs=[] if options.known is None else [_fastest(options.known, config.trig, config.beam.hold)]
+    )
     player = CheckpointPlayer(options.policy or shipped_policy_path())
     if not player.samples:
         raise CommandError(f"{options.policy}: a Q-network has no distribution to draw from")
@@ -146,12 +157,19 @@ def _search(
     return None
 
 
-def _fastest(path: Path, trig: str) -> Found:
-    """Find the fastest finished run of a variant in a dataset. Raises CommandError if there is none."""
+def _fastest(path: Path, trig: str, hold: int) -> Found:
+    """Find the fastest finished run of a variant in a dataset, with keys held for `hold` frames at least.
+
+    Raises CommandError if there is none.
+    """
     with DatasetReader(path, f"success trig={trig}") as runs:
-        if not len(runs):
-            raise CommandError(f"{path}: has no finished run of the variant {trig}")
-        fastest = min(runs, key=lambda run: run.time)
+        held = [
+            run for run in runs if segment_lengths(canonical_keys(run.keys))[:-1].min(initial=hold) >= hold
+        ]
+    if not held:
+        keys = f" whose keys are held for {hold} frames" if hold > 1 else ""
+        raise CommandError(f"{path}: has no finished run of the variant {trig}{keys}")
+    fastest = min(held, key=lambda run: run.time)
     return Found(fastest.keys, fastest.time)
 
 

@@ -1,16 +1,17 @@
 """The beam search and `qwop-search`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from qwop_datasets import DatasetReader
+from qwop_datasets import DatasetReader, segment_lengths
 from qwop_datasets.exact_replay import replay_keys
 from qwop_evaluation.player import CheckpointPlayer
 from qwop_evaluation.shipped import shipped_policy_path
-from qwop_game import FEATURE_SIZE, FEATURE_VERSION, Simulator
+from qwop_game import FEATURE_SIZE, FEATURE_VERSION, Simulator, canonical_keys
 from qwop_rl_core import ActorCritic, QNetwork, save_checkpoint
 from qwop_search import BeamConfig, BeamSearch, Best, SearchConfig, States, cli, search
 
@@ -80,6 +81,16 @@ def test_a_pass_can_start_along_a_known_run(player):
         assert replay_keys([run.keys])[0].times[-1] == run.seconds
 
 
+def test_keys_are_held_as_long_as_asked(player):
+    beam = replace(SMALL, hold=3)
+    runs = found(player, beam=beam, keep=3).runs + found(player, beam=beam, passes=1, meters=10.0).runs
+    for run in runs:
+        assert segment_lengths(canonical_keys(run.keys))[:-1].min() >= 3
+    assert segment_lengths(canonical_keys(found(player).runs[0].keys))[:-1].min() < 3
+    keys = np.array([0, 0, 1, 1, 1, 4], np.uint8)
+    assert [int(States.after(keys[:n]).held_for[0]) for n in range(1, 7)] == [1, 2, 1, 2, 3, 1]
+
+
 def test_states_after_keys_are_those_of_the_game():
     keys = np.random.default_rng(1).integers(0, 16, 40).astype(np.uint8)
     keys[-3:] = 0  # the hip mode that O or P set stays, no key is held
@@ -137,6 +148,14 @@ def test_it_goes_on_from_the_fastest_stored_run(tmp_path):
     with DatasetReader(out) as runs:
         assert runs[0].time <= fastest.time and runs[0].trig == fastest.trig
         assert runs[0].verified == "exact" and int(runs[0].provenance["passes"]) >= 1
+
+
+def test_it_does_not_go_on_from_a_run_whose_keys_change_too_fast(tmp_path, capsys):
+    records = Path(__file__).parents[2] / "demos" / "records.h5"
+    arguments = ["--out", str(tmp_path / "x.h5"), "--continue", str(records), "--hold", "3"]
+    assert cli.main(arguments) == 2
+    expected = "has no finished run of the variant rounded whose keys are held for 3 frames"
+    assert expected in capsys.readouterr().err
 
 
 def test_interrupted_it_keeps_the_best_run_so_far(tmp_path, capsys, monkeypatch):
