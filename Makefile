@@ -17,7 +17,7 @@ INSTALL := .venv/bin/python -m pip --disable-pip-version-check install --quiet -
 
 CPP := $(wildcard game/engine/*.cpp game/engine/*.hpp game/engine/*.h tests/engine/*.cpp)
 
-.PHONY: run test lint format sanitize site bench engine clean
+.PHONY: run test lint format sanitize site bench verify-claims engine clean
 
 run: engine
 	@.venv/bin/python -m qwop_stride.run
@@ -45,6 +45,10 @@ site: .venv/.complete
 
 bench: engine
 	@.venv/bin/python benchmarks/bench.py
+
+# The figures of README and docs: recomputed, made again from their results, or unchanged. SLOW=1: minutes more.
+verify-claims: engine
+	@.venv/bin/python benchmarks/claims.py $(if $(SLOW),--slow)
 
 # Compiles what changed and nothing else.
 engine: .venv/.complete
