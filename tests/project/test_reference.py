@@ -1,0 +1,87 @@
+"""The reference learners: their commands exist, tuning picks the best setting, the report is arithmetic."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qwop_bc.cli import Options
+from qwop_cli import parse_config
+from qwop_finetune import parse
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """benchmarks/reference.py, which finds the scripts beside it as it does when it runs."""
+    folder = str(ROOT / "benchmarks")
+    sys.path.insert(0, folder)
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "benchmarks" / "reference.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["reference"] = module
+    spec.loader.exec_module(module)
+    yield module
+    sys.path.remove(folder)
+
+
+def test_every_command_is_one(reference, tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "tier_file", lambda folder, tier: tmp_path / f"{tier}.h5")
+    checked = 0
+    for name, learner in reference.LEARNERS.items():
+        for setting in range(len(learner.settings)):
+            training = reference.Training(name, setting, 3, 500_000, False)
+            if learner.command in ("sb3", "cleanrl"):
+                float(learner.settings[setting])
+                continue
+            for command in reference.commands(learner, training, tmp_path, tmp_path / "out.safetensors"):
+                if command[0] == "qwop-bc":
+                    options = parse_config("qwop-bc", Options, command[1:])
+                    assert options.config.seed == 3
+                elif "--init" not in command:  # which needs the clone itself
+                    assert parse(command[1:]).learner.total_steps == 500_000
+                checked += 1
+    assert checked > 40
+
+
+def result(score, finished=0.0, **more):
+    figures = {"score": score, "finished": finished, "median_seconds": 50.0, "cpu_seconds": 10.0}
+    return {**figures, "decisions": 500_000, "setting": "--x 1", "scores": [score, score], **more}
+
+
+def test_a_stopped_reference_continues_with_the_best_setting(reference, tmp_path, monkeypatch, capsys):
+    trained = []
+
+    def train(shared, training):
+        trained.append(training.name)
+        return result({0: 5.0, 1: 9.0, 2: 7.0}[training.setting] + training.seed)
+
+    monkeypatch.setattr(reference, "train", train)
+    monkeypatch.setattr(reference, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(reference, "PAGE", tmp_path / "page.md")
+    words = ["--learners", "ppo", "--tasks", str(tmp_path / "kept")]
+    assert reference.main([*words, "--seeds", "1"]) == 0
+    assert trained == ["ppo-tune-0", "ppo-tune-1", "ppo-tune-2", "ppo-seed-0"]
+    assert reference.main([*words, "--seeds", "2"]) == 0
+    assert trained[4:] == ["ppo-seed-1"]
+    stored = json.loads((tmp_path / "results" / "reference-100m-v1.json").read_text(encoding="utf-8"))
+    assert [t["score"] for t in stored["trainings"]["ppo"]] == [9.0, 10.0]
+    assert reference.main([*words, "--decisions", "7"]) == 2
+    assert "another job" in capsys.readouterr().err
+    assert reference.main(["--learners", "nothing"]) == 2
+
+
+def test_the_table_and_the_profile(reference):
+    trainings = {"ppo": [result(s) for s in (10.0, 20.0, 30.0, 40.0)], "bc": [result(90.0, 0.5)] * 4}
+    table = reference.results_table({"trainings": trainings}).splitlines()
+    assert "BC of `expert`" in table[2] and "| 50 (50 to 50) % |" in table[2]
+    assert "| 25.0 (" in table[3] and "| 0.5 M | 4 |" in table[3]
+    assert reference.profile(np.array([10.0, 50.0, 90.0, 90.0]), np.array([0.0, 50.0, 90.0])).tolist() == [
+        1.0,
+        0.5,
+        0.0,
+    ]
