@@ -233,13 +233,17 @@ def test_files_of_other_kinds(tmp_path, capsys, submissions):
         with h5py.File(path, "w") as file:
             file.create_dataset("keys", (1 << 40,), "u1", chunks=(1 << 30,))
 
+    def npz(path):
+        with path.open("wb") as file:
+            np.savez(file, keys=np.array([Code()], dtype=object))
+
     for name, make in {
         "pickle": lambda path: path.write_bytes(pickle.dumps(Code())),
         "torch": torch_file,
         "zip bomb": bomb,
         "HDF5": chunks,
         "empty": lambda path: path.write_bytes(b""),
-        "npz": lambda path: np.savez(path.open("wb"), keys=np.array([Code()], dtype=object)),
+        "npz": npz,
         "cut": lambda path: path.write_bytes(submissions["run"].read_bytes()[:-7]),
         "longer": lambda path: path.write_bytes(submissions["run"].read_bytes() + b"\0"),
         "checkpoint": lambda path: path.write_bytes((ROOT / "demos" / "policy.safetensors").read_bytes()),

@@ -1,5 +1,7 @@
 """The tasks: starts, rules, scores, disturbances, environments."""
 
+import hashlib
+
 import gymnasium
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from qwop_benchmark import (
     task_of,
 )
 from qwop_benchmark.games import Disturbances, TaskGames, start_keys
+from qwop_benchmark.resources import data_file
 from qwop_evaluation import CheckpointPlayer, shipped_policy_path
 from qwop_evaluation import play as play_protocol_p
 from qwop_game import foot_clearance, knee_clearance
@@ -46,6 +49,13 @@ def test_scores_are_0_for_random_keys_and_100_for_the_record():
         assert 50.0 < task.score(task.length, task.max_frames, finished=True) < 100.0
     # 100 m in 60 s on the clock: 1798 frames from the start; 50 + 50 * 1364 / 1798
     assert task_of("100m-v1").score(99.0, 1798, finished=True) == pytest.approx(87.931, abs=1e-3)
+
+
+def test_a_task_never_changes():
+    """A change of a task is a new version: another row of the table, and another hash here."""
+    table = hashlib.sha256(repr(list(TASKS.values())).encode()).hexdigest()
+    starts = hashlib.sha256(data_file("starts_30m.safetensors").read_bytes()).hexdigest()
+    assert (table[:16], starts[:16]) == ("e7b9ade6a159d15c", "15510e2dca05f75d")
 
 
 @pytest.mark.parametrize("name", TASKS)
