@@ -28,10 +28,10 @@ from qwop_benchmark.arrays import load_arrays
 from qwop_benchmark.packing import unpacked
 from qwop_benchmark.resources import data_file
 from qwop_benchmark.tasks import ONE_LEG_FROM_METERS, TOUCH_METERS, Task
+from qwop_evaluation import Disturbance
 from qwop_game import (
     DEFAULT_TRIG,
     MAX_IDLE_FRAMES,
-    REPEAT_PROBABILITY,
     GameBatch,
     Simulator,
     StartStates,
@@ -89,12 +89,10 @@ class Disturbances:
         """Number in [0, 1) that picks the action of a sampled policy, float64 [D]."""
         if seed is None:
             return
-        generator = np.random.default_rng(seed)
-        idle_frames = int(generator.integers(0, MAX_IDLE_FRAMES + 1))
-        uniform = generator.random((decisions, 2))
-        self.repeats, self.choices = uniform[:, 0] < REPEAT_PROBABILITY, uniform[:, 1]
+        drawn = Disturbance.drawn(seed, decisions)
+        self.repeats, self.choices = drawn.repeats, drawn.choices
         if task.start == "line":
-            self.idle_frames = idle_frames
+            self.idle_frames = drawn.idle_frames
         else:
             self.start = int(np.random.default_rng([seed, 1]).integers(len(start_keys(task))))
 

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwop_benchmark.env import TaskEnv
-from qwop_benchmark.games import ENDS, FINISH, Disturbances, TaskGames
+from qwop_benchmark.games import ENDS, FINISH, Disturbances, TaskGames, start_keys
 from qwop_benchmark.tasks import Task
+from qwop_evaluation import choose
 from qwop_game import action_masks, canonical_keys
 
 LANES = 128
@@ -81,22 +82,6 @@ class Played:
         return len(self.keys)
 
 
-def choose(scores: NDArray[np.floating[Any]], uniform: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Draw actions from softmax(scores): the first one whose cumulative probability exceeds `uniform`.
-
-    Args:
-        scores: logits [N, A].
-        uniform: numbers in [0, 1), [N].
-
-    Returns:
-        Actions, int64 [N].
-    """
-    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
-    cumulative = weights.cumsum(axis=1)
-    above = cumulative > uniform[:, None] * cumulative[:, -1:]
-    return np.where(above.any(axis=1), above.argmax(axis=1), scores.shape[1] - 1)
-
-
 def play(task: Task, player: Scores, seeds: Sequence[int | None], sample: bool = False) -> list[Played]:
     """Play a policy on some episodes of a task.
 
@@ -119,7 +104,7 @@ def play(task: Task, player: Scores, seeds: Sequence[int | None], sample: bool =
             scores = player.scores(games.observations(going))
             actions = np.zeros(len(batch), np.int64)
             drawn = sample and player.samples
-            actions[going] = choose(scores, games.choices()[going]) if drawn else scores.argmax(axis=1)
+            actions[going] = choose(scores, games.choices()[going] if drawn else None)
             games.step(actions)
         played += _results(games, [games.keys_of(i) for i in range(len(batch))])
         games.close()
@@ -281,8 +266,6 @@ def _check_disturbances(
 
 
 def _keys_before(task: Task, drawn: Disturbances) -> int:
-    from qwop_benchmark.games import start_keys
-
     keys = start_keys(task)[drawn.start]
     return int(keys[-1]) if len(keys) else 0
 

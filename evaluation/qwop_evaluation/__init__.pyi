@@ -2,7 +2,7 @@ from .comparison import bootstrap_interval, interquartile_mean
 from .evaluation import Evaluation, evaluate
 from .lookahead import Lookahead
 from .player import CheckpointPlayer, Player, PolicyPlayer
-from .protocol import play
+from .protocol import Disturbance, choose, play
 from .shipped import shipped_policy_path
 from .summary import SPLIT_METERS, Summary, split_times, summarize, summary_json, wilson_interval
 from .table import format_number, results_table
@@ -10,12 +10,14 @@ from .table import format_number, results_table
 __all__ = [
     "SPLIT_METERS",
     "CheckpointPlayer",
+    "Disturbance",
     "Evaluation",
     "Lookahead",
     "Player",
     "PolicyPlayer",
     "Summary",
     "bootstrap_interval",
+    "choose",
     "evaluate",
     "format_number",
     "interquartile_mean",

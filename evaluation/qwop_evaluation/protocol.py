@@ -74,7 +74,8 @@ def choose(
         return scores.argmax(axis=1)
     weights = np.exp(scores - scores.max(axis=1, keepdims=True))
     cumulative = weights.cumsum(axis=1)
-    return (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(axis=1)
+    below = (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(axis=1)
+    return np.minimum(below, scores.shape[1] - 1)  # a number next to 1 may round to it
 
 
 def play(
