@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,6 +30,7 @@ from safetensors import SafetensorError
 from qwop_benchmark.arrays import load_arrays, save_arrays
 from qwop_benchmark.packing import packed, unpacked
 from qwop_benchmark.tasks import SCOREBOARD_EPISODES, SCOREBOARD_SEEDS, Task, task_of
+from qwop_cli import write_whole
 from qwop_datasets import name_problem
 from qwop_game import ACTION_SETS
 
@@ -147,15 +147,15 @@ def write_arrays(path: Path, tensors: Mapping[str, NDArray[Any]], about: Mapping
     whole = save_arrays({name: np.array(tensors[name], order="C") for name in sorted(tensors)}, text)
     if len(whole) > MAX_BYTES:
         raise SubmissionError(f"{path}: would have {len(whole)} bytes; at most {MAX_BYTES} are read")
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+
+    def write(beside: Path) -> None:
+        beside.write_bytes(whole)
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(whole)
-        os.replace(beside, path)
+        write_whole(path, write)
     except OSError as error:
         raise SubmissionError(f"{path}: can't be written: {error.strerror or error}") from None
-    finally:
-        beside.unlink(missing_ok=True)
     return hashlib.sha256(whole).hexdigest()
 
 

@@ -19,6 +19,7 @@ from qwop_cli.command import (
     stop_signals,
 )
 from qwop_cli.table import text_table
+from qwop_cli.writing import write_whole
 
 __all__ = [
     "OWN_GROUP",
@@ -38,4 +39,5 @@ __all__ = [
     "set_handlers",
     "stop_signals",
     "text_table",
+    "write_whole",
 ]

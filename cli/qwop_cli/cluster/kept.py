@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from qwop_cli.command import CommandError, json_text
+from qwop_cli.writing import write_whole
 
 R = TypeVar("R")
 
@@ -53,7 +53,7 @@ class KeptResults(Generic[R]):
             elif any(self.folder.iterdir()):
                 raise CommandError(f"--tasks {self.folder}: is not a folder of tasks; choose an empty one")
             else:
-                _write_whole(file, lambda path: _write_text(path, json_text(wanted, indent=1)))
+                write_whole(file, lambda path: _write_text(path, json_text(wanted, indent=1)))
         except (OSError, ValueError, AttributeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise CommandError(f"--tasks {self.folder}: can't be used: {reason}; choose another") from None
@@ -81,7 +81,7 @@ class KeptResults(Generic[R]):
 
     def write(self, name: str, result: R) -> None:
         """Store the result of a task. A crash leaves all of it or nothing."""
-        _write_whole(self.path(name), lambda path: self.save(path, result))
+        write_whole(self.path(name), lambda path: self.save(path, result))
 
 
 def _short(value: Any) -> str:
@@ -91,15 +91,3 @@ def _short(value: Any) -> str:
 
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    beside.unlink(missing_ok=True)
-    try:
-        write(beside)
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
