@@ -152,9 +152,8 @@ def collect(player: Player, config: ActionValuesConfig) -> Labels:
             scores = log_softmax(player.scores(observations))
             drawn = scores + rng.gumbel(size=scores.shape)
             if decision >= WARM_UP and decision % STRIDE == 0:
-                first = scores.copy()
-                first[np.arange(GAMES), scores.argmax(axis=1)] = np.inf
-                order = np.where(np.isinf(first), first, drawn)  # the policy's choice first, then draws
+                order = drawn.copy()
+                order[np.arange(GAMES), scores.argmax(axis=1)] = np.inf  # the policy's choice first
                 actions = np.argsort(-order, axis=1, kind="stable")[:, :ACTIONS]
                 values = continuations.values(games, actions)
                 parts.append((observations.copy(), scores, actions, values))

@@ -202,10 +202,7 @@ def reference_tables(text: str) -> str:
 
     for path in sorted(reference.RESULTS.glob("reference-*.json")):
         stored = json.loads(path.read_text(encoding="utf-8"))
-        begin = f"<!-- reference {stored['task']} -->"
-        end = f"<!-- end of reference {stored['task']} -->"
-        before, _, rest = text.partition(begin)
-        text = f"{before}{begin}\n{reference.results_table(stored)}\n{end}{rest.partition(end)[2]}"
+        text = reference.with_table(text, stored)
     return text
 
 

@@ -31,8 +31,14 @@ from tqdm import tqdm
 
 from qwop_cli import CommandError, json_text, parse_config, run_command, text_table
 from qwop_datasets import DatasetError, Decisions, load_decisions
-from qwop_game import FEATURE_SIZE, GameBatch, RolloutMetrics
-from qwop_game.disturbance import MAX_IDLE_FRAMES, REPEAT_PROBABILITY
+from qwop_game import (
+    FEATURE_SIZE,
+    MAX_IDLE_FRAMES,
+    REPEAT_PROBABILITY,
+    GameBatch,
+    RolloutMetrics,
+    action_masks,
+)
 from qwop_rl_core import ActorCritic, sample_actions
 
 PROGRAM = "clone_inputs"
@@ -40,6 +46,8 @@ PROGRAM = "clone_inputs"
 HISTORY_FRAMES = 16
 """Frames whose keys the arm `history` sees. A person reacts within 6 to 8."""
 NUM_KEYS, NUM_ACTIONS, NO_KEYS = 4, 9, 0
+KEYS_OF_ACTIONS = (action_masks("distinct")[:, None] >> np.arange(NUM_KEYS) & 1).astype(np.float32)
+"""Whether each action holds Q, W, O and P, [9, 4]."""
 CHUNK = 4
 """Actions that the arm `chunks` decides at once."""
 NOISE = 0.05
@@ -121,7 +129,6 @@ class KeyHistory:
     def __init__(self, games: int):
         self._frames = np.zeros((games, HISTORY_FRAMES, NUM_KEYS), np.float32)
         self._age = np.ones((games, NUM_KEYS), np.float32)
-        self._bits = KEYS_OF_ACTION
 
     def rows(self) -> NDArray[np.float32]:
         """Return the inputs [N, 68]."""
@@ -129,23 +136,12 @@ class KeyHistory:
 
     def add(self, actions: NDArray[np.int64]) -> None:
         """Note the actions of a frame, [N]."""
-        keys = self._bits[actions]
+        keys = KEYS_OF_ACTIONS[actions]
         changed = keys != self._frames[:, -1]
         self._age = np.where(changed, np.float32(0.0), np.minimum(self._age + 1.0 / 30.0, 1.0)).astype(
             np.float32
         )
         self._frames = np.concatenate([self._frames[:, 1:], keys[:, None]], axis=1)
-
-
-def keys_of_actions() -> NDArray[np.float32]:
-    """Return which of Q, W, O and P each action holds, [9, 4]."""
-    games = GameBatch(1, 1, "distinct", "features", None, "auto")
-    masks = games.action_masks
-    games.simulator.close()
-    return (masks[:, None] >> np.arange(NUM_KEYS) & 1).astype(np.float32)
-
-
-KEYS_OF_ACTION = keys_of_actions()
 
 
 class Clone:

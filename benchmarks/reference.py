@@ -27,6 +27,7 @@ import numpy as np
 import torch
 import tyro
 from numpy.typing import NDArray
+from studies import COLORS, insert_tables, table_mark
 
 from qwop_benchmark import TEST_SEEDS, TUNING_SEEDS, play, task_of, tier_episodes
 from qwop_cli import CommandError, json_text, parse_config, run_command
@@ -425,11 +426,14 @@ def report(config: ReferenceConfig, results: KeptResults[dict[str, Any]]) -> Non
     path.write_text(json_text(stored) + "\n", encoding="utf-8")
     table = results_table(stored)
     print(table)
-    begin, end = f"<!-- reference {config.task} -->", f"<!-- end of reference {config.task} -->"
-    if PAGE.exists() and begin in (text := PAGE.read_text(encoding="utf-8")):
-        before, _, rest = text.partition(begin)
-        PAGE.write_text(f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}", encoding="utf-8")
+    if PAGE.exists() and table_mark(config.task) in (text := PAGE.read_text(encoding="utf-8")):
+        PAGE.write_text(with_table(text, stored), encoding="utf-8")
         draw_profiles(stored, PICTURES / f"profiles-{config.task}.png")
+
+
+def with_table(text: str, stored: dict[str, Any]) -> str:
+    """Insert the table of stored results between its marks."""
+    return insert_tables(text, {stored["task"]: results_table(stored)})
 
 
 def results_table(stored: dict[str, Any]) -> str:
@@ -481,7 +485,6 @@ def draw_profiles(stored: dict[str, Any], path: Path) -> None:
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
-    from studies import COLORS
 
     at = np.linspace(-5.0, 110.0, 231)
     figure, axis = plt.subplots(figsize=(9, 4.6), constrained_layout=True)

@@ -301,10 +301,15 @@ def results_table(
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def table_mark(group: str) -> str:
+    """Return the line of a page after which a table belongs."""
+    return f"<!-- table: {group} -->\n"
+
+
 def insert_tables(text: str, tables: Mapping[str, str]) -> str:
     """Insert each table between its marks, `<!-- table: GROUP -->` and `<!-- end -->`."""
     for group, table in tables.items():
-        before, mark, rest = text.partition(f"<!-- table: {group} -->\n")
+        before, mark, rest = text.partition(table_mark(group))
         if mark:
             text = before + mark + table + "\n" + rest[rest.index("<!-- end -->") :]
     return text

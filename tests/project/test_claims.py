@@ -1,7 +1,5 @@
 """The figures of README and docs are those of their results; an edited one is noticed."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,17 +11,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def claims():
-    """benchmarks/claims.py, which finds the scripts beside it as it does when it runs."""
-    folder = str(ROOT / "benchmarks")
-    sys.path.insert(0, folder)
-    spec = importlib.util.spec_from_file_location("claims", ROOT / "benchmarks" / "claims.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["claims"] = module
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(folder)
+def claims(load_benchmark):
+    return load_benchmark("claims")
 
 
 @pytest.mark.slow

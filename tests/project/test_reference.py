@@ -1,8 +1,6 @@
 """The reference learners: their commands exist, tuning picks the best setting, the report is arithmetic."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +14,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def reference():
-    """benchmarks/reference.py, which finds the scripts beside it as it does when it runs."""
-    folder = str(ROOT / "benchmarks")
-    sys.path.insert(0, folder)
-    spec = importlib.util.spec_from_file_location("reference", ROOT / "benchmarks" / "reference.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["reference"] = module
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(folder)
+def reference(load_benchmark):
+    return load_benchmark("reference")
 
 
 def test_every_command_is_one(reference, tmp_path, monkeypatch):
