@@ -341,7 +341,7 @@ def test_robomimic_accepts_the_file(path, tmp_path):
     # Of its many requirements it needs only these two for reading; torch and h5py are ours.
     python = python_with(tmp_path / "venv", "--no-deps", "robomimic==0.3.0", "termcolor", "psutil")
     site = next((tmp_path / "venv").rglob("site-packages"))
-    ours = dict.fromkeys(str(Path(module.__file__).parents[1]) for module in (h5py, torch))
+    ours = dict.fromkeys(str(Path(module.__path__[0]).parent) for module in (h5py, torch))
     (site / "ours.pth").write_text("\n".join(ours), encoding="utf-8")
     out = tmp_path / "x.hdf5"
     converted(path, "robomimic", out)
