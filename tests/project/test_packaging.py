@@ -34,6 +34,8 @@ COMMANDS = {
 PUBLIC_MODULES = {
     "qwop_cli.cluster",
     "qwop_cli.hub",
+    "qwop_datasets.film",
+    "qwop_datasets.video",
     "qwop_game.body",
     "qwop_game.gait",
     "qwop_game.real",
