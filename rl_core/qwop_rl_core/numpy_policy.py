@@ -24,7 +24,7 @@ from qwop_rl_core.checkpoint_file import (
     wrong_features,
 )
 
-CLIP, EPSILON = 10.0, 1e-4  # those of RunningNormalizer, which a checkpoint does not store
+EPSILON = 1e-4  # of RunningNormalizer, like `clip` below: a checkpoint does not store them
 Array32 = NDArray[np.float32]
 
 
@@ -56,8 +56,11 @@ def linear(x: Array32, weight: Array32, bias: Array32) -> Array32:
 class NumpyPolicy:
     """A network with the metadata that it needs to play, as `Policy`, in float32.
 
-    `is_q_network`: its scores are action values, not logits.
+    `is_q_network`: its scores are action values, not logits. `shift`, `scale` and `clip`: normalized features
+    are (features - shift) * scale, clipped to [-clip, clip].
     """
+
+    clip: float = 10.0
 
     def __init__(self, checkpoint: CheckpointArrays, where: str | os.PathLike[str] = "checkpoint") -> None:
         """Take the network of a checkpoint.
@@ -138,7 +141,7 @@ class NumpyPolicy:
         x = np.asarray(features, np.float32)
         if x.ndim != 2 or x.shape[1] != self.feature_size:
             raise wrong_features(self.feature_size, x.shape)
-        return np.clip((x - self.shift) * self.scale, -CLIP, CLIP, dtype=np.float32)
+        return np.clip((x - self.shift) * self.scale, -self.clip, self.clip, dtype=np.float32)
 
     def _mlp(self, name: str, x: Array32) -> Array32:
         layers = self.layers(name)
