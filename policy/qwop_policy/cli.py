@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,9 +13,11 @@ import tyro
 from tqdm import tqdm
 
 from qwop_cli import CommandError, check_outputs, json_text, parse_config, run_command
+from qwop_cli.hub import check_access
 from qwop_policy.exporting import export_onnx
 from qwop_policy.graph import import_onnx
 from qwop_policy.information import policy_info
+from qwop_policy.sharing import ShareConfig, has_onnx, pull_policy, push_policy, write_repository
 from qwop_rl_core import CheckpointError
 
 PROGRAM = "qwop-policy"
@@ -69,6 +73,74 @@ class Export:
         print(f"{self.output}: {'not compared with the policy' if check is None else check}")
 
 
+@dataclass(frozen=True)
+class Push:
+    """Put a policy on the Hugging Face Hub, with a model card, its figures, a film and an ONNX model."""
+
+    checkpoint: Checkpoint
+    """Policy to push."""
+    repository: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="USER/NAME")]
+    """Repository of the Hub; it is made if it does not exist."""
+    share: tyro.conf.OmitArgPrefixes[ShareConfig] = field(default_factory=ShareConfig)
+    private: Flag = False
+    """Make a new repository private."""
+    preview: Path | None = None
+    """Write the files into this new folder, and push nothing."""
+
+    def run(self) -> None:
+        """Run the subcommand."""
+        share = self.share
+        check_outputs({}, {"--preview": self.preview}, {"CHECKPOINT": self.checkpoint})
+        if self.preview is not None and self.preview.exists():
+            raise CommandError(f"--preview {self.preview}: exists; name a new folder")
+        if self.preview is None:
+            check_access(self.repository)
+        with tqdm(total=share.episodes, desc="episodes over", disable=None, leave=False) as bar:
+
+            def show(_frame: int, over: int) -> None:
+                bar.update(over - bar.n)
+
+            if self.preview is None:
+                place = push_policy(self.checkpoint, self.repository, share, self.private, show)
+            else:
+                place = self.preview
+                self._write(place, show)
+        if share.onnx and not has_onnx():
+            print(f"{PROGRAM}: no ONNX model: pip install 'qwop-stride[onnx]', or --no-onnx", file=sys.stderr)
+        print(place)
+
+    def _write(self, folder: Path, show: Callable[[int, int], None]) -> None:
+        folder.mkdir(parents=True)
+        try:
+            files = write_repository(self.checkpoint, self.repository, folder, self.share, show)
+            for name, source in files.items():
+                if source == self.checkpoint:
+                    shutil.copyfile(source, folder / name)
+        except BaseException:
+            shutil.rmtree(folder)
+            raise
+
+
+@dataclass(frozen=True)
+class Pull:
+    """Get a policy from the Hugging Face Hub, if this release can play it."""
+
+    repository: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="USER/NAME")]
+    """Repository of the Hub."""
+    output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUTPUT")]
+    """Checkpoint (.safetensors) to write."""
+    file: str | None = None
+    """Name of the policy in the repository, where there are several."""
+    revision: str | None = None
+    """Branch, tag or commit; without it, the main branch."""
+
+    def run(self) -> None:
+        """Run the subcommand."""
+        check_outputs({"OUTPUT": self.output})
+        got = pull_policy(self.repository, self.output, self.file, self.revision)
+        print(f"{self.output}: {got.name} of {self.repository}, commit {got.commit}")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns its exit code: 0, or 2 after one line about what is wrong."""
     return run_command(PROGRAM, lambda: _run(arguments), CheckpointError)
@@ -76,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> None:
     description = "Describe, export and share policies."
-    parse_config(PROGRAM, Info | Export, arguments, description=description).run()
+    parse_config(PROGRAM, Info | Export | Push | Pull, arguments, description=description).run()
 
 
 if __name__ == "__main__":
