@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from qwop_cli import CommandError, json_text
-from qwop_evaluation import CheckpointPlayer, evaluate, shipped_policy_path
+from qwop_evaluation import CheckpointPlayer, evaluate, play
 from qwop_game import FEATURE_SIZE, PolicySpec
 from qwop_policy import ShareConfig, check_onnx, pull_policy, push_policy, write_repository
 from qwop_policy.cli import main
@@ -109,32 +109,30 @@ def test_what_the_card_tells_to_run_runs(policy, tmp_path, monkeypatch):
     assert "not given: ask the author" in text
 
 
-@pytest.mark.slow
-def test_the_shipped_policy_with_figures_and_a_film(tmp_path, capsys):
-    """A preview: figures of qwop-eval in place of a measurement, an mp4 of the typical episode."""
-    path = shipped_policy_path()
-    numbers = tmp_path / "figures.json"
-    played = evaluate(CheckpointPlayer(path, numpy=True), episodes=3).as_json()
-    numbers.write_text(json_text(played), encoding="utf-8")
-    out = tmp_path / "preview"
-    assert (
-        main(["push", str(path), "ann/runner", "--figures", str(numbers), "--preview", str(out), "--no-onnx"])
-        == 0
-    )
+def test_a_preview_with_figures_and_a_film(policy, tmp_path, capsys):
+    """Figures of qwop-eval in place of a measurement, and an mp4 of the typical episode."""
+    numbers, out = tmp_path / "figures.json", tmp_path / "preview"
+    runs = [
+        {"seed": s, "finished": True, "time_s": t, "distance_m": 100.0} for s, t in ((4, 61.0), (9, 60.0))
+    ]
+    figures = figures_of(policy, runs=runs, seeds=[4, 9], median_time_s=60.5, actions="sampled at 0.7")
+    numbers.write_text(json.dumps(figures), encoding="utf-8")
+    flags = ["--figures", str(numbers), "--preview", str(out), "--no-onnx"]
+    assert main(["push", str(policy), "ann/runner", *flags]) == 0
     assert capsys.readouterr().out == f"{out}\n"
-    names = ["README.md", "figures.json", "policy.safetensors", "replay.mp4"]
+    names = ["README.md", "figures.json", "my-runner.safetensors", "replay.mp4"]
     assert sorted(p.name for p in out.iterdir()) == names
     text = (out / "README.md").read_text(encoding="utf-8")
-    times = sorted((run["time_s"], run["seed"]) for run in played["runs"])
-    assert f"Its episode with seed {times[1][1]} of protocol P" in text
-    assert f"| median time of finished episodes | {times[1][0]:.1f} s |" in text
+    assert "Its episode with seed 9 of protocol P" in text and "sampled at 0.7 actions" in text
+    assert "| median time of finished episodes | 60.5 s |" in text
     assert 'src="https://huggingface.co/ann/runner/resolve/main/replay.mp4"' in text
+    (episode,) = play(CheckpointPlayer(policy), [9])
     ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
     probe = subprocess.run(
         [ffmpeg, "-i", out / "replay.mp4"], capture_output=True, text=True, encoding="utf-8"
     )
     found = re.search(r"Duration: 00:00:([\d.]+).*?640x400", probe.stderr, re.DOTALL)
-    assert found and float(found[1]) == pytest.approx(times[1][0] + 1, abs=0.2)
+    assert found and float(found[1]) == pytest.approx(episode.time + 1, abs=0.2)
 
 
 def test_a_q_network_and_figures_without_numbers(tmp_path):
