@@ -1,6 +1,8 @@
 """Replays: the check, the window's keys, videos that are always finished, the page in a browser."""
 
+import base64
 import io
+import json
 import os
 import shutil
 import signal
@@ -509,7 +511,7 @@ def test_page_escapes_names(dataset, tmp_path, browser):
         page([], "nothing")
 
 
-def test_a_run_of_a_played_page_is_drawn_but_not_played_elsewhere():
+def test_a_run_of_a_played_page_is_shown_with_its_start(monkeypatch):
     start = CANONICAL_START.play([9] * 30).then(Operation.RESET).array
     keys = np.repeat(np.array([9, 6], np.uint8), 12)
     (played,) = replay_keys([keys], starts=[start])
@@ -525,7 +527,12 @@ def test_a_run_of_a_played_page_is_drawn_but_not_played_elsewhere():
     )
     run = ReplayedRun("run", episode)
     assert run.verification.exact and run.hurdle.shape == (25, 2, 3)
-    with pytest.raises(CommandError, match="begins in a page that was played before, which --web can't show"):
+    (shown,) = json.loads(runs_file([run]))
+    assert np.frombuffer(base64.b64decode(shown["start"]), "<u4").reshape(-1, 3).tolist() == start.tolist()
+    monkeypatch.setattr("qwop_replay.web.MAX_START_ROWS", len(start) - 1)
+    with pytest.raises(
+        CommandError, match=f"run: its start has {len(start)} rows, --web takes {len(start) - 1}: use --html"
+    ):
         runs_file([run])
     with pytest.raises(RealGameError, match="the real game can't replay: omit --game real"):
         play_live(run, RealGame())
