@@ -13,13 +13,13 @@ import tyro
 
 from qwop_cli import CommandError, parse_config, run_command
 from qwop_datasets import DatasetError
+from qwop_datasets.video import VideoError
 from qwop_game.real import RealGame, RealGameError
 from qwop_game.render import SIZE
 from qwop_game.window import DisplayError
 from qwop_replay.real_game import replay_in_real_game
 from qwop_replay.runs import ReplayedRun
 from qwop_replay.show import SPEED_LIMITS, describe, load_runs, replay
-from qwop_replay.video import VideoError
 from qwop_replay.web import runs_file, show_in_page
 
 PROGRAM = "qwop-replay"

@@ -11,11 +11,11 @@ import tyro
 
 from qwop_cli import CommandError, json_text, parse_config, run_command
 from qwop_datasets import DatasetError, DatasetReader, Episode
+from qwop_datasets.video import VideoError
 from qwop_replay.coaching import coach
 from qwop_replay.coaching_plot import write_plot
 from qwop_replay.runs import ReplayedRun
 from qwop_replay.show import check_places, load_runs, write_page
-from qwop_replay.video import VideoError
 
 PROGRAM = "qwop-coach"
 Flag = tyro.conf.FlagCreatePairsOff[bool]

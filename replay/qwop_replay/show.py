@@ -12,13 +12,13 @@ from tqdm import tqdm
 
 from qwop_cli import CommandError, check_outputs, escape_unprintable
 from qwop_datasets import DatasetError, DatasetReader, Episode, replace_file
+from qwop_datasets.video import FPS, VideoWriter, check_target
 from qwop_game.gait import gait_metrics
 from qwop_game.render import SIZE, Renderer, pixels, pygame
 from qwop_replay.html import page
 from qwop_replay.playback import play_in_window
 from qwop_replay.race import Race
 from qwop_replay.runs import ReplayedRun
-from qwop_replay.video import FPS, VideoWriter, check_target
 
 END_SECONDS = 1.0
 """How long a video shows its last frame."""

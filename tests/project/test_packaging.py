@@ -34,6 +34,9 @@ COMMANDS = {
 # Modules that siblings may import beside the package itself: they are heavy, or a subject of their own.
 PUBLIC_MODULES = {
     "qwop_cli.cluster",
+    "qwop_cli.hub",
+    "qwop_datasets.film",
+    "qwop_datasets.video",
     "qwop_game.body",
     "qwop_game.gait",
     "qwop_game.real",

@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 
 from qwop_cli import CommandError
-from qwop_datasets import DatasetReader, DatasetWriter, Episode, replay_keys
+from qwop_datasets import DatasetReader, DatasetWriter, Episode, replay_keys, video
+from qwop_datasets.video import VideoError, VideoWriter
 from qwop_game import CANONICAL_START, Operation
 from qwop_game.real import RealGame, RealGameError
 from qwop_game.render import STANDING_HURDLE, Renderer, pygame
-from qwop_replay import load_runs, replay, video, write_video
+from qwop_replay import load_runs, replay, write_video
 from qwop_replay.cli import main
 from qwop_replay.playback import Playback, play_in_window
 from qwop_replay.race import Race
 from qwop_replay.real_game import play_live
 from qwop_replay.runs import ReplayedRun
 from qwop_replay.show import video_frames
-from qwop_replay.video import VideoError, VideoWriter
 from qwop_replay.web import runs_file
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "glibc-fma_runs.npz"
