@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import math
 import warnings
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from qwop_sweep.records import Record
-from qwop_sweep.report import Trial
+from qwop_sweep.report import Trial, setting_text
 from qwop_sweep.search import study_of
 from qwop_sweep.settings import Domain, Range, Sweep
 
@@ -133,7 +134,7 @@ def _positions(domain: Domain, values: Sequence[Any]) -> list[float]:
 def _ticks(domain: Domain) -> tuple[list[float], list[str]]:
     if isinstance(domain, Range):
         return [0.0, 1.0], [f"{domain.low:g}", f"{domain.high:g}"]
-    names = [" ".join(map(str, v)) if isinstance(v, list) else str(v) for v in domain.values]
+    names = [setting_text(value) for value in domain.values]
     return _positions(domain, domain.values), names
 
 

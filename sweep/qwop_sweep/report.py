@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, cast
 
 from qwop_cli import CommandError, json_text, text_table
 from qwop_evaluation import evaluate, summary_json
@@ -75,7 +75,7 @@ def table(sweep: Sweep, trials: Sequence[Trial]) -> str:
         for name in SHOWN:
             factor, digits = (100, shares[name]) if name in shares else (1, 1)
             cells.append(_number(factor * trial.mean(name), digits) if trial.by_seed else "-")
-        cells += [_setting(trial.record.settings[flag]) for flag in sweep.space]
+        cells += [setting_text(trial.record.settings[flag]) for flag in sweep.space]
         rows.append(cells)
     failures = [t.record for t in trials if t.record.state == "failed"]
     lines = [text_table(header, rows, left=2)]
@@ -195,7 +195,8 @@ def _number(value: float, digits: int) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _setting(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return " ".join(str(v) for v in value) if isinstance(value, list) else str(value)  # type: ignore
+def setting_text(value: Any) -> str:
+    """Format the value of a setting for a table or a plot."""
+    if isinstance(value, list):
+        return " ".join(str(v) for v in cast("list[Any]", value))
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

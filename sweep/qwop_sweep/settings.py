@@ -180,7 +180,12 @@ def from_plain(data: Mapping[str, Any]) -> Sweep:
         flag: Choices(tuple(d["values"])) if "values" in d else Range(**d)
         for flag, d in cast("dict[str, dict[str, Any]]", data["space"]).items()
     }
-    given = {**data, "words": tuple(data["words"]), "space": space, "judging": Judging(**data["judging"])}
+    given: dict[str, Any] = {
+        **data,
+        "words": tuple(data["words"]),
+        "space": space,
+        "judging": Judging(**data["judging"]),
+    }
     return Sweep(**given)
 
 
@@ -390,11 +395,9 @@ def _word(where: str, value: Any) -> str:
 
 def _domain(command: str, where: str, flag: str, data: Any, words: Sequence[str]) -> Domain:
     """Read the values of one flag, and parse each end or choice with the command's own parser."""
-    if isinstance(data, list):
-        data = {"choices": data}
-    elif not isinstance(data, dict):
+    if not isinstance(data, list | dict):
         raise CommandError(f"{where}: expected a list of choices, or low and high, got {data!r}")
-    entries = cast("dict[str, Any]", data)
+    entries: dict[str, Any] = {"choices": data} if isinstance(data, list) else cast("dict[str, Any]", data)
     _known(f"{where}: ", entries, ("choices",) if "choices" in entries else ("low", "high", "log"))
     if "choices" in entries:
         choices: Any = entries["choices"]
@@ -458,8 +461,9 @@ def _text(where: str, value: Any) -> str:
 
 
 def _mapping(where: str, data: Any) -> dict[str, Any]:
+    kind = type(data).__name__
     if not isinstance(data, dict) or not all(isinstance(k, str) for k in cast("dict[Any, Any]", data)):
-        raise CommandError(f"{where}: expected names with values, got {type(data).__name__}")
+        raise CommandError(f"{where}: expected names with values, got {kind}")
     return cast("dict[str, Any]", data)
 
 

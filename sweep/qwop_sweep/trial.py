@@ -118,8 +118,9 @@ def _train(sweep: Sweep, settings: Mapping[str, Any], seed: int, out: Path, budg
         pauses = options.method == "bc"
         if pauses:  # its length is the budget of the rung: nothing else depends on it
             options = dataclasses.replace(options, config=dataclasses.replace(options.config, epochs=budget))
-        given = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
-        qwop_bc.clone(**given | {"resume": pauses and out.exists(), "force": not pauses})
+        given: dict[str, Any] = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
+        given |= {"resume": pauses and out.exists(), "force": not pauses}
+        qwop_bc.clone(**given)
         return
     if out.exists():
         config = qwop_finetune.resume_config(out)

@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import os
 import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -204,7 +204,7 @@ def _halving(tune: Any, sweep: Sweep, records: Records, on_rung: Callable[[Recor
             begin(trial.config["number"])
 
         def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-            number = trial.config["number"]
+            number: int = trial.config["number"]
             record = records.all[number]
             if result["error"]:
                 records.fail(number, result["error"])
@@ -227,7 +227,7 @@ def _halving(tune: Any, sweep: Sweep, records: Records, on_rung: Callable[[Recor
 def _suggestions(sweep: Sweep, records: Records, halving: Any) -> Any:
     """Return what gives Tune its trials: unfinished ones of an earlier start, then Optuna's."""
     search: Any = importlib.import_module("ray.tune.search")
-    unfinished = iter(records.unfinished)
+    unfinished: Iterator[Record] = iter(records.unfinished)
 
     class Suggestions(search.Searcher):
         def __init__(self) -> None:
@@ -235,7 +235,9 @@ def _suggestions(sweep: Sweep, records: Records, halving: Any) -> Any:
             self.numbers: dict[str, int] = {}
 
         def suggest(self, trial_id: str) -> dict[str, Any]:
-            record = next(unfinished, None) or records.add(next_settings(sweep, records.all))
+            record: Record | None = next(unfinished, None)
+            if record is None:
+                record = records.add(next_settings(sweep, records.all))
             self.numbers[trial_id] = record.number
             return {"number": record.number, "settings": record.settings, "first": len(record.values)}
 

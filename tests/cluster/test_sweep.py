@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def test_a_file_is_read_with_the_types_of_the_flags():
         "epochs": Range(1, 4, whole=True),
     }
     assert (sweep.trials, sweep.seeds, sweep.budgets, sweep.mode) == (7, 2, (256, 512), "max")
-    config = sweep.parse({"learning-rate": 0.005, "gamma": 0.99, "epochs": 2}, ["--seed", "3"])
+    config: Any = sweep.parse({"learning-rate": 0.005, "gamma": 0.99, "epochs": 2}, ["--seed", "3"])
     learner = config.learner
     assert (learner.learning_rate, learner.gamma, learner.epochs, learner.seed) == (0.005, 0.99, 2, 3)
     assert (learner.total_steps, config.hidden) == (512, (8,))
@@ -71,14 +72,14 @@ def test_a_file_is_read_with_the_types_of_the_flags():
 def test_switches_lists_and_flags_behind_the_file():
     space = {"anneal-learning-rate": [True, False], "hidden": [[8], [16, 16]], "fresh-critic": [True, False]}
     sweep = read(changed(space=space, flags={"reward-option": ["power=1.5"]}), ["--num-envs", "4"])
-    on = sweep.parse({"anneal-learning-rate": True, "hidden": [16, 16], "fresh-critic": True})
-    off = sweep.parse({"anneal-learning-rate": False, "hidden": [8], "fresh-critic": False})
+    on: Any = sweep.parse({"anneal-learning-rate": True, "hidden": [16, 16], "fresh-critic": True})
+    off: Any = sweep.parse({"anneal-learning-rate": False, "hidden": [8], "fresh-critic": False})
     assert (on.learner.anneal_learning_rate, on.hidden, on.fresh_critic) == (True, (16, 16), True)
     assert (off.learner.anneal_learning_rate, off.hidden, off.fresh_critic) == (False, (8,), False)
     assert off.environment.reward_option == ("power=1.5",) and off.learner.num_envs == 4
 
 
-BC = {"command": "qwop-bc", "flags": {"dataset": str(DEMOS)}}
+BC: Any = {"command": "qwop-bc", "flags": {"dataset": str(DEMOS)}}
 WRONG = [
     ("space: [", "not YAML: "),
     ("just text", "the file: expected names with values, got str"),
@@ -362,9 +363,7 @@ def test_a_ready_space_runs_to_its_end(name, address, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not hasattr(signal, "SIGTERM") or os.name == "nt", reason="Windows has no SIGTERM to send"
-)
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
 def test_an_interrupt_says_how_to_continue(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         "qwop_sweep.tuning.next_settings", lambda *_: os.kill(os.getpid(), signal.SIGTERM) or {}
