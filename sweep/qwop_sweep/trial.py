@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import sys
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,6 +145,8 @@ def _tracked_as(name: str, seed: int) -> Generator[None]:
     try:
         yield
     finally:
+        if "wandb" in sys.modules:  # it reads the variables once
+            cast("Any", sys.modules["wandb"]).teardown()
         for variable, value in before.items():
             os.environ.pop(variable, None)
             if value is not None:

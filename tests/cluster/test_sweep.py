@@ -217,6 +217,28 @@ def test_a_trial_goes_on_from_what_is_done(tmp_path):
             assert all((a.tensors[n] == b.tensors[n]).all() for n in a.tensors if n.startswith("network."))
 
 
+def test_every_training_is_one_run_of_weights_and_biases(tmp_path, monkeypatch):
+    """The module reads its variables once, until `teardown`."""
+    begun, known = [], {}
+
+    class FakeModule:
+        def begin(self):
+            known.update({} if known else {n: os.environ[n] for n in ("WANDB_RUN_ID", "WANDB_RUN_GROUP")})
+            begun.append((known["WANDB_RUN_ID"], known["WANDB_RUN_GROUP"], os.environ["WANDB_RESUME"]))
+
+        def teardown(self):
+            known.clear()
+
+    fake = FakeModule()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    monkeypatch.setattr("qwop_sweep.trial._train", lambda *_: fake.begin())
+    monkeypatch.setattr("qwop_sweep.trial.judge", lambda *_: {"score": 1.0})
+    assert len(list(rungs(read(), tmp_path, "ppo-ab12/7", {}))) == 2
+    group = ("ppo-ab12", "allow")
+    assert begun == [("ppo-ab12-7-0", *group), ("ppo-ab12-7-1", *group)] * 2
+    assert "WANDB_RUN_ID" not in os.environ
+
+
 # ---- on a cluster --------------------------------------------------------------------------------------
 
 
