@@ -238,7 +238,7 @@ def _only_one(out: Path) -> Generator[None]:
 
 def _tune(plan: _Plan, records: Records, resources: Resources) -> None:
     """Run the trials with a progress bar, or lines of progress without a terminal."""
-    from qwop_sweep.report import drop_replay, ranked
+    from qwop_sweep.report import drop_replay, rank
 
     sweep, timer = plan.sweep, ProgressTimer()
     over = len(records.all) - len(records.unfinished)
@@ -248,9 +248,10 @@ def _tune(plan: _Plan, records: Records, resources: Resources) -> None:
             over = len(records.all) - len(records.unfinished)
             if record.state != "running":
                 drop_replay(records.trial_folder(record.number))
-            best = ranked(sweep, records)[0]
-            line = f"best so far trial {best.record.number}"
-            line += f", {sweep.metric} {best.value:.2f}" if best.rung >= 0 else ": none"
+            best = min(records.all, key=lambda record: rank(sweep, record))
+            line = "none has passed its first budget"
+            if best.values:
+                line = f"best so far: trial {best.number}, {sweep.metric} {best.values[-1]:.2f}"
             bar.update(over - bar.n)
             bar.set_description(line)
             if bar.disable and timer.due():

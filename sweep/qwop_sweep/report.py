@@ -51,12 +51,13 @@ def ranked(sweep: Sweep, records: Records) -> list[Trial]:
         files = [records.trial_folder(record.number) / f"seed-{seed}.json" for seed in range(sweep.seeds)]
         rung = len(record.values) - 1
         trials.append(Trial(record, tuple(read_figures(f)[rung] for f in files) if rung >= 0 else ()))
-    sign = -1.0 if sweep.mode == "max" else 1.0
+    return sorted(trials, key=lambda trial: rank(sweep, trial.record))
 
-    def place(trial: Trial) -> tuple[float, ...]:
-        return -trial.rung, sign * trial.value if trial.rung >= 0 else 0.0, trial.record.number
 
-    return sorted(trials, key=place)
+def rank(sweep: Sweep, record: Record) -> tuple[float, ...]:
+    """Return what sorts trials, the best first: how far they got, then the metric, then their number."""
+    value = record.values[-1] if record.values else 0.0
+    return -len(record.values), -value if sweep.mode == "max" else value, record.number
 
 
 def table(sweep: Sweep, trials: Sequence[Trial]) -> str:

@@ -17,7 +17,18 @@ import pytest
 from qwop_cli.cluster import ray_cluster
 from qwop_datasets import DatasetReader
 from qwop_rl_core import load_checkpoint
-from qwop_sweep import Choices, Range, Record, Sweep, next_settings, read_sweep, rungs, score, space_text
+from qwop_sweep import (
+    Choices,
+    Range,
+    Record,
+    Records,
+    Sweep,
+    next_settings,
+    read_sweep,
+    rungs,
+    score,
+    space_text,
+)
 from qwop_sweep.cli import main
 from qwop_sweep.settings import READY, from_plain
 
@@ -77,6 +88,13 @@ def test_switches_lists_and_flags_behind_the_file():
     assert (on.learner.anneal_learning_rate, on.hidden, on.fresh_critic) == (True, (16, 16), True)
     assert (off.learner.anneal_learning_rate, off.hidden, off.fresh_critic) == (False, (8,), False)
     assert off.environment.reward_option == ("power=1.5",) and off.learner.num_envs == 4
+
+    flags = {"dataset": str(DEMOS), "method": "self-imitation"}
+    space = {"self-imitation.rounds": {"low": 1, "high": 5}}
+    whole = read(changed(command="qwop-bc", flags=flags, space=space, budget=None, rungs=None))
+    assert whole.space == {"self-imitation.rounds": Range(1, 5, whole=True)} and whole.rungs == 1
+    options: Any = whole.parse({"self-imitation.rounds": 3})
+    assert (options.self_imitation.rounds, options.dataset) == (3, DEMOS)
 
 
 BC: Any = {"command": "qwop-bc", "flags": {"dataset": str(DEMOS)}}
@@ -330,6 +348,25 @@ def test_a_killed_driver_loses_nothing_that_is_done(whole, tiny, tmp_path, capsy
     assert (out / "trials" / "0000" / "seed-0.safetensors").stat().st_mtime_ns == stamp
     assert results(out)["trials"] == results(whole)["trials"]
     assert results(out)["best"] == results(whole)["best"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_a_killed_trial_goes_on_from_its_checkpoint(whole, tiny, tmp_path, monkeypatch):
+    out, killed = tmp_path / "sweep", []
+    report = Records.report
+
+    def killing(self: Records, number: int, value: float, state: Any) -> None:
+        report(self, number, value, state)
+        if state == "running" and not killed:  # its process waits for the next call
+            logs = self.trial_folder(number) / "seed-1"
+            (events,) = logs.glob("events.out.tfevents.*")
+            killed.append(int(events.name.split(".")[-2]))
+            os.kill(killed[0], signal.SIGKILL)
+
+    monkeypatch.setattr(Records, "report", killing)
+    assert main([*tiny, "--out", str(out)]) == 0
+    assert killed and results(out)["trials"] == results(whole)["trials"]
 
 
 @pytest.mark.slow
