@@ -159,7 +159,7 @@ def run_on_ray(
             num_cpus=cpus, max_retries=RETRIES, retry_exceptions=[MemoryError], scheduling_strategy="SPREAD"
         )
         sent = ray.put((function, shared))
-        own = version("qwop-stride")
+        own = own_version()
         waiting = list(reversed(todo))
         running: dict[Any, int] = {}
         try:
@@ -188,11 +188,25 @@ def run_on_ray(
 
 def _on_node(own: str, sent: tuple[Callable[[S, T], R], S], task: T) -> R:
     """Do a task on a node."""
+    check_same_version(own)
+    function, shared = sent
+    return function(shared, task)
+
+
+def own_version() -> str:
+    """Return the version of qwop-stride on this machine, for `check_same_version`."""
+    return version("qwop-stride")
+
+
+def check_same_version(own: str) -> None:
+    """Check, on a node, that it has the version of the machine that sent the work.
+
+    Raises:
+        CommandError: it has another one.
+    """
     here = version("qwop-stride")
     if here != own:
         raise CommandError(f"a node has qwop-stride {here}, this machine {own}: install the same version")
-    function, shared = sent
-    return function(shared, task)
 
 
 def _explained(ray: Any, error: Exception) -> CommandError:
