@@ -1,6 +1,7 @@
 """Measure the seconds of training until 90 % of protocol P's episodes finish upright.
 
     python benchmarks/time_to_runner.py [nothing] [demonstrations] [--seeds 3] [--threads 2] [--json]
+    python benchmarks/time_to_runner.py --ray HOST:PORT [--tasks FOLDER]   # each training is a task
 
 Trainings start from nothing, or from demonstrations with the commands of `make run`. All commands are
 printed. Times are wall-clock times from a command's start, including Python's own start. After each
@@ -21,13 +22,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import tyro
+from studies import kept_results
 
 from qwop_cli import CommandError, json_text, parse_config, run_command
+from qwop_cli.cluster import ClusterOptions, map_tasks
 from qwop_stride.run import CLONING, FINETUNING, MODULES, bundled_demos
 
 PROGRAM = "time_to_runner"
@@ -62,6 +65,7 @@ class TimingConfig:
     """Environment steps between two evaluations."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print a JSON list instead of a table."""
+    cluster: tyro.conf.OmitArgPrefixes[ClusterOptions] = field(default_factory=ClusterOptions)
 
     def __post_init__(self) -> None:
         for name in ("seeds", "threads", "episodes", "every"):
@@ -138,9 +142,15 @@ def train(start: Start, seed: int, config: TimingConfig) -> dict[str, Any]:
                         process.send_signal(signal.SIGCONT)
                 if process.returncode:
                     assert process.stderr is not None
-                    raise SystemExit(process.stderr.read().decode())
+                    reason = process.stderr.read().decode().strip().splitlines()[-1:]
+                    raise CommandError(f"{shlex.join(command)} failed: {' '.join(reason)}")
                 spent += time.monotonic() - since
     return {"start": start, "seed": seed, "seconds": None, "curve": curve}
+
+
+def train_one(config: TimingConfig, work: tuple[Start, int]) -> dict[str, Any]:
+    """Do one training: a task."""
+    return train(*work, config)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -159,7 +169,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def benchmark(config: TimingConfig) -> None:
     starts = config.starts or get_args(Start)
-    results = [train(start, seed, config) for start in starts for seed in range(config.seeds)]
+    work: list[tuple[Start, int]] = [(start, seed) for start in starts for seed in range(config.seeds)]
+    job = {name: value for name, value in asdict(config).items() if name in ("threads", "episodes", "every")}
+    done = dict(
+        map_tasks(
+            train_one,
+            config,
+            work,
+            options=config.cluster,
+            kept=kept_results(config.cluster.tasks, job),
+            names=[f"{start}-{seed}" for start, seed in work],
+            cpus=config.threads,
+            unit="training",
+        )
+    )
+    results = [done[index] for index in range(len(work))]
     if config.json:
         print(json_text(results, indent=1))
         return

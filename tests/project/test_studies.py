@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from qwop_cli import CommandError
+
 
 def test_the_middle_run_orders_falls_before_finishes(studies):
     class Run:
@@ -50,7 +52,7 @@ def test_a_command_that_succeeded_is_not_repeated_and_its_seconds_count(studies,
     monkeypatch.setitem(studies.MODULES, "waste", "wasteful")
     out = tmp_path / "runner.safetensors"
     assert studies.cpu_seconds(out) is None
-    with pytest.raises(SystemExit, match="exit code 3"):
+    with pytest.raises(CommandError, match="exit code 3"):
         studies.run_once(["waste", "3"], out)
     failed = studies.cpu_seconds(out)
     assert not out.with_suffix(".done").exists() and failed > 0
