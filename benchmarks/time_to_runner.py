@@ -39,8 +39,8 @@ ENOUGH = 0.9
 MAX_KNEE, MIN_UPRIGHT = 0.02, 0.9
 FIRST_SEED = 10_000  # of the episodes; trainings and qwop-eval's default use small seeds
 # A knee near the track ends the episode, so the policy can't scrape and learns to stride.
-FROM_NOTHING = "--frame-skip 4 --reward stride --reward-option knee_seconds=0 --total-steps 8000000"
-FROM_CLONE = f"{FINETUNING} --total-steps 3000000"
+FROM_NOTHING = "--frame-skip 4 --reward stride --reward-option knee_seconds=0"
+STEPS: dict[Start, int] = {"nothing": 8_000_000, "demonstrations": 3_000_000}
 CLONE_EPOCHS = 20
 TARGET_SECONDS: dict[Start, int] = {"nothing": 300, "demonstrations": 120}
 
@@ -63,6 +63,8 @@ class TimingConfig:
     """Episodes of an evaluation."""
     every: int = 500_000
     """Environment steps between two evaluations."""
+    steps: int | None = None
+    """Environment steps of a training at most. Without this flag, 8 million from nothing, else 3 million."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print a JSON list instead of a table."""
     cluster: tyro.conf.OmitArgPrefixes[ClusterOptions] = field(default_factory=ClusterOptions)
@@ -71,20 +73,24 @@ class TimingConfig:
         for name in ("seeds", "threads", "episodes", "every"):
             if getattr(self, name) < 1:
                 raise CommandError(f"--{name} {getattr(self, name)}: expected 1 or more")
+        if self.steps is not None and self.steps < 1:
+            raise CommandError(f"--steps {self.steps}: expected 1 or more")
 
 
 def commands(start: Start, folder: Path, seed: int, config: TimingConfig) -> list[list[str]]:
     """Return the commands of a training, in order. They write checkpoints to `folder` and below."""
     finetune = ["qwop-finetune", "--out", str(folder / "runner.safetensors"), "--keep-checkpoints"]
     finetune += ["--checkpoint-every", str(config.every), "--seed", str(seed)]
-    speed = f"--precision auto --threads {config.threads}".split()
+    speed = (
+        f"--precision auto --threads {config.threads} --total-steps {config.steps or STEPS[start]}".split()
+    )
     if start == "nothing":
         return [finetune + FROM_NOTHING.split() + speed]
     clone = folder / "clone.safetensors"
     demos = str(bundled_demos())
     cloning = ["qwop-bc", demos, "--out", str(clone), "--epochs", str(CLONE_EPOCHS), "--seed", str(seed)]
     finetune += ["--init", str(clone), "--demos", demos]
-    return [cloning + CLONING.split(), finetune + FROM_CLONE.split() + speed]
+    return [cloning + CLONING.split(), finetune + FINETUNING.split() + speed]
 
 
 def python_of(command: Sequence[str]) -> list[str]:
@@ -170,7 +176,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def benchmark(config: TimingConfig) -> None:
     starts = config.starts or get_args(Start)
     work: list[tuple[Start, int]] = [(start, seed) for start in starts for seed in range(config.seeds)]
-    job = {name: value for name, value in asdict(config).items() if name in ("threads", "episodes", "every")}
+    job = {
+        name: value
+        for name, value in asdict(config).items()
+        if name in ("threads", "episodes", "every", "steps")
+    }
     done = dict(
         map_tasks(
             train_one,

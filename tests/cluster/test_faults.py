@@ -196,7 +196,13 @@ def test_a_cluster_that_asks_for_a_token_gets_it(ray_or_skip, tmp_path, monkeypa
 
 def test_auto_finds_the_cluster_of_this_machine(two_nodes, tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    assert dict(faults.results("auto", "square", tmp_path, None)) == SQUARES
+    try:
+        found = dict(faults.results("auto", "square", tmp_path, None))
+    except CommandError as error:
+        if "multiple active Ray instances" in str(error):
+            pytest.skip("another Ray cluster runs on this machine")
+        raise
+    assert found == SQUARES
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:{}", "auto"])

@@ -1,5 +1,6 @@
 """Two nodes in two network namespaces, and a cable between them that is cut."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -13,9 +14,14 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_or_skip")]
 
 
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
 @pytest.fixture(scope="module")
-def nodes(load_benchmark) -> Iterator[Any]:
-    namespaces = load_benchmark("namespaces")
+def nodes() -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        namespaces = importlib.import_module("namespaces")
     if reason := namespaces.why_not():
         pytest.skip(reason)
     # The head gives up a silent node after some 20 s instead of a minute.
