@@ -10,11 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from qwop_cli import CommandError, Interrupted, check_outputs, interrupts
-from qwop_finetune.config import DQNFinetuneConfig, FinetuneConfig, PPOFinetuneConfig, to_plain
+from qwop_finetune.config import (
+    DQNFinetuneConfig,
+    FinetuneConfig,
+    PPOFinetuneConfig,
+    PQNFinetuneConfig,
+    to_plain,
+)
 from qwop_finetune.initialization import (
     TrainingSetup,
+    demonstrated_transitions,
     initial_dqn_state,
     initial_ppo_state,
+    initial_pqn_state,
     initialize,
     ppo_demonstrations,
     prepare_logs,
@@ -22,7 +30,7 @@ from qwop_finetune.initialization import (
 from qwop_finetune.interrupt import InterruptSwitch
 from qwop_finetune.monitor import TrainingMonitor
 from qwop_finetune.resume import same_file
-from qwop_rl_core import ActorCritic, Logger, dqn, ppo, ranks
+from qwop_rl_core import ActorCritic, Logger, dqn, ppo, pqn, ranks
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,8 @@ def _finetune(config: FinetuneConfig) -> FinetuneResult:
         monitor = TrainingMonitor(setup, logger, interrupt)
         if isinstance(setup.config, PPOFinetuneConfig):
             _train_ppo(setup.config, setup, logger, monitor)
+        elif isinstance(setup.config, PQNFinetuneConfig):
+            _train_pqn(setup.config, setup, logger, monitor)
         else:
             assert isinstance(setup.config, DQNFinetuneConfig)
             _train_dqn(setup.config, setup, logger, monitor)
@@ -130,6 +140,27 @@ def _train_dqn(
             logger=logger,
             callback=monitor,
             progress_bar=sys.stderr.isatty() and ranks.rank() == 0,
+        )
+
+
+def _train_pqn(
+    config: PQNFinetuneConfig, setup: TrainingSetup, logger: Logger | None, monitor: TrainingMonitor
+) -> None:
+    state = initial_pqn_state(config, setup)
+    reference = setup.clone.network if setup.clone else None
+    demonstrations = demonstrated_transitions(setup)
+    monitor.begin(state)
+    while monitor.goes_on:
+        learning_rate = config.learner.learning_rate * monitor.learning_rate_share
+        pqn.train(
+            dataclasses.replace(config.learner, learning_rate=learning_rate),
+            setup.envs,
+            state,
+            reference=reference if isinstance(reference, ActorCritic) else None,
+            demonstrations=demonstrations,
+            logger=logger,
+            callback=monitor,
+            progress_bar=sys.stderr.isatty(),
         )
 
 

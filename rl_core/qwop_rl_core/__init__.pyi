@@ -1,4 +1,4 @@
-from . import dqn, ppo, ranks
+from . import dqn, ppo, pqn, ranks
 from .buffers import ReplayBuffer, Transitions
 from .checkpoint import (
     Checkpoint,
@@ -21,6 +21,7 @@ from .losses import entropy, kl_between, log_prob
 from .networks import ActorCritic, QNetwork
 from .policy import Policy, sample_actions
 from .ppo import Demonstrations, PPOConfig
+from .pqn import PQNConfig
 from .returns import gae
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Demonstrations",
     "Logger",
     "PPOConfig",
+    "PQNConfig",
     "Policy",
     "QNetwork",
     "ReplayBuffer",
@@ -50,6 +52,7 @@ __all__ = [
     "one_thread",
     "optimizer_tensors",
     "ppo",
+    "pqn",
     "prefixed",
     "ranks",
     "restore_optimizer",

@@ -1,4 +1,4 @@
-"""PPO and DQN learn, repeat themselves, and go on after an interruption as if there had been none.
+"""PPO, DQN and PQN learn, repeat themselves, and go on after an interruption as if there had been none.
 
 Budgets and seeds are fixed; CartPole takes some five seconds an algorithm on one core.
 """
@@ -12,10 +12,11 @@ import pytest
 import torch
 from gymnasium.vector import SyncVectorEnv, VectorEnv
 
-from qwop_rl_core import ActorCritic, CheckpointError, Policy, QNetwork, dqn, load_checkpoint, ppo
+from qwop_rl_core import ActorCritic, CheckpointError, Policy, QNetwork, dqn, load_checkpoint, ppo, pqn
 from qwop_rl_core.buffers import Transitions
 from qwop_rl_core.checkpoint import save_checkpoint
 from qwop_rl_core.errors import TrainingError
+from qwop_rl_core.pqn_rollout import DemonstratedReturns, Rollout, joined, lambda_targets
 
 
 @pytest.fixture(autouse=True)
@@ -123,6 +124,18 @@ DQN_SMALL = dqn.DQNConfig(
 )
 
 
+PQN_SMALL = pqn.PQNConfig(
+    total_steps=6144,
+    num_envs=8,
+    rollout_length=16,
+    minibatch_size=64,
+    learning_rate=3e-3,
+    gamma=0.5,
+    exploration_steps=3000,
+    device="cpu",
+)
+
+
 def train_ppo(config=PPO_SMALL, envs=None, hidden=(32,), **arguments):
     envs = envs or Identity(config.num_envs)
     policy = ActorCritic(
@@ -136,6 +149,17 @@ def train_dqn(config=DQN_SMALL, envs=None, hidden=(32,), demonstrations=None, **
     sizes = envs.single_observation_space.shape[0], envs.single_action_space.n
     network = QNetwork(*sizes, hidden, dueling=config.dueling, generator=generator())
     return dqn.train(config, envs, dqn.start(config, envs, network, demonstrations), **arguments)
+
+
+def pqn_network(envs, hidden=(32,)):
+    sizes = envs.single_observation_space.shape[0], envs.single_action_space.n
+    return QNetwork(*sizes, hidden, generator=generator(), layer_norm=True)
+
+
+def train_pqn(config=PQN_SMALL, envs=None, hidden=(32,), network=None, **arguments):
+    envs = envs or Identity(config.num_envs)
+    state = pqn.start(config, envs, network or pqn_network(envs, hidden))
+    return pqn.train(config, envs, state, **arguments)
 
 
 def weights(module):
@@ -197,6 +221,18 @@ def test_dqn_learns_identity(options):
 
 
 @pytest.mark.learning
+@pytest.mark.parametrize("q_lambda", [0.0, 0.65])
+def test_pqn_learns_identity(q_lambda):
+    state = train_pqn(dataclasses.replace(PQN_SMALL, q_lambda=q_lambda))
+    assert symbols_named(state.network) == 1.0
+    q = state.network(torch.eye(4)).detach()  # 2 and 1, as for DQN above
+    right = q.diagonal()
+    wrong = (q.sum() - right.sum()) / 12
+    assert right.mean().item() == pytest.approx(2.0, abs=0.35)
+    assert (right.mean() - wrong).item() == pytest.approx(1.0, abs=0.35)
+
+
+@pytest.mark.learning
 @pytest.mark.parametrize("gamma", [0.5, 0.8])
 def test_time_limits_are_not_the_end(gamma):
     """The value of an endless reward of 1 is 1 / (1 - gamma), though every episode is cut after two steps."""
@@ -206,6 +242,9 @@ def test_time_limits_are_not_the_end(gamma):
     config = dataclasses.replace(DQN_SMALL, gamma=gamma, learning_rate=0.03)
     state = train_dqn(config, TimeLimit(8), hidden=(8,))
     assert state.network(torch.ones(1, 1)).max().item() == pytest.approx(1 / (1 - gamma), rel=0.1)
+    config = dataclasses.replace(PQN_SMALL, gamma=gamma, total_steps=8 * 16 * 200)
+    state = train_pqn(config, TimeLimit(8), hidden=(8,))
+    assert state.network(torch.ones(1, 1)).max().item() == pytest.approx(1 / (1 - gamma), rel=0.05)
 
 
 @pytest.mark.learning
@@ -248,6 +287,25 @@ def test_dqn_balances_cartpole(double, sync_vector):
     )
     envs = sync_vector([lambda: gymnasium.make("CartPole-v1")] * 8)
     assert cartpole_return(train_dqn(config, envs, (128, 128)).network) >= 200
+
+
+@pytest.mark.learning
+def test_pqn_balances_cartpole(sync_vector):
+    """60,000 steps, seed 1: mean return of 20 greedy episodes at least 300 of 500."""
+    config = pqn.PQNConfig(
+        total_steps=60_000,
+        num_envs=16,
+        rollout_length=32,
+        minibatch_size=128,
+        epochs=4,
+        learning_rate=1e-3,
+        exploration_end=0.05,
+        exploration_steps=30_000,
+        seed=1,
+        device="cpu",
+    )
+    envs = sync_vector([lambda: gymnasium.make("CartPole-v1")] * 16)
+    assert cartpole_return(train_pqn(config, envs, (128, 128)).network) >= 300
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -374,6 +432,38 @@ def test_resumed_dqn_equals_an_uninterrupted_one(tmp_path, prioritized):
     assert torch.equal(weights(state.network), weights(whole.network))
     assert torch.equal(weights(state.target), weights(whole.target))
     assert Policy.load(path).network.num_actions == 4
+
+
+@pytest.mark.parametrize("from_policy", [False, True])
+def test_resumed_pqn_equals_an_uninterrupted_one(tmp_path, from_policy):
+    """With demonstrations, pretraining, the reference policy and a moving normalizer."""
+    path = tmp_path / "state.safetensors"
+    config = dataclasses.replace(PQN_SMALL, total_steps=2048, pretrain_updates=5, reference_kl_coef=0.1)
+    policy = ActorCritic(4, 4, (32,), generator(1))
+    data = {"demonstrations": named_symbols(60), "reference": policy}
+
+    def network():
+        if from_policy:
+            return QNetwork.from_policy(policy, True, True, 0.1, generator())
+        return pqn_network(Identity())
+
+    def stop_half_way(progress):
+        if progress.steps == 1024:
+            progress.save(path, {})
+            return True
+
+    whole = train_pqn(config, network=network(), **data)
+    train_pqn(config, network=network(), callback=stop_half_way, **data)
+    envs = Identity(8)
+    state = pqn.resume(config, envs, load_checkpoint(path))
+    assert (state.steps, state.iteration) == (1024, 8)
+    pqn.train(config, envs, state, **data)
+    assert (state.updates, state.steps) == (whole.updates, whole.steps)
+    assert torch.equal(weights(state.network), weights(whole.network))
+    assert state.rng.bit_generator.state == whole.rng.bit_generator.state
+    assert Policy.load(path).network.num_actions == 4
+    with pytest.raises(CheckpointError, match="not a checkpoint of a PQN training"):
+        pqn.resume(config, envs, load_checkpoint(path)._replace(metadata={}))
 
 
 def test_dqn_resumes_without_a_replay_buffer(tmp_path):
@@ -599,6 +689,8 @@ def test_rewards_that_are_not_numbers_stop_the_training():
         (ppo.PPOConfig, {"learning_rate": float("nan")}, "learning_rate is nan"),
         (dqn.DQNConfig, {"batch_size": -1}, "batch_size is -1"),
         (dqn.DQNConfig, {"demo_fraction": 2.0}, "demo_fraction is 2.0"),
+        (pqn.PQNConfig, {"demo_fraction": 1.0}, "demo_fraction is 1.0"),
+        (pqn.PQNConfig, {"q_lambda": 1.5}, "q_lambda is 1.5"),
     ],
 )
 def test_settings_out_of_range(config, options, message):
@@ -611,3 +703,77 @@ def test_anchors_need_their_data():
         train_ppo(dataclasses.replace(PPO_SMALL, reference_kl_coef=1.0))
     with pytest.raises(TrainingError, match="no demonstrations"):
         train_ppo(dataclasses.replace(PPO_SMALL, demo_coef=1.0))
+
+
+def test_lambda_targets_by_hand():
+    """Two games and one demonstration of two steps, gamma 0.5, lambda 0.5; v = max_a Q = the observation."""
+
+    def rollout(observation, reward, truncated, final, demonstrated):
+        def steps(rows, dtype=torch.float32):
+            return torch.tensor(rows, dtype=dtype)
+
+        return Rollout(
+            observation=steps(observation).unsqueeze(-1),
+            action=torch.zeros_like(steps(reward), dtype=torch.int64),
+            reward=steps(reward),
+            terminated=torch.zeros_like(steps(reward), dtype=torch.bool),
+            truncated=steps(truncated, torch.bool),
+            final_observation=steps(final).view(-1, 1),
+            is_demonstration=torch.full_like(steps(reward), demonstrated, dtype=torch.bool),
+        )
+
+    # the first game is truncated after its first step, at an observation of 8, the demonstration after its
+    # second one, at an observation of 16
+    played = rollout([[2, 4], [6, 10], [12, 14]], [[1, 1], [1, 1]], [[1, 0], [0, 0]], [8], False)
+    demonstrated = rollout([[20], [30], [99]], [[2], [2]], [[0], [1]], [16], True)
+    both = joined(played, demonstrated)
+    targets = lambda_targets(both, lambda x: torch.cat((x, x - 1), -1), 0.5, 0.5)
+    # second step: r + gamma v: 1 + 12 / 2, 1 + 14 / 2, 2 + 16 / 2
+    # first step: 1 + 8 / 2; 1 + 0.5 (0.5 * 10 + 0.5 * 8); 2 + 0.5 (0.5 * 30 + 0.5 * 10)
+    assert targets.tolist() == [[5.0, 5.5, 12.0], [7.0, 8.0, 10.0]]
+    assert both.is_demonstration.tolist() == [[False, False, True]] * 2
+
+
+def test_the_reference_policys_log_probabilities_are_part_of_the_demonstrated_returns():
+    policy = ActorCritic(4, 4, (8,), generator())
+    demonstrations = named_symbols(6)
+    config = dataclasses.replace(PQN_SMALL, reference_kl_coef=0.5)
+    found = DemonstratedReturns.of(demonstrations, config, policy)
+    log_p = policy.logits(torch.from_numpy(demonstrations.observation)).log_softmax(-1)
+    chosen = log_p.gather(-1, torch.from_numpy(demonstrations.action)[:, None]).squeeze(-1).detach()
+    torch.testing.assert_close(found.reward, 1.0 + 0.5 * chosen)
+    torch.testing.assert_close(found.returns[-2], found.reward[-2] + 0.5 * found.reward[-1])
+    assert found.reference is not None and found.reference.shape == (6, 4)
+    assert DemonstratedReturns.of(demonstrations, PQN_SMALL, policy).reference is None
+
+
+@pytest.mark.learning
+def test_pqn_imitates_demonstrations_before_the_first_step():
+    config = dataclasses.replace(PQN_SMALL, total_steps=1, pretrain_updates=150, epochs=1)
+    state = train_pqn(config, demonstrations=named_symbols(40))
+    assert state.updates == 150 + 4 and symbols_named(state.network) == 1.0  # 2 * 8 * 16 / 64 updates
+    with pytest.raises(TrainingError, match="no demonstrations"):
+        train_pqn(config)
+    with pytest.raises(TrainingError, match="no reference policy"):
+        train_pqn(dataclasses.replace(PQN_SMALL, reference_kl_coef=1.0))
+
+
+def test_pretraining_keeps_the_ranking_of_a_clone():
+    """The values of all actions move together, and the separate value network takes the error."""
+    policy = ActorCritic(4, 4, (32,), generator(3))
+    config = dataclasses.replace(PQN_SMALL, pretrain_updates=100, reference_kl_coef=0.1, total_steps=1)
+    network = QNetwork.from_policy(policy, True, True, 0.1, generator())
+    state = pqn.start(config, Identity(8), network)
+    demonstrations = named_symbols(40)
+    before = network(torch.eye(4)).detach()
+    pqn.pretrain(config, state, DemonstratedReturns.of(demonstrations, config, policy), False)
+    after = network(torch.eye(4)).detach()
+    spread = (after - before) - (after - before).mean(-1, keepdim=True)
+    assert spread.abs().max() < 1e-4 < 1.0 < (after - before).mean()
+    # a right name pays 1 at gamma 0.5: 2 in the long run, less 0.1 nats' worth of the clone's surprise
+    assert after.mean().item() == pytest.approx(2.0, abs=0.4)
+
+
+def test_a_separate_value_needs_a_dueling_head():
+    with pytest.raises(ValueError, match="separate_value needs dueling"):
+        QNetwork(4, 4, (8,), separate_value=True)

@@ -1,0 +1,241 @@
+"""PQN's experience: played rollouts, demonstrated ones beside them, and their Q(lambda) targets.
+
+Numbers in brackets are the implementation details listed in pqn.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qwop_rl_core.buffers import Transitions
+from qwop_rl_core.devices import to_numpy
+from qwop_rl_core.errors import TrainingError
+from qwop_rl_core.losses import log_softmax
+from qwop_rl_core.networks import ActorCritic, QNetwork
+from qwop_rl_core.pqn_state import PQNState
+from qwop_rl_core.returns import gae, monte_carlo_returns
+from qwop_rl_core.vector_env import Environments, final_observations
+
+if TYPE_CHECKING:
+    from qwop_rl_core.pqn import PQNConfig
+
+LEAST_LOG_PROBABILITY = -10.0
+"""Bound of the reference policy's log-probabilities, nats: an action that it never takes costs so much."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """T steps of B environments, or of B windows of demonstrations."""
+
+    observation: Tensor
+    """float32 [T + 1, B, D]."""
+    action: Tensor
+    """int64 [T, B]."""
+    reward: Tensor
+    """float32 [T, B], with the reference policy's part."""
+    terminated: Tensor
+    """bool [T, B]."""
+    truncated: Tensor
+    """bool [T, B]."""
+    final_observation: Tensor
+    """float32 [K, D], final observations of the truncated steps, in their order."""
+    is_demonstration: Tensor
+    """bool [T, B]."""
+    played_reference_kl: float = 0.0
+    """Mean of -ln p(a | s) over the played steps, nats, with the reference policy p."""
+
+
+class Batch(NamedTuple):
+    """M samples, M at most minibatch_size.
+
+    observation: float32 [M, D]; action: int64 [M]; target: float32 [M]; is_demonstration: bool [M]
+    """
+
+    observation: Tensor
+    action: Tensor
+    target: Tensor
+    is_demonstration: Tensor
+
+
+@dataclass(frozen=True)
+class DemonstratedReturns:
+    """The demonstrations: M transitions with their rewards and Monte-Carlo returns."""
+
+    transitions: Transitions
+    observation: Tensor
+    """float32 [M, D]."""
+    action: Tensor
+    """int64 [M]."""
+    reward: Tensor
+    """float32 [M], with the reference policy's part."""
+    returns: Tensor
+    """float32 [M], of these rewards, to the end of the episode."""
+    reference: Tensor | None
+    """float32 [M, A], reference_kl_coef times the reference policy's log-probabilities."""
+
+    @classmethod
+    def of(
+        cls, demonstrations: Transitions, config: PQNConfig, reference: ActorCritic | None
+    ) -> DemonstratedReturns:
+        """Compute rewards and returns. The value after a time limit, which was not played, counts as 0."""
+        observation, action = (
+            torch.from_numpy(demonstrations.observation),
+            torch.from_numpy(demonstrations.action),
+        )
+        reward, part = torch.from_numpy(demonstrations.reward), None
+        if reference is not None and config.reference_kl_coef > 0:
+            device = next(reference.parameters()).device
+            parts = observation.split(8192)
+            part = torch.cat([_reference_part(config, reference, o.to(device)).cpu() for o in parts])
+            reward = reward + part.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+        ended = demonstrations.terminated, demonstrations.truncated
+        returns, _, _ = monte_carlo_returns(reward.numpy(), *ended, config.gamma)
+        return cls(demonstrations, observation, action, reward, torch.from_numpy(returns), part)
+
+
+@torch.no_grad()
+def _reference_part(config: PQNConfig, reference: ActorCritic, observation: Tensor) -> Tensor:  # [5]
+    log_p = log_softmax(reference.logits(observation)).clamp(min=LEAST_LOG_PROBABILITY)
+    return config.reference_kl_coef * log_p
+
+
+@torch.no_grad()
+def collect_rollout(
+    config: PQNConfig, envs: Environments, state: PQNState, epsilon: float, reference: ActorCritic | None
+) -> Rollout:
+    """Play rollout_length steps of every environment, epsilon-greedily.
+
+    Args:
+        config: settings.
+        envs: environments.
+        state: state of the training; its observation, statistics and random generator move on.
+        epsilon: share of random actions.
+        reference: policy of config.reference_kl_coef.
+
+    Raises:
+        TrainingError: a reward is NaN or infinite.
+    """
+    length, count, network, device = config.rollout_length, config.num_envs, state.network, state.device
+    observation = torch.zeros((length + 1, count, network.feature_size), device=device)
+    actions, rewards = np.zeros((length, count), np.int64), np.zeros((length, count), np.float32)
+    terminated, truncated = np.zeros((length, count), bool), np.zeros((length, count), bool)
+    final = [torch.zeros((0, network.feature_size), device=device)]
+    for t in range(length):
+        observation[t] = torch.as_tensor(state.observation)
+        action = to_numpy(network(observation[t]).argmax(-1))
+        explore = state.rng.random(count) < epsilon  # [3]
+        actions[t] = np.where(explore, state.rng.integers(0, network.num_actions, count), action)
+        following, rewards[t], terminated[t], truncated[t], infos = envs.step(actions[t])
+        if truncated[t].any():  # [7]
+            last = final_observations(infos, truncated[t], following)[truncated[t]]
+            final.append(torch.as_tensor(last, dtype=torch.float32, device=device))
+        state.statistics.step(rewards[t], terminated[t] | truncated[t], infos)
+        state.observation = following
+    observation[length] = torch.as_tensor(state.observation)
+    if not np.isfinite(rewards).all():
+        raise TrainingError(
+            f"a reward is NaN or infinite, near step {state.steps}; look at the reward function"
+        )
+    action, reward = torch.as_tensor(actions, device=device), torch.as_tensor(rewards, device=device)
+    kl = 0.0
+    if reference is not None and config.reference_kl_coef > 0:
+        part = (
+            _reference_part(config, reference, observation[:-1]).gather(-1, action.unsqueeze(-1)).squeeze(-1)
+        )
+        reward, kl = reward + part, -float(part.mean()) / config.reference_kl_coef
+    return Rollout(
+        observation=observation,
+        action=action,
+        reward=reward,
+        terminated=torch.as_tensor(terminated, device=device),
+        truncated=torch.as_tensor(truncated, device=device),
+        final_observation=torch.cat(final),
+        is_demonstration=torch.zeros((length, count), dtype=torch.bool, device=device),
+        played_reference_kl=kl,
+    )
+
+
+def demonstrated_rollout(config: PQNConfig, state: PQNState, demonstrated: DemonstratedReturns) -> Rollout:
+    """Draw windows of rollout_length demonstrated steps, so many that they are demo_fraction of the whole.
+
+    A window may hold the end of one episode and the start of another: returns do not cross the end. Windows
+    at the end of the last episode go on with the first one.
+    """
+    length, transitions, device = config.rollout_length, demonstrated.transitions, state.device
+    count = max(1, round(config.num_envs * config.demo_fraction / (1.0 - config.demo_fraction)))
+    first = state.rng.integers(0, len(transitions), count)
+    window = (first + np.arange(length)[:, None]) % len(transitions)
+    truncated = transitions.truncated[window]
+    observation = np.concatenate([transitions.observation[window], transitions.next_observation[window[-1:]]])
+
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.as_tensor(array, device=device)
+
+    return Rollout(
+        observation=tensor(observation),
+        action=tensor(transitions.action[window]),
+        reward=demonstrated.reward[window].to(device),
+        terminated=tensor(transitions.terminated[window]),
+        truncated=tensor(truncated),
+        final_observation=tensor(transitions.next_observation[window[truncated]]),
+        is_demonstration=torch.ones((length, count), dtype=torch.bool, device=device),
+    )
+
+
+def joined(played: Rollout, demonstrated: Rollout) -> Rollout:
+    """Return two rollouts side by side."""
+    # final observations are in the order of the truncated steps, time first
+    truncated = torch.cat((played.truncated, demonstrated.truncated), 1)
+    final = played.final_observation.new_zeros((*truncated.shape, played.observation.shape[-1]))
+    split = played.truncated.shape[1]
+    final[:, :split][played.truncated] = played.final_observation
+    final[:, split:][demonstrated.truncated] = demonstrated.final_observation
+    return Rollout(
+        observation=torch.cat((played.observation, demonstrated.observation), 1),
+        action=torch.cat((played.action, demonstrated.action), 1),
+        reward=torch.cat((played.reward, demonstrated.reward), 1),
+        terminated=torch.cat((played.terminated, demonstrated.terminated), 1),
+        truncated=truncated,
+        final_observation=final[truncated],
+        is_demonstration=torch.cat((played.is_demonstration, demonstrated.is_demonstration), 1),
+        played_reference_kl=played.played_reference_kl,
+    )
+
+
+@torch.no_grad()
+def lambda_targets(rollout: Rollout, network: QNetwork, gamma: float, lambda_: float) -> Tensor:
+    """Return the values float32 [T, B] to which the action values of a rollout are regressed.
+
+        G_tm1 = r_t + gamma ((1 - lambda) max_a Q(o_t, a) + lambda G_t)      (Gallici et al. 2024, equation 4)
+
+    Args:
+        rollout: steps of the environments.
+        network: action values, before the update.
+        gamma: discount per step.
+        lambda_: weight of longer returns.
+    """
+    values = network(rollout.observation).amax(-1)
+    value_tm1, value_t = values[:-1], values[1:].clone()
+    if len(rollout.final_observation):  # [7]
+        value_t[rollout.truncated] = network(rollout.final_observation).amax(-1)
+    ended = rollout.terminated, rollout.truncated
+    return value_tm1 + gae(rollout.reward, value_tm1, value_t, *ended, gamma, lambda_)
+
+
+def minibatches(
+    rollout: Rollout, targets: Tensor, epochs: int, minibatch_size: int, rng: np.random.Generator
+) -> Iterator[Batch]:
+    """Yield all samples in minibatches of `minibatch_size` or fewer, in a new random order every epoch."""
+    arrays = rollout.observation[:-1], rollout.action, targets, rollout.is_demonstration
+    flat = [array.flatten(0, 1) for array in arrays]
+    for _ in range(epochs):
+        order = torch.as_tensor(rng.permutation(len(flat[1])), device=targets.device)
+        shuffled = [array.index_select(0, order) for array in flat]
+        for part in zip(*(torch.split(array, minibatch_size) for array in shuffled), strict=True):
+            yield Batch(*part)
