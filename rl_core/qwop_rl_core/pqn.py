@@ -5,26 +5,24 @@ line, here, in pqn_rollout.py ([3] to [7]) or in pqn_state.py ([1], [2]):
  1. LayerNorm in the networks takes the place of the target network, many environments that of the replay
     buffer. A clone has tanh units, which are bounded, and no LayerNorm; the new value network has it.
  2. One Adam over all weights as one vector (optimizer.py).
- 3. Epsilon-greedy, for each environment separately; epsilon falls linearly over exploration_steps.
+ 3. Epsilon-greedy, for each environment separately; epsilon falls linearly over exploration_steps. With an
+    exploration_temperature, what is not random is drawn from the softmax of the values: the argmax of Q plus
+    that temperature times Gumbel noise.
  4. Demonstrations: windows of consecutive demonstrated steps, drawn anew for each rollout, lie beside the
     played ones as if other environments had played them. So they get lambda-returns in the same way.
- 5. With reference_kl_coef c, the reward is r + c ln p(a | s) with the reference policy p: for a greedy policy
-    minus ln p is its KL divergence from p. Fox et al. 2016 ("G-learning") and Jaques et al. 2017 ("Sequence
-    Tutor") regularise Q-learning by a prior policy in this way. See detail 8.
+ 5. A reference policy, such as the clone, is part of the reward (reference.py).
  6. Q(lambda) of Peng & Williams 1996, as in the paper: the trace is not cut at exploratory actions. With
     v = max_a Q its targets are those of TD(lambda), hence v + `gae`.
  7. Only terminations cut the bootstrap; a truncated step bootstraps from its own final observation.
- 8. Pretraining: regression to the demonstrations' Monte-Carlo returns (detail 8 of dqn.py). A network made
-    from the reference policy begins as Q(s, a) = V(s) + c ln p(a | s), up to V: the values of a return in
-    which only the first action differs from what p does. Pretraining then regresses the values of all actions
-    so, and the separate value network takes up all of the error.
+ 8. Pretraining: regression to the demonstrations' Monte-Carlo returns (detail 8 of dqn.py). With a reference
+    policy the values of all actions are regressed, as if those not demonstrated differed by the reference
+    policy's part alone. The separate value network then takes up the error, and the ranking stays.
  9. Demonstrated actions get DQfD's large-margin loss (Hester et al. 2018).
 10. The learning rate falls linearly to zero.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 import time
@@ -32,6 +30,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -51,7 +50,7 @@ from qwop_rl_core.networks import ActorCritic
 from qwop_rl_core.optimizer import optimizer_step, set_learning_rate
 from qwop_rl_core.pqn_rollout import (
     Batch,
-    DemonstratedReturns,
+    Demonstrated,
     collect_rollout,
     demonstrated_rollout,
     joined,
@@ -59,6 +58,7 @@ from qwop_rl_core.pqn_rollout import (
     minibatches,
 )
 from qwop_rl_core.pqn_state import PQNState, resume, save_state, start
+from qwop_rl_core.reference import Reference, make_reference
 from qwop_rl_core.schedules import linear, linear_to_zero
 from qwop_rl_core.vector_env import Environments
 
@@ -93,6 +93,8 @@ class PQNConfig:
     """Share of random actions after exploration_steps."""
     exploration_steps: int = 200_000
     """Steps over which exploration falls."""
+    exploration_temperature: float = 0.0
+    """Temperature of the softmax from which the other actions are drawn, in units of return; 0: the best."""
     max_grad_norm: float = 10.0
     """Bound of the gradient's norm."""
     demo_fraction: float = 0.5
@@ -121,6 +123,7 @@ class PQNConfig:
         check_fraction(self, "gamma", "q_lambda", "exploration_start", "exploration_end", "demo_fraction")
         check_positive(self, "learning_rate", "max_grad_norm")
         check_not_negative(self, "margin", "margin_coef", "reference_kl_coef", "pretrain_updates", "threads")
+        check_not_negative(self, "exploration_temperature")
         if self.demo_fraction == 1.0:
             raise TrainingError("demo_fraction is 1.0; expected less, a part has to be played")
 
@@ -178,22 +181,15 @@ def train(
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    if config.reference_kl_coef > 0 and reference is None:
-        raise TrainingError(
-            "reference_kl_coef is set, but there is no reference policy: start from a checkpoint"
-        )
     if config.pretrain_updates and not demonstrations:
         raise TrainingError("pretrain_updates is set, but there are no demonstrations")
-    if reference is not None:
-        reference = copy.deepcopy(reference).to(state.device).requires_grad_(False)
+    prior = make_reference(reference, config.reference_kl_coef, state.device)  # [5]
+    demonstrated = Demonstrated.of(demonstrations, config.gamma, prior) if demonstrations else None
     keep_freed_memory()
-    demonstrated = None
-    if demonstrations:
-        demonstrated = DemonstratedReturns.of(demonstrations, config, reference)
-        if config.pretrain_updates > state.updates:
-            metrics = pretrain(config, state, demonstrated, progress_bar)  # [8]
-            if logger is not None:
-                logger.scalars(metrics, state.steps)
+    if demonstrated is not None and config.pretrain_updates > state.updates:
+        metrics = pretrain(config, state, demonstrated, prior, progress_bar)  # [8]
+        if logger is not None:
+            logger.scalars(metrics, state.steps)
     bar = tqdm(
         total=config.total_steps, initial=state.steps, unit="step", unit_scale=True, disable=not progress_bar
     )
@@ -204,7 +200,7 @@ def train(
             epsilon = epsilon_at(config, state.steps)
             set_learning_rate(state.optimizer, learning_rate)
 
-            rollout = collect_rollout(config, envs, state, epsilon, reference)
+            rollout = collect_rollout(config, envs, state, epsilon, prior)
             rollout_seconds = time.perf_counter() - started
             if demonstrated is not None and config.demo_fraction > 0:
                 rollout = joined(rollout, demonstrated_rollout(config, state, demonstrated))  # [4]
@@ -227,7 +223,7 @@ def train(
                 "speed/steps_per_second": config.rollout_length * config.num_envs / seconds,
                 "speed/rollout_share": rollout_seconds / seconds,
             }
-            if reference is not None and config.reference_kl_coef > 0:
+            if prior is not None:
                 metrics["pqn/reference_kl"] = rollout.played_reference_kl
             bar.update(config.rollout_length * config.num_envs)
             bar.set_postfix({"return": f"{metrics.get('episode/return', math.nan):.2f}"}, refresh=False)
@@ -255,39 +251,44 @@ def update_network(config: PQNConfig, state: PQNState, batch: Batch) -> dict[str
 
 
 def pretrain(
-    config: PQNConfig, state: PQNState, demonstrated: DemonstratedReturns, progress_bar: bool
+    config: PQNConfig,
+    state: PQNState,
+    demonstrated: Demonstrated,
+    reference: Reference | None,
+    progress_bar: bool,
 ) -> dict[str, float]:
     """Take pretrain_updates gradient steps on the demonstrations. Returns the figures' means."""
-    size, device = config.minibatch_size, state.device
-    shift_values_to_returns(state, demonstrated)
+
+    def draw(size: int) -> Batch:
+        index = state.rng.integers(0, len(demonstrated.returns), size)
+        transitions = demonstrated.transitions
+        chosen = transitions.observation[index], transitions.action[index], demonstrated.returns[index]
+        return Batch(
+            *(torch.as_tensor(array, device=state.device) for array in (*chosen, np.ones(size, bool)))
+        )
+
+    shift_values_to_returns(state, draw(4096))
     set_learning_rate(state.optimizer, config.learning_rate)
     figures: list[dict[str, Tensor]] = []
     for _ in tqdm(range(config.pretrain_updates), desc="demonstrations", disable=not progress_bar):
-        index = torch.from_numpy(state.rng.integers(0, len(demonstrated.action), size))
-        observation = demonstrated.observation[index].to(device)
-        action, returns = demonstrated.action[index].to(device), demonstrated.returns[index].to(device)
-        if demonstrated.reference is None:
-            batch = Batch(observation, action, returns, torch.ones(size, dtype=torch.bool, device=device))
+        batch = draw(config.minibatch_size)
+        if reference is None:
             figures.append(update_network(config, state, batch))
-            continue
-        reference = demonstrated.reference[index].to(device)
-        others = reference - reference.gather(-1, action.unsqueeze(-1))  # [8]
-        loss = 0.5 * (state.network(observation) - (returns.unsqueeze(-1) + others)).pow(2).mean()
-        optimizer_step(loss, state.optimizer, config.max_grad_norm)
-        state.updates += 1
-        figures.append({"td_loss": loss.detach()})
+        else:
+            target = batch.target.unsqueeze(-1) + reference.differences(batch.observation, batch.action)
+            loss = 0.5 * (state.network(batch.observation) - target).pow(2).mean()
+            optimizer_step(loss, state.optimizer, config.max_grad_norm)
+            state.updates += 1
+            figures.append({"td_loss": loss.detach()})
     return means(figures, state.steps)
 
 
 @torch.no_grad()
-def shift_values_to_returns(state: PQNState, demonstrated: DemonstratedReturns, samples: int = 4096) -> None:
+def shift_values_to_returns(state: PQNState, batch: Batch) -> None:
     """Add one number to every action value, so that the demonstrated ones are right on average."""
-    index = torch.from_numpy(state.rng.integers(0, len(demonstrated.action), samples))
-    q = state.network(demonstrated.observation[index].to(state.device)).cpu()
-    chosen = q.gather(-1, demonstrated.action[index].unsqueeze(-1))
+    q = state.network(batch.observation).gather(-1, batch.action.unsqueeze(-1))
     head = state.network.value or state.network.advantage
-    difference = float(demonstrated.returns[index].mean()) - float(chosen.mean())
-    head[-1].get_parameter("bias").add_(difference)
+    head[-1].get_parameter("bias").add_(batch.target.mean() - q.mean())
 
 
 def means(figures: list[dict[str, Tensor]], steps: int) -> dict[str, float]:

@@ -7,26 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from qwop_rl_core.buffers import Transitions
 from qwop_rl_core.devices import to_numpy
 from qwop_rl_core.errors import TrainingError
-from qwop_rl_core.losses import log_softmax
-from qwop_rl_core.networks import ActorCritic, QNetwork
+from qwop_rl_core.networks import QNetwork
 from qwop_rl_core.pqn_state import PQNState
+from qwop_rl_core.reference import Reference
 from qwop_rl_core.returns import gae, monte_carlo_returns
 from qwop_rl_core.vector_env import Environments, final_observations
 
 if TYPE_CHECKING:
     from qwop_rl_core.pqn import PQNConfig
-
-LEAST_LOG_PROBABILITY = -10.0
-"""Bound of the reference policy's log-probabilities, nats: an action that it never takes costs so much."""
 
 
 @dataclass(frozen=True)
@@ -64,59 +62,35 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DemonstratedReturns:
-    """The demonstrations: M transitions with their rewards and Monte-Carlo returns."""
+class Demonstrated:
+    """Demonstrations: M transitions and their Monte-Carlo returns, with the reference policy's part."""
 
     transitions: Transitions
-    observation: Tensor
-    """float32 [M, D]."""
-    action: Tensor
-    """int64 [M]."""
-    reward: Tensor
-    """float32 [M], with the reference policy's part."""
-    returns: Tensor
-    """float32 [M], of these rewards, to the end of the episode."""
-    reference: Tensor | None
-    """float32 [M, A], reference_kl_coef times the reference policy's log-probabilities."""
+    returns: NDArray[np.float32]
+    """[M], to the end of the episode. What would follow a time limit counts as 0."""
 
     @classmethod
-    def of(
-        cls, demonstrations: Transitions, config: PQNConfig, reference: ActorCritic | None
-    ) -> DemonstratedReturns:
-        """Compute rewards and returns. The value after a time limit, which was not played, counts as 0."""
-        observation, action = (
-            torch.from_numpy(demonstrations.observation),
-            torch.from_numpy(demonstrations.action),
-        )
-        reward, part = torch.from_numpy(demonstrations.reward), None
-        if reference is not None and config.reference_kl_coef > 0:
-            device = next(reference.parameters()).device
-            parts = observation.split(8192)
-            part = torch.cat([_reference_part(config, reference, o.to(device)).cpu() for o in parts])
-            reward = reward + part.gather(-1, action.unsqueeze(-1)).squeeze(-1)
-        ended = demonstrations.terminated, demonstrations.truncated
-        returns, _, _ = monte_carlo_returns(reward.numpy(), *ended, config.gamma)
-        return cls(demonstrations, observation, action, reward, torch.from_numpy(returns), part)
-
-
-@torch.no_grad()
-def _reference_part(config: PQNConfig, reference: ActorCritic, observation: Tensor) -> Tensor:  # [5]
-    log_p = log_softmax(reference.logits(observation)).clamp(min=LEAST_LOG_PROBABILITY)
-    return config.reference_kl_coef * log_p
+    def of(cls, transitions: Transitions, gamma: float, reference: Reference | None) -> Demonstrated:
+        """Compute the returns."""
+        if reference is not None:
+            transitions = reference.shaped(transitions)
+        ended = transitions.terminated, transitions.truncated
+        returns, _, _ = monte_carlo_returns(transitions.reward, *ended, gamma)
+        return cls(transitions, returns)
 
 
 @torch.no_grad()
 def collect_rollout(
-    config: PQNConfig, envs: Environments, state: PQNState, epsilon: float, reference: ActorCritic | None
+    config: PQNConfig, envs: Environments, state: PQNState, epsilon: float, reference: Reference | None
 ) -> Rollout:
-    """Play rollout_length steps of every environment, epsilon-greedily.
+    """Play rollout_length steps of every environment.
 
     Args:
         config: settings.
         envs: environments.
         state: state of the training; its observation, statistics and random generator move on.
         epsilon: share of random actions.
-        reference: policy of config.reference_kl_coef.
+        reference: reference policy, whose part the rewards get.
 
     Raises:
         TrainingError: a reward is NaN or infinite.
@@ -128,8 +102,11 @@ def collect_rollout(
     final = [torch.zeros((0, network.feature_size), device=device)]
     for t in range(length):
         observation[t] = torch.as_tensor(state.observation)
-        action = to_numpy(network(observation[t]).argmax(-1))
-        explore = state.rng.random(count) < epsilon  # [3]
+        q = to_numpy(network(observation[t]))
+        if config.exploration_temperature > 0:  # [3]
+            q = q + config.exploration_temperature * state.rng.gumbel(size=q.shape)
+        action = q.argmax(-1)
+        explore = state.rng.random(count) < epsilon
         actions[t] = np.where(explore, state.rng.integers(0, network.num_actions, count), action)
         following, rewards[t], terminated[t], truncated[t], infos = envs.step(actions[t])
         if truncated[t].any():  # [7]
@@ -144,11 +121,9 @@ def collect_rollout(
         )
     action, reward = torch.as_tensor(actions, device=device), torch.as_tensor(rewards, device=device)
     kl = 0.0
-    if reference is not None and config.reference_kl_coef > 0:
-        part = (
-            _reference_part(config, reference, observation[:-1]).gather(-1, action.unsqueeze(-1)).squeeze(-1)
-        )
-        reward, kl = reward + part, -float(part.mean()) / config.reference_kl_coef
+    if reference is not None:
+        part = reference.of_chosen(observation[:-1], action)
+        reward, kl = reward + part, -float(part.mean()) / reference.coef
     return Rollout(
         observation=observation,
         action=action,
@@ -161,7 +136,7 @@ def collect_rollout(
     )
 
 
-def demonstrated_rollout(config: PQNConfig, state: PQNState, demonstrated: DemonstratedReturns) -> Rollout:
+def demonstrated_rollout(config: PQNConfig, state: PQNState, demonstrated: Demonstrated) -> Rollout:
     """Draw windows of rollout_length demonstrated steps, so many that they are demo_fraction of the whole.
 
     A window may hold the end of one episode and the start of another: returns do not cross the end. Windows
@@ -174,13 +149,13 @@ def demonstrated_rollout(config: PQNConfig, state: PQNState, demonstrated: Demon
     truncated = transitions.truncated[window]
     observation = np.concatenate([transitions.observation[window], transitions.next_observation[window[-1:]]])
 
-    def tensor(array: np.ndarray) -> Tensor:
+    def tensor(array: NDArray[Any]) -> Tensor:
         return torch.as_tensor(array, device=device)
 
     return Rollout(
         observation=tensor(observation),
         action=tensor(transitions.action[window]),
-        reward=demonstrated.reward[window].to(device),
+        reward=tensor(transitions.reward[window]),
         terminated=tensor(transitions.terminated[window]),
         truncated=tensor(truncated),
         final_observation=tensor(transitions.next_observation[window[truncated]]),

@@ -16,7 +16,8 @@ from qwop_rl_core import ActorCritic, CheckpointError, Policy, QNetwork, dqn, lo
 from qwop_rl_core.buffers import Transitions
 from qwop_rl_core.checkpoint import save_checkpoint
 from qwop_rl_core.errors import TrainingError
-from qwop_rl_core.pqn_rollout import DemonstratedReturns, Rollout, joined, lambda_targets
+from qwop_rl_core.pqn_rollout import Demonstrated, Rollout, joined, lambda_targets
+from qwop_rl_core.reference import make_reference
 
 
 @pytest.fixture(autouse=True)
@@ -438,7 +439,8 @@ def test_resumed_dqn_equals_an_uninterrupted_one(tmp_path, prioritized):
 def test_resumed_pqn_equals_an_uninterrupted_one(tmp_path, from_policy):
     """With demonstrations, pretraining, the reference policy and a moving normalizer."""
     path = tmp_path / "state.safetensors"
-    config = dataclasses.replace(PQN_SMALL, total_steps=2048, pretrain_updates=5, reference_kl_coef=0.1)
+    options = {"pretrain_updates": 5, "reference_kl_coef": 0.1, "exploration_temperature": 0.05}
+    config = dataclasses.replace(PQN_SMALL, total_steps=2048, **options)
     policy = ActorCritic(4, 4, (32,), generator(1))
     data = {"demonstrations": named_symbols(60), "reference": policy}
 
@@ -734,17 +736,25 @@ def test_lambda_targets_by_hand():
     assert both.is_demonstration.tolist() == [[False, False, True]] * 2
 
 
-def test_the_reference_policys_log_probabilities_are_part_of_the_demonstrated_returns():
+def test_the_reference_policys_log_probabilities_are_part_of_the_reward():
     policy = ActorCritic(4, 4, (8,), generator())
+    with torch.no_grad():
+        policy.policy[-1].bias.copy_(torch.tensor([0.0, 1.0, 0.5, -30.0]))
+    reference = make_reference(policy, 0.5, torch.device("cpu"))
     demonstrations = named_symbols(6)
-    config = dataclasses.replace(PQN_SMALL, reference_kl_coef=0.5)
-    found = DemonstratedReturns.of(demonstrations, config, policy)
-    log_p = policy.logits(torch.from_numpy(demonstrations.observation)).log_softmax(-1)
-    chosen = log_p.gather(-1, torch.from_numpy(demonstrations.action)[:, None]).squeeze(-1).detach()
-    torch.testing.assert_close(found.reward, 1.0 + 0.5 * chosen)
-    torch.testing.assert_close(found.returns[-2], found.reward[-2] + 0.5 * found.reward[-1])
-    assert found.reference is not None and found.reference.shape == (6, 4)
-    assert DemonstratedReturns.of(demonstrations, PQN_SMALL, policy).reference is None
+    observation = torch.from_numpy(demonstrations.observation)
+    action = torch.from_numpy(demonstrations.action)
+    log_p = policy.logits(observation).log_softmax(-1).detach().clamp(min=-10.0)
+    chosen = log_p.gather(-1, action[:, None]).squeeze(-1)
+    assert log_p.min() == -10.0
+    found = Demonstrated.of(demonstrations, 0.5, reference)
+    reward = torch.from_numpy(found.transitions.reward)
+    torch.testing.assert_close(reward, 1.0 + 0.5 * chosen)
+    assert found.returns[-2] == pytest.approx(float(reward[-2] + 0.5 * reward[-1]))
+    torch.testing.assert_close(
+        reference.differences(observation, action), 0.5 * (log_p - chosen.unsqueeze(-1))
+    )
+    assert make_reference(policy, 0.0, torch.device("cpu")) is None
 
 
 @pytest.mark.learning
@@ -766,7 +776,8 @@ def test_pretraining_keeps_the_ranking_of_a_clone():
     state = pqn.start(config, Identity(8), network)
     demonstrations = named_symbols(40)
     before = network(torch.eye(4)).detach()
-    pqn.pretrain(config, state, DemonstratedReturns.of(demonstrations, config, policy), False)
+    reference = make_reference(policy, 0.1, torch.device("cpu"))
+    pqn.pretrain(config, state, Demonstrated.of(demonstrations, 0.5, reference), reference, False)
     after = network(torch.eye(4)).detach()
     spread = (after - before) - (after - before).mean(-1, keepdim=True)
     assert spread.abs().max() < 1e-4 < 1.0 < (after - before).mean()
