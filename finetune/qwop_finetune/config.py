@@ -238,8 +238,9 @@ DQN_FROM_NOTHING = DQNSettings(
 # A policy that already runs needs little exploration: a run has 700 decisions, and even one random decision
 # in a hundred makes it fall. Measurements: docs/experiments/dqn.md.
 LITTLE_EXPLORATION = {"total_steps": 300_000, "exploration_start": 0.01, "exploration_end": 0.002}
-PQN_FROM_NOTHING = PQNConfig()
-PQN_FROM_CLONE = {"reference_kl_coef": 0.1, "update_normalizer": False, "margin_coef": 0.0}
+PQN_FROM_NOTHING = PQNConfig(learning_rate=3e-4, q_lambda=0.9)
+# The clone's log-probabilities in the reward keep the values' errors from changing its actions.
+VALUES_FROM_CLONE = {"reference_kl_coef": 0.1, "update_normalizer": False, "margin_coef": 0.0}
 DQN_PRETRAINING_OF_CLONES, DQN_PRETRAINING_FROM_NOTHING = 1_500, 6_000
 
 
@@ -262,7 +263,7 @@ def defaults(algorithm: str, from_checkpoint: bool, with_demonstrations: bool) -
     if from_checkpoint or with_demonstrations:
         learner = dataclasses.replace(learner, **LITTLE_EXPLORATION)
     if from_checkpoint:
-        learner = dataclasses.replace(learner, update_normalizer=False)
+        learner = dataclasses.replace(learner, **VALUES_FROM_CLONE)
     if with_demonstrations:
         updates = DQN_PRETRAINING_OF_CLONES if from_checkpoint else DQN_PRETRAINING_FROM_NOTHING
         learner = dataclasses.replace(learner, pretrain_updates=updates)
@@ -274,7 +275,7 @@ def _pqn_defaults(from_checkpoint: bool, with_demonstrations: bool) -> PQNConfig
     if from_checkpoint or with_demonstrations:
         learner = dataclasses.replace(learner, **LITTLE_EXPLORATION)
     if from_checkpoint:
-        learner = dataclasses.replace(learner, **PQN_FROM_CLONE)
+        learner = dataclasses.replace(learner, **VALUES_FROM_CLONE)
     if with_demonstrations:
         updates = DQN_PRETRAINING_OF_CLONES if from_checkpoint else DQN_PRETRAINING_FROM_NOTHING
         learner = dataclasses.replace(learner, pretrain_updates=updates)

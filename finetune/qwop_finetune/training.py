@@ -26,6 +26,7 @@ from qwop_finetune.initialization import (
     initialize,
     ppo_demonstrations,
     prepare_logs,
+    reference_policy,
 )
 from qwop_finetune.interrupt import InterruptSwitch
 from qwop_finetune.monitor import TrainingMonitor
@@ -147,7 +148,6 @@ def _train_pqn(
     config: PQNFinetuneConfig, setup: TrainingSetup, logger: Logger | None, monitor: TrainingMonitor
 ) -> None:
     state = initial_pqn_state(config, setup)
-    reference = setup.clone.network if setup.clone else None
     demonstrations = demonstrated_transitions(setup)
     monitor.begin(state)
     while monitor.goes_on:
@@ -156,7 +156,7 @@ def _train_pqn(
             dataclasses.replace(config.learner, learning_rate=learning_rate),
             setup.envs,
             state,
-            reference=reference if isinstance(reference, ActorCritic) else None,
+            reference=reference_policy(setup),
             demonstrations=demonstrations,
             logger=logger,
             callback=monitor,

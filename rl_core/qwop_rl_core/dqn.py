@@ -19,9 +19,12 @@ line, here, in dqn_state.py ([4]) or in dqn_report.py ([10]):
     have an arbitrary offset for each state, and a bootstrap would remove only 1 - gamma^n of it with every
     copy to the target network. Before pretraining all values are shifted by one number, which changes no
     ranking, to the demonstrations' mean return.
+    With a reference policy the values of all actions are regressed, as if those not demonstrated differed by
+    its part alone: the separate value network then takes up the error, and the ranking of the actions stays.
  9. The target network is replaced as a whole every target_interval environment steps.
 10. The learning rate falls linearly to zero: otherwise the final policy is one random moment of a network
     that keeps moving.
+11. A reference policy, such as the clone, is part of the reward (reference.py).
 """
 
 from __future__ import annotations
@@ -108,6 +111,9 @@ class DQNConfig:
     """Margin by which a demonstrated action's value has to exceed the others, in units of return."""
     margin_coef: float = 1.0
     """Weight of the large-margin loss on demonstrations; 0: none."""
+    reference_kl_coef: float = 0.0
+    """Weight of the reference policy's log-probability of the actions in the reward, in units of return a
+    nat."""
     pretrain_updates: int = 0
     """Gradient steps on the demonstrations alone, towards Monte-Carlo returns, before the first step."""
     update_normalizer: bool = True
@@ -129,7 +135,7 @@ class DQNConfig:
         )
         check_positive(self, "learning_rate", "max_grad_norm", "priority_alpha")
         check_not_negative(self, "weight_decay", "learning_starts", "margin", "margin_coef")
-        check_not_negative(self, "pretrain_updates", "threads")
+        check_not_negative(self, "pretrain_updates", "reference_kl_coef", "threads")
 
 
 @dataclass(frozen=True)
@@ -255,8 +261,11 @@ def collect_step(config: DQNConfig, envs: Environments, state: DQNState) -> None
     state.observation, reward, terminated, truncated, infos = envs.step(action)
     ended = terminated | truncated
     next_observation = final_observations(infos, ended, state.observation)  # [2]
-    state.buffer.add(observation, action, reward, next_observation, terminated, truncated)
     state.statistics.step(reward, ended, infos)
+    if state.reference is not None:  # [11]
+        part = state.reference.of_chosen(features, torch.from_numpy(action))
+        reward = (reward + to_numpy(part)).astype(np.float32)
+    state.buffer.add(observation, action, reward, next_observation, terminated, truncated)
     if config.update_normalizer:  # [4]
         network.normalizer.update(features)
     state.steps += config.num_envs
@@ -281,6 +290,9 @@ def update_network(config: DQNConfig, state: DQNState, monte_carlo: bool = False
     action = torch.from_numpy(batch.action).to(device)
     q = state.network(torch.from_numpy(batch.observation).to(device))
     loss, error = td_loss(q, action, target, torch.from_numpy(batch.weight).to(device))  # [6]
+    if monte_carlo and state.reference is not None:  # [8]
+        others = state.reference.differences(torch.from_numpy(batch.observation).to(device), action)
+        loss = 0.5 * (q - (target.unsqueeze(-1) + others)).pow(2).mean()
     figures = {"td_loss": loss, "q": q.mean()}
     if batch.is_demonstration.any() and config.margin_coef > 0:  # [7]
         demonstrated = torch.from_numpy(batch.is_demonstration).to(device)

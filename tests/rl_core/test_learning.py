@@ -145,11 +145,12 @@ def train_ppo(config=PPO_SMALL, envs=None, hidden=(32,), **arguments):
     return ppo.train(config, envs, ppo.start(config, envs, policy), **arguments)
 
 
-def train_dqn(config=DQN_SMALL, envs=None, hidden=(32,), demonstrations=None, **arguments):
+def train_dqn(config=DQN_SMALL, envs=None, hidden=(32,), demonstrations=None, reference=None, **arguments):
     envs = envs or Identity(config.num_envs)
     sizes = envs.single_observation_space.shape[0], envs.single_action_space.n
     network = QNetwork(*sizes, hidden, dueling=config.dueling, generator=generator())
-    return dqn.train(config, envs, dqn.start(config, envs, network, demonstrations), **arguments)
+    state = dqn.start(config, envs, network, demonstrations, reference)
+    return dqn.train(config, envs, state, **arguments)
 
 
 def pqn_network(envs, hidden=(32,)):
@@ -413,10 +414,15 @@ def test_ppo_resumes_moments_of_every_parameter(tmp_path, steps):
     assert torch.equal(weights(resumed[0].policy), weights(train_ppo(config).policy))
 
 
-@pytest.mark.parametrize("prioritized", [False, True])
-def test_resumed_dqn_equals_an_uninterrupted_one(tmp_path, prioritized):
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"prioritized": True}, {"reference_kl_coef": 0.1}],
+    ids=["dqn", "prioritized", "reference"],
+)
+def test_resumed_dqn_equals_an_uninterrupted_one(tmp_path, options):
     path = tmp_path / "state.safetensors"
-    config = dataclasses.replace(DQN_SMALL, total_steps=2000, prioritized=prioritized, pretrain_updates=20)
+    config = dataclasses.replace(DQN_SMALL, total_steps=2000, pretrain_updates=20, **options)
+    reference = ActorCritic(4, 4, (32,), generator(1))
 
     def stop_half_way(progress):
         if progress.steps == 1000:
@@ -424,10 +430,11 @@ def test_resumed_dqn_equals_an_uninterrupted_one(tmp_path, prioritized):
             return True
 
     demonstrations = named_symbols(20)
-    whole = train_dqn(config, demonstrations=demonstrations)
-    train_dqn(config, demonstrations=demonstrations, callback=stop_half_way)
+    data = {"demonstrations": demonstrations, "reference": reference}
+    whole = train_dqn(config, **data)
+    train_dqn(config, callback=stop_half_way, **data)
     envs = Identity(8)
-    state = dqn.resume(config, envs, load_checkpoint(path), demonstrations)
+    state = dqn.resume(config, envs, load_checkpoint(path), **data)
     dqn.train(config, envs, state)
     assert state.updates == whole.updates
     assert torch.equal(weights(state.network), weights(whole.network))
@@ -768,19 +775,25 @@ def test_pqn_imitates_demonstrations_before_the_first_step():
         train_pqn(dataclasses.replace(PQN_SMALL, reference_kl_coef=1.0))
 
 
-def test_pretraining_keeps_the_ranking_of_a_clone():
+@pytest.mark.parametrize("algorithm", [dqn, pqn])
+def test_pretraining_keeps_the_ranking_of_a_clone(algorithm):
     """The values of all actions move together, and the separate value network takes the error."""
     policy = ActorCritic(4, 4, (32,), generator(3))
-    config = dataclasses.replace(PQN_SMALL, pretrain_updates=100, reference_kl_coef=0.1, total_steps=1)
     network = QNetwork.from_policy(policy, True, True, 0.1, generator())
-    state = pqn.start(config, Identity(8), network)
     demonstrations = named_symbols(40)
     before = network(torch.eye(4)).detach()
-    reference = make_reference(policy, 0.1, torch.device("cpu"))
-    pqn.pretrain(config, state, Demonstrated.of(demonstrations, 0.5, reference), reference, False)
+    options = {"pretrain_updates": 100, "reference_kl_coef": 0.1}
+    if algorithm is dqn:
+        config = dataclasses.replace(DQN_SMALL, margin_coef=0.0, **options)
+        dqn.pretrain(config, dqn.start(config, Identity(8), network, demonstrations, policy), False)
+    else:
+        config = dataclasses.replace(PQN_SMALL, **options)
+        reference = make_reference(policy, 0.1, torch.device("cpu"))
+        demonstrated = Demonstrated.of(demonstrations, 0.5, reference)
+        pqn.pretrain(config, pqn.start(config, Identity(8), network), demonstrated, reference, False)
     after = network(torch.eye(4)).detach()
     spread = (after - before) - (after - before).mean(-1, keepdim=True)
-    assert spread.abs().max() < 1e-4 < 1.0 < (after - before).mean()
+    assert spread.abs().max() < 1e-3 < 1.0 < (after - before).mean()
     # a right name pays 1 at gamma 0.5: 2 in the long run, less 0.1 nats' worth of the clone's surprise
     assert after.mean().item() == pytest.approx(2.0, abs=0.4)
 
