@@ -242,6 +242,7 @@ PQN_FROM_NOTHING = PQNConfig(learning_rate=3e-4, q_lambda=0.9)
 # The clone's log-probabilities in the reward keep the values' errors from changing its actions.
 VALUES_FROM_CLONE = {"reference_kl_coef": 0.1, "update_normalizer": False, "margin_coef": 0.0}
 DQN_PRETRAINING_OF_CLONES, DQN_PRETRAINING_FROM_NOTHING = 1_500, 6_000
+PQN_PRETRAINING_OF_CLONES, PQN_PRETRAINING_FROM_NOTHING = 500, 2_000
 
 
 def defaults(algorithm: str, from_checkpoint: bool, with_demonstrations: bool) -> FinetuneConfig:
@@ -277,7 +278,7 @@ def _pqn_defaults(from_checkpoint: bool, with_demonstrations: bool) -> PQNConfig
     if from_checkpoint:
         learner = dataclasses.replace(learner, **VALUES_FROM_CLONE)
     if with_demonstrations:
-        updates = DQN_PRETRAINING_OF_CLONES if from_checkpoint else DQN_PRETRAINING_FROM_NOTHING
+        updates = PQN_PRETRAINING_OF_CLONES if from_checkpoint else PQN_PRETRAINING_FROM_NOTHING
         learner = dataclasses.replace(learner, pretrain_updates=updates)
     return learner
 

@@ -228,6 +228,7 @@ def pretrain(config: DQNConfig, state: DQNState, progress_bar: bool) -> Report:
         report.add(update_network(config, state, monte_carlo=True))
         if state.updates % 1000 == 0 or state.updates == config.pretrain_updates:  # [9], without steps
             state.target.load_state_dict(state.network.state_dict())
+    state.optimizer.state.clear()  # a policy's weights may have had no gradients: steps would be huge
     return report
 
 

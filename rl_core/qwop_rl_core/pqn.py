@@ -4,7 +4,9 @@
 line, here, in pqn_rollout.py ([3] to [7]) or in pqn_state.py ([1], [2]):
  1. LayerNorm in the networks takes the place of the target network, many environments that of the replay
     buffer. A clone has tanh units, which are bounded, and no LayerNorm; the new value network has it.
- 2. One Adam over all weights as one vector (optimizer.py).
+ 2. RAdam (Liu et al. 2020) as in the paper, over all weights as one vector (optimizer.py). It starts anew
+    after pretraining: the policy's weights had no gradients there, and steps as large as Adam's first ones
+    undo a clone.
  3. Epsilon-greedy, for each environment separately; epsilon falls linearly over exploration_steps. With an
     exploration_temperature, what is not random is drawn from the softmax of the values: the argmax of Q plus
     that temperature times Gumbel noise.
@@ -280,6 +282,7 @@ def pretrain(
             optimizer_step(loss, state.optimizer, config.max_grad_norm)
             state.updates += 1
             figures.append({"td_loss": loss.detach()})
+    state.optimizer.state.clear()  # [2]
     return means(figures, state.steps)
 
 

@@ -21,7 +21,7 @@ from qwop_rl_core.checkpoint import (
 )
 from qwop_rl_core.devices import select_device
 from qwop_rl_core.networks import QNetwork
-from qwop_rl_core.optimizer import flat_adam
+from qwop_rl_core.optimizer import flatten_parameters
 from qwop_rl_core.run_state import capture_parts, load_run, restore_parts, restore_run, save_run
 from qwop_rl_core.vector_env import Environments, EpisodeStatistics, check_spaces
 
@@ -34,7 +34,7 @@ class PQNState:
     """Everything that changes during training."""
 
     network: QNetwork
-    optimizer: torch.optim.Adam
+    optimizer: torch.optim.RAdam
     rng: np.random.Generator
     statistics: EpisodeStatistics
     observation: NDArray[Any]
@@ -80,7 +80,9 @@ def start(config: PQNConfig, envs: Environments, network: QNetwork) -> PQNState:
     network = network.to(device)
     return PQNState(
         network=network,
-        optimizer=flat_adam(network, config.learning_rate),  # detail 2 of pqn.py
+        optimizer=torch.optim.RAdam(  # detail 2 of pqn.py
+            [flatten_parameters(network)], lr=config.learning_rate, eps=1e-5
+        ),
         rng=np.random.default_rng(config.seed),
         statistics=EpisodeStatistics(config.num_envs),
         observation=observation,
