@@ -97,8 +97,6 @@ def start(
     if config.pretrain_updates and not demonstrations:
         raise TrainingError("pretrain_updates is set, but there are no demonstrations")
     prior = make_reference(reference, config.reference_kl_coef, device)  # detail 11 of dqn.py
-    if demonstrations and prior is not None:
-        demonstrations = prior.shaped(demonstrations)
     try:
         buffer = ReplayBuffer(
             capacity=config.buffer_size,

@@ -12,13 +12,14 @@ line, here, in pqn_rollout.py ([3] to [7]) or in pqn_state.py ([1], [2]):
     that temperature times Gumbel noise.
  4. Demonstrations: windows of consecutive demonstrated steps, drawn anew for each rollout, lie beside the
     played ones as if other environments had played them. So they get lambda-returns in the same way.
- 5. A reference policy, such as the clone, is part of the reward (reference.py).
+ 5. A reference policy, such as the clone, keeps the learned one near (reference.py). A state's value is then
+    the soft maximum, and a step costs c (ln pi(a | s) - ln p(a | s)).
  6. Q(lambda) of Peng & Williams 1996, as in the paper: the trace is not cut at exploratory actions. With
     v = max_a Q its targets are those of TD(lambda), hence v + `gae`.
  7. Only terminations cut the bootstrap; a truncated step bootstraps from its own final observation.
  8. Pretraining: regression to the demonstrations' Monte-Carlo returns (detail 8 of dqn.py). With a reference
-    policy the values of all actions are regressed, as if those not demonstrated differed by the reference
-    policy's part alone. The separate value network then takes up the error, and the ranking stays.
+    policy p the values of all actions are regressed, to return + c ln p(a | s). The separate value network
+    then takes up the error, and the ranking of the actions stays.
  9. Demonstrated actions get DQfD's large-margin loss (Hester et al. 2018).
 10. The learning rate falls linearly to zero.
 """
@@ -52,7 +53,6 @@ from qwop_rl_core.networks import ActorCritic
 from qwop_rl_core.optimizer import optimizer_step, set_learning_rate
 from qwop_rl_core.pqn_rollout import (
     Batch,
-    Demonstrated,
     collect_rollout,
     demonstrated_rollout,
     joined,
@@ -61,6 +61,7 @@ from qwop_rl_core.pqn_rollout import (
 )
 from qwop_rl_core.pqn_state import PQNState, resume, save_state, start
 from qwop_rl_core.reference import Reference, make_reference
+from qwop_rl_core.returns import monte_carlo_returns
 from qwop_rl_core.schedules import linear, linear_to_zero
 from qwop_rl_core.vector_env import Environments
 
@@ -106,8 +107,8 @@ class PQNConfig:
     margin_coef: float = 1.0
     """Weight of the large-margin loss on demonstrations; 0: none."""
     reference_kl_coef: float = 0.0
-    """Weight of the reference policy's log-probability of the actions in the reward, in units of return a
-    nat."""
+    """Weight of KL(policy || reference policy) in the reward, in units of return a nat. The policy is the
+    softmax of the values divided by this."""
     pretrain_updates: int = 0
     """Gradient steps on the demonstrations alone, towards Monte-Carlo returns, before the first step."""
     update_normalizer: bool = True
@@ -186,10 +187,9 @@ def train(
     if config.pretrain_updates and not demonstrations:
         raise TrainingError("pretrain_updates is set, but there are no demonstrations")
     prior = make_reference(reference, config.reference_kl_coef, state.device)  # [5]
-    demonstrated = Demonstrated.of(demonstrations, config.gamma, prior) if demonstrations else None
     keep_freed_memory()
-    if demonstrated is not None and config.pretrain_updates > state.updates:
-        metrics = pretrain(config, state, demonstrated, prior, progress_bar)  # [8]
+    if demonstrations is not None and config.pretrain_updates > state.updates:
+        metrics = pretrain(config, state, demonstrations, prior, progress_bar)  # [8]
         if logger is not None:
             logger.scalars(metrics, state.steps)
     bar = tqdm(
@@ -202,14 +202,16 @@ def train(
             epsilon = epsilon_at(config, state.steps)
             set_learning_rate(state.optimizer, learning_rate)
 
-            rollout = collect_rollout(config, envs, state, epsilon, prior)
+            rollout = collect_rollout(config, envs, state, epsilon)
             rollout_seconds = time.perf_counter() - started
-            if demonstrated is not None and config.demo_fraction > 0:
-                rollout = joined(rollout, demonstrated_rollout(config, state, demonstrated))  # [4]
-            targets = lambda_targets(rollout, state.network, config.gamma, config.q_lambda)  # [6]
+            if demonstrations and config.demo_fraction > 0:
+                rollout = joined(rollout, demonstrated_rollout(config, state, demonstrations))  # [4]
+            targets = lambda_targets(rollout, state.network, prior, config.gamma, config.q_lambda)  # [6]
             figures = [
                 update_network(config, state, batch)
-                for batch in minibatches(rollout, targets, config.epochs, config.minibatch_size, state.rng)
+                for batch in minibatches(
+                    rollout, targets.values, config.epochs, config.minibatch_size, state.rng
+                )
             ]
             if config.update_normalizer:
                 state.network.normalizer.update(rollout.observation[:-1])
@@ -226,7 +228,7 @@ def train(
                 "speed/rollout_share": rollout_seconds / seconds,
             }
             if prior is not None:
-                metrics["pqn/reference_kl"] = rollout.played_reference_kl
+                metrics["pqn/reference_kl"] = float(targets.log_ratio[:, : config.num_envs].mean())
             bar.update(config.rollout_length * config.num_envs)
             bar.set_postfix({"return": f"{metrics.get('episode/return', math.nan):.2f}"}, refresh=False)
             if logger is not None:
@@ -255,16 +257,20 @@ def update_network(config: PQNConfig, state: PQNState, batch: Batch) -> dict[str
 def pretrain(
     config: PQNConfig,
     state: PQNState,
-    demonstrated: Demonstrated,
+    demonstrations: Transitions,
     reference: Reference | None,
     progress_bar: bool,
 ) -> dict[str, float]:
-    """Take pretrain_updates gradient steps on the demonstrations. Returns the figures' means."""
+    """Take pretrain_updates gradient steps on the demonstrations. Returns the figures' means.
+
+    What would follow a time limit counts as 0.
+    """
+    ended = demonstrations.terminated, demonstrations.truncated
+    returns, _, _ = monte_carlo_returns(demonstrations.reward, *ended, config.gamma)
 
     def draw(size: int) -> Batch:
-        index = state.rng.integers(0, len(demonstrated.returns), size)
-        transitions = demonstrated.transitions
-        chosen = transitions.observation[index], transitions.action[index], demonstrated.returns[index]
+        index = state.rng.integers(0, len(returns), size)
+        chosen = demonstrations.observation[index], demonstrations.action[index], returns[index]
         return Batch(
             *(torch.as_tensor(array, device=state.device) for array in (*chosen, np.ones(size, bool)))
         )
@@ -277,7 +283,7 @@ def pretrain(
         if reference is None:
             figures.append(update_network(config, state, batch))
         else:
-            target = batch.target.unsqueeze(-1) + reference.differences(batch.observation, batch.action)
+            target = batch.target.unsqueeze(-1) + reference.of_actions(batch.observation)
             loss = 0.5 * (state.network(batch.observation) - target).pow(2).mean()
             optimizer_step(loss, state.optimizer, config.max_grad_norm)
             state.updates += 1

@@ -19,8 +19,8 @@ from qwop_rl_core.devices import to_numpy
 from qwop_rl_core.errors import TrainingError
 from qwop_rl_core.networks import QNetwork
 from qwop_rl_core.pqn_state import PQNState
-from qwop_rl_core.reference import Reference
-from qwop_rl_core.returns import gae, monte_carlo_returns
+from qwop_rl_core.reference import LARGEST_LOG_RATIO, Reference
+from qwop_rl_core.returns import gae
 from qwop_rl_core.vector_env import Environments, final_observations
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Rollout:
     action: Tensor
     """int64 [T, B]."""
     reward: Tensor
-    """float32 [T, B], with the reference policy's part."""
+    """float32 [T, B]."""
     terminated: Tensor
     """bool [T, B]."""
     truncated: Tensor
@@ -45,8 +45,13 @@ class Rollout:
     """float32 [K, D], final observations of the truncated steps, in their order."""
     is_demonstration: Tensor
     """bool [T, B]."""
-    played_reference_kl: float = 0.0
-    """Mean of -ln p(a | s) over the played steps, nats, with the reference policy p."""
+
+
+class Targets(NamedTuple):
+    """What a rollout of T steps and B columns teaches."""
+
+    values: Tensor  # float32 [T, B], to which the action values are regressed
+    log_ratio: Tensor  # float32 [T, B], ln pi(a | s) - ln p(a | s) with the reference policy p; 0 without one
 
 
 class Batch(NamedTuple):
@@ -61,28 +66,8 @@ class Batch(NamedTuple):
     is_demonstration: Tensor
 
 
-@dataclass(frozen=True)
-class Demonstrated:
-    """Demonstrations: M transitions and their Monte-Carlo returns, with the reference policy's part."""
-
-    transitions: Transitions
-    returns: NDArray[np.float32]
-    """[M], to the end of the episode. What would follow a time limit counts as 0."""
-
-    @classmethod
-    def of(cls, transitions: Transitions, gamma: float, reference: Reference | None) -> Demonstrated:
-        """Compute the returns."""
-        if reference is not None:
-            transitions = reference.shaped(transitions)
-        ended = transitions.terminated, transitions.truncated
-        returns, _, _ = monte_carlo_returns(transitions.reward, *ended, gamma)
-        return cls(transitions, returns)
-
-
 @torch.no_grad()
-def collect_rollout(
-    config: PQNConfig, envs: Environments, state: PQNState, epsilon: float, reference: Reference | None
-) -> Rollout:
+def collect_rollout(config: PQNConfig, envs: Environments, state: PQNState, epsilon: float) -> Rollout:
     """Play rollout_length steps of every environment.
 
     Args:
@@ -90,7 +75,6 @@ def collect_rollout(
         envs: environments.
         state: state of the training; its observation, statistics and random generator move on.
         epsilon: share of random actions.
-        reference: reference policy, whose part the rewards get.
 
     Raises:
         TrainingError: a reward is NaN or infinite.
@@ -119,30 +103,24 @@ def collect_rollout(
         raise TrainingError(
             f"a reward is NaN or infinite, near step {state.steps}; look at the reward function"
         )
-    action, reward = torch.as_tensor(actions, device=device), torch.as_tensor(rewards, device=device)
-    kl = 0.0
-    if reference is not None:
-        part = reference.of_chosen(observation[:-1], action)
-        reward, kl = reward + part, -float(part.mean()) / reference.coef
     return Rollout(
         observation=observation,
-        action=action,
-        reward=reward,
+        action=torch.as_tensor(actions, device=device),
+        reward=torch.as_tensor(rewards, device=device),
         terminated=torch.as_tensor(terminated, device=device),
         truncated=torch.as_tensor(truncated, device=device),
         final_observation=torch.cat(final),
         is_demonstration=torch.zeros((length, count), dtype=torch.bool, device=device),
-        played_reference_kl=kl,
     )
 
 
-def demonstrated_rollout(config: PQNConfig, state: PQNState, demonstrated: Demonstrated) -> Rollout:
+def demonstrated_rollout(config: PQNConfig, state: PQNState, transitions: Transitions) -> Rollout:
     """Draw windows of rollout_length demonstrated steps, so many that they are demo_fraction of the whole.
 
     A window may hold the end of one episode and the start of another: returns do not cross the end. Windows
     at the end of the last episode go on with the first one.
     """
-    length, transitions, device = config.rollout_length, demonstrated.transitions, state.device
+    length, device = config.rollout_length, state.device
     count = max(1, round(config.num_envs * config.demo_fraction / (1.0 - config.demo_fraction)))
     first = state.rng.integers(0, len(transitions), count)
     window = (first + np.arange(length)[:, None]) % len(transitions)
@@ -179,28 +157,45 @@ def joined(played: Rollout, demonstrated: Rollout) -> Rollout:
         truncated=truncated,
         final_observation=final[truncated],
         is_demonstration=torch.cat((played.is_demonstration, demonstrated.is_demonstration), 1),
-        played_reference_kl=played.played_reference_kl,
     )
 
 
 @torch.no_grad()
-def lambda_targets(rollout: Rollout, network: QNetwork, gamma: float, lambda_: float) -> Tensor:
-    """Return the values float32 [T, B] to which the action values of a rollout are regressed.
+def lambda_targets(
+    rollout: Rollout, network: QNetwork, reference: Reference | None, gamma: float, lambda_: float
+) -> Targets:
+    """Compute the values to which the action values of a rollout are regressed.
 
         G_tm1 = r_t + gamma ((1 - lambda) max_a Q(o_t, a) + lambda G_t)      (Gallici et al. 2024, equation 4)
+
+    With a reference policy, V of reference.py takes the place of the maximum, and every step costs c times
+    the logarithm of the ratio of the two policies.
 
     Args:
         rollout: steps of the environments.
         network: action values, before the update.
+        reference: reference policy.
         gamma: discount per step.
         lambda_: weight of longer returns.
     """
-    values = network(rollout.observation).amax(-1)
+
+    def state_values(q: Tensor) -> Tensor:
+        return q.amax(-1) if reference is None else reference.state_values(q)
+
+    q = network(rollout.observation)
+    values = state_values(q)
     value_tm1, value_t = values[:-1], values[1:].clone()
     if len(rollout.final_observation):  # [7]
-        value_t[rollout.truncated] = network(rollout.final_observation).amax(-1)
+        value_t[rollout.truncated] = state_values(network(rollout.final_observation))
     ended = rollout.terminated, rollout.truncated
-    return value_tm1 + gae(rollout.reward, value_tm1, value_t, *ended, gamma, lambda_)
+    if reference is None:
+        targets = value_tm1 + gae(rollout.reward, value_tm1, value_t, *ended, gamma, lambda_)
+        return Targets(targets, torch.zeros_like(targets))
+    q_tm1 = q[:-1].gather(-1, rollout.action.unsqueeze(-1)).squeeze(-1)
+    cost = (q_tm1 - value_tm1) - reference.of_chosen(rollout.observation[:-1], rollout.action)  # [5]
+    cost = cost.clamp(-LARGEST_LOG_RATIO * reference.coef, LARGEST_LOG_RATIO * reference.coef)
+    error = gae(rollout.reward - cost, value_tm1, value_t, *ended, gamma, lambda_)
+    return Targets(q_tm1 + error, cost / reference.coef)
 
 
 def minibatches(

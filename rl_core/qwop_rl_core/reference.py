@@ -1,39 +1,36 @@
-"""A reference policy in the reward of Q-learning, so that it stays near the policy that it starts from.
+"""Q-learning that stays near a reference policy p, such as the clone that it starts from.
 
-    r'(s, a) = r(s, a) + c ln p(a | s)
+    maximize  E sum_t gamma^t (r_t - c KL(pi || p))      with  pi(a | s) = exp((Q(s, a) - V(s)) / c)
+    Q(s, a) = c ln p(a | s) + r + gamma V(s'),                V(s) = c ln sum_a exp(Q(s, a) / c)
 
-with the reference policy p. For a policy that always takes one action, -ln p(a | s) is its KL divergence from
-p. Fox et al. 2016 ("Taming the noise in reinforcement learning via soft updates") and Jaques et al. 2017
-("Sequence Tutor") regularize Q-learning by a prior policy in this way.
+This is Psi-learning of Jaques et al. 2017 ("Sequence Tutor", equation 8; Rawlik et al. 2012), in units of the
+return: the prior is part of Q, so the best action of pi is the best one of Q. As c falls to 0 it becomes
+Q-learning.
 
-A network with Q(s, a) = V(s) + c ln p(a | s) has the values of a return in which the first action alone
-differs from what p does, as if no action were better than p's in the game itself. Where training starts from
-it, an action is preferred to p's only when its return is better by more than c times their difference in
-ln p. Errors of the values that are smaller than that change no action.
+A network with Q(s, a) = V(s) + c ln p(a | s) plays p, and has the values of p if no action is better than p's
+choice. Training from there prefers another action only where its return is better by more than c times the
+difference in ln p. Errors of the values that are smaller than that change no action.
 """
 
 from __future__ import annotations
 
 import copy
-import dataclasses
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from qwop_rl_core.buffers import Transitions
-from qwop_rl_core.devices import to_numpy
 from qwop_rl_core.errors import TrainingError
 from qwop_rl_core.losses import log_softmax
 from qwop_rl_core.networks import ActorCritic
 
-LEAST_LOG_PROBABILITY = -10.0
-"""Bound of ln p, nats: an action that the reference policy never takes costs so much."""
+LARGEST_LOG_RATIO = 10.0
+"""Bound of ln p and of ln p - ln pi, nats: an action that the reference policy never takes costs so much."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The reference policy and its weight c, in units of return a nat."""
+    """The reference policy p and its weight c, in units of return a nat."""
 
     policy: ActorCritic
     coef: float
@@ -41,25 +38,23 @@ class Reference:
     @torch.no_grad()
     def of_actions(self, observation: Tensor) -> Tensor:
         """Return c ln p(a | s), float32 [..., A], of every action in observations [..., D]."""
-        device = self.policy.value_mean.device
-        log_p = log_softmax(self.policy.logits(observation.to(device)))
-        return self.coef * log_p.clamp(min=LEAST_LOG_PROBABILITY)
+        log_p = log_softmax(self.policy.logits(observation))
+        return self.coef * log_p.clamp(min=-LARGEST_LOG_RATIO)
 
     def of_chosen(self, observation: Tensor, action: Tensor) -> Tensor:
         """Return c ln p(a | s), float32 [...], of actions int64 [...] in observations [..., D]."""
-        values = self.of_actions(observation)
-        return values.gather(-1, action.to(values.device).unsqueeze(-1)).squeeze(-1)
+        return self.of_actions(observation).gather(-1, action.unsqueeze(-1)).squeeze(-1)
 
-    def differences(self, observation: Tensor, action: Tensor) -> Tensor:
-        """Return c (ln p(b | s) - ln p(a | s)), float32 [..., A], of all actions b and one action a each."""
-        values = self.of_actions(observation)
-        return values - values.gather(-1, action.unsqueeze(-1))
+    def state_values(self, q: Tensor, q_selector: Tensor | None = None) -> Tensor:
+        """Return V(s), float [...], of action values [..., A].
 
-    def shaped(self, transitions: Transitions) -> Transitions:
-        """Return transitions with the reward r'."""
-        observation, action = torch.from_numpy(transitions.observation), torch.from_numpy(transitions.action)
-        reward = transitions.reward + to_numpy(self.of_chosen(observation, action))
-        return dataclasses.replace(transitions, reward=reward)
+        With the values `q_selector` of another network, these choose the policy pi, and `q` evaluates it, as
+        in Double DQN: E_pi [Q(s, a) - c ln pi(a | s)].
+        """
+        if q_selector is None:
+            return self.coef * torch.logsumexp(q / self.coef, -1)
+        log_pi = log_softmax(q_selector / self.coef)
+        return (log_pi.exp() * (q - self.coef * log_pi)).sum(-1)
 
 
 def make_reference(policy: ActorCritic | None, coef: float, device: torch.device) -> Reference | None:

@@ -16,7 +16,7 @@ from qwop_rl_core import ActorCritic, CheckpointError, Policy, QNetwork, dqn, lo
 from qwop_rl_core.buffers import Transitions
 from qwop_rl_core.checkpoint import save_checkpoint
 from qwop_rl_core.errors import TrainingError
-from qwop_rl_core.pqn_rollout import Demonstrated, Rollout, joined, lambda_targets
+from qwop_rl_core.pqn_rollout import Rollout, joined, lambda_targets
 from qwop_rl_core.reference import make_reference
 
 
@@ -736,32 +736,49 @@ def test_lambda_targets_by_hand():
     played = rollout([[2, 4], [6, 10], [12, 14]], [[1, 1], [1, 1]], [[1, 0], [0, 0]], [8], False)
     demonstrated = rollout([[20], [30], [99]], [[2], [2]], [[0], [1]], [16], True)
     both = joined(played, demonstrated)
-    targets = lambda_targets(both, lambda x: torch.cat((x, x - 1), -1), 0.5, 0.5)
+    targets = lambda_targets(both, lambda x: torch.cat((x, x - 1), -1), None, 0.5, 0.5)
     # second step: r + gamma v: 1 + 12 / 2, 1 + 14 / 2, 2 + 16 / 2
     # first step: 1 + 8 / 2; 1 + 0.5 (0.5 * 10 + 0.5 * 8); 2 + 0.5 (0.5 * 30 + 0.5 * 10)
-    assert targets.tolist() == [[5.0, 5.5, 12.0], [7.0, 8.0, 10.0]]
+    assert targets.values.tolist() == [[5.0, 5.5, 12.0], [7.0, 8.0, 10.0]]
     assert both.is_demonstration.tolist() == [[False, False, True]] * 2
 
 
-def test_the_reference_policys_log_probabilities_are_part_of_the_reward():
-    policy = ActorCritic(4, 4, (8,), generator())
+def test_lambda_targets_near_a_reference_policy():
+    """A step gets c ln p(a | s); the trace pays c (ln pi - ln p) of the actions after it."""
+    policy = ActorCritic(1, 2, (8,), generator())
     with torch.no_grad():
-        policy.policy[-1].bias.copy_(torch.tensor([0.0, 1.0, 0.5, -30.0]))
-    reference = make_reference(policy, 0.5, torch.device("cpu"))
-    demonstrations = named_symbols(6)
-    observation = torch.from_numpy(demonstrations.observation)
-    action = torch.from_numpy(demonstrations.action)
-    log_p = policy.logits(observation).log_softmax(-1).detach().clamp(min=-10.0)
-    chosen = log_p.gather(-1, action[:, None]).squeeze(-1)
-    assert log_p.min() == -10.0
-    found = Demonstrated.of(demonstrations, 0.5, reference)
-    reward = torch.from_numpy(found.transitions.reward)
-    torch.testing.assert_close(reward, 1.0 + 0.5 * chosen)
-    assert found.returns[-2] == pytest.approx(float(reward[-2] + 0.5 * reward[-1]))
-    torch.testing.assert_close(
-        reference.differences(observation, action), 0.5 * (log_p - chosen.unsqueeze(-1))
+        for parameter in policy.policy.parameters():
+            parameter.zero_()
+        policy.policy[-1].bias.copy_(torch.tensor([0.0, np.log(3.0)]))  # p = 1/4, 3/4
+    reference = make_reference(policy, 2.0, torch.device("cpu"))
+    values = torch.tensor([[2.0 * np.log(1.0), 2.0 * np.log(1.0)]] * 3)  # pi = 1/2, 1/2; V = 2 ln 2
+    rollout = Rollout(
+        observation=torch.zeros(3, 1, 1),
+        action=torch.tensor([[1], [0]]),
+        reward=torch.tensor([[1.0], [5.0]]),
+        terminated=torch.tensor([[False], [True]]),
+        truncated=torch.zeros(2, 1, dtype=torch.bool),
+        final_observation=torch.zeros(0, 1),
+        is_demonstration=torch.zeros(2, 1, dtype=torch.bool),
     )
+    targets = lambda_targets(rollout, lambda x: values.unsqueeze(1), reference, 0.5, 1.0)
+    first, last = 2.0 * np.log(0.75), 2.0 * np.log(0.25)  # c ln p of the two actions
+    # the second state is worth 5 - c (ln 1/2 - ln 1/4), as the action taken there is
+    worth = 5.0 + last - 2.0 * np.log(0.5)
+    assert targets.values[:, 0].tolist() == pytest.approx([1.0 + first + 0.5 * worth, 5.0 + last], abs=1e-5)
+    assert targets.log_ratio[:, 0].tolist() == pytest.approx([np.log(0.5 / 0.75), np.log(2.0)], abs=1e-5)
     assert make_reference(policy, 0.0, torch.device("cpu")) is None
+
+
+def test_state_values_near_a_reference_policy():
+    """V = c ln sum exp(Q / c) = E_pi [Q - c ln pi] where both values are the same."""
+    reference = make_reference(ActorCritic(4, 3, (8,), generator()), 0.5, torch.device("cpu"))
+    q = torch.tensor([[1.0, 2.0, 0.0]])
+    value = 0.5 * np.log(np.exp(2.0) + np.exp(4.0) + 1.0)
+    assert reference.state_values(q).item() == pytest.approx(value)
+    assert reference.state_values(q, q + 7.0).item() == pytest.approx(value)
+    # pi = 1/3 each: mean of Q, and an entropy of ln 3
+    assert reference.state_values(q, torch.zeros(1, 3)).item() == pytest.approx(1.0 + 0.5 * np.log(3.0))
 
 
 @pytest.mark.learning
@@ -789,8 +806,7 @@ def test_pretraining_keeps_the_ranking_of_a_clone(algorithm):
     else:
         config = dataclasses.replace(PQN_SMALL, **options)
         reference = make_reference(policy, 0.1, torch.device("cpu"))
-        demonstrated = Demonstrated.of(demonstrations, 0.5, reference)
-        pqn.pretrain(config, pqn.start(config, Identity(8), network), demonstrated, reference, False)
+        pqn.pretrain(config, pqn.start(config, Identity(8), network), demonstrations, reference, False)
     after = network(torch.eye(4)).detach()
     spread = (after - before) - (after - before).mean(-1, keepdim=True)
     assert spread.abs().max() < 1e-3 < 1.0 < (after - before).mean()
