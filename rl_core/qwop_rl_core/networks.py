@@ -154,10 +154,12 @@ class ActorCritic(nn.Module):
 class QNetwork(nn.Module):
     """Action values, optionally with the dueling head of Wang et al. 2016.
 
-    dueling: Q(s, a) = V(s) + A(s, a) - mean_a' A(s, a')        (Wang et al. 2016, equation 9)
+    dueling: Q(s, a) = V(s) + k (A(s, a) - mean_a' A(s, a'))    (Wang et al. 2016, equation 9, where k = 1)
 
     With `separate_value`, V is a network of its own, with LayerNorm. An error that all actions of a state
-    share then moves V alone: its gradient in A cancels out, so the ranking of the actions stays.
+    share then moves V alone: its gradient in A cancels out, so the ranking of the actions stays. With
+    A the logits of a policy, `advantage_scale` k is its temperature. Optimizers whose steps do not depend on
+    the gradient's size then change the policy as slowly as they would change one that is trained directly.
     """
 
     def __init__(
@@ -170,6 +172,7 @@ class QNetwork(nn.Module):
         generator: torch.Generator | None = None,
         separate_value: bool = False,
         layer_norm: bool = False,
+        advantage_scale: float = 1.0,
     ):
         """Make a network with new weights.
 
@@ -182,13 +185,16 @@ class QNetwork(nn.Module):
             generator: source of the weights; None: torch's global one.
             separate_value: see above; needs `dueling`.
             layer_norm: LayerNorm in the hidden layers of `trunk`.
+            advantage_scale: k above, above 0; another than 1 needs `dueling`.
 
         Raises:
-            ValueError: the activation is unknown, or `separate_value` comes without `dueling`.
+            ValueError: the activation is unknown, or the dueling head that an option needs is missing.
         """
         super().__init__()
-        if separate_value and not dueling:
-            raise ValueError("separate_value needs dueling=True")
+        if not dueling and (separate_value or advantage_scale != 1.0):
+            raise ValueError("separate_value and advantage_scale need dueling=True")
+        if not (math.isfinite(advantage_scale) and advantage_scale > 0.0):
+            raise ValueError(f"advantage_scale is {advantage_scale}: it must be a number above 0")
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation is {activation!r}: choose one of {', '.join(ACTIVATIONS)}")
         self.feature_size = int(feature_size)  # spaces give NumPy numbers, metadata needs plain ones
@@ -198,6 +204,7 @@ class QNetwork(nn.Module):
         self.activation = activation
         self.separate_value = separate_value
         self.layer_norm = layer_norm
+        self.advantage_scale = advantage_scale
         self.normalizer = RunningNormalizer(feature_size)
         trunk = list(mlp([feature_size, *hidden], HIDDEN_GAIN, activation, generator, layer_norm))
         if layer_norm:
@@ -214,7 +221,7 @@ class QNetwork(nn.Module):
         policy: ActorCritic,
         dueling: bool = False,
         separate_value: bool = False,
-        scale: float = 1.0,
+        advantage_scale: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> QNetwork:
         """Make a Q-network whose greedy action is the policy's most likely one.
@@ -227,18 +234,17 @@ class QNetwork(nn.Module):
             policy: the policy.
             dueling: see `QNetwork`.
             separate_value: see `QNetwork`.
-            scale: factor on the logits, above 0.
+            advantage_scale: see `QNetwork`.
             generator: source of the weights of a separate value network; None: torch's global one.
         """
         sizes = policy.feature_size, policy.num_actions, policy.hidden
-        network = cls(*sizes, dueling, "tanh", generator, separate_value)
+        options = {"separate_value": separate_value, "advantage_scale": advantage_scale}
+        network = cls(*sizes, dueling, "tanh", generator, **options)
         network.normalizer.load_state_dict(policy.normalizer.state_dict())
         *hidden_layers, head = policy.policy
         for copy, original in zip(network.trunk, hidden_layers, strict=True):
             copy.load_state_dict(original.state_dict())
         network.advantage[0].load_state_dict(head.state_dict())
-        for parameter in network.advantage[0].parameters():
-            parameter.data.mul_(scale)
         if network.value is not None:
             nn.init.zeros_(network.value[-1].get_parameter("weight"))
         return network
@@ -255,6 +261,7 @@ class QNetwork(nn.Module):
             "activation": self.activation,
             "separate_value": self.separate_value,
             "layer_norm": self.layer_norm,
+            "advantage_scale": self.advantage_scale,
         }
 
     def forward(self, features: Tensor) -> Tensor:
@@ -265,7 +272,7 @@ class QNetwork(nn.Module):
         if self.value is None:
             return advantage
         value = self.value(inputs if self.separate_value else x)
-        return value + advantage - advantage.mean(-1, keepdim=True)
+        return value + self.advantage_scale * (advantage - advantage.mean(-1, keepdim=True))
 
 
 def build_network(architecture: dict[str, Any]) -> ActorCritic | QNetwork:
@@ -290,7 +297,10 @@ def build_network(architecture: dict[str, Any]) -> ActorCritic | QNetwork:
             *sizes,
             dueling=architecture["dueling"],
             activation=architecture["activation"],
-            separate_value=architecture.get("separate_value", False),  # checkpoints before PQN have neither
+            separate_value=architecture.get(
+                "separate_value", False
+            ),  # checkpoints before PQN have none of these
             layer_norm=architecture.get("layer_norm", False),
+            advantage_scale=architecture.get("advantage_scale", 1.0),
         )
     raise ValueError(f"kind is {kind!r}, not 'policy' or 'q_network'")

@@ -815,5 +815,5 @@ def test_pretraining_keeps_the_ranking_of_a_clone(algorithm):
 
 
 def test_a_separate_value_needs_a_dueling_head():
-    with pytest.raises(ValueError, match="separate_value needs dueling"):
+    with pytest.raises(ValueError, match="need dueling=True"):
         QNetwork(4, 4, (8,), separate_value=True)
