@@ -1,4 +1,4 @@
-from . import dqn, ppo, ranks
+from . import dqn, ppo, pqn, ranks
 from .buffers import ReplayBuffer, Transitions
 from .checkpoint import (
     Checkpoint,
@@ -28,6 +28,7 @@ from .networks import ActorCritic, QNetwork
 from .numpy_policy import NumpyPolicy
 from .policy import Policy, sample_actions
 from .ppo import Demonstrations, PPOConfig
+from .pqn import PQNConfig
 from .returns import gae
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Logger",
     "NumpyPolicy",
     "PPOConfig",
+    "PQNConfig",
     "Policy",
     "QNetwork",
     "ReplayBuffer",
@@ -62,6 +64,7 @@ __all__ = [
     "one_thread",
     "optimizer_tensors",
     "ppo",
+    "pqn",
     "prefixed",
     "ranks",
     "restore_optimizer",

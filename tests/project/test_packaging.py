@@ -50,6 +50,7 @@ PUBLIC_MODULES = {
     "qwop_game.window",
     "qwop_rl_core.dqn",
     "qwop_rl_core.ppo",
+    "qwop_rl_core.pqn",
 }
 
 
