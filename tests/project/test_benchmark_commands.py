@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from qwop_evaluation import shipped_policy_path
+from qwop_game import Simulator
+from qwop_game.rules import FLAG_FALLEN, FLAG_GAME_ENDED
 from qwop_rl_core import Policy
 
 
@@ -127,3 +129,15 @@ def test_daggers_clone_decides_as_often_as_its_expert(load_benchmark) -> None:
     metadata = Policy.load(shipped_policy_path()).metadata
     arms = [arm for arm in script.arms("methods", quick=False).values() if "EXPERT" in arm[2]]
     assert [frame_skip for _, frame_skip, _ in arms] == [metadata["frame_skip"]]
+
+
+def test_the_simulators_runners_run(load_benchmark) -> None:
+    """Runners that fell would cost nothing, and the benchmark would flatter the engine."""
+    script = load_benchmark("simulator")
+    snapshots, keys = script.runners(16)
+    games = Simulator(16)
+    games.restore(snapshots)
+    for held in keys:
+        games.step(held)
+    assert not (games.flags & (FLAG_FALLEN | FLAG_GAME_ENDED)).any()
+    assert games.distance.max() > 95
