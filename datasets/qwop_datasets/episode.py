@@ -346,6 +346,10 @@ class Episode:
         """Length of play, s: frames / 30."""
         return self.num_frames * FRAME_SECONDS
 
+    def frame_at(self, time: float) -> int:
+        """Return the frame at a time of the game's clock, s: 0 before the start, T after the end."""
+        return min(max(round((time - float(self.times[0])) / FRAME_SECONDS), 0), self.num_frames)
+
     def replace(self, **changes: Any) -> Episode:
         """Copy the episode with some fields changed. The id stays, unless it is one of them."""
         return replace(self, **changes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -137,3 +138,33 @@ class DatasetReader:
                 check_root(file, self.path, OLDEST_READABLE)
                 self._file, self._state = file, state
             yield self._file
+
+
+def split_place(place: str) -> tuple[str, int]:
+    """Split the place of an episode, "FILE", "FILE:N" or ":N", into path ("" for none) and number."""
+    match = re.fullmatch(r"(.*?)(?::(-?\d{1,9}))?", place, re.DOTALL)
+    assert match is not None  # Both parts are optional.
+    return match[1], int(match[2] or 0)
+
+
+def read_one(path: str | os.PathLike[str], number: int = 0) -> tuple[str, Episode]:
+    """Read one episode of a dataset.
+
+    Args:
+        path: The dataset.
+        number: Number of the episode; -1: the last one.
+
+    Returns:
+        A name for it of file and number, such as "records 3", and the episode.
+
+    Raises:
+        DatasetError: There is no such episode, or the dataset can't be read.
+    """
+    with DatasetReader(path) as reader:
+        count = len(reader)
+        if not count:
+            raise DatasetError(f"{path}: no episodes: record or merge some first")
+        if not -count <= number < count:
+            raise DatasetError(f"{path}: no episode {number}: it has {count}, numbered from 0")
+        number %= count
+        return f"{Path(path).stem} {number}", reader[number]

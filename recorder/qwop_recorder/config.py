@@ -39,6 +39,9 @@ class RecordConfig:
     """After a fall, keep the run and start the next one without a key."""
     practice: bool = False
     """Record nothing."""
+    ghost: Annotated[str | None, tyro.conf.arg(metavar="FILE[:N]")] = None
+    """Race in the window against episode N (0) of a dataset; :N is an episode of FILE. The recording does not
+    depend on it."""
     web: bool = False
     """Play in the browser, in a page served from this machine, instead of a window."""
     port: int = 8017
@@ -106,6 +109,11 @@ class RecordConfig:
         require(
             not self.web or self.keys == "auto",
             f"--keys {self.keys}: the page reads the keys itself; omit it",
+        )
+        require(
+            self.ghost is None or (self.game == "embedded" and not self.web),
+            "--ghost is drawn in the recorder's own window: omit "
+            + ("--web, whose page has ghosts to choose from" if self.web else "--game real"),
         )
         require(0 <= self.port <= 65535, f"--port {self.port}: expected a port from 0 to 65535")
         require(0 <= self.players <= 10_000, f"--players {self.players}: give 1 to 10000")

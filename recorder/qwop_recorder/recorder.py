@@ -13,6 +13,7 @@ from qwop_game import Simulator
 from qwop_recorder import embedded_game
 from qwop_recorder.config import RecordConfig
 from qwop_recorder.errors import RecorderError
+from qwop_recorder.ghost import load_ghost
 from qwop_recorder.loop import Clock, SystemClock, TimingReport
 from qwop_recorder.personal_best import PersonalBest, personal_best
 from qwop_recorder.recovery import recover, unsaved_runs
@@ -74,8 +75,8 @@ def record(
         clock: The session's clock, for tests.
 
     Raises:
-        RecorderError: There is no display, the file is not a dataset, runs of an earlier session are not
-            recovered, or the browser was lost.
+        RecorderError: There is no display, the file or the ghost's is not a dataset, runs of an earlier
+            session are not recovered, or the browser was lost.
     """
     clock = clock or SystemClock()
     if not config.practice:
@@ -103,7 +104,8 @@ def record(
 def _record_embedded(
     config: RecordConfig, clock: Clock, best: PersonalBest, tell: Tell, warn: Tell
 ) -> Session:
-    window = Window("QWOP practice" if config.practice else f"QWOP: {config.file.name}")
+    ghost = None if config.ghost is None else load_ghost(config.ghost, config.file)
+    window = Window("QWOP practice" if config.practice else f"QWOP: {config.file.name}", ghost)
     store = None
     try:
         try:

@@ -5,8 +5,9 @@ import sys
 import textwrap
 
 from qwop_game import UNITS_PER_METER
-from qwop_game.render import INK, PAPER, STANDING_HURDLE, Color, Dials, Renderer, hurdle_pose
+from qwop_game.render import INK, PAPER, STANDING_HURDLE, Color, Dials, Renderer, ghost_race, hurdle_pose
 from qwop_recorder.errors import RecorderError
+from qwop_recorder.ghost import Ghost
 from qwop_recorder.key_events import KeyQueue
 from qwop_recorder.key_sources import KeySource
 from qwop_recorder.loop import SLOW_FRAMES
@@ -37,12 +38,14 @@ class Window:
 
     Args:
         name: Its title.
+        ghost: A run to draw beside the player's.
 
     Raises:
         RecorderError: There is no display.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, ghost: Ghost | None = None) -> None:
+        self._ghost = ghost
         environ = os.environ
         if sys.platform.startswith("linux") and not any(
             environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
@@ -96,12 +99,20 @@ class Window:
     def draw(self, session: Session) -> None:
         """Draw the session in the window."""
         state, time = session.game_state, session.run.times[session.cursor]
+        raws = [session.observation]
+        if self._ghost is not None:
+            raws.append(self._ghost.observation(time))
+        meters = [float(raw[0]) / UNITS_PER_METER for raw in raws]
         self._renderer.draw(
             self.surface,
-            session.observation,
-            Dials(session.shown_keys, time, float(session.observation[0]) / UNITS_PER_METER),
+            ghost_race(raws, [""] * len(raws)),
+            Dials(session.shown_keys, time, meters[0]),
             STANDING_HURDLE if state is None else hurdle_pose(state),
         )
+        if self._ghost is not None:
+            lead = meters[1] - meters[0]
+            words = f"ghost {abs(lead):.1f} m {'behind' if lead < 0 else 'ahead'}"
+            self._plate([(words, SMALL, PAPER)], (12, 108), "midleft")
         self._status(session)
         self._banner(session)
         self.surface.fill(INK, (0, HEIGHT, WIDTH, STRIP))

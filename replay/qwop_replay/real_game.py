@@ -65,8 +65,8 @@ def replay_in_real_game(
         The run, and whether it went as recorded.
 
     Raises:
-        CommandError: there is no such episode, or the video is the dataset or can't be written.
-        DatasetError: the dataset can't be read.
+        CommandError: the video is the dataset or can't be written.
+        DatasetError: the dataset can't be read, or has no such episode.
         RealGameError: the game can't be started, or was closed.
         ValueError: the speed is out of range.
         VideoError: the video can't be written, or exists.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
 from qwop_cli import CommandError, check_outputs, escape_unprintable
-from qwop_datasets import DatasetError, DatasetReader, Episode, replace_file
+from qwop_datasets import DatasetError, Episode, replace_file
+from qwop_datasets.reader import read_one, split_place
 from qwop_datasets.video import FPS, VideoWriter, check_target
 from qwop_evaluation import CheckpointPlayer, play
 from qwop_game.gait import gait_metrics
@@ -62,8 +62,8 @@ def replay(
 
     Raises:
         CheckpointError: a policy can't be read, or does not fit this game.
-        CommandError: there is no such episode, or an output is one of the inputs or can't be written.
-        DatasetError: a dataset can't be read.
+        CommandError: an output is one of the inputs or can't be written.
+        DatasetError: a dataset can't be read, or has no such episode.
         DisplayError: no window can be opened.
         ValueError: the speed is out of range.
         VideoError: the video can't be written, or an output exists.
@@ -106,7 +106,7 @@ def check_places(
     """
     inputs = {} if isinstance(recording, Episode) else {"FILE": Path(recording)}
     for ghost in ghosts:
-        if isinstance(ghost, str) and (path := _split(ghost)[0]):
+        if isinstance(ghost, str) and (path := split_place(ghost)[0]):
             inputs[f"--ghost {ghost}"] = Path(path)
     outputs = {"--video": video, "--html": html, "--plot": plot}
     check_outputs({flag: Path(o) if o else None for flag, o in outputs.items()}, inputs=inputs)
@@ -127,15 +127,15 @@ def load_runs(
 
     Raises:
         CheckpointError: a policy can't be read, or does not fit this game.
-        CommandError: there is no such episode.
-        DatasetError: a dataset can't be read.
+        CommandError: a ghost names no file, or a policy has no such episode.
+        DatasetError: a dataset can't be read, or has no such episode.
     """
     runs = [_load(recording, episode)]
     for ghost in ghosts:
         if isinstance(ghost, Episode):
             runs.append(_load(ghost, 0))
             continue
-        path, number = _split(ghost)
+        path, number = split_place(ghost)
         if not path and isinstance(recording, Episode):
             raise CommandError(f"ghost {ghost!r}: name a dataset, because the recording is a single episode")
         runs.append(_load(path or recording, number))
@@ -204,27 +204,12 @@ def video_frames(last_frame: int, speed: float) -> Iterator[int]:
         yield last_frame
 
 
-def _split(ghost: str) -> tuple[str, int]:
-    """Split "FILE", "FILE:N" or ":N" into path and number."""
-    match = re.fullmatch(r"(.*?)(?::(-?\d+))?", ghost, re.DOTALL)
-    assert match is not None  # Both parts are optional.
-    return match[1], int(match[2] or 0)
-
-
 def _load(recording: str | os.PathLike[str] | Episode, number: int) -> ReplayedRun:
     if isinstance(recording, Episode):
         return ReplayedRun(recording.player or "run", recording)
     if Path(recording).suffix == POLICY_SUFFIX:
         return _played(Path(recording), number)
-    reader = DatasetReader(recording)
-    count = len(reader)
-    if not count:
-        raise CommandError(f"{recording}: no episodes: record or merge some first")
-    if not -count <= number < count:
-        raise CommandError(f"{recording}: no episode {number}: it has {count}, numbered from 0")
-    with reader:
-        number %= count
-        return ReplayedRun(f"{Path(recording).stem} {number}", reader[number])
+    return ReplayedRun(*read_one(recording, number))
 
 
 def _played(checkpoint: Path, seed: int) -> ReplayedRun:

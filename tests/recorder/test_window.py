@@ -9,10 +9,11 @@ import numpy as np
 import pygame
 import pytest
 
-from qwop_datasets import KEY_SOURCES, DatasetReader
+from qwop_datasets import KEY_SOURCES, DatasetReader, Episode, replay_keys, write_dataset
 from qwop_datasets.journal import journal_path
-from qwop_game import Simulator, key_text
+from qwop_game import CANONICAL_START, Operation, Simulator, key_text
 from qwop_recorder.cli import main
+from qwop_recorder.ghost import Ghost
 from qwop_recorder.key_events import KEYS, KeyEvent, KeyQueue, keys_from_events
 from qwop_recorder.key_sources import WindowKeys
 from qwop_recorder.phases import Command, Phase
@@ -228,6 +229,79 @@ def test_every_phase_is_drawn_with_its_own_keys_named(tmp_path, monkeypatch):
     assert lit[1][0] > lit[0][0] + 60
 
 
+def ghost_run(keys: list[int], start=None) -> Episode:
+    """An episode with these keys, from the canonical start or from one of its own."""
+    (played,) = replay_keys([np.array(keys, np.uint8)], starts=[start])
+    return Episode(
+        np.array(keys, np.uint8),
+        played.raw_observations,
+        played.times,
+        terminated=played.over,
+        truncated=not played.over,
+        success=False,
+        source="human",
+        start=start,
+    )
+
+
+def test_a_ghost_is_where_it_was_at_the_same_time_of_the_games_clock():
+    keys = [9] * 20 + [6] * 20
+    ghost = Ghost(ghost_run(keys))
+    rows = ghost.episode.raw_observations
+    for frame, clock in ((0, 0.0), (0, 2 / 30), (1, 3 / 30), (40, 42 / 30), (40, 99.0)):
+        assert ghost.observation(clock).tobytes() == rows[frame].tobytes()
+    # One that begins right at the game's own reset, two frames earlier on its clock.
+    early = Ghost(ghost_run([0, 0, *keys], CANONICAL_START.then(Operation.RESET).array))
+    assert early.episode.times[0] == 0.0 and ghost.episode.times[0] == pytest.approx(2 / 30)
+    for frame, clock in ((0, 0.0), (2, 2 / 30), (3, 3 / 30)):
+        assert early.observation(clock).tobytes() == early.episode.raw_observations[frame].tobytes()
+    assert early.observation(12 / 30)[:1] == pytest.approx(ghost.observation(12 / 30)[:1], abs=1e-3)
+
+
+def test_a_ghost_is_drawn_beside_the_runner(monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    ahead = ghost_run([9] * 60)
+    ahead = ahead.replace(raw_observations=ahead.raw_observations + np.float32([10, 0, 0, 0, 0] * 12))
+    pictures = []
+    for ghost in (None, Ghost(ahead)):
+        window = Window("test", ghost)
+        try:
+            session = Session(Simulator(1), None, SessionOptions(countdown=1 / 30))
+            for tick in range(5):
+                session.tick([], tick / 30, 0.0)
+            window.draw(session)
+            pictures.append(pygame.surfarray.array3d(window.surface).astype(int))
+        finally:
+            window.close()
+    changed = (pictures[0] != pictures[1]).any(axis=2)
+    # The runner's torso is at x = 335 px, the ghost's 10 units of 21.7 px to its right.
+    assert changed[460:660, 50:410].mean() > 0.2 and not changed[700:].any()
+    left = changed[:440].copy()
+    left[:170, 95:122] = False  # the plate "ghost 1.0 m ahead"
+    assert not left.any()
+
+
+@pytest.mark.parametrize("where", ["another file", "the file itself"])
+def test_the_recording_does_not_depend_on_the_ghost(tmp_path, screen, where):
+    path, ghosts = tmp_path / "runs.h5", tmp_path / "ghosts.h5"
+    write_dataset(ghosts, [ghost_run([9] * 20), ghost_run([6] * 30)])
+    place = f"{ghosts}:1"
+    if where == "the file itself":
+        write_dataset(path, [ghost_run([6] * 30)])
+        place = ":0"
+    before = ghosts.read_bytes()
+    recorder = Recorder(path, screen, "--keys", "window", "--ghost", place)
+    recorder.wait_for_frames(2)
+    recorder.type(f"{screen.ROLLOVER} key Escape sleep 0.05 key Escape")
+    code, out, err = recorder.end()
+    assert (code, err) == (0, "") and "replay exact" in out
+    episode = DatasetReader(path)[-1]
+    check(episode, "window")
+    events = [(int(e["key"]), bool(e["pressed"])) for e in episode.key_events]
+    assert events == screen.sent(screen.ROLLOVER) and "ghost" not in str(dict(episode.provenance))
+    assert ghosts.read_bytes() == before
+
+
 def test_practice_writes_nothing(tmp_path, screen):
     path = tmp_path / "runs.h5"
     recorder = Recorder(path, screen, "--practice", "--keys", "window")
@@ -239,6 +313,26 @@ def test_practice_writes_nothing(tmp_path, screen):
             break
     code, out, _ = recorder.end()
     assert code == 0 and "nothing was recorded" in out and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--ghost", "none.h5"], "--ghost none.h5: none.h5"),
+        (["--ghost", "{ghosts}:1"], "no episode 1: it has 1, numbered from 0"),
+        (["--ghost", ":0"], "runs.h5"),
+        (["--ghost", "{ghosts}", "--web"], "omit --web, whose page has ghosts"),
+        (["--ghost", "{ghosts}", "--game", "real"], "omit --game real"),
+    ],
+)
+def test_a_ghost_that_can_not_be_shown_is_one_line(tmp_path, capsys, options, message):
+    ghosts = tmp_path / "ghosts.h5"
+    write_dataset(ghosts, [ghost_run([9] * 5)])
+    words = [option.replace("{ghosts}", str(ghosts)) for option in options]
+    assert main([str(tmp_path / "runs.h5"), *words]) == 2
+    line = capsys.readouterr().err
+    assert message in line and line.count("\n") == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["ghosts.h5"]
 
 
 def refused(*arguments: str, environment: dict[str, str]) -> str:
