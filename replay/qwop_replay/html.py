@@ -29,7 +29,7 @@ from qwop_game import (
 from qwop_game.body import BOXES, HURDLE_BASE, HURDLE_TOP
 from qwop_game.gait import KNEE_NEAR_METERS, foot_contacts, gait_metrics, knee_near, upright
 from qwop_game.scenery import SHIRTS, SHOES, Color
-from qwop_replay.runs import ReplayedRun
+from qwop_replay.runs import ReplayedRun, starts
 from qwop_web import page_files
 
 SPEED_WINDOW_SECONDS = 1.0
@@ -57,7 +57,7 @@ def speed_curve(raw: NDArray[np.float32], window: float = SPEED_WINDOW_SECONDS) 
 
 
 def page(runs: Sequence[ReplayedRun], title: str, subtitle: str = "", notes: Sequence[str] = ()) -> str:
-    """Return the page as text. The camera follows the first run; the others are ghosts.
+    """Return the page as text. The camera follows the first run; the others are ghosts, by the game's clock.
 
     Args:
         runs: at least one.
@@ -96,7 +96,7 @@ def page(runs: Sequence[ReplayedRun], title: str, subtitle: str = "", notes: Seq
             "upright %",
             "strides",
         ],
-        "runs": [_run(run) for run in runs],
+        "runs": [_run(run) | {"begins": begins} for run, begins in zip(runs, starts(runs), strict=True)],
     }
     template = files("qwop_replay").joinpath("page.html").read_text(encoding="utf-8")
     # The page is one file: it holds the module's text, and a script that is no module has no exports.

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from qwop_game import KEY_NAMES, UNITS_PER_METER
 from qwop_game.render import INK, KEY_DOWN, PAPER, SHIRTS, Dials, Renderer, ghost_race, pygame
-from qwop_replay.runs import ReplayedRun
+from qwop_replay.runs import ReplayedRun, starts
 
 _DIM = (128, 136, 152)
 
 
 class Race:
-    """Draws runs that start together. The camera follows the first one; the others are ghosts.
+    """Draws runs by the game's clock. The camera follows the first one; the others are ghosts.
 
     Raises ValueError for no runs.
     """
@@ -22,29 +22,30 @@ class Race:
         if not runs:
             raise ValueError("no runs to show")
         self.runs = tuple(runs)
+        self._starts = starts(runs)
         self._renderer = renderer
         self._text_height = max(13, round(0.85 * renderer.scale))
         self._font = pygame.font.Font(None, round(1.45 * self._text_height))
 
     @property
     def last_frame(self) -> int:
-        """Last frame of the longest run."""
-        return max(run.last_frame for run in self.runs)
+        """Last frame of the run that ends last. Frames are those of the first run."""
+        return max(start + run.last_frame for run, start in zip(self.runs, self._starts, strict=True))
 
     def draw(self, surface: pygame.Surface, frame: int) -> None:
         """Draw a frame, 0 to last_frame, on a surface. A run that is over stays on its last frame."""
-        first = self.runs[0]
+        first, frames = self.runs[0], [frame - start for start in self._starts]
         labels = [run.name for run in self.runs] if len(self.runs) > 1 else [""]
         dials = Dials(
             keys=first.keys_at(frame),
             seconds=first.seconds_at(frame),
             meters=float(first.raw_at(frame)[0]) / UNITS_PER_METER,
         )
-        runners = ghost_race([run.raw_at(frame) for run in self.runs], labels)
+        runners = ghost_race([run.raw_at(own) for run, own in zip(self.runs, frames, strict=True)], labels)
         self._renderer.draw(surface, runners, dials, first.hurdle_at(frame))
         top = round(3.6 * self._renderer.scale)
-        for index, run in enumerate(self.runs):
-            top = self._panel(surface, run, SHIRTS[index % len(SHIRTS)], frame, top)
+        for index, (run, own) in enumerate(zip(self.runs, frames, strict=True)):
+            top = self._panel(surface, run, SHIRTS[index % len(SHIRTS)], own, top)
 
     def _panel(
         self, surface: pygame.Surface, run: ReplayedRun, color: tuple[int, int, int], frame: int, top: int
@@ -55,7 +56,7 @@ class Race:
             surface: where to draw.
             run: the run.
             color: color of its runner.
-            frame: frame to draw.
+            frame: frame of this run to draw.
             top: upper edge, px.
 
         Returns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,7 +12,11 @@ from numpy.typing import NDArray
 from qwop_datasets import Episode, Verification, verify_episode
 from qwop_datasets.film import hurdle_poses, pose_at
 from qwop_evaluation import SPLIT_METERS, split_times
+from qwop_game import FRAME_SECONDS
 from qwop_game.render import HurdlePose
+
+LONGEST_LEAD = 30 * 60
+"""Frames by which two runs of a race may start apart: a minute."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,17 +59,31 @@ class ReplayedRun:
         return "fall" if self.episode.terminated else "cut short"
 
     def raw_at(self, frame: int) -> NDArray[np.float32]:
-        """Return the raw observation [60] of a frame; after the end, that of the last frame."""
-        return self.episode.raw_observations[min(frame, self.last_frame)]
+        """Return the raw observation [60] of a frame: before the start the first, after the end the last."""
+        return self.episode.raw_observations[self._within(frame)]
 
     def seconds_at(self, frame: int) -> float:
         """Return the game's clock (scoreTime) at a frame, s."""
-        return float(self.episode.times[min(frame, self.last_frame)])
+        return float(self.episode.times[self._within(frame)])
 
     def keys_at(self, frame: int) -> int:
-        """Return the key mask held from a frame to the next; 0 after the end."""
-        return int(self.episode.keys[frame]) if frame < self.last_frame else 0
+        """Return the key mask held from a frame to the next; 0 before the start and after the end."""
+        return int(self.episode.keys[frame]) if 0 <= frame < self.last_frame else 0
 
     def hurdle_at(self, frame: int) -> HurdlePose:
         """Return the pose of the hurdle at a frame."""
-        return pose_at(self.hurdle, min(frame, self.last_frame))
+        return pose_at(self.hurdle, self._within(frame))
+
+    def _within(self, frame: int) -> int:
+        return min(max(frame, 0), self.last_frame)
+
+
+def starts(runs: Sequence[ReplayedRun]) -> list[int]:
+    """Return the frame of a race at which each run starts, by the game's clock: 0 for the first one.
+
+    A run that was recorded right from the game's own reset starts at 0.00 s, others at 0.07 s, two frames
+    later.
+    """
+    first = runs[0].seconds_at(0)
+    leads = [round((run.seconds_at(0) - first) / FRAME_SECONDS) for run in runs]
+    return [min(max(lead, -LONGEST_LEAD), LONGEST_LEAD) for lead in leads]

@@ -27,7 +27,7 @@ from qwop_replay.cli import main
 from qwop_replay.playback import Playback, play_in_window
 from qwop_replay.race import Race
 from qwop_replay.real_game import play_live
-from qwop_replay.runs import ReplayedRun
+from qwop_replay.runs import ReplayedRun, starts
 from qwop_replay.show import video_frames
 from qwop_replay.web import runs_file
 
@@ -128,6 +128,51 @@ def test_pictures_show_keys_splits_and_ghosts(golden, golden_keys, play_keys):
     assert (picture([run, ghost], 150) != picture([run], 150)).any()
     with pytest.raises(ValueError, match="no runs"):
         Race([], renderer)
+
+
+@pytest.fixture(scope="module")
+def reset_pair(play_keys):
+    """The same keys from the canonical start, at 0.07 s, and from the game's own reset, at 0.00 s."""
+    keys = np.repeat(np.array([9, 6, 9], np.uint8), 15)
+    later = play_keys(keys)
+    held = np.concatenate([[0, 0], keys]).astype(np.uint8)
+    start = CANONICAL_START.play([9] * 30).then(Operation.RESET).array
+    (played,) = replay_keys([held], starts=[start])
+    earlier = later.replace(
+        keys=held, raw_observations=played.raw_observations, times=played.times, start=start, id="e" * 32
+    )
+    return ReplayedRun("later", later), ReplayedRun("earlier", earlier)
+
+
+class _Seen(Renderer):
+    """A renderer that keeps what it was asked to draw."""
+
+    def draw(self, surface, runners, dials=None, hurdle=STANDING_HURDLE, camera_x=None):
+        self.raws, self.dials = [runner.raw for runner in runners], dials
+
+
+def test_ghosts_race_by_the_games_clock(reset_pair):
+    later, earlier = reset_pair
+    assert (later.seconds_at(0), earlier.seconds_at(0)) == (pytest.approx(2 / 30), 0.0)
+    assert starts([later, earlier]) == [0, -2] and starts([earlier, later]) == [0, 2]
+    renderer, surface = _Seen(), pygame.Surface((640, 400))
+    for runs, frame, shown, seconds in (
+        ([later, earlier], 0, (0, 2), 2 / 30),
+        ([later, earlier], 20, (20, 22), 22 / 30),
+        ([earlier, later], 0, (0, 0), 0.0),
+        ([earlier, later], 2, (2, 0), 2 / 30),
+        ([earlier, later], 47, (47, 45), 47 / 30),
+    ):
+        Race(runs, renderer).draw(surface, frame)
+        expected = [run.episode.raw_observations[own] for run, own in zip(runs, shown, strict=True)]
+        assert [raw.tobytes() for raw in renderer.raws] == [raw.tobytes() for raw in expected]
+        assert renderer.dials.seconds == pytest.approx(seconds)
+        if frame > 2:  # the same keys at the same time: within a thousandth of a meter
+            assert abs(renderer.raws[0][0] - renderer.raws[1][0]) < 0.01
+    assert Race([later, earlier], renderer).last_frame == 45
+    assert Race([earlier, later], renderer).last_frame == 47
+    far = ReplayedRun("far", later.episode.replace(times=later.episode.times + 1e12))
+    assert Race([later, far], renderer).last_frame == 30 * 60 + 45
 
 
 # -- the window ----------------------------------------------------------------------------------------
@@ -497,6 +542,30 @@ def test_the_play_page_shows_runs_of_a_file(dataset, browser):
     assert offered[-2:] == ["runs 0", "runs 1"]
 
 
+def test_the_page_races_by_the_games_clock(reset_pair, tmp_path, browser):
+    from qwop_replay.html import page
+
+    later, earlier = reset_pair
+    path = tmp_path / "race.html"
+    browser.get_log("browser")  # of earlier tests
+    script = (
+        "follow(arguments[0]); seek(arguments[1]);"
+        "return [lastFrame, runs.map(run => at(run, frame)), document.getElementById('where').textContent]"
+    )
+    for runs, last, expected in (
+        ([later, earlier], 45, {0: [0, 2], 20: [20, 22]}),
+        ([earlier, later], 47, {0: [0, 0], 2: [2, 0], 47: [47, 45]}),
+    ):
+        path.write_text(page(runs, "race"), encoding="utf-8")
+        browser.get(path.as_uri())
+        for frame, shown in expected.items():
+            for followed, run in enumerate(runs):
+                seconds = run.seconds_at(shown[followed])
+                where = f"frame {frame} of {last} · {seconds:.2f} s"
+                assert browser.execute_script(script, followed, frame) == [last, shown, where]
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
 def test_page_escapes_names(dataset, tmp_path, browser):
     episode = DatasetReader(dataset)[1]
     from qwop_replay.html import page
@@ -509,6 +578,30 @@ def test_page_escapes_names(dataset, tmp_path, browser):
     assert browser.find_elements("css selector", "#runs td")[0].text == name
     with pytest.raises(ValueError, match="no runs"):
         page([], "nothing")
+
+
+def test_the_play_page_races_by_the_games_clock(reset_pair, tmp_path, browser):
+    path = tmp_path / "runs.h5"
+    with DatasetWriter(path) as writer:
+        for run in reset_pair:
+            writer.append(run.episode)
+    command = [sys.executable, "-m", "qwop_replay.cli", str(path), "--web", "--port", "0", "--no-open"]
+    with subprocess.Popen(
+        [*command, "--ghost", ":1"], stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    ) as process:
+        assert process.stdout
+        lines = [process.stdout.readline() for _ in range(3)]
+        browser.get(lines[2].split()[0])
+        deadline = time.monotonic() + 60
+        while not browser.execute_script("return window.page?.watched?.frame > 20"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        frame, ghost = browser.execute_script(
+            "page.clock.due = Infinity; return [page.watched.frame, page.ghost.frame]"
+        )
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) in (0, 130)
+    assert ghost == min(frame + 2, 47)
 
 
 def test_a_run_of_a_played_page_is_shown_with_its_start(monkeypatch):

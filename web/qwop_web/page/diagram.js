@@ -2,12 +2,12 @@
 // file, so it imports nothing.
 
 /** @typedef {{ keys: ArrayLike<number>, contacts: ArrayLike<number>, knees: ArrayLike<number>, pitch: ArrayLike<number>,
- *    speed: ArrayLike<number>, color: string }} Series of one run of T frames: key masks [T]; contacts [T + 1], bits: 1 left
+ *    speed: ArrayLike<number>, color: string, begins?: number }} Series of one run of T frames: key masks [T]; contacts [T + 1], bits: 1 left
  *    foot down, 2 right foot down, 4 knee near, 8 upright; knees [T + 1][left, right], m; pitch [T + 1], degrees, forward
- *    positive; speed [T + 1], m/s; color of the runner's shirt
+ *    positive; speed [T + 1], m/s; color of the runner's shirt; begins: frame of the time axis at which the run starts, 0 if none
  *  @typedef {{ left: string, right: string, kneeNear: number }} Signs colors of the two sides; when a knee is near, m
  *  @typedef {{ c: CanvasRenderingContext2D, width: number, height: number, last: number, soft: string, line: string,
- *    accent: string }} Frame */
+ *    accent: string, begins: number }} Frame */
 
 export const GAIT_HEIGHT = 346, SPEED_HEIGHT = 130; // CSS px
 const LEFT = 84, RIGHT = 12; // margins
@@ -24,7 +24,7 @@ export function frameAtX(width, last, x) {
 /** Keys, feet, knees and torso of one run. @param {HTMLCanvasElement} canvas @param {Series} run @param {number} last frame of
  *  the time axis @param {Signs} signs */
 export function drawGait(canvas, run, last, { left, right, kneeNear }) {
-  const frame = prepared(canvas, GAIT_HEIGHT, last), { soft, accent } = frame, count = run.contacts.length;
+  const frame = prepared(canvas, GAIT_HEIGHT, last, run.begins), { soft, accent } = frame, count = run.contacts.length;
   for (const [bit, name] of [..."QWOP"].entries()) band(frame, name, 8 + 14 * bit, 10, run.keys.length, (f) => run.keys[f] >> bit & 1, soft);
   const bands = /** @type {[string, string][]} */ ([["left foot", left], ["right foot", right], ["knee near", accent], ["upright", "#2e9d5b"]]);
   for (const [bit, [name, color]] of bands.entries()) band(frame, name, 74 + 18 * bit, 14, count, (f) => run.contacts[f] >> bit & 1, color);
@@ -48,7 +48,7 @@ export function drawSpeed(canvas, runs, last) {
   const top = Math.max(1, ...runs.map(({ speed }) => Array.from(speed).reduce((a, b) => Math.max(a, b), 0)));
   const y = (/** @type {number} */ v) => 106 - 94 * Math.max(v, 0) / top;
   for (let v = 0; v <= top; v++) rule(frame, y(v), `${v} m/s`);
-  for (const { speed, color } of runs) curve(frame, speed, 1, 0, color, y);
+  for (const { speed, color, begins = 0 } of runs) curve({ ...frame, begins }, speed, 1, 0, color, y);
   timeAxis(frame);
 }
 
@@ -64,15 +64,15 @@ export function drawCursor(canvas, picture, last, frame) {
 }
 
 /** As many pixels as the screen has for a diagram, cleared. @param {HTMLCanvasElement} canvas @param {number} height CSS px
- *  @param {number} last @returns {Frame} */
-function prepared(canvas, height, last) {
+ *  @param {number} last @param {number} [begins] @returns {Frame} */
+function prepared(canvas, height, last, begins = 0) {
   const ratio = devicePixelRatio || 1, width = canvas.clientWidth || 600, style = getComputedStyle(canvas);
   canvas.width = Math.round(width * ratio);
   canvas.height = Math.round(height * ratio);
   const c = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   c.setTransform(ratio, 0, 0, ratio, 0, 0);
   const [soft, line, accent] = ["--soft", "--line", "--accent"].map((name) => style.getPropertyValue(name));
-  return { c, width, height, last, soft, line, accent };
+  return { c, width, height, last, soft, line, accent, begins };
 }
 
 /** @param {Frame} frame @param {string} words @param {number} y */
@@ -86,10 +86,10 @@ function label({ c, soft }, words, y) {
 /** @param {Frame} frame @param {string} words @param {number} y @param {number} height @param {number} count
  *  @param {(f: number) => number} on @param {string} color */
 function band(frame, words, y, height, count, on, color) {
-  const x = (/** @type {number} */ f) => xOfFrame(frame.width, frame.last, f);
+  const x = (/** @type {number} */ f) => xOfFrame(frame.width, frame.last, f + frame.begins);
   label(frame, words, y + height - 2);
   frame.c.fillStyle = color;
-  for (let f = 0; f < count; f++) {
+  for (let f = Math.max(0, -frame.begins); f < count; f++) {
     if (!on(f)) continue;
     const first = f;
     while (f + 1 < count && on(f + 1)) f++;
@@ -99,11 +99,12 @@ function band(frame, words, y, height, count, on, color) {
 
 /** @param {Frame} frame @param {ArrayLike<number>} values @param {number} stride @param {number} offset @param {string} color
  *  @param {(value: number) => number} yOf */
-function curve({ c, width, last }, values, stride, offset, color, yOf) {
+function curve({ c, width, last, begins }, values, stride, offset, color, yOf) {
   c.strokeStyle = color;
   c.lineWidth = 1.2;
   c.beginPath();
-  for (let f = 0; f * stride + offset < values.length; f++) c.lineTo(xOfFrame(width, last, f), yOf(values[f * stride + offset]));
+  for (let f = Math.max(0, -begins); f * stride + offset < values.length; f++)
+    c.lineTo(xOfFrame(width, last, f + begins), yOf(values[f * stride + offset]));
   c.stroke();
 }
 

@@ -109,7 +109,7 @@ class Page {
       if (watched.done) return;
       watched.step();
       this.figures.watched.count(watched.game);
-      this.ghost?.place(watched.frame);
+      this.placeGhost();
       if (watched.done) this.review.show(watched.keys, watched.trig, watched.start);
       this.dirty = true;
       return;
@@ -118,7 +118,7 @@ class Page {
     session.tick(events, now, lateness);
     if (session.run.frames > before) {
       this.figures.played.count(session.game);
-      this.ghost?.place(session.run.frames);
+      this.placeGhost();
     }
     if (events.length || session.run.frames > before || session.phase === "countdown") this.dirty = true;
   }
@@ -178,7 +178,7 @@ class Page {
     text("policy", session.policy ? "Take the keys back" : "Let the policy play");
     if (phase === "countdown") {
       this.figures.played.cut(run.frames);
-      this.ghost?.place(run.frames);
+      this.placeGhost();
       if (session.policy) session.policy = this.player();
     }
     if (phase === "ended") this.review.show(run.keys, this.trig);
@@ -200,9 +200,16 @@ class Page {
     if (chosen) {
       const name = chosen.name ?? "your run";
       this.ghost = new Playback(this.engine, fromBase64(chosen.keys), chosen.trig, name, toStart(chosen.start));
-      this.ghost.place(this.watched?.frame ?? this.session.run.frames);
+      this.placeGhost();
     }
     this.dirty = true;
+  }
+
+  /** Put the ghost where it was at the same time of the game's clock. */
+  placeGhost() {
+    const { watched, session: { run } } = this;
+    const [frame, begins] = watched ? [watched.frame, watched.begins] : [run.frames, Math.round(30 * run.times[0])];
+    this.ghost?.place(frame + begins - this.ghost.begins);
   }
 
   watchLink() {
@@ -228,7 +235,7 @@ class Page {
     this.stopWatching();
     this.watched = new Playback(this.engine, keys, trig, "", start);
     this.figures.watched.cut(0);
-    this.ghost?.place(0);
+    this.placeGhost();
     this.review.hide();
     this.dirty = true;
     $("stage").scrollIntoView({ block: "nearest" });
@@ -239,7 +246,7 @@ class Page {
     this.watched.close();
     this.watched = null;
     this.review.hide();
-    this.ghost?.place(this.session.run.frames);
+    this.placeGhost();
     if (location.hash) history.replaceState(null, "", location.pathname + location.search);
     this.dirty = true;
   }

@@ -14,6 +14,8 @@ export class Playback {
     this.first?.begin(start);
     this.#rewind();
     this.frame = 0;
+    /** The game's clock at the start, in frames: 2, but 0 right after the game's own reset. */
+    this.begins = Math.round(30 * this.game.time);
   }
 
   get done() { return this.frame >= this.keys.length; }
@@ -25,7 +27,7 @@ export class Playback {
     if (!this.done) this.game.step(this.keys[this.frame++]);
   }
 
-  /** Stand at a frame. @param {number} frame */
+  /** Stand at a frame; before the first one, at the start. @param {number} frame */
   place(frame) {
     if (frame < this.frame) {
       this.#rewind();
