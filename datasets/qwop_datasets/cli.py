@@ -473,7 +473,8 @@ class Convert:
     game: Game = "embedded"
     """Game that was played, if the file does not say."""
     workers: int = 0
-    """Processes that recover sampled logs, a file each; 0: one for each core."""
+    """Processes that recover sampled logs, or with --tasks read any files, a file each; 0: one for each
+    core."""
     cluster: tyro.conf.OmitArgPrefixes[ClusterOptions] = field(default_factory=ClusterOptions)
 
     def run(self) -> int | None:
@@ -528,9 +529,13 @@ class Convert:
         left_out: list[str] = []
         found: Counter[str] = Counter()
         unit = "samples" if self.search_edges is None else "frames"
+        lossy = unit == "samples" and len(sources) > 1 and self.cluster.tasks is None
         bar = tqdm(unit=unit, disable=None, leave=False, delay=0.5)
 
         def progress(done: int, total: int) -> None:
+            if lossy and done < total and not bar.total:
+                hint = "an interrupt loses what is recovered; --tasks FOLDER keeps each log that is done"
+                tqdm.write(f"{PROGRAM}: {hint}", file=sys.stderr)
             bar.total = total
             bar.update(done - bar.n)
 

@@ -1,14 +1,20 @@
 """Sampled logs in QWOP-RL's layout, made here from known keys: those keys come back, frame by frame."""
 
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from qwop_cli.cluster import ClusterOptions
 from qwop_datasets import DatasetReader, first_difference, verify_episode
 from qwop_datasets.cli import main
+from qwop_datasets.convert import Importing, episodes_of_files, qwop_rl
 from qwop_datasets.convert.key_recovery import Recovery, SampledEpisode
 from qwop_datasets.convert.qwop_rl import _ACTIONS, _columns, read_log
 from qwop_game import TRIG_VARIANTS, Operation, Session, Simulator, canonical_keys
@@ -203,6 +209,73 @@ def test_several_logs_become_one_dataset(tmp_path):
     assert [episode.provenance["log"] for episode in both] == ["log0.npz", "log1.npz"]
     alone = converted(Path(paths[1]))[0]
     assert first_difference(both[1].replace(id=alone.id, created=alone.created), alone) is None
+
+
+def saved_logs(folder, frames=(90, 90, 90)):
+    paths = []
+    for seed, count in enumerate(frames):
+        page = Page(seed=seed)
+        page.episode(rhythm(seed, count))
+        paths.append(page.save(folder / f"log{seed}.npz"))
+    return paths
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_logs_in_a_folder_of_tasks_are_recovered_once(tmp_path, monkeypatch, workers):
+    paths, reports, recovered = saved_logs(tmp_path), [], []
+    samples = [sum(len(log.samples) for log in read_log(path)) for path in paths]
+    options, cluster = Importing("human"), ClusterOptions(tasks=tmp_path / "tasks")
+
+    def convert():
+        reports.clear()
+        found = episodes_of_files(
+            paths,
+            options,
+            workers=workers,
+            progress=lambda done, total: reports.append((done, total)),
+            cluster=cluster,
+        )
+        return [item.episode for item in found]
+
+    whole = convert()
+    assert [episode.provenance["log"] for episode in whole] == ["log0.npz", "log1.npz", "log2.npz"]
+    assert reports[-1] == (sum(samples), sum(samples))
+    kept = sorted(path.name for path in cluster.tasks.glob("*.npz"))
+    assert kept == ["000000.npz", "000001.npz", "000002.npz"]
+
+    # One is lost: only this one is recovered again, in this process, and only its samples are counted.
+    (cluster.tasks / kept[1]).unlink()
+    recover = qwop_rl._recovered
+    monkeypatch.setattr(
+        qwop_rl, "_recovered", lambda path, *rest: recovered.append(path.name) or recover(path, *rest)
+    )
+    again = convert()
+    assert recovered == ["log1.npz"] and reports[-1] == (samples[1], samples[1])
+    for a, b in zip(whole, again, strict=True):
+        assert first_difference(b.replace(id=a.id, created=a.created), a) is None
+
+
+def test_an_interrupted_conversion_keeps_the_logs_that_are_done(tmp_path):
+    paths, kept, out = saved_logs(tmp_path, (60, 1500)), tmp_path / "tasks", tmp_path / "runs.h5"
+    command = [sys.executable, "-m", "qwop_datasets.cli", "convert", *map(str, paths), str(out)]
+    command += ["--source", "human", "--workers", "2", "--tasks", str(kept)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, encoding="utf-8")
+    while process.poll() is None and not (kept / "000000.npz").exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and error.endswith("qwop-data: interrupted\n"), error
+    assert (kept / "000000.npz").exists() and not (kept / "000001.npz").exists() and not out.exists()
+
+
+def test_who_converts_several_logs_is_told_of_the_folder_of_tasks(tmp_path, capsys):
+    paths, hint = list(map(str, saved_logs(tmp_path, (60, 60)))), "--tasks FOLDER keeps each log that is done"
+    options = ["--source", "human", "--trig", "fdlibm", "--workers", "1"]
+    assert main(["convert", *paths, str(tmp_path / "a.h5"), *options]) == 0
+    assert capsys.readouterr().err.count(hint) == 1
+    assert main(["convert", *paths[:1], str(tmp_path / "b.h5"), *options]) == 0
+    assert main(["convert", *paths, str(tmp_path / "c.h5"), *options, "--tasks", str(tmp_path / "t")]) == 0
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

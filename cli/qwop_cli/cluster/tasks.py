@@ -87,7 +87,12 @@ def map_tasks(
             for index in sorted(set(range(len(tasks))) - set(todo)):
                 advance(index)
                 yield index, kept.read(names[index])
-        for index, result in _outcomes(function, shared, tasks, todo, options, workers, cpus, poll):
+
+        def refresh() -> bool:
+            bar.refresh()  # so that its time goes on before the first task has ended
+            return poll is not None and poll()
+
+        for index, result in _outcomes(function, shared, tasks, todo, options, workers, cpus, refresh):
             if isinstance(result, _Failure):
                 failures.append((index, result.error))
                 continue

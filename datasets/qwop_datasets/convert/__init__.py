@@ -136,8 +136,8 @@ def episodes_of_files(
 ) -> Iterator[Imported]:
     """The episodes of several files, in order; see `episodes_of`.
 
-    workers: processes that recover sampled logs. progress: called as they, or the search of a tape, go on,
-    see `qwop_rl.Progress`.
+    workers: processes that recover sampled logs, or read any files with results on disk.
+    progress: called as sampled logs are recovered, or a tape is searched, see `qwop_rl.Progress`.
     cluster: Ray's address and a folder of results. A file is a task, so any format can be read there.
     """
     kinds: list[str] = []
@@ -145,7 +145,9 @@ def episodes_of_files(
         with damage_as_errors(path):
             kinds.append(kind or detect(path))
     if cluster is not None and cluster.wanted:
-        yield from tasks.read_files(paths, options, kinds, cluster, episodes_of)
+        yield from tasks.read_files(
+            paths, options, kinds, cluster, episodes_of, workers=workers, progress=progress
+        )
         return
     if set(kinds) == {"qwop-rl"}:
         with damage_as_errors(paths[0]):

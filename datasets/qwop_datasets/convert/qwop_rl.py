@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from qwop_cli.cluster import KeptResults
 from qwop_datasets.convert.common import (
     APPROXIMATE_TAG,
     INCOMPLETE_TAG,
@@ -105,7 +106,12 @@ def read(path: Path, options: Importing) -> Iterator[Imported]:
 
 
 def read_files(
-    paths: Sequence[Path], options: Importing, *, workers: int = 1, progress: Progress | None = None
+    paths: Sequence[Path],
+    options: Importing,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+    kept: KeptResults[list[Imported]] | None = None,
 ) -> Iterator[Imported]:
     """The episodes of several logs, recovered by worker processes, one file each; in the order of the files.
 
@@ -114,12 +120,15 @@ def read_files(
         options: What they leave unsaid.
         workers: Processes; 1: this one.
         progress: Called as samples are recovered.
+        kept: Results on disk: a log that is there is not recovered again, and each new one is added.
     """
     for path in paths:
         options.checked_source(path)
-    total = sum(len(episode.samples) for path in paths for episode in read_log(path))
+    names = [task_name(i) for i in range(len(paths))]
+    todo = [i for i in range(len(paths)) if kept is None or not kept.has(names[i])]
+    total = sum(len(episode.samples) for i in todo for episode in read_log(paths[i]))
     report = progress or _no_report
-    if workers == 1 or len(paths) == 1:
+    if workers == 1 or len(todo) <= 1:
         done = 0
 
         def count_one() -> None:
@@ -127,27 +136,37 @@ def read_files(
             done += 1
             report(min(done, total), total)
 
-        for path in paths:
-            yield from _recovered(path, options, count_one)
+        for i, path in enumerate(paths):
+            if kept is None:
+                yield from _recovered(path, options, count_one)
+                continue
+            if i in todo:
+                kept.write(names[i], list(_recovered(path, options, count_one)))
+            yield from kept.read(names[i])
         return
     context = multiprocessing.get_context("spawn")
     counter = context.Value("q", 0)
-    with ProcessPoolExecutor(min(workers, len(paths)), context, _share, (counter,)) as pool:
-        jobs = [pool.submit(_job, path, options) for path in paths]
+    with ProcessPoolExecutor(min(workers, len(todo)), context, _share, (counter,)) as pool:
+        jobs: dict[Future[list[Imported]], int] = {pool.submit(_job, paths[i], options): i for i in todo}
         try:
             pending = set(jobs)
             while pending:
-                try:
-                    for job in as_completed(pending, timeout=0.5):
-                        pending.discard(job)
-                except TimeoutError:
-                    pass
+                ended, pending = wait(pending, 0.5, FIRST_COMPLETED)
+                for job in ended:
+                    if kept is not None and job.exception() is None:
+                        kept.write(names[jobs[job]], job.result())
                 report(min(counter.value, total), total)
-            for job in jobs:
-                yield from job.result()
+            results = [job.result() for job in jobs]  # of all logs without `kept`
+            for i, name in enumerate(names):
+                yield from results[i] if kept is None else kept.read(name)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def task_name(number: int) -> str:
+    """The name of a file's result in a folder of tasks."""
+    return f"{number:06d}"
 
 
 def _no_report(done: int, total: int) -> None:

@@ -13,7 +13,9 @@ import numpy as np
 
 from qwop_cli import json_text
 from qwop_cli.cluster import ClusterOptions, KeptResults, map_tasks
-from qwop_datasets.convert.common import Imported, Importing
+from qwop_datasets.convert import qwop_rl
+from qwop_datasets.convert.common import Imported, Importing, damage_as_errors
+from qwop_datasets.convert.qwop_rl import Progress
 from qwop_datasets.reader import DatasetReader
 from qwop_datasets.writer import write_dataset
 
@@ -27,6 +29,9 @@ def read_files(
     kinds: Sequence[str],
     cluster: ClusterOptions,
     read: Callable[[Path, Importing, str], Iterator[Imported]],
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
 ) -> Iterator[Imported]:
     """Yield the episodes of several files, in the order of the files.
 
@@ -36,19 +41,32 @@ def read_files(
         kinds: the format of each.
         cluster: where to read them.
         read: reads one file.
+        workers: processes without Ray.
+        progress: called as sampled logs are recovered without Ray, see `qwop_rl.Progress`.
     """
     kept: KeptResults[list[Imported]] | None = None
     if cluster.tasks is not None:
         files = [(str(path.absolute()), path.stat().st_size) for path in paths]
         job = {"files": files, "kinds": kinds} | asdict(options)
         kept = KeptResults(cluster.tasks, job, save, load, ".npz")
+        if cluster.ray is None and set(kinds) == {"qwop-rl"}:
+            with damage_as_errors(paths[0]):
+                yield from qwop_rl.read_files(paths, options, workers=workers, progress=progress, kept=kept)
+            return
     tasks = [(path.absolute(), kind) for path, kind in zip(paths, kinds, strict=True)]
-    names = [f"{i:06d}" for i in range(len(tasks))]
+    names = [qwop_rl.task_name(i) for i in range(len(tasks))]
     early: dict[int, list[Imported]] = {}
     stored: set[int] = set()  # read from `kept` when it is their turn: there may be millions
     following = 0
     for index, result in map_tasks(
-        read_one, (read, options), tasks, options=cluster, kept=kept, names=names, unit="file"
+        read_one,
+        (read, options),
+        tasks,
+        options=cluster,
+        kept=kept,
+        names=names,
+        workers=workers,
+        unit="file",
     ):
         if kept is None:
             early[index] = result
@@ -69,7 +87,7 @@ def read_one(
 
 def save(path: Path, imported: list[Imported]) -> None:
     """Store what a file has: a dataset of its episodes, and its lines, in one .npz file."""
-    lines = [(item.name, item.reason, item.episode is not None) for item in imported]
+    lines = [(item.name, item.reason, item.note, item.episode is not None) for item in imported]
     episodes = [item.episode for item in imported if item.episode is not None]
     content = b""
     if episodes:
@@ -85,9 +103,12 @@ def load(path: Path) -> list[Imported]:
         lines = json.loads(str(stored["lines"]))
         content = stored["dataset"].tobytes()
         if not content:
-            return [Imported(name, reason=reason) for name, reason, _ in lines]
+            return [Imported(name, None, reason, note) for name, reason, note, _ in lines]
         file = Path(folder) / "episodes.h5"
         file.write_bytes(content)
         with DatasetReader(file) as reader:
             episodes = iter(list(reader))
-        return [Imported(name, next(episodes) if full else None, reason) for name, reason, full in lines]
+        return [
+            Imported(name, next(episodes) if full else None, reason, note)
+            for name, reason, note, full in lines
+        ]
