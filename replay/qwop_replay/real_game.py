@@ -67,13 +67,15 @@ def replay_in_real_game(
     Raises:
         CommandError: the video is the dataset or can't be written.
         DatasetError: the dataset can't be read, or has no such episode.
-        RealGameError: the game can't be started, or was closed.
+        RealGameError: the game can't be started, or was closed; or the run begins in a page that was played
+            before.
         ValueError: the speed is out of range.
         VideoError: the video can't be written, or exists.
     """
     check_speed(speed)
     check_places(recording, (), video, None, force)
     (run,) = load_runs(recording, episode)
+    _require_canonical_start(run)  # before the browser starts
     game = RealGame(
         headless=video is not None,
         browser=browser,
@@ -160,8 +162,8 @@ def _require_canonical_start(run: ReplayedRun) -> None:
     """Raise RealGameError for a run that begins in a page that was played before."""
     if run.episode.start is not None:
         raise RealGameError(
-            f"{run.name}: begins in a page that was played before, which the real game can't replay: "
-            "omit --game real"
+            f"{run.name}: begins in a page that was played before (Episode.start), but --game real loads the "
+            "page anew and starts after its first two frames: omit --game real, or give --web instead"
         )
 
 

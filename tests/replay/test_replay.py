@@ -627,5 +627,21 @@ def test_a_run_of_a_played_page_is_shown_with_its_start(monkeypatch):
         CommandError, match=f"run: its start has {len(start)} rows, --web takes {len(start) - 1}: use --html"
     ):
         runs_file([run])
-    with pytest.raises(RealGameError, match="the real game can't replay: omit --game real"):
+    with pytest.raises(RealGameError, match="a page that was played before .* --web instead"):
         play_live(run, RealGame())
+
+
+@pytest.mark.parametrize("options", [[], ["--native"], ["--video", "run.mp4"]])
+def test_the_real_game_refuses_a_run_of_a_played_page_before_it_starts(
+    reset_pair, tmp_path, capsys, monkeypatch, options
+):
+    path = tmp_path / "runs.h5"
+    with DatasetWriter(path) as writer:
+        writer.append(reset_pair[1].episode)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(RealGame, "_launch", lambda game: pytest.fail("the browser starts"))
+    assert main([str(path), "--game", "real", *options]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1
+    assert "runs 0: begins in a page that was played before" in captured.err
+    assert [file.name for file in tmp_path.iterdir()] == ["runs.h5"]
