@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.vector import SyncVectorEnv, VectorEnv
+from torch import nn
 
 from qwop_rl_core import ActorCritic, CheckpointError, Policy, QNetwork, dqn, load_checkpoint, ppo, pqn
 from qwop_rl_core.buffers import Transitions
 from qwop_rl_core.checkpoint import save_checkpoint
 from qwop_rl_core.errors import TrainingError
+from qwop_rl_core.networks import build_network
 from qwop_rl_core.pqn_rollout import Rollout, joined, lambda_targets
 from qwop_rl_core.reference import make_reference
 
@@ -446,14 +448,13 @@ def test_resumed_dqn_equals_an_uninterrupted_one(tmp_path, options):
 def test_resumed_pqn_equals_an_uninterrupted_one(tmp_path, from_policy):
     """With demonstrations, pretraining, the reference policy and a moving normalizer."""
     path = tmp_path / "state.safetensors"
-    options = {"pretrain_updates": 5, "reference_kl_coef": 0.1, "exploration_temperature": 0.05}
-    config = dataclasses.replace(PQN_SMALL, total_steps=2048, **options)
+    config = dataclasses.replace(PQN_SMALL, total_steps=2048, pretrain_updates=5, reference_kl_coef=0.1)
     policy = ActorCritic(4, 4, (32,), generator(1))
     data = {"demonstrations": named_symbols(60), "reference": policy}
 
     def network():
         if from_policy:
-            return QNetwork.from_policy(policy, True, True, 0.1, generator())
+            return QNetwork.from_policy(policy, temperature=0.1, generator=generator())
         return pqn_network(Identity())
 
     def stop_half_way(progress):
@@ -796,7 +797,7 @@ def test_pqn_imitates_demonstrations_before_the_first_step():
 def test_pretraining_keeps_the_ranking_of_a_clone(algorithm):
     """The values of all actions move together, and the separate value network takes the error."""
     policy = ActorCritic(4, 4, (32,), generator(3))
-    network = QNetwork.from_policy(policy, True, True, 0.1, generator())
+    network = QNetwork.from_policy(policy, temperature=0.1, generator=generator())
     demonstrations = named_symbols(40)
     before = network(torch.eye(4)).detach()
     options = {"pretrain_updates": 100, "reference_kl_coef": 0.1}
@@ -814,6 +815,22 @@ def test_pretraining_keeps_the_ranking_of_a_clone(algorithm):
     assert after.mean().item() == pytest.approx(2.0, abs=0.4)
 
 
-def test_a_separate_value_needs_a_dueling_head():
-    with pytest.raises(ValueError, match="need dueling=True"):
-        QNetwork(4, 4, (8,), separate_value=True)
+def test_a_network_with_a_temperature_has_the_soft_value_and_the_policy():
+    """V = t ln sum exp(Q / t) and softmax(Q / t) are those of its two parts."""
+    policy = ActorCritic(4, 3, (8,), generator())
+    network = QNetwork.from_policy(policy, temperature=0.5, generator=generator())
+    assert network.value is not None
+    nn.init.ones_(network.value[-1].weight)
+    q, rows = network(torch.eye(4)).detach(), network.normalizer(torch.eye(4))
+    torch.testing.assert_close(0.5 * torch.logsumexp(q / 0.5, -1), network.value(rows).squeeze(-1).detach())
+    torch.testing.assert_close((q / 0.5).softmax(-1), policy.logits(torch.eye(4)).softmax(-1).detach())
+    again = build_network(network.architecture)
+    again.load_state_dict(network.state_dict())
+    assert torch.equal(again(torch.eye(4)), q)
+    for wrong in (
+        {"temperature": -1.0},
+        {"temperature": float("nan")},
+        {"temperature": 1.0, "dueling": True},
+    ):
+        with pytest.raises(ValueError, match="temperature"):
+            QNetwork(4, 4, (8,), **wrong)
