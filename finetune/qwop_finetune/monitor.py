@@ -29,15 +29,23 @@ class TrainingMonitor:
         setup: the training.
         logger: where reports go; None: nowhere.
         interrupt: ends the training once it is pressed.
+        pause_at: steps after which the training pauses; None: never.
     """
 
-    def __init__(self, setup: TrainingSetup, logger: Logger | None, interrupt: InterruptSwitch) -> None:
+    def __init__(
+        self,
+        setup: TrainingSetup,
+        logger: Logger | None,
+        interrupt: InterruptSwitch,
+        pause_at: int | None = None,
+    ) -> None:
         config = self._config = setup.config
         self._logger, self._interrupt, self._guard = logger, interrupt, setup.guard
         clone = copy.deepcopy(setup.clone.network) if setup.clone else None
         self._meter = ForgettingMeter(clone, setup.demonstrations)
         self._metadata = checkpoint_metadata(setup)
         self._guarded = config.on_collapse != "ignore" and config.init is not None
+        self._pause_at = math.inf if pause_at is None else pause_at
         self._deadline = time.monotonic() + 60 * config.minutes if config.minutes else math.inf
         self.figures: dict[str, float] = {}
         """Metrics of the last report."""
@@ -57,7 +65,7 @@ class TrainingMonitor:
         """Capture the state that a collapse before the first checkpoint returns to."""
         self.steps = state.steps
         self._healthy = state.capture()
-        self.goes_on = state.steps < self._config.learner.total_steps
+        self.goes_on = state.steps < min(self._config.learner.total_steps, self._pause_at)
 
     def __call__(self, progress: ppo.Progress | dqn.Progress | pqn.Progress) -> bool:
         """Look at the training after an iteration.
@@ -87,6 +95,8 @@ class TrainingMonitor:
             self.goes_on, self.reason = False, "time is up"
         elif done:
             self.goes_on = False
+        elif self.steps >= self._pause_at:
+            self.goes_on, self.reason = False, "paused"
         if crossed(config.checkpoint_every) or not self.goes_on:
             self._healthy = progress.state.capture()
             self._save(progress)

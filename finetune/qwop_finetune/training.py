@@ -43,14 +43,14 @@ class FinetuneResult:
     steps: int
     """Environment steps done."""
     reason: str
-    """"done", "interrupted", "time is up" or "the gait collapsed"."""
+    """"done", "paused", "interrupted", "time is up" or "the gait collapsed"."""
     figures: dict[str, float]
     """Metrics of the last report."""
     interrupt: Interrupted | None = None
     """The interrupt that ended it; its text says how to continue."""
 
 
-def finetune(config: FinetuneConfig) -> FinetuneResult:
+def finetune(config: FinetuneConfig, pause_at: int | None = None) -> FinetuneResult:
     """Train a policy by reinforcement learning and write it to `config.out`.
 
     Started by torchrun, all processes train one policy with PPO, and the first one logs and saves.
@@ -60,6 +60,8 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
 
     Args:
         config: the settings. `defaults` has those for the algorithm; `resume_config` continues a training.
+        pause_at: environment steps after which to stop with a checkpoint, as an interrupt does. Resumed, the
+            training gives the same bits as without the pause (DQN: with `save_replay`). None: do not pause.
 
     Returns:
         How it ended.
@@ -69,10 +71,10 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
             diverges; one line.
     """
     with ranks.joined_ranks(config.learner.device):
-        return _finetune(config)
+        return _finetune(config, pause_at)
 
 
-def _finetune(config: FinetuneConfig) -> FinetuneResult:
+def _finetune(config: FinetuneConfig, pause_at: int | None) -> FinetuneResult:
     if ranks.num_ranks() > 1 and not isinstance(config, PPOFinetuneConfig):
         raise CommandError(f"torchrun is for PPO: start {config.algorithm} as one process")
     _check_paths(config)
@@ -86,7 +88,7 @@ def _finetune(config: FinetuneConfig) -> FinetuneResult:
         if ranks.rank() == 0
         else nullcontext() as logger,
     ):
-        monitor = TrainingMonitor(setup, logger, interrupt)
+        monitor = TrainingMonitor(setup, logger, interrupt, pause_at)
         if isinstance(setup.config, PPOFinetuneConfig):
             _train_ppo(setup.config, setup, logger, monitor)
         elif isinstance(setup.config, PQNFinetuneConfig):

@@ -10,9 +10,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from qwop_rl_core.bfloat16 import tanh_mlp
 from qwop_rl_core.losses import log_softmax
 from qwop_rl_core.normalizer import RunningNormalizer
+from qwop_rl_core.tanh_mlp import tanh_mlp
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
 HIDDEN_GAIN = math.sqrt(2.0)
@@ -23,15 +23,17 @@ POLICY_HEAD_GAIN = 0.01
 class MLP(nn.Sequential):
     """Linear layers with an activation between them.
 
-    `precision` is torch.float32 or torch.bfloat16. Under bfloat16 the hidden layers multiply in bfloat16 (8
-    bits of mantissa), and the activation has to be tanh. Weights, their gradients, the last layer and its
-    output stay float32. The input may be bfloat16 as well; it is rounded in any case.
+    `precision` None computes layer by layer, in float32. torch.float32 and torch.bfloat16 are for training
+    and need tanh: forward and backward pass are written by hand (tanh_mlp.py). Their float32 differs from
+    that of None by some 1e-7. Under bfloat16 the hidden layers multiply in bfloat16 (8 bits of mantissa).
+    Weights, their gradients, the last layer and its output stay float32. The input may be bfloat16 as well;
+    it is rounded in any case.
     """
 
-    precision: torch.dtype = torch.float32  # not in state_dict: checkpoints do not store it
+    precision: torch.dtype | None = None  # not in state_dict: checkpoints do not store it
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.precision == torch.float32:
+        if self.precision is None:
             return cast("Tensor", super().forward(input))
         rows = input.reshape(-1, input.shape[-1]).to(self.precision)
         return tanh_mlp(rows, *self.parameters()).view(*input.shape[:-1], -1)
@@ -103,8 +105,8 @@ class ActorCritic(nn.Module):
         self.register_buffer("value_mean", torch.zeros(()))
         self.register_buffer("value_std", torch.ones(()))
 
-    def compute_in(self, precision: torch.dtype) -> ActorCritic:
-        """Run the hidden layers of both MLPs in torch.float32 or torch.bfloat16; see `MLP`."""
+    def compute_in(self, precision: torch.dtype | None) -> ActorCritic:
+        """Set the `precision` of both MLPs; see `MLP`."""
         self.policy.precision = self.value.precision = precision
         return self
 

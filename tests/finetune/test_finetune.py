@@ -598,6 +598,28 @@ def interrupt_after(monkeypatch, steps: int) -> None:
     monkeypatch.setattr(TrainingEnv, "step", interrupting)
 
 
+@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+def test_a_paused_training_goes_on_exactly(algorithm, tmp_path):
+    arguments = ["--algorithm", algorithm, *SMALL, "--hidden", "8", "--total-steps", "512"]
+    if algorithm == "ppo":
+        arguments += PPO
+    else:
+        arguments += "--learning-starts 64 --log-interval 64 --batch-size 32 --save-replay".split()
+    whole, parts = tmp_path / "whole.st", tmp_path / "parts.st"
+    assert finetune(cli.parse([*arguments, "--out", str(whole)])).reason == "done"
+    first = finetune(cli.parse([*arguments, "--out", str(parts)]), pause_at=200)
+    assert (first.reason, first.steps) == ("paused", 256)
+    again = finetune(resume_config(parts), pause_at=256)  # that has been reached
+    assert again.steps == 256 and not equal(tensors(parts), tensors(whole), "network")
+    last = finetune(resume_config(parts))
+    assert (last.reason, last.steps) == ("done", 512)
+    resumed, uninterrupted = (
+        {name: tensor for name, tensor in tensors(path).items() if name != "environment.snapshot"}
+        for path in (parts, whole)
+    )
+    assert equal(resumed, uninterrupted)
+
+
 @pytest.mark.parametrize(
     ("algorithm", "starts"),
     [

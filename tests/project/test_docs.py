@@ -118,7 +118,11 @@ def usages(path: Path) -> list[tuple[str, list[str]]]:
             name = match[0].split()[0]
             if name in COMMANDS:
                 with contextlib.suppress(ValueError):
-                    found.append((name, shlex.split(match[0])[1:]))
+                    words = shlex.split(match[0])[1:]
+                    own = words[: words.index("--")] if "--" in words else words
+                    found.append((name, own))
+                    if name == "qwop-sweep" and own != words:  # behind -- are flags of its trainings
+                        found.append(("qwop-finetune", words[len(own) + 1 :]))
     return found
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import struct
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,14 @@ from qwop_finetune import cli as finetune
 from qwop_finetune.drills import Drills
 from qwop_finetune.resume import file_sha256
 from qwop_game import FEATURE_SIZE, FEATURE_VERSION, QWOPVectorEnv
-from qwop_rl_core import ActorCritic, CheckpointError, Policy, load_checkpoint, save_checkpoint
+from qwop_rl_core import (
+    ActorCritic,
+    CheckpointError,
+    NumpyPolicy,
+    Policy,
+    load_checkpoint,
+    save_checkpoint,
+)
 from qwop_rl_core.checkpoint import load_network, prefixed
 
 try:
@@ -116,12 +124,18 @@ def test_mutated_checkpoints_play_or_say_why_not(kind, checkpoints, tmp_path):
     damaged = 0
     for _ in range(2 * MUTATIONS):
         path.write_bytes(mutated(checkpoints[kind], rng))
-        for load in (Policy.load, CheckpointPlayer):
-            try:
-                load(path)
-            except CheckpointError as error:
-                assert "\n" not in str(error) and len(str(error)) < 600
-                damaged += 1
+        in_numpy = partial(CheckpointPlayer, numpy=True)
+        for loads in ((Policy.load, NumpyPolicy.load), (CheckpointPlayer, in_numpy)):
+            loaded = []
+            for load in loads:
+                try:
+                    load(path)
+                    loaded.append(True)
+                except CheckpointError as error:
+                    assert "\n" not in str(error) and len(str(error)) < 600
+                    loaded.append(False)
+            assert loaded in ([True, True], [False, False])  # NumPy accepts what PyTorch accepts
+            damaged += not loaded[0]
     assert damaged > MUTATIONS / 2
 
 
