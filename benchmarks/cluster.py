@@ -50,7 +50,7 @@ class ClusterConfig:
     quick: tyro.conf.FlagCreatePairsOff[bool] = False
     """Try everything shortly. The figures mean nothing."""
     child: Annotated[tuple[str, ...], tyro.conf.arg(metavar="WORD...")] = ()
-    """The driver in the third process: address, number of tasks, seconds of a task, folder for their calls."""
+    """The third process: address, number of tasks, seconds of a task, folder for their calls."""
 
     def __post_init__(self) -> None:
         for name in ("repeats", "episodes", "tasks"):

@@ -15,6 +15,7 @@ os.environ["RAY_raylet_start_wait_time_s"] = "60"  # noqa: SIM112 (for a busy ma
 
 FAULTS = Path(__file__).with_name("faults.py")
 sys.path.insert(0, str(FAULTS.parent))  # tests and Ray's workers import its functions by name
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 (on a busy machine, Ray's 15 starves workers)
 
 
 @dataclass

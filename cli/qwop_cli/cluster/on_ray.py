@@ -224,7 +224,7 @@ def run_on_ray(
         affinity = importlib.import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy
         call = ray.remote(num_cpus=cpus, max_retries=RETRIES, retry_exceptions=[MemoryError])(_on_node)
         sent = ray.put((function, shared))
-        own = version("qwop-stride")
+        own = own_version()
         nodes = _Nodes(ray, cpus)
         if not nodes.any_fits():
             raise CommandError(f"--ray {address}: no node has the {cpus} cores of a task")
@@ -286,11 +286,25 @@ def _outcome(ray: Any, job: Any) -> tuple[Any, Exception | None] | None:
 
 def _on_node(own: str, sent: tuple[Callable[[S, T], R], S], task: T) -> R:
     """Do a task on a node."""
+    check_same_version(own)
+    function, shared = sent
+    return function(shared, task)
+
+
+def own_version() -> str:
+    """Return the version of qwop-stride on this machine, for `check_same_version`."""
+    return version("qwop-stride")
+
+
+def check_same_version(own: str) -> None:
+    """Check, on a node, that it has the version of the machine that sent the work.
+
+    Raises:
+        CommandError: it has another one.
+    """
     here = version("qwop-stride")
     if here != own:
         raise CommandError(f"a node has qwop-stride {here}, this machine {own}: install the same version")
-    function, shared = sent
-    return function(shared, task)
 
 
 def _explained(ray: Any, error: Exception) -> CommandError:
