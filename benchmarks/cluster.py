@@ -182,6 +182,7 @@ def benchmark(config: ClusterConfig) -> None:
     if config.quick:
         config = ClusterConfig(repeats=1, episodes=2, tasks=10, slow=12)
     figures: dict[str, Any] = {"load_before": os.getloadavg()[0], "eval": efficiency(config)}
+    print(json_text(figures), file=sys.stderr, flush=True)  # the rest takes minutes
     with TwoNamespaces() as nodes:
         figures["task_ms"] = task_ms(config, nodes)
         figures["killed"] = loss(config, nodes, "killed")
