@@ -10,19 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from qwop_cli import CommandError, Interrupted, check_outputs, interrupts
-from qwop_finetune.config import DQNFinetuneConfig, FinetuneConfig, PPOFinetuneConfig, to_plain
+from qwop_finetune.config import (
+    DQNFinetuneConfig,
+    FinetuneConfig,
+    PPOFinetuneConfig,
+    PQNFinetuneConfig,
+    to_plain,
+)
 from qwop_finetune.initialization import (
     TrainingSetup,
+    demonstrated_transitions,
     initial_dqn_state,
     initial_ppo_state,
+    initial_pqn_state,
     initialize,
     ppo_demonstrations,
     prepare_logs,
+    reference_policy,
 )
 from qwop_finetune.interrupt import InterruptSwitch
 from qwop_finetune.monitor import TrainingMonitor
 from qwop_finetune.resume import same_file
-from qwop_rl_core import ActorCritic, Logger, dqn, ppo, ranks
+from qwop_rl_core import ActorCritic, Logger, dqn, ppo, pqn, ranks
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,8 @@ def _finetune(config: FinetuneConfig, pause_at: int | None) -> FinetuneResult:
         monitor = TrainingMonitor(setup, logger, interrupt, pause_at)
         if isinstance(setup.config, PPOFinetuneConfig):
             _train_ppo(setup.config, setup, logger, monitor)
+        elif isinstance(setup.config, PQNFinetuneConfig):
+            _train_pqn(setup.config, setup, logger, monitor)
         else:
             assert isinstance(setup.config, DQNFinetuneConfig)
             _train_dqn(setup.config, setup, logger, monitor)
@@ -132,6 +143,26 @@ def _train_dqn(
             logger=logger,
             callback=monitor,
             progress_bar=sys.stderr.isatty() and ranks.rank() == 0,
+        )
+
+
+def _train_pqn(
+    config: PQNFinetuneConfig, setup: TrainingSetup, logger: Logger | None, monitor: TrainingMonitor
+) -> None:
+    state = initial_pqn_state(config, setup)
+    demonstrations = demonstrated_transitions(setup)
+    monitor.begin(state)
+    while monitor.goes_on:
+        learning_rate = config.learner.learning_rate * monitor.learning_rate_share
+        pqn.train(
+            dataclasses.replace(config.learner, learning_rate=learning_rate),
+            setup.envs,
+            state,
+            reference=reference_policy(setup),
+            demonstrations=demonstrations,
+            logger=logger,
+            callback=monitor,
+            progress_bar=sys.stderr.isatty(),
         )
 
 
