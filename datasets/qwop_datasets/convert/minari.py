@@ -41,8 +41,8 @@ from qwop_game import action_masks
 
 MINARI_VERSION = "0.5.0"  # version of the layout, which later ones read, too
 CODE = "https://github.com/qwop-stride/qwop-stride"
-# Mean returns of 100 episodes of random keys and of the 100 bundled demonstrations, by qwop-gym's reward at one
-# frame a step. Minari normalizes scores with them.
+# Mean returns of 100 episodes of random keys and of the 100 bundled demonstrations, by qwop-gym's reward at
+# one frame a step. Minari normalizes scores with them.
 RANDOM_SCORE, DEMONSTRATIONS_SCORE, SCORED_EPISODES = -22.6, 306.6, 100
 _NAME = re.compile(r"^[-_\w]+-v\d+$")
 
@@ -121,8 +121,8 @@ def _metadata(
         "minari_version": MINARI_VERSION,
         "description": (
             f"Runs of QWOP, one frame (1/30 s) a step: {len(reader)} episodes by {', '.join(sources)}, "
-            f"{int(index['success'].sum())} of which finish the 100 m. Observations are the 60 {observations} "
-            f"numbers of qwop-gym, actions those of the set {action_set!r}. infos have the key masks "
+            f"{int(index['success'].sum())} of which finish the 100 m. Observations are qwop-gym's 60 "
+            f"numbers, {observations}; actions are those of the set {action_set!r}. infos have the key masks "
             "(Q = 1, W = 2, O = 4, P = 8), which replay each episode bit for bit."
         ),
         "author": players or ["qwop-stride"],
