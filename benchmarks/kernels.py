@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from qwop_cli import CommandError, parse_config, run_command
 from qwop_rl_core import ActorCritic
-from qwop_rl_core.bfloat16 import linear_tanh
 from qwop_rl_core.devices import keep_freed_memory
 from qwop_rl_core.losses import log_softmax
 from qwop_rl_core.normalizer import RunningNormalizer
+from qwop_rl_core.tanh_mlp import linear_tanh
 
 PROGRAM = "kernels"
 
@@ -47,6 +47,10 @@ def cases() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
         "hidden layer's product, float32 -> bfloat16": (
             lambda: nn.functional.linear(hidden, weight),
             lambda: nn.functional.linear(rounded, rounded_weight),
+        ),
+        "hidden layer with tanh in float32": (
+            lambda: nn.functional.linear(hidden, weight, weight[0]).tanh(),
+            lambda: linear_tanh(hidden, weight, weight[0]),
         ),
         "hidden layer with tanh in bfloat16": (
             lambda: nn.functional.linear(rounded, rounded_weight, bias).tanh(),

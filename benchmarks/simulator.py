@@ -3,11 +3,11 @@
     python benchmarks/simulator.py [--json] [--repeats 5] [--seconds 0.5]
 
 It uses one core, except for the lines with several threads. There are two workloads. `run`: runners in the
-middle of their runs. Each game starts from its own snapshot of a recorded 100 m run and plays that run's
-keys, so floors move and the hurdle is hit, tumbles and falls away. `random`: random keys from the start, each
-held for four frames, with a reset after each fall, as early in a training. Times are CPU times, because other
-processes disturb them less; quote the ratios. Only the lines with "wall clock" use the wall clock: they show
-the effect of threads on an idle machine.
+middle of their runs. Each game starts from its own snapshot of a recorded 100 m run of the canonical game and
+plays that run's keys, a call a frame, so no runner falls, floors move, and the hurdle is hit, lies and falls
+away. `random`: random keys from the start, each held for four frames, with a reset after each fall, as early
+in a training. Times are CPU times, because other processes disturb them less; quote the ratios. Only the
+lines with "wall clock" use the wall clock: they show the effect of threads on an idle machine.
 """
 
 import os
@@ -29,7 +29,7 @@ from qwop_game import Simulator, action_masks, engines
 from qwop_game.rules import FLAG_GAME_ENDED
 
 PROGRAM = "simulator"
-RUN = Path(__file__).parents[1] / "tests" / "golden" / "glibc-fma_runs.npz"
+RUN = Path(__file__).parents[1] / "tests" / "golden" / "rounded_runs.npz"
 CHUNK = 100  # frames that each game plays before it returns to its snapshot
 
 
@@ -99,8 +99,8 @@ def in_run(engine: str, num_envs: int, threads: int = 1) -> Callable[[], int]:
 
     def play() -> int:
         games.restore(snapshots)
-        for frame in range(0, CHUNK, 4):
-            games.step(keys[frame], 4)
+        for held in keys:
+            games.step(held)
         return num_envs * CHUNK
 
     return play

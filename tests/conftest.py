@@ -136,6 +136,40 @@ def browser_pair(request) -> tuple[find.Program, find.Program]:
     return request.param
 
 
+# -- an environment without PyTorch ----------------------------------------------------------------------
+
+_WITHOUT_TORCH = """
+import importlib.abc, sys
+
+class Blocked(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Blocked())
+"""
+
+
+@pytest.fixture
+def without_torch(no_display):
+    """Run a command of this project where PyTorch can't be imported."""
+
+    def run(module, *arguments):
+        words = [str(argument) for argument in arguments]
+        code = f"{_WITHOUT_TORCH}\nfrom {module} import main\nraise SystemExit(main({words!r}))"
+        environment = {n: v for n, v in no_display.items() if not n.endswith("_NUM_THREADS")}
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,  # no limit of threads: NumPy's BLAS would have as many as there are cores
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=300,
+        )
+
+    return run
+
+
 # -- a screen of our own, and a person who types ----------------------------------------------------------
 
 

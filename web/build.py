@@ -74,6 +74,7 @@ SOURCES = [
             "joint",
             "manifold",
             "model",
+            "session",
             "trig_exact",
             "world",
         )

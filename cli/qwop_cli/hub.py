@@ -65,12 +65,10 @@ def push(
     Raises:
         CommandError: huggingface_hub or a token is missing, or the Hub refuses or can't be reached.
     """
-    _check_name(repository)
+    check_access(repository)
     hub = _huggingface_hub()
     api = hub.HfApi()
     with _errors(repository, kind), _quiet(hub):
-        if not hub.get_token():
-            raise CommandError(f"no token of the Hub: {_LOG_IN}")
         address = api.create_repo(repository, repo_type=kind, private=private or None, exist_ok=True)
         operations: list[Any] = [
             hub.CommitOperationAdd(name, content if isinstance(content, bytes) else str(content))
@@ -88,6 +86,17 @@ def push(
                 api.delete_tag(repository, tag=tag, repo_type=kind)
             api.create_tag(repository, tag=tag, repo_type=kind)
     return str(address)
+
+
+def check_access(repository: str) -> None:
+    """Check before a long command begins that it can push: the package, a token, the repository's name.
+
+    Raises:
+        CommandError: one of them is missing or wrong.
+    """
+    check_name(repository)
+    if not _huggingface_hub().get_token():
+        raise CommandError(f"no token of the Hub: {_LOG_IN}")
 
 
 def pull(
@@ -114,7 +123,7 @@ def pull(
             file, the Hub can't be reached, or the file was damaged on its way.
         OSError: the file can't be written.
     """
-    _check_name(repository)
+    check_name(repository)
     if output.exists():
         raise CommandError(f"{output}: already exists; choose another name")
     if not output.parent.is_dir():
@@ -162,7 +171,8 @@ def only_file(repository: str, suffix: str, name: str | None = None) -> Callable
     return choose
 
 
-def _check_name(repository: str) -> None:
+def check_name(repository: str) -> None:
+    """Raise CommandError if this is not the name of a repository: USER/NAME."""
     if not _REPOSITORY.fullmatch(repository):
         raise CommandError(f"{repository}: not a repository of the Hub; write USER/NAME")
 

@@ -17,7 +17,7 @@
 // Relative to the sine, which is at least sn/2 (at k = 1), except for k = 0, where sn, e and l are 0:
 //   S - r = da + r^3 (-1/6 + r^2/120 - r^4/5040) <= 2^-29.5, and sums of its size, 9 roundings    3.2  2^-72
 //   cos(r) da taken as da                                                        u 2^-19       = 1    2^-72
-//   the reduction, where |a| >= 2^-20 |x|: pi/2 is known to 2^-108, da is rounded                 0.01 2^-72
+//   the reduction, where |a| >= 2^-30 |x|: pi/2 is known to 2^-109, da is rounded                 0.01 2^-72
 // and the sums of the test 2 2^-72: together 2 * 8 + 6.2 = 22.2 2^-72, less than ERROR = 32 2^-72. For the cosine,
 // which is at least 0.7, the same terms are half of that. Without fused instructions there are more rounded products
 // (counted above), and exact products are computed from halves (Dekker). tests/game/test_trig.py measures the error.
@@ -32,6 +32,7 @@ namespace trig {
 
 constexpr double ROUNDED_ERROR = 0x1p-67;  // of hi + lo, relative to hi
 constexpr double ROUNDED_END = 0x1p12;  // beyond, n is too large for the reduction's error bound
+constexpr double LEAST_REMAINDER = 0x1p-30;  // of |a|, relative to |x|: below, the reduction's error is too large
 // Adding this rounds to a multiple of 1/256; the sum's low word holds k.
 constexpr double TO_ROUNDED_TABLE = 0x1.8p+44;
 
@@ -100,7 +101,7 @@ struct Rounded {
         const V error = splat<V>(ROUNDED_ERROR);
         V s = s_high + madd(error, s_high, s_low), c = c_high + madd(error, c_high, c_low);
         const V s_least = s_high + madd(-error, s_high, s_low), c_least = c_high + madd(-error, c_high, c_low);
-        const auto decided = (s == s_least) & (c == c_least) & (a >= ax * 0x1p-20);
+        const auto decided = (s == s_least) & (c == c_least) & (a >= ax * LEAST_REMAINDER);
         s = flip_sign<V>(s, a_sign);
         place_quadrant<V>(bits(t), x, s, c);
         sine = s;

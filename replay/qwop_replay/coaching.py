@@ -273,6 +273,8 @@ def _sections(run: Episode, reference: Episode) -> list[Section]:
 
 def _edge_times(episode: Episode, edges: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     times = time_at(episode, edges)
+    # From the reset on: a recovered run has up to two frames before the frame where other runs begin.
+    times[0] = 0.0
     if episode.success and edges[-1] >= 100.0 and math.isnan(times[-1]):
         times[-1] = (
             episode.time
@@ -397,8 +399,8 @@ def _key_advice(c: Coaching) -> list[str]:
             continue
         if mine.spread > STEADY_SPREAD and mine.spread > 1.5 * other.spread:
             lines.append(
-                f"{mine.key} has no steady rhythm: half of its presses come {mine.spread:.0%} of an interval "
-                f"apart from the others (reference {other.spread:.0%})."
+                f"{mine.key} has no steady rhythm: the times between its presses vary by "
+                f"{mine.spread:.0%} of their median (reference {other.spread:.0%})."
             )
         elif other.hold >= PLAYABLE_SECONDS and abs(mine.hold - other.hold) > max(0.1, 0.3 * other.hold):
             lines.append(

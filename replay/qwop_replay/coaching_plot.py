@@ -54,8 +54,9 @@ def write_plot(path: Path, coaching: Coaching, run: Episode, reference: Episode)
         axes[2].set_ylabel(f"falls of {coaching.runs} runs")
     axes[-1].set_xlabel("meters")
     axes[-1].set_xlim(0, 105)
+    axes[0].text(50.5, 1.0, "hurdle", color="#68707d", va="top", transform=axes[0].get_xaxis_transform())
     for axis in axes:
-        axis.axvline(50.0, color="#d9dde3", zorder=0)  # the hurdle
+        axis.axvline(50.0, color="#d9dde3", zorder=0)
         axis.spines[["top", "right"]].set_visible(False)
     try:
         figure.savefig(path, dpi=120, format="png")

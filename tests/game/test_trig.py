@@ -214,6 +214,16 @@ def test_infinity_nan_and_huge_lanes_leave_their_neighbors_alone(
     assert (np.delete(values, np.s_[::5], 0) == sine_and_cosine).all()
 
 
+@pytest.mark.parametrize(("build", "way"), CASES)
+def test_fast_method_is_exact_near_multiples_of_a_quarter_turn(checks: Checks, build: str, way: str) -> None:
+    """There the reduction cancels up to 33 bits, as at the angle of a hurdle that lies on the track."""
+    rng = np.random.default_rng(7)
+    n = np.concatenate([rng.integers(1, 5, 200_000), rng.integers(1, 2600, 200_000)])
+    distance = np.exp2(rng.uniform(-33, -18, len(n))) * rng.choice([-1, 1], len(n))
+    x = n * (np.pi / 2) * (1 + distance)
+    assert same_bits(checks.values(build, way, "rounded", x), checks.values("", "exact", "rounded", x))
+
+
 @pytest.mark.parametrize("trig", TRIG_VARIANTS)
 def test_signs_of_zero(checks: Checks, trig: str) -> None:
     values = checks.values("", "lanes2", trig, np.array([0.0, -0.0]))

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from qwop_evaluation import shipped_policy_path
+from qwop_game import Simulator
+from qwop_game.rules import FLAG_FALLEN, FLAG_GAME_ENDED
 from qwop_rl_core import Policy
 
 
@@ -21,9 +23,14 @@ def main(request, load_benchmark):
     [
         ("bench", "--only simulator,nothing", "--only nothing: no such benchmark"),
         ("bench", "--out {file}/out.json", "not a folder"),
+        ("cluster", "--slow 11", "--slow 11: expected 12 or more"),
         ("cloning", "nothing", "'demos', 'balance', 'skip', 'methods'"),
         ("cloning", "--seeds 0", "--seeds 0: expected 1 or more"),
         ("cloning", "--folder {file}", "not a folder"),
+        ("clone_inputs", "{file} --seeds 0", "--seeds 0: expected 1 or more"),
+        ("clone_inputs", "{file} --arms nothing", "--arms nothing: no such arm"),
+        ("clone_inputs", "{file} --arms mixture", "--arms mixture: needs --other"),
+        ("clone_inputs", "{file} --out {file}/out.json", "not a folder"),
         ("kernels", "--repeats 0", "--repeats 0: expected 1 or more"),
         ("knee_scraping", "--arms", "--arms: expected one or more"),
         ("knee_scraping", "--arms nothing", "--arms nothing: no such arm"),
@@ -36,11 +43,16 @@ def main(request, load_benchmark):
         ("people", "--runs {file} --counts 3 0", "--counts 0: expected 1 or more"),
         ("people", "--runs {file} --seeds -1", "--seeds -1: expected 0 or more"),
         ("people", "--runs people.h5 --folder {file}", "not a folder"),
+        ("ranks", "--steps 8192", "--steps 8192: expected 24576 or more"),
+        ("ranks", "--curves --folder {file}", "not a folder"),
+        ("players", "", "the runs have 0 different players: expected two or more"),
+        ("players", "nowhere.h5", "nowhere.h5: no such file"),
         ("recorder", "--folder {file}", "is not a folder"),
         ("recorder", "--frames 0", "--frames 0: expected 1 or more"),
         ("simulator", "--repeats 0", "--repeats 0: expected 1 or more"),
         ("simulator", "--seconds nan", "--seconds nan: expected a number above 0"),
         ("time_to_runner", "nowhere", "'nothing', 'demonstrations'"),
+        ("time_to_runner", "--steps 0", "--steps 0: expected 1 or more"),
         ("time_to_runner", "--seeds 0", "--seeds 0: expected 1 or more"),
         ("trainer", "--steps 16383", "--steps 16383: expected 16384 or more"),
         ("trainer", "--child nothing", "--child nothing: no such trainer"),
@@ -61,11 +73,15 @@ def test_wrong_input_is_one_line(main, arguments, said, tmp_path, capsys):
     "main",
     [
         "bench",
+        "clone_inputs",
         "cloning",
+        "cluster",
         "kernels",
         "knee_scraping",
         "loader",
         "people",
+        "players",
+        "ranks",
         "recorder",
         "simulator",
         "time_to_runner",
@@ -119,3 +135,15 @@ def test_daggers_clone_decides_as_often_as_its_expert(load_benchmark) -> None:
     metadata = Policy.load(shipped_policy_path()).metadata
     arms = [arm for arm in script.arms("methods", quick=False).values() if "EXPERT" in arm[2]]
     assert [frame_skip for _, frame_skip, _ in arms] == [metadata["frame_skip"]]
+
+
+def test_the_simulators_runners_run(load_benchmark) -> None:
+    """Runners that fell would cost nothing, and the benchmark would flatter the engine."""
+    script = load_benchmark("simulator")
+    snapshots, keys = script.runners(16)
+    games = Simulator(16)
+    games.restore(snapshots)
+    for held in keys:
+        games.step(held)
+    assert not (games.flags & (FLAG_FALLEN | FLAG_GAME_ENDED)).any()
+    assert games.distance.max() > 95

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qwop_datasets import DatasetReader, DatasetWriter, Episode
-from qwop_game import Simulator
+from qwop_datasets import DatasetReader, DatasetWriter, Episode, replay_keys
+from qwop_game import Operation, Session, Simulator
 from qwop_replay import coach
 from qwop_replay.coach_cli import main
 from qwop_replay.coaching import fall_of, key_rhythms, tempo, time_at
@@ -82,6 +82,34 @@ def test_the_sections_add_up_to_the_time_between_the_runs(records):
     assert result.lost == pytest.approx(ends[0] - ends[1], abs=1e-9)
     assert result.sections[6].lost == max(section.lost for section in result.sections)
     assert result.advice()[0].startswith("From 60 to 70 m you lose 2.0 s, 35% of all")
+
+
+def test_sections_count_from_the_reset_wherever_the_recording_begins(records):
+    record = records[3]
+    keys = np.concatenate(
+        [np.zeros(2, np.uint8), record.keys]
+    )  # the canonical start is two frames after a reset
+    start = Session().then(Operation.OPEN).then(Operation.PLAY, 2).then(Operation.RESET).array
+    (played,) = replay_keys([keys], starts=[start], trig=record.trig)
+    assert np.array_equal(played.raw_observations[2:], record.raw_observations)
+    earlier = record.replace(
+        keys=keys, raw_observations=played.raw_observations, times=played.times, start=start, key_events=None
+    )
+    result = coach(record, earlier)
+    assert [section.lost for section in result.sections] == pytest.approx([0.0] * 10, abs=1e-9)
+    assert result.sections[0].time == pytest.approx(time_at(record, np.array([10.0]))[0])
+
+
+def test_a_key_without_rhythm_is_named(records):
+    metronome, ragged = ([1] * 3 + [0] * 7) * 20, ([1] * 3 + [0] * 2 + [1] * 3 + [0] * 12) * 10
+    steady, other = (
+        replace(moved_at(np.arange(201) / 100), keys=np.array(k, np.uint8)) for k in (metronome, ragged)
+    )
+    report = coach(other, steady).advice()
+    assert (
+        "Q has no steady rhythm: the times between its presses vary by 200% of their median (reference 0%)."
+        in report
+    )
 
 
 def test_tempo_and_step_length_give_the_speed(records):

@@ -1,6 +1,8 @@
 """Replays: the check, the window's keys, videos that are always finished, the page in a browser."""
 
+import base64
 import io
+import json
 import os
 import shutil
 import signal
@@ -16,6 +18,7 @@ import pytest
 from qwop_cli import CommandError
 from qwop_datasets import DatasetReader, DatasetWriter, Episode, replay_keys, video
 from qwop_datasets.video import VideoError, VideoWriter
+from qwop_evaluation import CheckpointPlayer, play, shipped_policy_path
 from qwop_game import CANONICAL_START, Operation
 from qwop_game.real import RealGame, RealGameError
 from qwop_game.render import STANDING_HURDLE, Renderer, pygame
@@ -67,6 +70,36 @@ def test_run_beyond_its_end(dataset):
     assert run.keys_at(90) == 0
     assert run.ending == "cut short"
     assert list(run.splits) == [10, 50, 100] and all(np.isnan(t) for t in run.splits.values())
+
+
+def test_a_policy_plays_the_episode_of_a_seed(dataset):
+    path = shipped_policy_path()
+    run, ghost = load_runs(path, 5, [f"{path}:6"])
+    (expected,) = play(CheckpointPlayer(path, numpy=True), [5])
+    assert (
+        np.array_equal(run.episode.keys, expected.keys)
+        and run.name == "policy 5"
+        and ghost.name == "policy 6"
+    )
+    assert run.episode.provenance["protocol"] == "P" and run.verification.exact
+    assert load_runs(dataset, 1, [str(path)])[1].episode.provenance["seed"] == 0
+
+
+def test_a_policy_that_can_not_be_watched(dataset, tmp_path, capsys):
+    foreign = tmp_path / "x.safetensors"
+    foreign.write_bytes(dataset.read_bytes())
+    for arguments, message in (
+        ([tmp_path / "none.safetensors"], "no such checkpoint"),
+        ([foreign], "not a readable checkpoint"),
+        ([dataset, "--ghost", foreign], "not a readable checkpoint"),
+        (
+            [shipped_policy_path(), "--episode", -1],
+            "no episode -1: a policy's are numbered by their seed, from 0",
+        ),
+    ):
+        assert main([str(a) for a in arguments]) == 2
+        captured = capsys.readouterr()
+        assert message in captured.err and captured.err.count("\n") == 1 and not captured.out
 
 
 def test_pictures_show_keys_splits_and_ghosts(golden, golden_keys, play_keys):
@@ -478,7 +511,7 @@ def test_page_escapes_names(dataset, tmp_path, browser):
         page([], "nothing")
 
 
-def test_a_run_of_a_played_page_is_drawn_but_not_played_elsewhere():
+def test_a_run_of_a_played_page_is_shown_with_its_start(monkeypatch):
     start = CANONICAL_START.play([9] * 30).then(Operation.RESET).array
     keys = np.repeat(np.array([9, 6], np.uint8), 12)
     (played,) = replay_keys([keys], starts=[start])
@@ -494,7 +527,12 @@ def test_a_run_of_a_played_page_is_drawn_but_not_played_elsewhere():
     )
     run = ReplayedRun("run", episode)
     assert run.verification.exact and run.hurdle.shape == (25, 2, 3)
-    with pytest.raises(CommandError, match="begins in a page that was played before, which --web can't show"):
+    (shown,) = json.loads(runs_file([run]))
+    assert np.frombuffer(base64.b64decode(shown["start"]), "<u4").reshape(-1, 3).tolist() == start.tolist()
+    monkeypatch.setattr("qwop_replay.web.MAX_START_ROWS", len(start) - 1)
+    with pytest.raises(
+        CommandError, match=f"run: its start has {len(start)} rows, --web takes {len(start) - 1}: use --html"
+    ):
         runs_file([run])
     with pytest.raises(RealGameError, match="the real game can't replay: omit --game real"):
         play_live(run, RealGame())

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from qwop_rl_core import bfloat16
+from qwop_rl_core import tanh_mlp
 from qwop_rl_core.networks import ActorCritic, QNetwork, build_network
 from qwop_rl_core.normalizer import RunningNormalizer
 from qwop_rl_core.optimizer import flatten_parameters
@@ -62,19 +62,35 @@ def test_bfloat16_rounds_hidden_layers_and_nothing_else():
     (logits.sum() + network.values(x).sum()).backward()
     assert all(p.grad.dtype == p.dtype == torch.float32 for p in network.parameters())
     assert all(t.dtype != torch.bfloat16 for t in network.state_dict().values())
-    network.compute_in(torch.float32)
+    network.compute_in(None)
     assert torch.equal(network.logits(x), exact)
+
+
+def test_float32_by_hand_is_float32_by_autograd():
+    network = ActorCritic(6, 3, (32, 16), seeded())
+    x, weight = 3 * torch.randn(500, 6, generator=seeded()), torch.randn(500, 3, generator=seeded(1))
+    outputs, gradients = [], []
+    for precision in (None, torch.float32):
+        network.compute_in(precision).zero_grad()
+        outputs.append(network.logits(x))
+        (outputs[-1] * weight).sum().backward()
+        gradients.append([p.grad for p in network.policy.parameters()])
+    torch.testing.assert_close(*outputs, rtol=0, atol=1e-6)
+    for own, by_hand in zip(*gradients, strict=True):
+        assert (by_hand - own).norm() < 1e-5 * own.norm()
+    with torch.no_grad():
+        assert torch.equal(network.logits(x), outputs[1])
 
 
 @pytest.mark.parametrize("native", [True, False])
 def test_bfloat16_gradients_follow_float32s(monkeypatch, native):
     """By hand in bfloat16, by autograd in float32; the difference is rounding, some 2^-8 of each."""
     if not native:
-        monkeypatch.setattr(bfloat16, "_ONEDNN", False)  # as where oneDNN has no bfloat16
+        monkeypatch.setattr(tanh_mlp, "_ONEDNN", False)  # as where oneDNN has no bfloat16
     network = ActorCritic(6, 3, (32, 16), seeded())
     x, weight = torch.randn(500, 6, generator=seeded()), torch.randn(500, 3, generator=seeded(1))
     gradients = []
-    for precision in (torch.float32, torch.bfloat16):
+    for precision in (None, torch.bfloat16):
         network.compute_in(precision).zero_grad()
         (network.logits(x) * weight).sum().backward()
         gradients.append([p.grad for p in network.policy.parameters()])

@@ -12,9 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qwop_game import FEATURE_SIZE, TRIG_VARIANTS, Simulator, encode, hip_modes, last_keys
+from qwop_game import (
+    CANONICAL_START,
+    FEATURE_SIZE,
+    TRIG_VARIANTS,
+    Operation,
+    Simulator,
+    encode,
+    hip_modes,
+    last_keys,
+)
 from qwop_game.episodes import encoder_bytes
 from qwop_game.observation import STATE_GLOBALS, STATE_SIZE
+from qwop_replay.web import MAX_START_ROWS
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "web" / "qwop_web" / "page"
@@ -131,6 +141,34 @@ def test_a_copied_game_goes_on_as_the_first(module):
         for mask in (10, 3, 0):
             module("step", game, mask)
     assert (module.state(2) == module.state(3)).all()
+
+
+def test_a_start_gives_the_scalar_engines_numbers(module):
+    session = CANONICAL_START.play([9] * 40 + [6] * 25).then(Operation.RESET).play([10] * 30)
+    session = session.then(Operation.RESET).play([0] * 5)
+    rows = session.array
+    for trig in ("fdlibm", "rounded"):
+        module.memory.write(module.store, rows.astype("<u4").tobytes(), module("start_address"))
+        assert module("begin", 4, TRIG_VARIANTS.index(trig), len(rows)) == 0
+        simulator = Simulator(1, stop_at_end=False, engine="scalar", trig=trig)
+        canonical = simulator.state.copy()
+        simulator.begin(rows)
+        assert (simulator.state != canonical).any()
+        for mask in (9, 9, 6, 6, 5) * 20:
+            assert module.state(4).tobytes() == simulator.state[0].tobytes()
+            module("step", 4, mask)
+            simulator.step(np.array([mask], np.uint8))
+
+
+def test_a_start_that_is_none_leaves_the_game_as_it_was(module):
+    module("reset", 4, 0)
+    expected = module.state(4).copy()
+    bad = np.array([[9, 0, 1]], "<u4")
+    module.memory.write(module.store, bad.tobytes(), module("start_address"))
+    assert module("begin", 4, 0, 1) == 1
+    assert module("begin", 4, 0, -1) == module("begin", 4, 0, MAX_START_ROWS + 1) == 1
+    assert module("max_start_rows") == MAX_START_ROWS
+    assert (module.state(4) == expected).all()
 
 
 def test_the_manifest_names_these_sources():

@@ -4,13 +4,17 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
 
-from qwop_datasets import DatasetReader
-from qwop_game import Simulator
+from qwop_datasets import DatasetReader, Episode, replay_keys
+from qwop_game import CANONICAL_START, Operation, Simulator
 from qwop_recorder.key_events import KeyEvent, keys_from_events
+from qwop_replay.runs import ReplayedRun
+from qwop_replay.web import runs_file
+from qwop_web import serve
 
 pytestmark = pytest.mark.real_game
 
@@ -106,6 +110,61 @@ def test_a_damaged_link_is_ignored(page, address, fragment):
     page.get(address + fragment)
     page.wait("return window.page !== undefined")
     assert page.execute_script("return page.watched === null && page.session.phase === 'ready'")
+
+
+@pytest.fixture
+def served_runs():
+    """Two runs of a page that was played before, from the server of `qwop-replay --web`."""
+    begun = CANONICAL_START.play([9] * 30).then(Operation.RESET)
+    starts = [begun.array, begun.play([6] * 20).then(Operation.RESET).play([0] * 3).array]
+    keys = np.repeat(np.array([9, 6], np.uint8), 12)
+    played = replay_keys([keys, keys], starts=starts)
+    runs = [
+        ReplayedRun(
+            name,
+            Episode(
+                keys=keys,
+                raw_observations=run.raw_observations,
+                times=run.times,
+                terminated=run.over,
+                truncated=not run.over,
+                success=False,
+                source="human",
+                start=start,
+            ),
+        )
+        for name, run, start in zip(("first", "second"), played, starts, strict=True)
+    ]
+    with serve(more={"runs.json": runs_file(runs)}) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/?runs", runs
+        server.shutdown()
+
+
+def test_runs_of_a_played_page_are_shown_from_their_own_starts(driver, served_runs):
+    address, runs = served_runs
+    driver.get(address)
+    driver.wait("return window.page && page.watched && page.ghost")
+    assert driver.execute_script("return page.ghost.name") == "second"
+    last = len(runs[0].episode.keys)
+    for frame in (0, last, 5):  # forward, and back to the start
+        shown = driver.execute_script(
+            "page.watched.place(arguments[0]); page.ghost.place(arguments[0]);"
+            "return [page.watched, page.ghost].map(({game}) => Array.from(game.observation()))",
+            frame,
+        )
+        for run, numbers in zip(runs, shown, strict=True):
+            assert np.float32(numbers).tolist() == run.episode.raw_observations[frame].tolist()
+    # After the end: the review, with a film and without a link, which could not hold the start.
+    driver.wait("return !document.getElementById('review').hidden")
+    hidden = [
+        driver.execute_script(f"return document.getElementById('{name}').hidden") for name in ("link", "film")
+    ]
+    assert hidden == [True, False]
+    free = driver.execute_script(
+        "const {free} = page.engine; page.stopWatching(); page.ghost.close(); return free.length"
+    )
+    assert free == driver.execute_script("return page.engine.exports.game_count()") - 1  # the session's
 
 
 def test_the_page_fits_a_phone_and_has_no_overflow(page):

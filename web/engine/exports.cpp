@@ -7,14 +7,17 @@
 
 #include "episodes.hpp"
 #include "game.hpp"
+#include "session.hpp"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
 using qwop::Game;
 
 constexpr int GAMES = 32;
+constexpr int MAX_START_ROWS = 1 << 16;
 
 static Game games[GAMES];
+static qwop::OperationRow start[MAX_START_ROWS];
 static qwop_encoder encoder;
 static double state[qwop::STATE_COLUMNS];
 static float raw[qwop::OBSERVATION_SIZE], features[QWOP_FEATURES];
@@ -31,6 +34,18 @@ EXPORT void* encoder_address() { return &encoder; }
 
 // Game `game` at the start of an episode. trig: index in TRIG_NAMES.
 EXPORT void reset(int game, int trig) { games[game] = Game::canonical(static_cast<qwop::Trig>(trig)); }
+
+// Where the page writes what happened before an episode: rows of operation, keys, count; at most max_start_rows().
+EXPORT int max_start_rows() { return MAX_START_ROWS; }
+EXPORT qwop::OperationRow* start_address() { return start; }
+
+// Game `game` after the first `rows` rows of the start. Returns 0; 1 if they are no session, and the game is unchanged.
+EXPORT int begin(int game, int trig, int rows) {
+    if (rows < 0 || rows > MAX_START_ROWS || !qwop::valid_operations(start, rows)) return 1;
+    games[game] = Game::canonical(static_cast<qwop::Trig>(trig));
+    qwop::operate(games[game], static_cast<qwop::Trig>(trig), start, rows);
+    return 0;
+}
 
 // One frame with `keys` held (Q = 1, W = 2, O = 4, P = 8). Returns the flags: 1 fallen, 2 jumped, 4 landed, 8 ended,
 // 16 paused. A game that has ended goes on as the real one does; whoever wants it to stand still stops stepping it.

@@ -3,6 +3,7 @@
 import constants from "./constants.js";
 
 /** Keys held, as bits: Q = 1, W = 2, O = 4, P = 8. @typedef {number} Mask */
+/** Rows of (operation, keys, count), as `Episode.start`; null: the canonical start. @typedef {Uint32Array | null} Start */
 
 const HIP_AS_CREATED = 0, HIP_BY_O = 1, HIP_BY_P = 2;
 
@@ -48,6 +49,20 @@ export class Game {
 
   reset() {
     this.exports.reset(this.slot, this.trig);
+    this.#forget();
+  }
+
+  /** Stand where an episode begins. @param {Start} start what happened in its page before; null: the canonical start */
+  begin(start) {
+    if (!start) return this.reset();
+    const rows = start.length / 3;
+    if (rows > this.exports.max_start_rows()) throw new Error("this run begins after a session that is too long");
+    new Uint32Array(this.exports.memory.buffer, this.exports.start_address(), start.length).set(start);
+    if (this.exports.begin(this.slot, this.trig, rows)) throw new Error("this run's start is no session");
+    this.#forget();
+  }
+
+  #forget() {
     this.keys = 0;
     this.hipMode = HIP_AS_CREATED;
   }

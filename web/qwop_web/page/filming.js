@@ -21,16 +21,16 @@ export class Filming {
   /** @param {import("./engine.js").Engine} engine */
   constructor(engine) {
     this.engine = engine;
-    /** @type {{ keys: ArrayLike<number>, trig: string } | null} */ this.run = null;
+    /** @type {{ keys: ArrayLike<number>, trig: string, start: import("./engine.js").Start } | null} */ this.run = null;
     this.attempt = 0; // its number; a canceled one finds another here
     this.busy = false;
     $("film").addEventListener("click", () => this.busy ? this.cancel() : this.make());
   }
 
-  /** Offer a film of this run. @param {ArrayLike<number>} keys @param {string} trig */
-  of(keys, trig) {
+  /** Offer a film of this run. @param {ArrayLike<number>} keys @param {string} trig @param {import("./engine.js").Start} [start] */
+  of(keys, trig, start = null) {
     this.cancel();
-    this.run = { keys, trig };
+    this.run = { keys, trig, start };
     button("film").disabled = keys.length > LONGEST;
   }
 
@@ -43,14 +43,14 @@ export class Filming {
 
   async make() {
     if (!this.run) return;
-    const { keys, trig } = this.run, attempt = ++this.attempt;
+    const { keys, trig, start } = this.run, attempt = ++this.attempt;
     this.busy = true;
     text("film", "Cancel");
     try {
       const film = await filmOf(this.engine, keys, trig, (share) => {
         if (attempt === this.attempt) text("filming", `${Math.round(100 * share)} %`);
         return attempt === this.attempt;
-      });
+      }, start);
       if (!film) return;
       save("run.gif", film);
       this.cancel();
@@ -63,11 +63,12 @@ export class Filming {
 }
 
 /** @param {import("./engine.js").Engine} engine @param {ArrayLike<number>} keys @param {string} trig
- *  @param {(share: number) => boolean} goOn called after each picture; false cancels @returns {Promise<Blob | null>} */
-export async function filmOf(engine, keys, trig, goOn) {
+ *  @param {(share: number) => boolean} goOn called after each picture; false cancels
+ *  @param {import("./engine.js").Start} [start] @returns {Promise<Blob | null>} */
+export async function filmOf(engine, keys, trig, goOn, start = null) {
   const canvas = Object.assign(document.createElement("canvas"), SIZE), stage = new Stage(canvas, true);
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
-  const playback = new Playback(engine, keys, trig), pictures = Math.floor(keys.length / EVERY) + 1;
+  const playback = new Playback(engine, keys, trig, "", start), pictures = Math.floor(keys.length / EVERY) + 1;
   const picture = (/** @type {number} */ frame) => {
     playback.place(frame);
     drawPicture(stage, playback);

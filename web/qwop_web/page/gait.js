@@ -23,9 +23,12 @@ export function posture(game) {
 }
 
 /** What the diagrams show of a run, by playing its keys once more. @param {import("./engine.js").Engine} engine
- *  @param {ArrayLike<number>} keys @param {string} trig @param {string} color @returns {import("./diagram.js").Series} */
-export function seriesOf(engine, keys, trig, color) {
-  const game = engine.game(trig), postures = [posture(game)], meters = [game.distance];
+ *  @param {ArrayLike<number>} keys @param {string} trig @param {string} color
+ *  @param {import("./engine.js").Start} [start] @returns {import("./diagram.js").Series} */
+export function seriesOf(engine, keys, trig, color, start = null) {
+  const game = engine.game(trig);
+  game.begin(start);
+  const postures = [posture(game)], meters = [game.distance];
   for (let i = 0; i < keys.length; i++) {
     game.step(keys[i]);
     postures.push(posture(game));

@@ -11,7 +11,7 @@ import { KeyQueue, listen, listenToButtons, pollGamepad } from "./keys.js";
 import { Playback } from "./playback.js";
 import { Recording } from "./recording.js";
 import { Review } from "./review.js";
-import { RunStore, fromBase64, fromFragment, toRecord } from "./runs.js";
+import { RunStore, fromBase64, fromFragment, toRecord, toStart } from "./runs.js";
 import { offerSending } from "./send.js";
 import { Session } from "./session.js";
 import { Shelf } from "./shelf.js";
@@ -47,7 +47,8 @@ class Page {
     });
     /** @type {Playback | null} */ this.ghost = null;
     /** A run that is shown, not played. @type {Playback | null} */ this.watched = null;
-    /** @type {{ name: string, trig: string, keys: string }[]} keys in base 64 */ this.others = [];
+    /** @type {{ name: string, trig: string, keys: string, start?: string | null }[]} keys and start in base 64 */
+    this.others = [];
     this.autopilot = new Autopilot(bytes, this.trig);
     this.figures = { played: new Figures(), watched: new Figures() };
     this.review = new Review(engine);
@@ -109,7 +110,7 @@ class Page {
       watched.step();
       this.figures.watched.count(watched.game);
       this.ghost?.place(watched.frame);
-      if (watched.done) this.review.show(watched.keys, watched.trig);
+      if (watched.done) this.review.show(watched.keys, watched.trig, watched.start);
       this.dirty = true;
       return;
     }
@@ -197,7 +198,8 @@ class Page {
     const [kind, which] = select("ghost").value.split(" ");
     const chosen = kind === "other" ? this.others[Number(which)] : this.shelf.records.find(({ id }) => id === which);
     if (chosen) {
-      this.ghost = new Playback(this.engine, fromBase64(chosen.keys), chosen.trig, chosen.name ?? "your run");
+      const name = chosen.name ?? "your run";
+      this.ghost = new Playback(this.engine, fromBase64(chosen.keys), chosen.trig, name, toStart(chosen.start));
       this.ghost.place(this.watched?.frame ?? this.session.run.frames);
     }
     this.dirty = true;
@@ -217,14 +219,14 @@ class Page {
       select("ghost").value = `other ${ghosts.length + 1}`;
       this.chooseGhost();
     }
-    this.watch(fromBase64(runs[0].keys), runs[0].trig);
+    this.watch(fromBase64(runs[0].keys), runs[0].trig, toStart(runs[0].start));
   }
 
-  /** @param {Uint8Array} keys @param {string} trig */
-  watch(keys, trig) {
+  /** @param {Uint8Array} keys @param {string} trig @param {import("./engine.js").Start} [start] */
+  watch(keys, trig, start = null) {
     this.session.command("blur");
     this.stopWatching();
-    this.watched = new Playback(this.engine, keys, trig);
+    this.watched = new Playback(this.engine, keys, trig, "", start);
     this.figures.watched.cut(0);
     this.ghost?.place(0);
     this.review.hide();

@@ -19,12 +19,14 @@ export class Review {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
 
-  /** @param {ArrayLike<number>} keys @param {string} trig */
-  show(keys, trig) {
-    this.series = seriesOf(this.engine, keys, trig, rgb(constants.scenery.SHIRTS[0]));
+  /** @param {ArrayLike<number>} keys @param {string} trig @param {import("./engine.js").Start} [start] */
+  show(keys, trig, start = null) {
+    this.series = seriesOf(this.engine, keys, trig, rgb(constants.scenery.SHIRTS[0]), start);
     $("review").hidden = false;
-    link("link").href = toFragment(keys, trig);
-    this.filming.of(keys, trig);
+    // A link holds keys alone, and they give another run from the canonical start.
+    $("link").hidden = $("copy").hidden = start !== null;
+    link("link").href = start ? "#" : toFragment(keys, trig);
+    this.filming.of(keys, trig, start);
     this.draw();
   }
 

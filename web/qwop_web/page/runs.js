@@ -14,6 +14,14 @@ export function toBase64(bytes) {
 /** @param {string} text */
 export function fromBase64(text) { return Uint8Array.from(atob(text), (c) => c.charCodeAt(0)); }
 
+/** The rows of a start, little-endian uint32 in base 64. @param {string | null} [text] none: the canonical start
+ *  @returns {import("./engine.js").Start} */
+export function toStart(text) {
+  if (!text) return null;
+  const view = new DataView(fromBase64(text).buffer);
+  return Uint32Array.from({ length: view.byteLength / 4 }, (_, i) => view.getUint32(4 * i, true));
+}
+
 /** A run as plain data; times are seconds on one clock that starts with the page.
  *  @param {import("./session.js").Run} run @param {{ player: string, consent: boolean, trig: string }} about
  *  @returns {Promise<Record<string, any>>} */
