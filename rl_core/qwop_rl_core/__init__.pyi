@@ -1,4 +1,4 @@
-from . import dqn, ppo, ranks
+from . import dqn, ppo, pqn, ranks
 from .buffers import ReplayBuffer, Transitions
 from .checkpoint import (
     Checkpoint,
@@ -25,13 +25,15 @@ from .errors import TrainingError
 from .logging import EVENTS, Logger, default_log_directory, set_aside
 from .losses import entropy, kl_between, log_prob
 from .networks import ActorCritic, QNetwork
-from .numpy_policy import NumpyPolicy
+from .numpy_policy import NORM_EPSILON, Layer, NumpyPolicy
 from .policy import Policy, sample_actions
 from .ppo import Demonstrations, PPOConfig
+from .pqn import PQNConfig
 from .returns import gae
 
 __all__ = [
     "EVENTS",
+    "NORM_EPSILON",
     "ActorCritic",
     "Checkpoint",
     "CheckpointArrays",
@@ -39,9 +41,11 @@ __all__ = [
     "CheckpointHeader",
     "DQNConfig",
     "Demonstrations",
+    "Layer",
     "Logger",
     "NumpyPolicy",
     "PPOConfig",
+    "PQNConfig",
     "Policy",
     "QNetwork",
     "ReplayBuffer",
@@ -62,6 +66,7 @@ __all__ = [
     "one_thread",
     "optimizer_tensors",
     "ppo",
+    "pqn",
     "prefixed",
     "ranks",
     "restore_optimizer",

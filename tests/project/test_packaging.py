@@ -27,6 +27,7 @@ COMMANDS = {
     "qwop-coach": "qwop_replay.coach_cli:main",
     "qwop-rewards": "qwop_rewards.cli:main",
     "qwop-search": "qwop_search.cli:main",
+    "qwop-sweep": "qwop_sweep.cli:main",
     "qwop-benchmark": "qwop_benchmark.cli:main",
 }
 
@@ -49,6 +50,7 @@ PUBLIC_MODULES = {
     "qwop_game.window",
     "qwop_rl_core.dqn",
     "qwop_rl_core.ppo",
+    "qwop_rl_core.pqn",
 }
 
 

@@ -113,10 +113,11 @@ def checkpoints(tmp_path_factory) -> dict[str, bytes]:
     )
     flags += " --learning-starts 8 --batch-size 8 --save-replay"
     assert finetune.main(["--out", str(folder / "dqn"), *flags.split()]) == 0
-    return {name: (folder / name).read_bytes() for name in ("ppo", "dqn")}
+    assert finetune.main(["--out", str(folder / "pqn"), "--algorithm", "pqn", *SMALL]) == 0
+    return {name: (folder / name).read_bytes() for name in ("ppo", "dqn", "pqn")}
 
 
-@pytest.mark.parametrize("kind", ["ppo", "dqn"])
+@pytest.mark.parametrize("kind", ["ppo", "dqn", "pqn"])
 def test_mutated_checkpoints_play_or_say_why_not(kind, checkpoints, tmp_path):
     rng = np.random.default_rng(3)
     path = tmp_path / "mutated"
@@ -138,7 +139,7 @@ def test_mutated_checkpoints_play_or_say_why_not(kind, checkpoints, tmp_path):
     assert damaged > MUTATIONS / 2
 
 
-@pytest.mark.parametrize("kind", ["ppo", "dqn"])
+@pytest.mark.parametrize("kind", ["ppo", "dqn", "pqn"])
 def test_mutated_checkpoints_resume_or_say_why_not(kind, checkpoints, tmp_path, capsys):
     rng = np.random.default_rng(4)
     path = tmp_path / "mutated"
@@ -209,6 +210,9 @@ def test_a_pipe_is_not_a_checkpoint(tmp_path):
         ("ppo", "rollout_length", 10**9),
         ("ppo", "demo_batch_size", 10**8),
         ("ppo", "threads", 10**6),
+        ("pqn", "rollout_length", 10**9),
+        ("pqn", "minibatch_size", 10**8),
+        ("pqn", "demo_fraction", 1.0 - 1e-9),
         ("dqn", "buffer_size", 10**9),
         ("dqn", "batch_size", 10**8),
         ("dqn", "n_step", 10**8),
