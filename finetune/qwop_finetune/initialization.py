@@ -168,10 +168,9 @@ def _initial_q_network(
         return QNetwork(*size, dueling=dueling, generator=generator, layer_norm=layer_norm)
     if isinstance(setup.clone.network, QNetwork):
         return copy.deepcopy(setup.clone.network)
-    coef = config.learner.reference_kl_coef
-    if coef == 0:
-        return QNetwork.from_policy(setup.clone.network, dueling, generator=generator)
-    return QNetwork.from_policy(setup.clone.network, True, True, coef, generator)
+    temperature = config.learner.reference_kl_coef
+    dueling = dueling and temperature == 0
+    return QNetwork.from_policy(setup.clone.network, dueling, temperature, generator)
 
 
 def reference_policy(setup: TrainingSetup) -> ActorCritic | None:

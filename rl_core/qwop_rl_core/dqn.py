@@ -19,8 +19,7 @@ line, here, in dqn_state.py ([4]) or in dqn_report.py ([10]):
     have an arbitrary offset for each state, and a bootstrap would remove only 1 - gamma^n of it with every
     copy to the target network. Before pretraining all values are shifted by one number, which changes no
     ranking, to the demonstrations' mean return.
-    With a reference policy p the values of all actions are regressed, to return + c ln p(a | s): the separate
-    value network then takes up the error, and the ranking of the actions stays.
+    With a reference policy the soft value is regressed instead, and the network's policy stays as it is.
  9. The target network is replaced as a whole every target_interval environment steps.
 10. The learning rate falls linearly to zero: otherwise the final policy is one random moment of a network
     that keeps moving.
@@ -52,7 +51,7 @@ from qwop_rl_core.devices import to_numpy
 from qwop_rl_core.dqn_report import Report, epsilon_at, learning_rate_at
 from qwop_rl_core.dqn_state import DQNState, resume, save_state, start
 from qwop_rl_core.logging import Logger
-from qwop_rl_core.losses import large_margin_loss, q_target, td_loss
+from qwop_rl_core.losses import large_margin_loss, q_target, td_loss, value_loss
 from qwop_rl_core.optimizer import set_learning_rate
 from qwop_rl_core.schedules import linear
 from qwop_rl_core.vector_env import Environments, final_observations
@@ -71,7 +70,7 @@ class DQNConfig:
     double: bool = True
     """Double DQN: the online network chooses the next action, the target network evaluates it."""
     dueling: bool = False
-    """Dueling head: state value and advantages separately (for a network that starts from nothing)."""
+    """Dueling head: state value and advantages separately (without reference_kl_coef, which has its own)."""
     n_step: int = 3
     """Steps of the return before the bootstrap."""
     learning_rate: float = 2.5e-4
@@ -288,14 +287,15 @@ def update_network(config: DQNConfig, state: DQNState, monte_carlo: bool = False
     target = compute_targets(config, state, batch)
     action = torch.from_numpy(batch.action).to(device)
     q = state.network(torch.from_numpy(batch.observation).to(device))
-    all_targets = None
-    if state.reference is not None:  # [11]
-        part = state.reference.of_actions(torch.from_numpy(batch.observation).to(device))
-        all_targets = target.unsqueeze(-1) + part
-        target = all_targets.gather(-1, action.unsqueeze(-1)).squeeze(-1)
-    loss, error = td_loss(q, action, target, torch.from_numpy(batch.weight).to(device))  # [6]
-    if all_targets is not None and monte_carlo:  # [8]
-        loss = 0.5 * (q - all_targets).pow(2).mean()
+    if state.reference is not None and monte_carlo:  # [8]
+        values = state.reference.state_values(q)
+        loss, error = value_loss(values, target), (target - values).detach()
+    else:
+        if state.reference is not None:  # [11]
+            target = target + state.reference.of_chosen(
+                torch.from_numpy(batch.observation).to(device), action
+            )
+        loss, error = td_loss(q, action, target, torch.from_numpy(batch.weight).to(device))  # [6]
     figures = {"td_loss": loss, "q": q.mean()}
     if batch.is_demonstration.any() and config.margin_coef > 0:  # [7]
         demonstrated = torch.from_numpy(batch.is_demonstration).to(device)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,6 @@ from qwop_rl_core.checkpoint_file import (
 )
 
 EPSILON = 1e-4  # of RunningNormalizer, like `clip` below: a checkpoint does not store them
-NORM_EPSILON = 1e-5
-"""What LayerNorm adds to the variance: PyTorch's default."""
 Array32 = NDArray[np.float32]
 
 
@@ -55,22 +53,14 @@ def linear(x: Array32, weight: Array32, bias: Array32) -> Array32:
     return np.einsum("ni,oi->no", x, weight, optimize=False) + bias
 
 
-class Layer(NamedTuple):
-    """A linear layer, and the LayerNorm between it and its activation."""
+def layer_norm(x: Array32, weight: Array32, bias: Array32, epsilon: float) -> Array32:
+    """Normalize each row of x [N, D] to zero mean and unit variance, times weight [D] plus bias [D].
 
-    weight: Array32
-    """[fan_out, fan_in]."""
-    bias: Array32
-    """[fan_out]."""
-    norm: tuple[Array32, Array32] | None
-    """Weight and bias [fan_out] of the LayerNorm, if there is one."""
-
-
-def layer_norm(x: Array32, weight: Array32, bias: Array32) -> Array32:
-    """Normalize the units of each row of x [N, D] (Ba et al. 2016), float32 [N, D]."""
+    epsilon: added to the variance.
+    """
     centered = x - x.mean(-1, keepdims=True)
     variance = np.square(centered).mean(-1, keepdims=True)
-    return centered / np.sqrt(variance + NORM_EPSILON, dtype=np.float32) * weight + bias
+    return centered / np.sqrt(variance + np.float32(epsilon)) * weight + bias
 
 
 class NumpyPolicy:
@@ -78,9 +68,11 @@ class NumpyPolicy:
 
     `is_q_network`: its scores are action values, not logits. `shift`, `scale` and `clip`: normalized features
     are (features - shift) * scale, clipped to [-clip, clip].
+    `norm_epsilon`: what LayerNorm adds to variances.
     """
 
     clip: float = 10.0
+    norm_epsilon: float = 1e-5  # of torch.nn.LayerNorm
 
     def __init__(self, checkpoint: CheckpointArrays, where: str | os.PathLike[str] = "checkpoint") -> None:
         """Take the network of a checkpoint.
@@ -102,6 +94,7 @@ class NumpyPolicy:
         self.is_q_network = self.metadata["kind"] == "q_network"
         self.feature_size = int(self.metadata["feature_size"])
         self.activation = str(self.metadata["activation"]) if self.is_q_network else "tanh"
+        self.temperature = float(self.metadata.get("temperature", 0.0)) if self.is_q_network else 0.0
         with np.errstate(all="ignore"):  # as in PyTorch, a nonsensical variance gives NaN and no warning
             self.shift: Array32 = arrays["normalizer.mean"].astype(np.float32)
             self.scale: Array32 = (1 / np.sqrt(arrays["normalizer.var"] + EPSILON)).astype(np.float32)
@@ -123,27 +116,15 @@ class NumpyPolicy:
         """Whether there is a trained critic: cloning leaves the scale of its returns at 1."""
         return not self.is_q_network and float(self.arrays["value_std"]) != 1
 
-    @property
-    def has_separate_value(self) -> bool:
-        """Whether the value of a Q-network is a network of its own, of ReLU units."""
-        return self.is_q_network and bool(self.metadata.get("separate_value", False))
+    def layers(self, name: str) -> list[tuple[Array32, Array32]]:
+        """Return weight and bias of each layer of "policy", "value", "trunk" or "advantage".
 
-    @property
-    def advantage_scale(self) -> float:
-        """Factor of the advantages in a dueling Q-network."""
-        return float(self.metadata.get("advantage_scale", 1.0))
-
-    def layers(self, name: str) -> list[Layer]:
-        """Return the linear layers of "policy", "value", "trunk" or "advantage"."""
-        numbers = sorted({int(key.split(".")[1]) for key in self.arrays if key.startswith(f"{name}.")})
-        layers: list[Layer] = []
-        for number in numbers:
-            weight, bias = (self.arrays[f"{name}.{number}.{part}"] for part in ("weight", "bias"))
-            if weight.ndim == 1:
-                layers[-1] = layers[-1]._replace(norm=(weight, bias))
-            else:
-                layers.append(Layer(weight, bias, None))
-        return layers
+        A weight with one axis is a LayerNorm's, which comes before the activation.
+        """
+        numbers = sorted(
+            int(key.split(".")[1]) for key in self.arrays if key.startswith(f"{name}.") and key[-1] == "t"
+        )
+        return [(self.arrays[f"{name}.{i}.weight"], self.arrays[f"{name}.{i}.bias"]) for i in numbers]
 
     def scores(self, features: NDArray[np.floating[Any]]) -> Array32:
         """Return logits, or action values, float32 [N, A] of features [N, D].
@@ -151,19 +132,20 @@ class NumpyPolicy:
         Raises:
             CheckpointError: the network takes another number of features.
         """
-        x = self._normalized(features)
+        inputs = self._normalized(features)
         if not self.is_q_network:
-            return self._mlp("policy", x, self.activation)
-        hidden = self._mlp("trunk", x, self.activation, activate_last=True)
-        advantage = self._mlp("advantage", hidden, self.activation)
+            return self._mlp("policy", inputs)
+        x = _ACTIVATIONS[self.activation](self._mlp("trunk", inputs))
+        advantage = self._mlp("advantage", x)
+        if self.temperature > 0.0:
+            top = advantage.max(-1, keepdims=True)
+            log_sum = np.log(np.exp(advantage - top).sum(-1, keepdims=True))
+            log_policy = (advantage - top) - log_sum
+            value = self._mlp("value", inputs, "relu")
+            return value + np.float32(self.temperature) * log_policy
         if not self.metadata["dueling"]:
             return advantage
-        if self.has_separate_value:
-            value = self._mlp("value", x, "relu")
-        else:
-            value = self._mlp("value", hidden, self.activation)
-        centered = advantage - advantage.mean(-1, keepdims=True)
-        return value + np.float32(self.advantage_scale) * centered
+        return self._mlp("value", x) + advantage - advantage.mean(-1, keepdims=True)
 
     def values(self, features: NDArray[np.floating[Any]]) -> Array32:
         """Return the critic's state values float32 [N] of features [N, D], in units of return.
@@ -174,7 +156,7 @@ class NumpyPolicy:
         """
         if self.is_q_network:
             raise ValueError("a Q-network has no critic")
-        value = self._mlp("value", self._normalized(features), self.activation)[:, 0]
+        value = self._mlp("value", self._normalized(features))[:, 0]
         return self.arrays["value_mean"] + self.arrays["value_std"] * value
 
     def _normalized(self, features: NDArray[np.floating[Any]]) -> Array32:
@@ -183,12 +165,13 @@ class NumpyPolicy:
             raise wrong_features(self.feature_size, x.shape)
         return np.clip((x - self.shift) * self.scale, -self.clip, self.clip, dtype=np.float32)
 
-    def _mlp(self, name: str, x: Array32, activation: str, activate_last: bool = False) -> Array32:
+    def _mlp(self, name: str, x: Array32, activation: str = "") -> Array32:
         layers = self.layers(name)
-        for i, (weight, bias, norm) in enumerate(layers):
-            x = linear(x, weight, bias)
-            if norm is not None:
-                x = layer_norm(x, *norm)
-            if activate_last or i < len(layers) - 1:
-                x = _ACTIVATIONS[activation](x)
+        for i, (weight, bias) in enumerate(layers):
+            if weight.ndim == 1:
+                x = layer_norm(x, weight, bias, self.norm_epsilon)
+            else:
+                x = linear(x, weight, bias)
+            if i < len(layers) - 1 and layers[i + 1][0].ndim == 2:
+                x = _ACTIVATIONS[activation or self.activation](x)
         return x

@@ -7,9 +7,9 @@ This is Psi-learning of Jaques et al. 2017 ("Sequence Tutor", equation 8; Rawlik
 return: the prior is part of Q, so the best action of pi is the best one of Q. As c falls to 0 it becomes
 Q-learning.
 
-A network with Q(s, a) = V(s) + c ln p(a | s) plays p, and has the values of p if no action is better than p's
-choice. Training from there prefers another action only where its return is better by more than c times the
-difference in ln p. Errors of the values that are smaller than that change no action.
+`QNetwork.from_policy(p, temperature=c)` is such a Q with pi = p. Training from there prefers another action
+only where its return is better by more than c times the difference in ln p. Errors of the values that are
+smaller than that change no action.
 """
 
 from __future__ import annotations
