@@ -16,11 +16,12 @@ The last two need --other. A result that is stored already is not computed again
 from __future__ import annotations
 
 import json
+import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -29,8 +30,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from qwop_cli import CommandError, json_text, parse_config, run_command, text_table
+from qwop_cli import CommandError, check_outputs, json_text, parse_config, run_command, text_table
 from qwop_datasets import DatasetError, Decisions, load_decisions
+from qwop_evaluation import format_number
 from qwop_game import (
     FEATURE_SIZE,
     MAX_IDLE_FRAMES,
@@ -100,10 +102,17 @@ class CloneInputsConfig:
 
     def __post_init__(self) -> None:
         if unknown := [arm for arm in self.arms if arm not in ARMS]:
-            raise CommandError(f"no such arm: {', '.join(unknown)}; choose from {', '.join(ARMS)}")
+            raise CommandError(f"--arms {' '.join(unknown)}: no such arm; choose from {', '.join(ARMS)}")
         for name in ("seeds", "epochs", "episodes"):
             if getattr(self, name) < 1:
-                raise CommandError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+                raise CommandError(f"--{name} {getattr(self, name)}: expected 1 or more")
+        if (
+            self.other is None
+            and (unnamed := [arm for arm in self.arms if ARMS[arm].other])
+            and self.arms != tuple(ARMS)
+        ):
+            raise CommandError(f"--arms {' '.join(unnamed)}: needs --other, runs of another player")
+        check_outputs({"--out": self.out}, inputs={"FILE": self.dataset, "--other": self.other})
 
 
 def history_of(actions: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -250,17 +259,27 @@ def run_arm(
     }
 
 
-def table(results: dict[str, dict[str, float]]) -> str:
+def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the results as a table, one line for each arm: {"arm/seed": figures}."""
     lines: list[list[str]] = []
     for arm in ARMS:
         figures = [result for name, result in results.items() if name.split("/")[0] == arm]
         if figures:
-            medians = [statistics.median(f[name] for f in figures) for name in ("distance", "median_time")]
+            # null in the file: no play finished, so there is no time
+            times = [f["median_time"] for f in figures if f["median_time"] is not None]
+            times = [time for time in times if not math.isnan(time)]
+            distance = statistics.median(f["distance"] for f in figures)
+            median_time = statistics.median(times) if times else math.nan
             shares = [statistics.mean(f[name] for f in figures) for name in ("knee_near", "upright")]
             finishes = ", ".join(f"{100 * f['finish']:.0f}" for f in figures)
             lines.append(
-                [arm, finishes, *(f"{m:.1f}" for m in medians), *(f"{100 * share:.1f}" for share in shares)]
+                [
+                    arm,
+                    finishes,
+                    f"{distance:.1f}",
+                    format_number(median_time, 1),
+                    *(f"{100 * share:.1f}" for share in shares),
+                ]
             )
     return text_table(["arm", "finish %, each seed", "meters", "median s", "knee %", "upright %"], lines)
 
@@ -277,7 +296,7 @@ def _compare(config: CloneInputsConfig) -> None:
     players = [load_decisions(config.dataset, 1, where="success")[1]]
     if config.other is not None:
         players.append(load_decisions(config.other, 1)[1])
-    results: dict[str, dict[str, float]] = {}
+    results: dict[str, dict[str, Any]] = {}
     if config.out is not None and config.out.exists():
         results = json.loads(config.out.read_text(encoding="utf-8"))
     arms = [name for name in config.arms if config.other is not None or not ARMS[name].other]

@@ -1,6 +1,7 @@
 """Measure cloning: the effect of the number of demonstrations, balancing, the frame skip and the method.
 
     python benchmarks/cloning.py [TABLE ...] [--seeds 3] [--folder runs/cloning] [--quick]
+    python benchmarks/cloning.py --ray HOST:PORT [--tasks FOLDER]    trainings as tasks on a Ray cluster
     python benchmarks/cloning.py --speed        epochs/s, compared with imitation's own loop, JSON
 
 Tables: demos, balance, skip, methods (default: all). Each arm is a `qwop-bc` command, which is printed. It is
@@ -21,16 +22,19 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import torch
 import tyro
+from studies import kept_results
 
 from qwop_bc import CloneConfig, Cloning, agreement, split_decisions
 from qwop_cli import CommandError, check_outputs, json_text, parse_config, run_command
+from qwop_cli.cluster import ClusterOptions, map_tasks
+from qwop_cli.writing import write_whole
 from qwop_datasets import DatasetReader, Decisions, load_decisions, write_compact_dataset
 from qwop_evaluation import CheckpointPlayer, bootstrap_interval, play, shipped_policy_path, summarize
 from qwop_game import ACTION_SETS, KEY_NAMES
@@ -101,7 +105,12 @@ def dataset(folder: Path, count: int, seed: int) -> Path:
     if not path.exists():
         with DatasetReader(DEMOS) as reader:
             drawn = np.random.default_rng(seed).permutation(len(reader))[:count]
-            write_compact_dataset(path, [reader[int(i)] for i in drawn])
+            episodes = [reader[int(i)] for i in drawn]
+
+        def write(part: Path) -> None:
+            write_compact_dataset(part, episodes)
+
+        write_whole(path, write)
     return path
 
 
@@ -110,12 +119,18 @@ def decisions_of(path: Path, frame_skip: int) -> list[Decisions]:
     return load_decisions(path, frame_skip)[1]
 
 
-def train(folder: Path, name: str, arm: Arm, seed: int, episodes: int) -> dict[str, Any]:
+def stem_of(name: str) -> str:
+    """Return the beginning of the names of an arm's files."""
+    return name.replace(",", "").replace(" ", "-").replace(".", "_")
+
+
+def train(shared: tuple[Path, int], training: tuple[str, Arm, int]) -> dict[str, Any]:
     """Train and judge one arm, or read its figures if they are already in the folder."""
     from qwop_bc.cli import main as qwop_bc
 
+    (folder, episodes), (name, arm, seed) = shared, training
     count, frame_skip, more = arm
-    stem = folder / f"{name.replace(',', '').replace(' ', '-').replace('.', '_')}-{seed}"
+    stem = folder / f"{stem_of(name)}-{seed}"
     figures_file, out = stem.with_suffix(".json"), stem.with_suffix(".safetensors")
     if figures_file.exists():
         return json.loads(figures_file.read_text(encoding="utf-8"))
@@ -132,7 +147,7 @@ def train(folder: Path, name: str, arm: Arm, seed: int, episodes: int) -> dict[s
     began = time.process_time()
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         if code := qwop_bc(words):
-            raise SystemExit(code)
+            raise CommandError(f"{shlex.join(['qwop-bc', *words])} ended with exit code {code}")
     seconds = time.process_time() - began
     stem.with_suffix(".txt").write_text(printed.getvalue(), encoding="utf-8")
 
@@ -316,6 +331,7 @@ class CloningConfig:
     """Try every arm shortly. The figures mean nothing."""
     speed: tyro.conf.FlagCreatePairsOff[bool] = False
     """Measure only the training loop, and print JSON."""
+    cluster: tyro.conf.OmitArgPrefixes[ClusterOptions] = field(default_factory=ClusterOptions)
 
     def __post_init__(self) -> None:
         for flag, count in (("--seeds", self.seeds), ("--adversarial-seeds", self.adversarial_seeds)):
@@ -338,16 +354,52 @@ def measure(config: CloningConfig) -> None:
     folder = config.folder / "quick" if config.quick else config.folder
     folder.mkdir(parents=True, exist_ok=True)
     seeds, episodes = (1, 4) if config.quick else (config.seeds, EPISODES)
-    for table in config.tables or get_args(Table):
-        rows = []
-        for name, arm in arms(table, config.quick).items():
-            adversarial = "gail" in arm[2] or "airl" in arm[2]
-            count = min(seeds, config.adversarial_seeds) if adversarial else seeds
-            rows.append(row(name, [train(folder, name, arm, seed, episodes) for seed in range(count)]))
+    tables = {table: arms(table, config.quick) for table in config.tables or get_args(Table)}
+    found: dict[str, list[dict[str, Any]]] = {}
+    everything = {name: arm for table in tables.values() for name, arm in table.items()}
+    # An arm that starts from the seed's clone comes after all others.
+    for second in (False, True):
+        trainings = [
+            (name, arm, seed)
+            for name, arm in everything.items()
+            if ("CLONE" in arm[2].split()) == second
+            for seed in range(seeds_of(arm, seeds, config.adversarial_seeds))
+        ]
+        found |= carry_out(trainings, folder.resolve(), episodes, config)
+    for table, its_arms in tables.items():
+        rows = [row(name, found[name]) for name in its_arms]
         print(f"\n## {table}\n")
         if table == "balance":
             print(f"Shares of the demonstrated actions: {action_shares()}\n")
         print(markdown(rows), flush=True)
+
+
+def seeds_of(arm: Arm, seeds: int, adversarial_seeds: int) -> int:
+    """Return how many trainings an arm has."""
+    return min(seeds, adversarial_seeds) if "gail" in arm[2] or "airl" in arm[2] else seeds
+
+
+def carry_out(
+    trainings: Sequence[tuple[str, Arm, int]], folder: Path, episodes: int, config: CloningConfig
+) -> dict[str, list[dict[str, Any]]]:
+    """Do the trainings as tasks. Returns the figures of each arm, by seed."""
+    names = [f"{stem_of(name)}-{seed}" for name, _, seed in trainings]
+    kept = kept_results(config.cluster.tasks, {"episodes": episodes, "quick": config.quick})
+    done: dict[int, dict[str, Any]] = dict(
+        map_tasks(
+            train,
+            (folder, episodes),
+            trainings,
+            options=config.cluster,
+            kept=kept,
+            names=names,
+            unit="training",
+        )
+    )
+    found: dict[str, list[dict[str, Any]]] = {}
+    for index, (name, _, _) in enumerate(trainings):
+        found.setdefault(name, []).append(done[index])
+    return found
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     python benchmarks/knee_scraping.py --folder runs/knee-scraping   # all trainings, then tables and pictures
     python benchmarks/knee_scraping.py --report                      # only tables and pictures
+    python benchmarks/knee_scraping.py --ray HOST:PORT               # trainings as tasks on a Ray cluster
 
 Every arm is a training with this project's commands (`qwop-bc`, `qwop-finetune`) and some seeds. Only the
 baseline, Stable-Baselines3's PPO, is called from here. Each intermediate checkpoint plays 40 episodes of
@@ -17,8 +18,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,10 +46,12 @@ from studies import (
     results_table,
     run_once,
     steps_text,
+    train_all,
     write_results,
 )
 
 from qwop_cli import CommandError, check_outputs, parse_config, run_command
+from qwop_cli.cluster import ClusterOptions
 from qwop_datasets import DatasetReader, Episode, write_compact_dataset
 from qwop_rl_core.devices import Precision
 from qwop_stride.run import CLONING
@@ -150,9 +152,17 @@ def cloning_command(out: Path, seed: int) -> list[str]:
     return ["qwop-bc", str(DEMOS), "--out", str(out), *CLONING.split(), "--epochs", "20", "--seed", str(seed)]
 
 
-def carry_out(task: Task, clone: Path | None, precision: str) -> str:
+def make_clone(_: None, work: tuple[int, Path]) -> str:
+    """Clone the demonstrations. Returns a line about it."""
+    seed, out = work
+    run_once(cloning_command(out, seed), out)
+    return f"clone, seed {seed}: {out}"
+
+
+def carry_out(precision: str, work: tuple[Task, Path | None]) -> str:
     """Train, and evaluate the intermediate checkpoints and the last one. Returns a line about it."""
     torch.set_num_threads(1)
+    task, clone = work
     arm = ARMS[task.arm]
     if arm.learner == "sb3":
         train_with_sb3(task)
@@ -390,7 +400,8 @@ class StudyConfig:
     precision: Precision = "bfloat16"
     """Precision of the PPO trainings: --precision of qwop-finetune."""
     jobs: int = 1
-    """Trainings that run side by side."""
+    """Trainings that run side by side, without --ray."""
+    cluster: tyro.conf.OmitArgPrefixes[ClusterOptions] = field(default_factory=ClusterOptions)
     report: tyro.conf.FlagCreatePairsOff[bool] = False
     """Only make the tables and pictures again, from the stored results."""
     no_report: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -420,18 +431,15 @@ def study(config: StudyConfig) -> None:
         check_outputs({}, {"--folder": config.folder})
         folder = config.folder.resolve()
         tasks = [task_of(folder, name, seed, config.steps) for name in config.arms for seed in config.seeds]
-        for seed in sorted({t.seed for t in tasks if ARMS[t.arm].clone}):
-            out = clone_of(folder, seed)
-            run_once(cloning_command(out, seed), out)
+        cloned = sorted({t.seed for t in tasks if ARMS[t.arm].clone})
         clones = [clone_of(folder, t.seed) if ARMS[t.arm].clone else None for t in tasks]
-        work = [(task, clone, config.precision) for task, clone in zip(tasks, clones, strict=True)]
-        if config.jobs > 1:
-            with ProcessPoolExecutor(config.jobs) as pool:
-                for line in pool.map(carry_out, *zip(*work, strict=True)):
-                    print(line, flush=True)
-        else:
-            for one in work:
-                print(carry_out(*one), flush=True)
+        job = {"steps": config.steps, "precision": config.precision}
+        names = [f"cloning-{seed}" for seed in cloned]
+        outs = [(seed, clone_of(folder, seed)) for seed in cloned]
+        train_all(make_clone, None, outs, names, config.cluster, job, config.jobs)
+        names = [f"{task.arm}-{task.seed}" for task in tasks]
+        work = list(zip(tasks, clones, strict=True))
+        train_all(carry_out, config.precision, work, names, config.cluster, job, config.jobs)
         if config.no_report:
             return
         seeds = {name: sorted(int(path.name) for path in (folder / name).glob("[0-9]*")) for name in ARMS}

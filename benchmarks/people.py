@@ -2,13 +2,14 @@
 
     python benchmarks/people.py --runs people.h5 --folder runs/people   # all trainings, then tables and plots
     python benchmarks/people.py --report                                # only tables and plots
+    python benchmarks/people.py --runs people.h5 --ray HOST:PORT        # trainings as tasks on a Ray cluster
 
 people.h5 has runs of people, such as `qwop-data convert` makes of public logs (docs/guides/human-runs.md);
 those that finished count. The trainings: PPO from nothing, clones of 1, 3, 10 and 38 runs of people and of
 as many runs of the policy in demos/, and PPO on the default reward from the clones of 38, with and without
 anchors and the knee rule. All are judged under protocol P with sampled actions: the last policy on 100 seeds
-(0 to 99), also by argmax; each checkpoint on the way on 40 (1000 to 1039). A seed of all arms comes before
-the next seed. What is finished is not repeated.
+(0 to 99), also by argmax; each checkpoint on the way on 40 (1000 to 1039). All seeds of the arms that start
+from nothing, clones among them, come before PPO from the clones. What is finished is not repeated.
 
 Results go to docs/experiments/people/, figures alone: no run of a person, and no weights. The tables go into
 docs/experiments/people.md.
@@ -16,9 +17,10 @@ docs/experiments/people.md.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,11 +50,13 @@ from studies import (
     results_table,
     run_once,
     steps_text,
+    train_all,
     values,
     write_results,
 )
 
 from qwop_cli import CommandError, check_outputs, json_text, parse_config, run_command
+from qwop_cli.cluster import ClusterOptions
 from qwop_datasets import DatasetError, DatasetReader, DatasetWriter, Episode, compare_style
 from qwop_evaluation import CheckpointPlayer, bootstrap_interval, interquartile_mean, play
 
@@ -112,9 +116,10 @@ def arms_of(counts: Sequence[int], steps: int) -> dict[str, Arm]:
     return arms
 
 
-def order_of(arms: Mapping[str, Arm]) -> list[str]:
-    """Return the names so that every arm comes after the clone that it starts from."""
-    return sorted(arms, key=lambda name: (arms[name].clone not in ("", name), list(arms).index(name)))
+def in_two_stages(arms: Mapping[str, Arm]) -> tuple[list[str], list[str]]:
+    """Return the names of the arms that need no clone, and those that start from one of these."""
+    second = [name for name, arm in arms.items() if arm.clone not in ("", name)]
+    return [name for name in arms if name not in second], second
 
 
 def frame_skip(arm: Arm) -> int:
@@ -167,9 +172,10 @@ def cloning_command(dataset: Path, out: Path, count: int, epochs: int, seed: int
     ]
 
 
-def carry_out(task: Task, arms: Mapping[str, Arm], datasets: Mapping[str, Path], epochs: int) -> str:
+def carry_out(shared: tuple[Mapping[str, Arm], Mapping[str, Path], int], task: Task) -> str:
     """Train, and evaluate the intermediate checkpoints and the last one. Returns a line about it."""
     torch.set_num_threads(1)
+    arms, datasets, epochs = shared
     began, arm, folder = time.perf_counter(), arms[task.arm], task.folder
     if task.arm in datasets:
         if not (folder / "final.json").exists():
@@ -333,6 +339,7 @@ class PeopleConfig:
     """Environment steps of each training with PPO."""
     epochs: int = 60
     """Maximum number of epochs of each clone."""
+    cluster: tyro.conf.OmitArgPrefixes[ClusterOptions] = field(default_factory=ClusterOptions)
     report: tyro.conf.FlagCreatePairsOff[bool] = False
     """Only make the tables and plots again, from the stored results."""
     no_report: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -367,11 +374,21 @@ def study(config: PeopleConfig) -> None:
                 f"{config.runs} has {found} finished runs, --counts needs {max(config.counts)}"
             )
         folder, arms = config.folder.resolve(), arms_of(config.counts, config.steps)
-        for seed in config.seeds:
-            for name in order_of(arms):
-                if name in datasets and seed != config.seeds[0]:
-                    continue  # the runs themselves are the same for every seed
-                print(carry_out(task_of(folder, arms, name, seed), arms, datasets, config.epochs), flush=True)
+        job = {
+            "counts": config.counts,
+            "steps": config.steps,
+            "epochs": config.epochs,
+            "runs_sha256": hashlib.sha256(config.runs.read_bytes()).hexdigest(),
+        }
+        for stage in in_two_stages(arms):
+            work = [
+                task_of(folder, arms, name, seed)
+                for seed in config.seeds
+                for name in stage
+                if name not in datasets or seed == config.seeds[0]  # the runs are the same for every seed
+            ]
+            names = [f"{task.arm}-{task.seed}" for task in work]
+            train_all(carry_out, (arms, datasets, config.epochs), work, names, config.cluster, job)
         if config.no_report:
             return
         seeds = {name: sorted(int(path.name) for path in (folder / name).glob("[0-9]*")) for name in arms}

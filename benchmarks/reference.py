@@ -109,6 +109,13 @@ LEARNERS: dict[str, Learner] = {
         clone=True,
         flags=f"--algorithm ddqn {FAST} --threads 1",
     ),
+    "pqn-clone": Learner(
+        "PQN from a clone of `expert`",
+        rates("1.5e-4", "3e-4", "6e-4"),
+        "expert",
+        clone=True,
+        flags=f"--algorithm pqn {FAST} --threads 1",
+    ),
     "bc-mixed": offline("mixed"),
     "bc-medium": offline("medium"),
     "bc-search": offline("search"),
@@ -117,6 +124,7 @@ LEARNERS: dict[str, Learner] = {
     "ddqn": Learner(
         "Double DQN", rates("1.25e-4", "2.5e-4", "5e-4"), flags=f"--algorithm ddqn {REWARD} --threads 1"
     ),
+    "pqn": Learner("PQN", rates("2.5e-4", "5e-4", "1e-3"), flags=f"--algorithm pqn {REWARD} --threads 1"),
     "self-imitation": Learner(
         "Self-imitation from a clone of `expert`",
         tuple(f"--self-imitation.best-share {share}" for share in (0.15, 0.25, 0.5)),

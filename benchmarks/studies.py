@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qwop_cli import json_text
+from qwop_cli import CommandError, json_text
+from qwop_cli.cluster import ClusterOptions, KeptResults, map_tasks
 from qwop_datasets import Episode, write_compact_dataset
 from qwop_evaluation import (
     CheckpointPlayer,
@@ -112,7 +113,7 @@ def run_once(command: Sequence[str], out: Path) -> None:
     `out` gets neighbors: a log, `.cpu` for `cpu_seconds`, and at the end `.done`, with the command.
 
     Raises:
-        SystemExit: it failed.
+        CommandError: it failed.
     """
     done, clock = out.with_suffix(".done"), out.with_suffix(".cpu")
     if done.exists():
@@ -130,8 +131,49 @@ def run_once(command: Sequence[str], out: Path) -> None:
     with clock.open("a", encoding="utf-8") as lines:
         lines.write(f"{spent:.2f}\n")
     if status:
-        raise SystemExit(f"{shlex.join(words)}\nended with exit code {status}: see {out.with_suffix('.log')}")
+        raise CommandError(
+            f"{shlex.join(words)} ended with exit code {status}: see {out.with_suffix('.log')}"
+        )
     done.write_text(shlex.join(command) + "\n", encoding="utf-8")
+
+
+def kept_results(folder: Path | None, job: Mapping[str, Any]) -> KeptResults[Any] | None:
+    """Return the results that --tasks keeps, plain data in JSON files; None without the flag."""
+
+    def save(path: Path, result: Any) -> None:
+        path.write_text(json_text(result) + "\n", encoding="utf-8")
+
+    def load(path: Path) -> Any:
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    return None if folder is None else KeptResults(folder, job, save, load)
+
+
+def train_all(
+    function: Callable[[Any, Any], str],
+    shared: Any,
+    work: Sequence[Any],
+    names: Sequence[str],
+    cluster: ClusterOptions,
+    job: Mapping[str, Any],
+    workers: int = 1,
+) -> None:
+    """Do the trainings of a study as tasks, and print the line that each returns.
+
+    Args:
+        function: trains and evaluates. What it leaves in the study's folder makes a second call short.
+        shared: what all trainings need.
+        work: what one training needs, beside it.
+        names: names of the trainings.
+        cluster: where they run. On a cluster, all nodes have to see the study's folder.
+        job: plain data that determines the results.
+        workers: trainings that run side by side without Ray.
+    """
+    kept = kept_results(cluster.tasks, job)
+    for _, line in map_tasks(
+        function, shared, work, options=cluster, kept=kept, names=names, workers=workers, unit="training"
+    ):
+        print(line, flush=True)
 
 
 def cpu_seconds(out: Path) -> float | None:

@@ -1,6 +1,7 @@
 """Measure the seconds of training until 90 % of protocol P's episodes finish upright.
 
     python benchmarks/time_to_runner.py [nothing] [demonstrations] [--seeds 3] [--threads 2] [--json]
+    python benchmarks/time_to_runner.py --ray HOST:PORT [--tasks FOLDER]   # each training is a task
 
 Trainings start from nothing, or from demonstrations with the commands of `make run`. All commands are
 printed. Times are wall-clock times from a command's start, including Python's own start. After each
@@ -21,13 +22,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import tyro
+from studies import kept_results
 
 from qwop_cli import CommandError, json_text, parse_config, run_command
+from qwop_cli.cluster import ClusterOptions, map_tasks
 from qwop_stride.run import CLONING, FINETUNING, MODULES, bundled_demos
 
 PROGRAM = "time_to_runner"
@@ -36,8 +39,8 @@ ENOUGH = 0.9
 MAX_KNEE, MIN_UPRIGHT = 0.02, 0.9
 FIRST_SEED = 10_000  # of the episodes; trainings and qwop-eval's default use small seeds
 # A knee near the track ends the episode, so the policy can't scrape and learns to stride.
-FROM_NOTHING = "--frame-skip 4 --reward stride --reward-option knee_seconds=0 --total-steps 8000000"
-FROM_CLONE = f"{FINETUNING} --total-steps 3000000"
+FROM_NOTHING = "--frame-skip 4 --reward stride --reward-option knee_seconds=0"
+STEPS: dict[Start, int] = {"nothing": 8_000_000, "demonstrations": 3_000_000}
 CLONE_EPOCHS = 20
 TARGET_SECONDS: dict[Start, int] = {"nothing": 300, "demonstrations": 120}
 
@@ -60,27 +63,34 @@ class TimingConfig:
     """Episodes of an evaluation."""
     every: int = 500_000
     """Environment steps between two evaluations."""
+    steps: int | None = None
+    """Environment steps of a training at most. Without this flag, 8 million from nothing, else 3 million."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print a JSON list instead of a table."""
+    cluster: tyro.conf.OmitArgPrefixes[ClusterOptions] = field(default_factory=ClusterOptions)
 
     def __post_init__(self) -> None:
         for name in ("seeds", "threads", "episodes", "every"):
             if getattr(self, name) < 1:
                 raise CommandError(f"--{name} {getattr(self, name)}: expected 1 or more")
+        if self.steps is not None and self.steps < 1:
+            raise CommandError(f"--steps {self.steps}: expected 1 or more")
 
 
 def commands(start: Start, folder: Path, seed: int, config: TimingConfig) -> list[list[str]]:
     """Return the commands of a training, in order. They write checkpoints to `folder` and below."""
     finetune = ["qwop-finetune", "--out", str(folder / "runner.safetensors"), "--keep-checkpoints"]
     finetune += ["--checkpoint-every", str(config.every), "--seed", str(seed)]
-    speed = f"--precision auto --threads {config.threads}".split()
+    speed = (
+        f"--precision auto --threads {config.threads} --total-steps {config.steps or STEPS[start]}".split()
+    )
     if start == "nothing":
         return [finetune + FROM_NOTHING.split() + speed]
     clone = folder / "clone.safetensors"
     demos = str(bundled_demos())
     cloning = ["qwop-bc", demos, "--out", str(clone), "--epochs", str(CLONE_EPOCHS), "--seed", str(seed)]
     finetune += ["--init", str(clone), "--demos", demos]
-    return [cloning + CLONING.split(), finetune + FROM_CLONE.split() + speed]
+    return [cloning + CLONING.split(), finetune + FINETUNING.split() + speed]
 
 
 def python_of(command: Sequence[str]) -> list[str]:
@@ -138,9 +148,15 @@ def train(start: Start, seed: int, config: TimingConfig) -> dict[str, Any]:
                         process.send_signal(signal.SIGCONT)
                 if process.returncode:
                     assert process.stderr is not None
-                    raise SystemExit(process.stderr.read().decode())
+                    reason = process.stderr.read().decode().strip().splitlines()[-1:]
+                    raise CommandError(f"{shlex.join(command)} failed: {' '.join(reason)}")
                 spent += time.monotonic() - since
     return {"start": start, "seed": seed, "seconds": None, "curve": curve}
+
+
+def train_one(config: TimingConfig, work: tuple[Start, int]) -> dict[str, Any]:
+    """Do one training: a task."""
+    return train(*work, config)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -159,7 +175,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def benchmark(config: TimingConfig) -> None:
     starts = config.starts or get_args(Start)
-    results = [train(start, seed, config) for start in starts for seed in range(config.seeds)]
+    work: list[tuple[Start, int]] = [(start, seed) for start in starts for seed in range(config.seeds)]
+    job = {
+        name: value
+        for name, value in asdict(config).items()
+        if name in ("threads", "episodes", "every", "steps")
+    }
+    done = dict(
+        map_tasks(
+            train_one,
+            config,
+            work,
+            options=config.cluster,
+            kept=kept_results(config.cluster.tasks, job),
+            names=[f"{start}-{seed}" for start, seed in work],
+            cpus=config.threads,
+            unit="training",
+        )
+    )
+    results = [done[index] for index in range(len(work))]
     if config.json:
         print(json_text(results, indent=1))
         return

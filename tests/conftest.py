@@ -75,6 +75,40 @@ def signals_arrive():
 
 
 @pytest.fixture
+def hub(monkeypatch, tmp_path_factory):
+    """A stand-in of the Hugging Face Hub (tests/stand_in_hub.py), which huggingface_hub uses in this test.
+
+    A token that may write is set. No test reaches the Hub itself.
+    """
+    constants = pytest.importorskip("huggingface_hub.constants")
+    spec = importlib.util.spec_from_file_location("stand_in_hub", Path(__file__).with_name("stand_in_hub.py"))
+    assert spec is not None and spec.loader is not None
+    stand_in = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(stand_in)
+    home = tmp_path_factory.mktemp("hf_home")
+    with stand_in.Hub() as server:
+        # The constants are for this process, the variables for those that it starts.
+        there = {
+            "ENDPOINT": server.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": server.url + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_TOKEN_PATH": str(home / "token"),
+            "HF_STORED_TOKENS_PATH": str(home / "stored"),
+            "HF_HUB_DISABLE_XET": True,  # large files go another way, which the stand-in knows
+        }
+        for name, value in there.items():
+            monkeypatch.setattr(constants, name, value)
+        name = "HUGGINGFACE_CO_URL_TEMPLATE"  # of which huggingface_hub below 1 has a copy
+        monkeypatch.setattr(f"huggingface_hub.file_download.{name}", there[name], raising=False)
+        monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+        monkeypatch.setenv("HF_HOME", str(home))
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_TOKEN", stand_in.TOKEN)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        server.read_token = stand_in.READ_TOKEN
+        yield server
+
+
+@pytest.fixture
 def sync_vector():
     """Gymnasium's vector of environments, reset as ours are: in the step in which an episode ends."""
     mode = {k: v for k, v in QWOPVectorEnv.metadata.items() if k == "autoreset_mode"}  # 0.29 has no other
@@ -100,6 +134,40 @@ def browser_pair(request) -> tuple[find.Program, find.Program]:
     if request.param is None:
         pytest.skip("no browser with a driver that matches was found")
     return request.param
+
+
+# -- an environment without PyTorch ----------------------------------------------------------------------
+
+_WITHOUT_TORCH = """
+import importlib.abc, sys
+
+class Blocked(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Blocked())
+"""
+
+
+@pytest.fixture
+def without_torch(no_display):
+    """Run a command of this project where PyTorch can't be imported."""
+
+    def run(module, *arguments):
+        words = [str(argument) for argument in arguments]
+        code = f"{_WITHOUT_TORCH}\nfrom {module} import main\nraise SystemExit(main({words!r}))"
+        environment = {n: v for n, v in no_display.items() if not n.endswith("_NUM_THREADS")}
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,  # no limit of threads: NumPy's BLAS would have as many as there are cores
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=300,
+        )
+
+    return run
 
 
 # -- a screen of our own, and a person who types ----------------------------------------------------------

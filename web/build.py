@@ -25,7 +25,7 @@ from typing import Any
 import tyro
 
 from qwop_cli import parse_config, run_command
-from qwop_datasets import DatasetReader
+from qwop_datasets import DatasetReader, Episode
 from qwop_evaluation import SPLIT_METERS, Lookahead
 from qwop_evaluation.lookahead import FINISH_WORTH, SECOND_WORTH
 from qwop_game import (
@@ -216,16 +216,21 @@ def page_constants() -> dict[str, Any]:
 
 def ghosts() -> list[dict[str, Any]]:
     """Runs to race against: the records that come with the project, the fastest first."""
-    names = {"policy": "the policy", "search": "the search"}
     runs = [
         {
-            "name": f"{names[episode.source]}, {episode.time:.2f} s",
+            "name": f"{_ghost_name(episode)}, {episode.time:.2f} s",
             "trig": episode.trig,
             "keys": base64.b64encode(episode.keys.tobytes()).decode(),
         }
-        for episode in DatasetReader(ROOT / "demos" / "records.h5")
+        for episode in sorted(DatasetReader(ROOT / "demos" / "records.h5"), key=lambda e: e.time)
     ]
-    return runs[::-1]
+    return runs
+
+
+def _ghost_name(episode: Episode) -> str:
+    if "--hold" in str(episode.provenance.get("command", "")):
+        return "the search, keys held for 0.1 s"
+    return {"policy": "the policy", "search": "the search"}[episode.source]
 
 
 def _json(value: Any) -> str:

@@ -1,5 +1,6 @@
 from .adapter import NetworkPolicy
 from .adversarial import AdversarialConfig, train_adversarially
+from .cli import Options, parse
 from .cloning import CloneConfig, Cloning, EpochReport, Split, split_decisions
 from .dagger import DaggerConfig, train_by_dagger
 from .metrics import Agreement, agreement
@@ -17,11 +18,13 @@ __all__ = [
     "DaggerConfig",
     "EpochReport",
     "NetworkPolicy",
+    "Options",
     "RolloutSummary",
     "SelfImitationConfig",
     "Split",
     "agreement",
     "clone",
+    "parse",
     "rollout",
     "split_decisions",
     "summarize_demonstrations",

@@ -15,7 +15,7 @@ from qwop_bc.adversarial import AdversarialConfig
 from qwop_bc.cloning import CloneConfig, EpochReport
 from qwop_bc.dagger import DaggerConfig
 from qwop_bc.self_imitation import SelfImitationConfig
-from qwop_bc.trainer import EPOCH_NAMES, Method, clone
+from qwop_bc.trainer import EPOCH_NAMES, METHOD_SETTINGS, Method, check_method, clone
 from qwop_cli import ProgressTimer, log_progress, parse_config, run_command
 from qwop_datasets import DatasetError
 from qwop_rl_core import CheckpointError, TrainingError
@@ -63,11 +63,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     return run_command(
         PROGRAM,
-        lambda: command(parse_config(PROGRAM, Options, arguments)),
+        lambda: command(parse(arguments)),
         CheckpointError,
         DatasetError,
         TrainingError,
     )
+
+
+def parse(arguments: Sequence[str] | None) -> Options:
+    """Return the settings that a command line describes.
+
+    Args:
+        arguments: what follows `qwop-bc`. None: what this process was started with.
+
+    Raises:
+        CommandError, TrainingError: a mistake in the command line; one line.
+        SystemExit: with code 0 after --help.
+    """
+    options = parse_config(PROGRAM, Options, arguments)
+    check_method(options.method, options.config, {name: getattr(options, name) for name in METHOD_SETTINGS})
+    return options
 
 
 def command(options: Options) -> None:

@@ -44,6 +44,8 @@ _UNUSED = {
     "gail": ("dagger", "self_imitation", "expert", "resume", "epochs", "patience", "balance", "l2_coef"),
 }
 _UNUSED["airl"] = _UNUSED["gail"]
+METHOD_SETTINGS = ("expert", "init", "resume", "dagger", "adversarial", "self_imitation")
+"""Arguments of `clone` that only some methods take."""
 
 
 def clone(
@@ -107,7 +109,7 @@ def clone(
     adversarial, self_imitation = adversarial or AdversarialConfig(), self_imitation or SelfImitationConfig()
     given: dict[str, Any] = {"expert": expert, "init": init, "resume": resume}
     given |= {"dagger": dagger, "adversarial": adversarial, "self_imitation": self_imitation}
-    _check_method(method, config, given)
+    check_method(method, config, given)
     logdir = Path(logdir) if logdir is not None else default_log_directory(out)
     inputs = {"the dataset": dataset, "--expert": _path(expert), "--init": _path(init)}
     check_outputs({"--out": out}, {"--logdir": logdir}, inputs)
@@ -183,8 +185,14 @@ def _path(path: str | os.PathLike[str] | None) -> Path | None:
     return None if path is None else Path(path)
 
 
-def _check_method(method: str, config: CloneConfig, given: dict[str, Any]) -> None:
-    """Raise CommandError for an unknown method, settings that it does not use, and a missing expert."""
+def check_method(method: str, config: CloneConfig, given: dict[str, Any]) -> None:
+    """Raise CommandError for an unknown method, settings that it does not use, and a missing expert.
+
+    Args:
+        method: name of the method.
+        config: the settings that all methods share.
+        given: the values of METHOD_SETTINGS.
+    """
     if method not in get_args(Method):
         raise CommandError(f"--method {method}: choose one of {', '.join(get_args(Method))}")
     defaults = {**vars(CloneConfig()), "dagger": DaggerConfig(), "adversarial": AdversarialConfig()}

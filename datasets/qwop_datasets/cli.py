@@ -445,6 +445,8 @@ class Convert:
     """Observations to write."""
     action_set: Literal["full", "reduced", "distinct"] | None = None
     """Action set that the actions index."""
+    video: Flag = False
+    """Add the game's pictures to LeRobot's format."""
     frames_per_step: int = 1
     """Frames per step of the file read."""
     trig: Trig | None = None
@@ -488,7 +490,12 @@ class Convert:
         with DatasetReader(source, self.where) as reader:
             to = self.to or convert.format_for(output)
             count, left_out = convert.export(
-                reader, output, to, observations=self.observations, action_set=self.action_set
+                reader,
+                output,
+                to,
+                observations=self.observations,
+                action_set=self.action_set,
+                video=self.video,
             )
         for line in left_out:
             print(f"{PROGRAM}: {escape_unprintable(line)}; omitted", file=sys.stderr)
@@ -516,6 +523,8 @@ class Convert:
             self.beam,
             _splits(self.splits),
         )
+        kept = convert.kept_of(sources, self.kind)
+        names: list[str] = []
         left_out: list[str] = []
         found: Counter[str] = Counter()
         unit = "samples" if self.search_edges is None else "frames"
@@ -529,13 +538,19 @@ class Convert:
         imported = convert.episodes_of_files(
             sources, importing, self.kind, workers=workers, progress=progress, cluster=self.cluster
         )
-        episodes = _usable(imported, left_out)
+        episodes = _usable(imported, left_out, names)
         try:
-            count = write_dataset(output, _noting(_verified(episodes), found))
+            count = write_dataset(output, _noting(_verified(episodes), found), kept.environment)
         finally:
             bar.close()
             for line in left_out:
                 print(f"{PROGRAM}: {escape_unprintable(line)}; omitted", file=sys.stderr)
+        if kept.masks:
+            masks = {
+                mask: np.array([marked.get(name, False) for name in names])
+                for mask, marked in kept.masks.items()
+            }
+            edit.store_split(output, np.arange(count), masks)
         print(f"{output}: {count} episodes, {len(left_out)} omitted; sine and cosine: {_variants(found)}")
         return 0
 
@@ -560,7 +575,7 @@ def _splits(text: str) -> tuple[tuple[float, float], ...]:
     return tuple(splits)
 
 
-def _usable(imported: Iterable[convert.Imported], left_out: list[str]) -> Iterator[Episode]:
+def _usable(imported: Iterable[convert.Imported], left_out: list[str], names: list[str]) -> Iterator[Episode]:
     count = 0
     for item in imported:
         if item.episode is None:
@@ -569,6 +584,7 @@ def _usable(imported: Iterable[convert.Imported], left_out: list[str]) -> Iterat
             count += 1
             if item.note:
                 print(f"{item.name}: {item.note}")
+            names.append(item.name)
             yield item.episode
     if not count:
         raise DatasetError("no episode could be converted")

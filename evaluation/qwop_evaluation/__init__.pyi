@@ -1,7 +1,7 @@
 from .comparison import bootstrap_interval, interquartile_mean
 from .evaluation import Evaluation, evaluate
 from .lookahead import Lookahead
-from .player import CheckpointPlayer, Player, PolicyPlayer
+from .player import CheckpointPlayer, LoadedPolicy, Player, PolicyPlayer
 from .protocol import Disturbance, choose, play
 from .shipped import shipped_policy_path
 from .summary import SPLIT_METERS, Summary, split_times, summarize, summary_json, wilson_interval
@@ -12,6 +12,7 @@ __all__ = [
     "CheckpointPlayer",
     "Disturbance",
     "Evaluation",
+    "LoadedPolicy",
     "Lookahead",
     "Player",
     "PolicyPlayer",

@@ -60,6 +60,8 @@ class EvaluationConfig:
     """Continuations that --lookahead simulates, 16 without this flag."""
     unperturbed: Flag = False
     """Play without the idle frames and repeated decisions of protocol P."""
+    numpy: Flag = False
+    """Compute with NumPy instead of PyTorch, which need not be installed."""
     max_seconds: float = MAX_SECONDS
     """Truncate episodes after this time."""
     json: Flag = False
@@ -118,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _evaluate(config: EvaluationConfig) -> None:
     outputs = {"--save": config.save}, {"--tasks": config.cluster.tasks}
     check_outputs(*outputs, inputs={"CHECKPOINT": config.checkpoint, "--against": config.against})
-    player = CheckpointPlayer(config.checkpoint or shipped_policy_path())
+    player = CheckpointPlayer(config.checkpoint or shipped_policy_path(), config.numpy)
     for flag, given in (("--sample", config.sample), ("--lookahead", config.lookahead)):
         if given and not player.samples:
             raise CommandError(f"{flag}: a Q-network has no distribution to draw from; omit it")

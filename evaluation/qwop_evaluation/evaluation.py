@@ -12,7 +12,7 @@ from typing import Any
 from qwop_cli.cluster import ClusterOptions, KeptResults, map_tasks
 from qwop_datasets import DatasetReader, DatasetWriter, Episode, verify_episodes, write_compact_dataset
 from qwop_evaluation.lookahead import Lookahead
-from qwop_evaluation.player import CheckpointPlayer, Player, PolicyPlayer
+from qwop_evaluation.player import CheckpointPlayer, LoadedPolicy, Player, PolicyPlayer
 from qwop_evaluation.protocol import BATCH, MAX_SECONDS, play
 from qwop_evaluation.shipped import shipped_policy_path
 from qwop_evaluation.summary import Summary, summarize, summary_json
@@ -20,7 +20,6 @@ from qwop_evaluation.table import format_number, results_table
 from qwop_game import DEFAULT_TRIG
 from qwop_game.gait import GaitMetrics
 from qwop_game.real import RealGame
-from qwop_rl_core import Policy
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +89,7 @@ class Evaluation:
 
 
 def evaluate(
-    policy: str | os.PathLike[str] | Policy | Player | None = None,
+    policy: str | os.PathLike[str] | LoadedPolicy | Player | None = None,
     *,
     episodes: int = 100,
     seed: int = 0,
@@ -108,7 +107,8 @@ def evaluate(
     """Judge a policy under protocol P (docs/guides/evaluation.md), as `qwop-eval` does.
 
     Args:
-        policy: a checkpoint, a loaded policy or a player; None: the shipped policy.
+        policy: a checkpoint, a loaded policy (`Policy`, or `NumpyPolicy`, which needs no PyTorch), or a
+            player; None: the shipped policy.
         episodes: number of episodes.
         seed: seed of the first episode, 0 or more; the others count up from it.
         sample: draw actions from the policy; otherwise take the most likely one.
@@ -175,6 +175,8 @@ def _play_batches(
         lookahead: Lookahead | None = settings["lookahead"]
         described = settings | {"lookahead": None if lookahead is None else asdict(lookahead)}
         job = described | {"policy_sha256": _sha256(player), "seeds": [seeds.start, seeds.stop]}
+        if isinstance(player, CheckpointPlayer) and player.numpy:
+            job["numpy"] = True
         kept = KeptResults(cluster.tasks, job, _save_episodes, _load_episodes, ".h5")
     done: dict[int, list[Episode]] = {}
     for index, episodes in map_tasks(
@@ -213,10 +215,10 @@ def append_verified(writer: DatasetWriter, episodes: Sequence[Episode], player: 
     )
 
 
-def _player(policy: str | os.PathLike[str] | Policy | Player | None) -> Player:
+def _player(policy: str | os.PathLike[str] | LoadedPolicy | Player | None) -> Player:
     if policy is None:
         return CheckpointPlayer(shipped_policy_path())
-    if isinstance(policy, Policy):
+    if isinstance(policy, LoadedPolicy):
         return PolicyPlayer(policy)
     return CheckpointPlayer(policy) if isinstance(policy, str | os.PathLike) else policy
 

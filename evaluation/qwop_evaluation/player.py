@@ -1,19 +1,19 @@
-"""Players: policies that protocol P can play."""
+"""Players: policies that protocol P can play. PyTorch is loaded only for a checkpoint that it plays."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+import qwop_rl_core
 from qwop_datasets import storable_name
 from qwop_game import PolicySpec
-from qwop_rl_core import CheckpointError, Policy, QNetwork, one_thread, to_numpy
+from qwop_rl_core import CheckpointError, NumpyPolicy
 
 
 class Player(Protocol):
@@ -37,10 +37,36 @@ class Player(Protocol):
         ...
 
 
+@runtime_checkable
+class LoadedPolicy(Protocol):
+    """The network of a checkpoint: `qwop_rl_core.Policy`, or `NumpyPolicy`, which needs no PyTorch."""
+
+    metadata: dict[str, Any]
+    """Metadata of the checkpoint."""
+
+    @property
+    def is_q_network(self) -> bool:
+        """Whether its scores are action values, not logits."""
+        ...
+
+    @property
+    def has_values(self) -> bool:
+        """Whether it has a trained critic."""
+        ...
+
+    def scores(self, features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Return logits, or action values, [N, A] of features [N, D]."""
+        ...
+
+    def values(self, features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Return the critic's state values [N] of features [N, D]."""
+        ...
+
+
 class PolicyPlayer:
     """A loaded policy as a `Player`."""
 
-    def __init__(self, policy: Policy, name: str = "policy") -> None:
+    def __init__(self, policy: LoadedPolicy, name: str = "policy") -> None:
         """Check that a policy fits this game.
 
         Args:
@@ -56,44 +82,48 @@ class PolicyPlayer:
         except ValueError as error:
             raise CheckpointError(str(error)) from None
         self.action_set, self.frame_skip = spec.action_set, spec.frame_skip
-        self.samples = not isinstance(policy.network, QNetwork)
+        self.samples = not policy.is_q_network
         self.name = storable_name(name)
 
-    @one_thread()
-    @torch.inference_mode()
     def scores(self, features: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
         """Return logits, or action values, float64 [N, A] of features [N, D]."""
-        network = self._policy.network
-        batch = torch.as_tensor(features, device=self._policy.device)
-        result = network(batch) if isinstance(network, QNetwork) else network.logits(batch)
-        return to_numpy(result.double())
+        return self._policy.scores(features).astype(np.float64)
 
-    @one_thread()
-    @torch.inference_mode()
     def values(self, features: NDArray[np.float32]) -> NDArray[np.floating[Any]] | None:
         """Return the critic's state values float64 [N] of features [N, D]; None without a trained critic."""
-        network = self._policy.network
-        # Cloning does not train the critic, so the scale of its returns is still the initial one.
-        if isinstance(network, QNetwork) or network.value_std == 1:
-            return None
-        return to_numpy(network.values(torch.as_tensor(features, device=self._policy.device)).double())
+        return self._policy.values(features).astype(np.float64) if self._policy.has_values else None
 
 
 class CheckpointPlayer(PolicyPlayer):
     """A policy checkpoint as a `Player`, named after the file. `sha256` is the hash of the file."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], numpy: bool = False) -> None:
         """Load a checkpoint.
 
         Args:
             path: the file.
+            numpy: compute with NumPy instead of PyTorch, which need not be installed. The last bits of the
+                scores differ.
 
         Raises:
-            CheckpointError: the file is missing, damaged or foreign, or does not fit this game.
+            CheckpointError: the file is missing, damaged or foreign, or does not fit this game; or PyTorch is
+                not installed.
         """
-        policy = Policy.load(path)
+        self.numpy = numpy
+        policy = NumpyPolicy.load(path) if numpy else _load_with_torch(path)
         try:
             super().__init__(policy, Path(path).stem)
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from None
         self.sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _load_with_torch(path: str | os.PathLike[str]) -> LoadedPolicy:
+    try:
+        return qwop_rl_core.Policy.load(path)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise CheckpointError(
+            "PyTorch is not installed; play with NumPy: qwop-eval --numpy, CheckpointPlayer(path, numpy=True)"
+        ) from None

@@ -1,10 +1,11 @@
-"""Where the policy lies that comes with the project. Needs no torch: a server of the page starts at once."""
+"""Where the policy lies that comes with the project."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from qwop_cli import bundled_file
+from qwop_rl_core import CheckpointError
 
 
 def shipped_policy_path() -> Path:
@@ -16,8 +17,6 @@ def shipped_policy_path() -> Path:
     try:
         return bundled_file("qwop_evaluation", "policy.safetensors")
     except FileNotFoundError as error:
-        from qwop_rl_core import CheckpointError  # imports torch
-
         raise CheckpointError(
             f"the shipped policy is missing ({error.filename}); name a checkpoint"
         ) from None

@@ -1,5 +1,12 @@
 from .cli import parse
-from .config import DQNFinetuneConfig, EnvironmentConfig, FinetuneConfig, PPOFinetuneConfig, defaults
+from .config import (
+    DQNFinetuneConfig,
+    EnvironmentConfig,
+    FinetuneConfig,
+    PPOFinetuneConfig,
+    PQNFinetuneConfig,
+    defaults,
+)
 from .environment import TrainingEnv, make_environment
 from .resume import resume_config
 from .training import FinetuneResult, finetune
@@ -10,6 +17,7 @@ __all__ = [
     "FinetuneConfig",
     "FinetuneResult",
     "PPOFinetuneConfig",
+    "PQNFinetuneConfig",
     "TrainingEnv",
     "defaults",
     "finetune",

@@ -13,6 +13,7 @@ from qwop_finetune.resume import resume_config
 from qwop_game import FEATURE_SIZE
 from qwop_rl_core import CheckpointError, TrainingError, ranks
 from qwop_rl_core.ppo import PPOConfig
+from qwop_rl_core.pqn import PQNConfig
 
 PROGRAM = "qwop-finetune"
 _MEMORY, _MEMORY_PER_BYTE = 2**30, 32
@@ -80,6 +81,11 @@ def _check_memory(path: Path, config: FinetuneConfig, arguments: list[str]) -> N
     if isinstance(learner, PPOConfig):
         rollout = learner.num_envs * learner.rollout_length
         needed = {"rollout_length": 2 * row * rollout, "demo_batch_size": row * learner.demo_batch_size}
+    elif isinstance(learner, PQNConfig):
+        rollout = learner.num_envs * learner.rollout_length
+        demonstrated = rollout / (1.0 - learner.demo_fraction)
+        needed = {"rollout_length": 4 * row * rollout, "minibatch_size": row * learner.minibatch_size}
+        needed["demo_fraction"] = 4 * row * round(demonstrated)
     else:
         batches = {
             "batch_size": 2 * row * learner.batch_size,

@@ -15,8 +15,9 @@ from qwop_game import DEFAULT_TRIG, PolicySpec, Trig
 from qwop_rl_core import TrainingError, check_kinds, default_log_directory
 from qwop_rl_core.dqn import DQNConfig
 from qwop_rl_core.ppo import PPOConfig
+from qwop_rl_core.pqn import PQNConfig
 
-Algorithm = Literal["ppo", "dqn", "ddqn"]
+Algorithm = Literal["ppo", "dqn", "ddqn", "pqn"]
 DemoOrder = Literal["any", "backward"]
 ALGORITHMS: tuple[str, ...] = get_args(Algorithm)
 
@@ -109,7 +110,9 @@ class DQNSettings(DQNConfig):
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """Settings of a fine-tuning run. Use one of its two kinds: `PPOFinetuneConfig` or `DQNFinetuneConfig`.
+    """Settings of a fine-tuning run.
+
+    Use one of its kinds: `PPOFinetuneConfig`, `DQNFinetuneConfig` or `PQNFinetuneConfig`.
 
     Raises:
         TrainingError: a value is out of range.
@@ -122,7 +125,7 @@ class FinetuneConfig:
     resume: Path | None = None
     """Continue the training that this checkpoint stores; other flags replace its settings."""
     algorithm: Fixed[Algorithm] = "ppo"
-    """ppo, dqn, or ddqn (Double DQN); each has its own flags below."""
+    """ppo, dqn, ddqn (Double DQN) or pqn; each has its own flags below."""
     demos: SameContent[Path | None] = None
     """Dataset of demonstrations: for the anchors below and to measure forgetting."""
     demos_where: Fixed[str] = ""
@@ -159,7 +162,7 @@ class FinetuneConfig:
     """Project on Weights & Biases."""
     force: tyro.conf.FlagCreatePairsOff[bool] = False
     """Replace --out if it exists."""
-    learner: PPOConfig | DQNConfig = field(kw_only=True)
+    learner: PPOConfig | DQNConfig | PQNConfig = field(kw_only=True)
     """Settings of the learning algorithm."""
 
     def __post_init__(self) -> None:
@@ -199,6 +202,17 @@ class DQNFinetuneConfig(FinetuneConfig):
     learner: tyro.conf.OmitArgPrefixes[DQNSettings] = field(default_factory=DQNSettings)
 
 
+@dataclass(frozen=True)
+class PQNFinetuneConfig(FinetuneConfig):
+    """Train a runner with PQN, from a clone (--init) or from nothing.
+
+    Flags and defaults depend on --algorithm, --init and --resume: put --help behind them to see which hold.
+    """
+
+    algorithm: Fixed[Algorithm] = "pqn"
+    learner: tyro.conf.OmitArgPrefixes[PQNConfig] = field(default_factory=PQNConfig)
+
+
 # A clone, unlike a new network, stays near itself for a while, explores little, and keeps the observation
 # statistics that it was cloned with. Measured (docs/experiments/knee-scraping.md): without the KL anchor the
 # runner is a second slower. With that anchor, a warm-up of the critic alone changes nothing.
@@ -224,14 +238,18 @@ DQN_FROM_NOTHING = DQNSettings(
 # A policy that already runs needs little exploration: a run has 700 decisions, and even one random decision
 # in a hundred makes it fall. Measurements: docs/experiments/dqn.md.
 LITTLE_EXPLORATION = {"total_steps": 300_000, "exploration_start": 0.01, "exploration_end": 0.002}
+PQN_FROM_NOTHING = PQNConfig(learning_rate=3e-4, q_lambda=0.9)
+# The clone's log-probabilities in the reward keep the values' errors from changing its actions.
+VALUES_FROM_CLONE = {"reference_kl_coef": 0.1, "update_normalizer": False, "margin_coef": 0.0}
 DQN_PRETRAINING_OF_CLONES, DQN_PRETRAINING_FROM_NOTHING = 1_500, 6_000
+PQN_PRETRAINING_OF_CLONES, PQN_PRETRAINING_FROM_NOTHING = 500, 2_000
 
 
 def defaults(algorithm: str, from_checkpoint: bool, with_demonstrations: bool) -> FinetuneConfig:
     """Return the default settings.
 
     Args:
-        algorithm: "ppo", "dqn" or "ddqn".
+        algorithm: "ppo", "dqn", "ddqn" or "pqn".
         from_checkpoint: whether training starts from a checkpoint (`init`).
         with_demonstrations: whether there are demonstrations (`demos`).
 
@@ -240,15 +258,29 @@ def defaults(algorithm: str, from_checkpoint: bool, with_demonstrations: bool) -
     """
     if algorithm == "ppo":
         return PPOFinetuneConfig(learner=PPO_FROM_CLONE) if from_checkpoint else PPOFinetuneConfig()
+    if algorithm == "pqn":
+        return PQNFinetuneConfig(learner=_pqn_defaults(from_checkpoint, with_demonstrations))
     learner = DQN_FROM_NOTHING
     if from_checkpoint or with_demonstrations:
         learner = dataclasses.replace(learner, **LITTLE_EXPLORATION)
     if from_checkpoint:
-        learner = dataclasses.replace(learner, update_normalizer=False)
+        learner = dataclasses.replace(learner, **VALUES_FROM_CLONE)
     if with_demonstrations:
         updates = DQN_PRETRAINING_OF_CLONES if from_checkpoint else DQN_PRETRAINING_FROM_NOTHING
         learner = dataclasses.replace(learner, pretrain_updates=updates)
     return DQNFinetuneConfig(algorithm=algorithm, learner=learner)  # pyright: ignore[reportArgumentType]
+
+
+def _pqn_defaults(from_checkpoint: bool, with_demonstrations: bool) -> PQNConfig:
+    learner = PQN_FROM_NOTHING
+    if from_checkpoint or with_demonstrations:
+        learner = dataclasses.replace(learner, **LITTLE_EXPLORATION)
+    if from_checkpoint:
+        learner = dataclasses.replace(learner, **VALUES_FROM_CLONE)
+    if with_demonstrations:
+        updates = PQN_PRETRAINING_OF_CLONES if from_checkpoint else PQN_PRETRAINING_FROM_NOTHING
+        learner = dataclasses.replace(learner, pretrain_updates=updates)
+    return learner
 
 
 def to_plain(config: FinetuneConfig) -> dict[str, Any]:
@@ -280,7 +312,8 @@ def from_plain(plain: dict[str, Any]) -> FinetuneConfig:
     if "environment" not in values:
         moved = {f.name for f in dataclasses.fields(EnvironmentConfig)} & values.keys()
         values["environment"] = {name: values.pop(name) for name in moved}
-    default = PPOFinetuneConfig() if values["algorithm"] == "ppo" else DQNFinetuneConfig()
+    kinds = {"ppo": PPOFinetuneConfig, "dqn": DQNFinetuneConfig, "ddqn": DQNFinetuneConfig}
+    default = {**kinds, "pqn": PQNFinetuneConfig}[values["algorithm"]]()
     for name in ("environment", "learner"):
         values[name] = _typed(values[name], getattr(default, name))
     return _typed(values, default)

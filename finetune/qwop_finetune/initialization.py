@@ -12,7 +12,7 @@ import torch
 
 from qwop_cli import CommandError
 from qwop_datasets import DatasetError
-from qwop_finetune.config import DQNFinetuneConfig, FinetuneConfig, PPOFinetuneConfig
+from qwop_finetune.config import DQNFinetuneConfig, FinetuneConfig, PPOFinetuneConfig, PQNFinetuneConfig
 from qwop_finetune.demonstrations import Demonstrations, load_demonstrations
 from qwop_finetune.environment import TrainingEnv, make_environment, training_figures
 from qwop_finetune.forgetting import GaitGuard
@@ -26,12 +26,14 @@ from qwop_rl_core import (
     CheckpointError,
     PPOConfig,
     QNetwork,
+    Transitions,
     check_kinds,
     dqn,
     explained,
     load_checkpoint,
     load_network,
     ppo,
+    pqn,
     ranks,
     set_aside,
 )
@@ -135,25 +137,56 @@ def ppo_demonstrations(config: PPOFinetuneConfig, setup: TrainingSetup) -> ppo.D
 def initial_dqn_state(config: DQNFinetuneConfig, setup: TrainingSetup) -> dqn.DQNState:
     """Return the state from which DQN trains: the stored one, or one with the clone's or a new network."""
     learner, envs = config.learner, setup.envs
-    demonstrations = None
-    if setup.demonstrations is not None:
-        environment = config.environment
-        demonstrations = setup.demonstrations.transitions(
-            environment.reward, parse_options(environment.reward_option)
-        )
+    demonstrations = demonstrated_transitions(setup)
+    reference = reference_policy(setup)
     if setup.resumed is not None:
-        state = dqn.resume(learner, envs, setup.resumed, demonstrations, str(config.resume))
+        where = str(config.resume)
+        state = dqn.resume(learner, envs, setup.resumed, demonstrations, where, reference)
         envs.metrics = _stored_metrics(config, setup.resumed)
         return state
+    network = _initial_q_network(config, setup, learner.dueling, False)
+    return dqn.start(learner, envs, network, demonstrations, reference)
+
+
+def initial_pqn_state(config: PQNFinetuneConfig, setup: TrainingSetup) -> pqn.PQNState:
+    """Return the state from which PQN trains: the stored one, or one with the clone's or a new network."""
+    learner, envs = config.learner, setup.envs
+    if setup.resumed is not None:
+        state = pqn.resume(learner, envs, setup.resumed, str(config.resume))
+        envs.metrics = _stored_metrics(config, setup.resumed)
+        return state
+    return pqn.start(learner, envs, _initial_q_network(config, setup, False, True))
+
+
+def _initial_q_network(
+    config: DQNFinetuneConfig | PQNFinetuneConfig, setup: TrainingSetup, dueling: bool, layer_norm: bool
+) -> QNetwork:
+    """Make the clone's or a new network. dueling and layer_norm are for a new one."""
+    generator = torch.Generator().manual_seed(config.learner.seed)
     if setup.clone is None:
-        generator = torch.Generator().manual_seed(learner.seed)
-        size = (FEATURE_SIZE, len(envs.action_masks), config.hidden)
-        network = QNetwork(*size, dueling=learner.dueling, generator=generator)
-    elif isinstance(setup.clone.network, ActorCritic):
-        network = QNetwork.from_policy(setup.clone.network, learner.dueling)
-    else:
-        network = copy.deepcopy(setup.clone.network)
-    return dqn.start(learner, envs, network, demonstrations)
+        size = (FEATURE_SIZE, len(setup.envs.action_masks), config.hidden)
+        return QNetwork(*size, dueling=dueling, generator=generator, layer_norm=layer_norm)
+    if isinstance(setup.clone.network, QNetwork):
+        return copy.deepcopy(setup.clone.network)
+    coef = config.learner.reference_kl_coef
+    if coef == 0:
+        return QNetwork.from_policy(setup.clone.network, dueling, generator=generator)
+    return QNetwork.from_policy(setup.clone.network, True, True, coef, generator)
+
+
+def reference_policy(setup: TrainingSetup) -> ActorCritic | None:
+    """Return the policy that training starts from, if it is one: its log-probabilities may count."""
+    network = setup.clone.network if setup.clone else None
+    return network if isinstance(network, ActorCritic) else None
+
+
+def demonstrated_transitions(setup: TrainingSetup) -> Transitions | None:
+    """Return the demonstrations with the rewards of the environment, or None without demonstrations."""
+    if setup.demonstrations is None:
+        return None
+    environment = setup.config.environment
+    options = parse_options(environment.reward_option)
+    return setup.demonstrations.transitions(environment.reward, options)
 
 
 def _load_clone(config: FinetuneConfig, resumed: Checkpoint | None) -> tuple[Clone | None, str]:
@@ -180,7 +213,7 @@ def _load_clone(config: FinetuneConfig, resumed: Checkpoint | None) -> tuple[Clo
         if file_sha256(path) != known:
             raise CheckpointError(f"{path}: is not the file any more that the training began with")
     except CheckpointError as error:
-        anchored = isinstance(config.learner, PPOConfig) and config.learner.reference_kl_coef > 0
+        anchored = config.learner.reference_kl_coef > 0
         if anchored or str(config.init) != stored["config"]["init"]:
             raise CheckpointError(f"{error}; name a file of the same content with --init") from None
         return None, known
@@ -205,6 +238,9 @@ def _read_clone(config: FinetuneConfig, path: Path) -> Clone:
     network = load_network(checkpoint, path)
     if isinstance(config, PPOFinetuneConfig) and isinstance(network, QNetwork):
         raise CheckpointError(f"{path}: holds action values; PPO starts from a policy, such as a clone")
+    learner = config.learner
+    if learner.reference_kl_coef > 0 and isinstance(network, QNetwork):
+        raise CheckpointError(f"{path}: holds action values, no probabilities: add --reference-kl-coef 0")
     return Clone(network, spec)
 
 

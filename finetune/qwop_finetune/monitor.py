@@ -16,7 +16,7 @@ from qwop_finetune.initialization import TrainingSetup
 from qwop_finetune.interrupt import InterruptSwitch
 from qwop_finetune.report import report_line, say
 from qwop_game import RolloutMetrics
-from qwop_rl_core import CheckpointError, Logger, dqn, ppo, ranks
+from qwop_rl_core import CheckpointError, Logger, dqn, ppo, pqn, ranks
 
 MAX_COLLAPSES = 3
 """Training returns to the last checkpoint after so many collapses of the gait; one more ends it."""
@@ -29,15 +29,23 @@ class TrainingMonitor:
         setup: the training.
         logger: where reports go; None: nowhere.
         interrupt: ends the training once it is pressed.
+        pause_at: steps after which the training pauses; None: never.
     """
 
-    def __init__(self, setup: TrainingSetup, logger: Logger | None, interrupt: InterruptSwitch) -> None:
+    def __init__(
+        self,
+        setup: TrainingSetup,
+        logger: Logger | None,
+        interrupt: InterruptSwitch,
+        pause_at: int | None = None,
+    ) -> None:
         config = self._config = setup.config
         self._logger, self._interrupt, self._guard = logger, interrupt, setup.guard
         clone = copy.deepcopy(setup.clone.network) if setup.clone else None
         self._meter = ForgettingMeter(clone, setup.demonstrations)
         self._metadata = checkpoint_metadata(setup)
         self._guarded = config.on_collapse != "ignore" and config.init is not None
+        self._pause_at = math.inf if pause_at is None else pause_at
         self._deadline = time.monotonic() + 60 * config.minutes if config.minutes else math.inf
         self.figures: dict[str, float] = {}
         """Metrics of the last report."""
@@ -53,13 +61,13 @@ class TrainingMonitor:
         """Factor on the learning rate: every collapse of the gait halves it."""
         return 0.5**self._guard.collapses
 
-    def begin(self, state: ppo.PPOState | dqn.DQNState) -> None:
+    def begin(self, state: ppo.PPOState | dqn.DQNState | pqn.PQNState) -> None:
         """Capture the state that a collapse before the first checkpoint returns to."""
         self.steps = state.steps
         self._healthy = state.capture()
-        self.goes_on = state.steps < self._config.learner.total_steps
+        self.goes_on = state.steps < min(self._config.learner.total_steps, self._pause_at)
 
-    def __call__(self, progress: ppo.Progress | dqn.Progress) -> bool:
+    def __call__(self, progress: ppo.Progress | dqn.Progress | pqn.Progress) -> bool:
         """Look at the training after an iteration.
 
         Args:
@@ -87,12 +95,14 @@ class TrainingMonitor:
             self.goes_on, self.reason = False, "time is up"
         elif done:
             self.goes_on = False
+        elif self.steps >= self._pause_at:
+            self.goes_on, self.reason = False, "paused"
         if crossed(config.checkpoint_every) or not self.goes_on:
             self._healthy = progress.state.capture()
             self._save(progress)
         return not self.goes_on
 
-    def _report(self, progress: ppo.Progress | dqn.Progress) -> None:
+    def _report(self, progress: ppo.Progress | dqn.Progress | pqn.Progress) -> None:
         envs, state = progress.envs, progress.state
         assert isinstance(envs, TrainingEnv)
         network = state.policy if isinstance(state, ppo.PPOState) else state.network
@@ -104,7 +114,7 @@ class TrainingMonitor:
         if self._logger is not None:
             self._logger.scalars(self.figures, self.steps)
 
-    def _collapsed(self, progress: ppo.Progress | dqn.Progress) -> bool:
+    def _collapsed(self, progress: ppo.Progress | dqn.Progress | pqn.Progress) -> bool:
         """Return to the last healthy state. Returns True: the training loop starts again or ends."""
         report = report_line(self.steps, self.figures)
         progress.state.roll_back(self._healthy)
@@ -116,7 +126,7 @@ class TrainingMonitor:
         say(f"{report}; the gait collapsed: back to the last checkpoint, {consequence}")
         return True
 
-    def _save(self, progress: ppo.Progress | dqn.Progress) -> None:
+    def _save(self, progress: ppo.Progress | dqn.Progress | pqn.Progress) -> None:
         envs = progress.envs
         assert isinstance(envs, TrainingEnv)
         state = {"guard": self._guard.state(), "tally": all_metrics(envs).state(), "figures": self.figures}

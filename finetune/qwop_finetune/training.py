@@ -10,19 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from qwop_cli import CommandError, Interrupted, check_outputs, interrupts
-from qwop_finetune.config import DQNFinetuneConfig, FinetuneConfig, PPOFinetuneConfig, to_plain
+from qwop_finetune.config import (
+    DQNFinetuneConfig,
+    FinetuneConfig,
+    PPOFinetuneConfig,
+    PQNFinetuneConfig,
+    to_plain,
+)
 from qwop_finetune.initialization import (
     TrainingSetup,
+    demonstrated_transitions,
     initial_dqn_state,
     initial_ppo_state,
+    initial_pqn_state,
     initialize,
     ppo_demonstrations,
     prepare_logs,
+    reference_policy,
 )
 from qwop_finetune.interrupt import InterruptSwitch
 from qwop_finetune.monitor import TrainingMonitor
 from qwop_finetune.resume import same_file
-from qwop_rl_core import ActorCritic, Logger, dqn, ppo, ranks
+from qwop_rl_core import ActorCritic, Logger, dqn, ppo, pqn, ranks
 
 
 @dataclass(frozen=True)
@@ -34,14 +43,14 @@ class FinetuneResult:
     steps: int
     """Environment steps done."""
     reason: str
-    """"done", "interrupted", "time is up" or "the gait collapsed"."""
+    """"done", "paused", "interrupted", "time is up" or "the gait collapsed"."""
     figures: dict[str, float]
     """Metrics of the last report."""
     interrupt: Interrupted | None = None
     """The interrupt that ended it; its text says how to continue."""
 
 
-def finetune(config: FinetuneConfig) -> FinetuneResult:
+def finetune(config: FinetuneConfig, pause_at: int | None = None) -> FinetuneResult:
     """Train a policy by reinforcement learning and write it to `config.out`.
 
     Started by torchrun, all processes train one policy with PPO, and the first one logs and saves.
@@ -51,6 +60,8 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
 
     Args:
         config: the settings. `defaults` has those for the algorithm; `resume_config` continues a training.
+        pause_at: environment steps after which to stop with a checkpoint, as an interrupt does. Resumed, the
+            training gives the same bits as without the pause (DQN: with `save_replay`). None: do not pause.
 
     Returns:
         How it ended.
@@ -60,10 +71,10 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
             diverges; one line.
     """
     with ranks.joined_ranks(config.learner.device):
-        return _finetune(config)
+        return _finetune(config, pause_at)
 
 
-def _finetune(config: FinetuneConfig) -> FinetuneResult:
+def _finetune(config: FinetuneConfig, pause_at: int | None) -> FinetuneResult:
     if ranks.num_ranks() > 1 and not isinstance(config, PPOFinetuneConfig):
         raise CommandError(f"torchrun is for PPO: start {config.algorithm} as one process")
     _check_paths(config)
@@ -77,9 +88,11 @@ def _finetune(config: FinetuneConfig) -> FinetuneResult:
         if ranks.rank() == 0
         else nullcontext() as logger,
     ):
-        monitor = TrainingMonitor(setup, logger, interrupt)
+        monitor = TrainingMonitor(setup, logger, interrupt, pause_at)
         if isinstance(setup.config, PPOFinetuneConfig):
             _train_ppo(setup.config, setup, logger, monitor)
+        elif isinstance(setup.config, PQNFinetuneConfig):
+            _train_pqn(setup.config, setup, logger, monitor)
         else:
             assert isinstance(setup.config, DQNFinetuneConfig)
             _train_dqn(setup.config, setup, logger, monitor)
@@ -130,6 +143,26 @@ def _train_dqn(
             logger=logger,
             callback=monitor,
             progress_bar=sys.stderr.isatty() and ranks.rank() == 0,
+        )
+
+
+def _train_pqn(
+    config: PQNFinetuneConfig, setup: TrainingSetup, logger: Logger | None, monitor: TrainingMonitor
+) -> None:
+    state = initial_pqn_state(config, setup)
+    demonstrations = demonstrated_transitions(setup)
+    monitor.begin(state)
+    while monitor.goes_on:
+        learning_rate = config.learner.learning_rate * monitor.learning_rate_share
+        pqn.train(
+            dataclasses.replace(config.learner, learning_rate=learning_rate),
+            setup.envs,
+            state,
+            reference=reference_policy(setup),
+            demonstrations=demonstrations,
+            logger=logger,
+            callback=monitor,
+            progress_bar=sys.stderr.isatty(),
         )
 
 

@@ -47,8 +47,8 @@ CLEARANCE_SCALE = np.float32(2)  # meters to half meters: the values that matter
 LANDMARKS = np.array([HURDLE_X, HURDLE_X, SAND_X, SAND_X], np.float32)[:, None]
 LANDMARK_REACH = np.array([100.0, 20.0, 100.0, 20.0], np.float32)[:, None]
 
-_HIP_MODE_BITS = np.eye(NUM_HIP_MODES, dtype=np.float32)
-_KEY_BITS = (canonical_keys(np.arange(16, dtype=np.uint8))[:, None] >> np.arange(4) & 1).astype(np.float32)
+HIP_MODE_BITS = np.eye(NUM_HIP_MODES, dtype=np.float32)
+KEY_BITS = (canonical_keys(np.arange(16, dtype=np.uint8))[:, None] >> np.arange(4) & 1).astype(np.float32)
 
 FEATURE_BLOCKS: dict[str, int] = {
     "position": 2 * _OTHERS,  # x, then y, of head .. rightThigh relative to the torso, m
@@ -112,6 +112,6 @@ def encode(
     block["clearance"] *= CLEARANCE_SCALE
 
     np.clip((LANDMARKS - x[_TORSO]) / LANDMARK_REACH, -1, 1, out=block["landmark"])
-    block["hip_mode"][:] = _HIP_MODE_BITS[hip_mode].reshape(-1, NUM_HIP_MODES).T
-    block["last_keys"][:] = _KEY_BITS[last_keys].reshape(-1, 4).T
+    block["hip_mode"][:] = HIP_MODE_BITS[hip_mode].reshape(-1, NUM_HIP_MODES).T
+    block["last_keys"][:] = KEY_BITS[last_keys].reshape(-1, 4).T
     return np.ascontiguousarray(features.T).reshape(*lead, FEATURE_SIZE)

@@ -1,4 +1,4 @@
-"""`qwop-replay FILE`: show a recorded episode in a window, as a video or as a page."""
+"""`qwop-replay FILE`: show a recorded or played episode in a window, as a video or as a page."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ import tyro
 
 from qwop_cli import CommandError, parse_config, run_command
 from qwop_datasets import DatasetError
+from qwop_datasets.video import VideoError
 from qwop_game.real import RealGame, RealGameError
 from qwop_game.render import SIZE
 from qwop_game.window import DisplayError
 from qwop_replay.real_game import replay_in_real_game
 from qwop_replay.runs import ReplayedRun
 from qwop_replay.show import SPEED_LIMITS, describe, load_runs, replay
-from qwop_replay.video import VideoError
 from qwop_replay.web import runs_file, show_in_page
+from qwop_rl_core import CheckpointError
 
 PROGRAM = "qwop-replay"
 Flag = tyro.conf.FlagCreatePairsOff[bool]
@@ -44,14 +45,15 @@ _SIZE_FLAG = tyro.constructors.PrimitiveConstructorSpec(
 
 @dataclass(frozen=True)
 class ReplayConfig:
-    """Show a recorded episode in a window, as a video, as a page or in the browser's game."""
+    """Show an episode, recorded or played by a policy, in a window, a video, a page or the browser's game."""
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """Dataset of the episode."""
+    """Dataset of the episode; or a policy (.safetensors), which plays an episode of protocol P. That needs no
+    PyTorch."""
     episode: int = 0
-    """Number of the episode; -1 is the last one."""
+    """Number of the episode; -1 is the last one. Of a policy: the seed of its episode."""
     ghost: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="FILE[:N]")] = ()
-    """Race against an episode of another dataset, or of this one with :N."""
+    """Race against an episode of another dataset or policy, or of this one with :N."""
     video: Path | None = None
     """Write this .mp4 or .gif instead of opening a window."""
     html: Path | None = None
@@ -99,6 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(
         PROGRAM,
         lambda: _replay(parse_config(PROGRAM, ReplayConfig, arguments)),
+        CheckpointError,
         DatasetError,
         DisplayError,
         VideoError,

@@ -11,11 +11,12 @@ import tyro
 
 from qwop_cli import CommandError, json_text, parse_config, run_command
 from qwop_datasets import DatasetError, DatasetReader, Episode
+from qwop_datasets.video import VideoError
 from qwop_replay.coaching import coach
 from qwop_replay.coaching_plot import write_plot
 from qwop_replay.runs import ReplayedRun
 from qwop_replay.show import check_places, load_runs, write_page
-from qwop_replay.video import VideoError
+from qwop_rl_core import CheckpointError
 
 PROGRAM = "qwop-coach"
 Flag = tyro.conf.FlagCreatePairsOff[bool]
@@ -30,7 +31,7 @@ class CoachConfig:
     episode: int | None = None
     """Number of the run to judge; -1 is the last one. Default: the fastest finished run, or the farthest."""
     against: Annotated[str | None, tyro.conf.arg(metavar="FILE[:N]")] = None
-    """Run to compare with: an episode of another dataset, or of this one with :N.
+    """Run to compare with: an episode of another dataset or policy, or of this dataset with :N.
     Default: the fastest other run of FILE."""
     where: str = ""
     """Filter of the player's runs, such as "player=ana". Default: all."""
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(
         PROGRAM,
         lambda: _coach(parse_config(PROGRAM, CoachConfig, arguments)),
+        CheckpointError,
         DatasetError,
         VideoError,
         ValueError,

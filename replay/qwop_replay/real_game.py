@@ -11,11 +11,11 @@ import numpy as np
 from tqdm import tqdm
 
 from qwop_datasets import Episode, Replay, Verification, compare_replay
+from qwop_datasets.video import FPS, VideoWriter
 from qwop_game import FRAME_SECONDS
 from qwop_game.real import RealGame, RealGameError
 from qwop_replay.runs import ReplayedRun
 from qwop_replay.show import check_places, check_speed, load_runs
-from qwop_replay.video import FPS, VideoWriter
 
 PICTURE_SIZE = (640, 400)
 END_SECONDS = 1.0

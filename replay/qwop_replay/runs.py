@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwop_datasets import Episode, Verification, verify_episode
+from qwop_datasets.film import hurdle_poses, pose_at
 from qwop_evaluation import SPLIT_METERS, split_times
-from qwop_game import Simulator
-from qwop_game.render import STANDING_HURDLE, HurdlePose, hurdle_pose
-
-_STANDING = np.array(STANDING_HURDLE, np.float32)
+from qwop_game.render import HurdlePose
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,20 +30,9 @@ class ReplayedRun:
     def hurdle(self) -> NDArray[np.float32]:
         """x, y, angle of the hurdle's base and top in every frame, [T + 1, 2, 3].
 
-        Observations do not contain it, so it comes from a replay of the keys. If the replay differs from the
-        recording, the hurdle stays at its initial place.
+        See `qwop_datasets.film.hurdle_poses`.
         """
-        poses = np.tile(_STANDING, (self.last_frame + 1, 1, 1))
-        if self.verification.exact:
-            stop_at_end = self.episode.game == "embedded"
-            simulator = Simulator(1, stop_at_end=stop_at_end, trig=self.episode.trig)
-            simulator.begin(self.episode.start)
-            poses[0] = hurdle_pose(simulator.state[0])
-            for frame, keys in enumerate(self.episode.keys):
-                simulator.step(np.array([keys], np.uint8))
-                poses[frame + 1] = hurdle_pose(simulator.state[0])
-            simulator.close()
-        return poses
+        return hurdle_poses(self.episode, exact=self.verification.exact)
 
     @cached_property
     def splits(self) -> dict[int, float]:
@@ -80,5 +67,4 @@ class ReplayedRun:
 
     def hurdle_at(self, frame: int) -> HurdlePose:
         """Return the pose of the hurdle at a frame."""
-        base, top = self.hurdle[min(frame, self.last_frame)].tolist()
-        return tuple(base), tuple(top)
+        return pose_at(self.hurdle, min(frame, self.last_frame))

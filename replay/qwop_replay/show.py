@@ -1,4 +1,4 @@
-"""Show recorded runs in a window, as a video or as a page, read from the top in `replay`."""
+"""Show recorded runs, or runs that a policy plays, in a window, as a video or as a page: see `replay`."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from tqdm import tqdm
 
 from qwop_cli import CommandError, check_outputs, escape_unprintable
 from qwop_datasets import DatasetError, DatasetReader, Episode, replace_file
+from qwop_datasets.video import FPS, VideoWriter, check_target
+from qwop_evaluation import CheckpointPlayer, play
 from qwop_game.gait import gait_metrics
 from qwop_game.render import SIZE, Renderer, pixels, pygame
 from qwop_replay.html import page
 from qwop_replay.playback import play_in_window
 from qwop_replay.race import Race
 from qwop_replay.runs import ReplayedRun
-from qwop_replay.video import FPS, VideoWriter, check_target
 
 END_SECONDS = 1.0
 """How long a video shows its last frame."""
 SPEED_LIMITS = 0.05, 100.0
 """Slowest and fastest replay, times real time."""
+POLICY_SUFFIX = ".safetensors"
+"""Files that hold a policy, not a dataset."""
 
 
 def replay(
@@ -38,13 +41,14 @@ def replay(
     force: bool = False,
     on_load: Callable[[Sequence[ReplayedRun]], None] | None = None,
 ) -> list[ReplayedRun]:
-    """Show a recorded run, as `qwop-replay` does: in a window, unless a video or a page is asked for.
+    """Show a run, as `qwop-replay` does: in a window, unless a video or a page is asked for.
 
     `replay_in_real_game` plays it in the real game.
 
     Args:
-        recording: a dataset, or an episode.
-        episode: number of the episode in the dataset; -1: the last one.
+        recording: a dataset, an episode, or a policy (.safetensors), which plays one of protocol P's episodes
+            and needs no PyTorch.
+        episode: number of the episode in the dataset; -1: the last one. Of a policy: seed of its episode.
         ghosts: runs to race against: episodes, or "FILE", "FILE:N" and ":N" (of `recording`).
         video: video to write, .mp4 or .gif.
         html: self-contained web page to write.
@@ -57,6 +61,7 @@ def replay(
         The run and its ghosts.
 
     Raises:
+        CheckpointError: a policy can't be read, or does not fit this game.
         CommandError: there is no such episode, or an output is one of the inputs or can't be written.
         DatasetError: a dataset can't be read.
         DisplayError: no window can be opened.
@@ -116,11 +121,12 @@ def load_runs(
     """Load the run to show and its ghosts, each named after its file and number, or after its player.
 
     Args:
-        recording: a dataset, or an episode.
-        episode: number of the episode in the dataset.
+        recording: a dataset, an episode, or a policy (.safetensors).
+        episode: number of the episode in the dataset; of a policy, seed of its episode under protocol P.
         ghosts: episodes, or "FILE", "FILE:N" and ":N" (of `recording`).
 
     Raises:
+        CheckpointError: a policy can't be read, or does not fit this game.
         CommandError: there is no such episode.
         DatasetError: a dataset can't be read.
     """
@@ -208,6 +214,8 @@ def _split(ghost: str) -> tuple[str, int]:
 def _load(recording: str | os.PathLike[str] | Episode, number: int) -> ReplayedRun:
     if isinstance(recording, Episode):
         return ReplayedRun(recording.player or "run", recording)
+    if Path(recording).suffix == POLICY_SUFFIX:
+        return _played(Path(recording), number)
     reader = DatasetReader(recording)
     count = len(reader)
     if not count:
@@ -217,6 +225,14 @@ def _load(recording: str | os.PathLike[str] | Episode, number: int) -> ReplayedR
     with reader:
         number %= count
         return ReplayedRun(f"{Path(recording).stem} {number}", reader[number])
+
+
+def _played(checkpoint: Path, seed: int) -> ReplayedRun:
+    """Return the episode of protocol P that a policy plays, computed by NumPy: PyTorch is not needed."""
+    if seed < 0:
+        raise CommandError(f"{checkpoint}: no episode {seed}: a policy's are numbered by their seed, from 0")
+    (episode,) = play(CheckpointPlayer(checkpoint, numpy=True), [seed])
+    return ReplayedRun(f"{checkpoint.stem} {seed}", episode)
 
 
 def write_page(path: Path, runs: Sequence[ReplayedRun], title: str, notes: Sequence[str] = ()) -> None:

@@ -1,7 +1,8 @@
-"""Reinforcement learning in PyTorch: PPO, DQN and Double DQN, networks, checkpoints.
+"""Reinforcement learning in PyTorch: PPO, DQN, Double DQN and PQN, networks, checkpoints.
 
 Knows nothing of QWOP: it takes any gymnasium vector environment with discrete actions and flat observations.
-Names are imported at their first use, so that importing the package does not import PyTorch.
+Names are imported at their first use, so that importing the package does not import PyTorch, and what plays a
+checkpoint with NumPy never does.
 """
 
 import lazy_loader

@@ -1,16 +1,22 @@
-from . import dqn, ppo, ranks
+from . import dqn, ppo, pqn, ranks
 from .buffers import ReplayBuffer, Transitions
 from .checkpoint import (
     Checkpoint,
-    CheckpointError,
     check_kinds,
     explained,
     load_checkpoint,
     load_network,
     optimizer_tensors,
-    prefixed,
     restore_optimizer,
     save_checkpoint,
+)
+from .checkpoint_file import (
+    CheckpointArrays,
+    CheckpointError,
+    CheckpointHeader,
+    load_arrays,
+    load_header,
+    prefixed,
     section,
 )
 from .devices import one_thread, select_device, to_numpy
@@ -19,19 +25,25 @@ from .errors import TrainingError
 from .logging import EVENTS, Logger, default_log_directory, set_aside
 from .losses import entropy, kl_between, log_prob
 from .networks import ActorCritic, QNetwork
+from .numpy_policy import NumpyPolicy
 from .policy import Policy, sample_actions
 from .ppo import Demonstrations, PPOConfig
+from .pqn import PQNConfig
 from .returns import gae
 
 __all__ = [
     "EVENTS",
     "ActorCritic",
     "Checkpoint",
+    "CheckpointArrays",
     "CheckpointError",
+    "CheckpointHeader",
     "DQNConfig",
     "Demonstrations",
     "Logger",
+    "NumpyPolicy",
     "PPOConfig",
+    "PQNConfig",
     "Policy",
     "QNetwork",
     "ReplayBuffer",
@@ -44,12 +56,15 @@ __all__ = [
     "explained",
     "gae",
     "kl_between",
+    "load_arrays",
     "load_checkpoint",
+    "load_header",
     "load_network",
     "log_prob",
     "one_thread",
     "optimizer_tensors",
     "ppo",
+    "pqn",
     "prefixed",
     "ranks",
     "restore_optimizer",

@@ -1,65 +1,55 @@
 """Checkpoints: one safetensors file of named tensors, with JSON metadata in its header. Nothing is pickled.
 
 Tensors named `network.*` are the network that plays. All others (`optimizer.*`, `generator`, `environment.*`,
-`buffer.*`) are for an exact resume of the training.
+`buffer.*`) are for an exact resume of the training. `checkpoint_file` reads the file without PyTorch.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import secrets
 import time
 from collections.abc import Generator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from qwop_rl_core.checkpoint_file import (
+    DAMAGE,
+    FORMAT,
+    FORMAT_VERSION,
+    CheckpointError,
+    check_arrays,
+    check_size,
+    network_errors,
+    prefixed,
+    read_checkpoint,
+    section,
+    short_message,
+)
 from qwop_rl_core.networks import ActorCritic, QNetwork, build_network
 
-FORMAT = "qwop-stride checkpoint"
-FORMAT_VERSION = 2
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "check_kinds",
+    "explained",
+    "load_checkpoint",
+    "load_network",
+    "optimizer_tensors",
+    "prefixed",
+    "restore_optimizer",
+    "save_checkpoint",
+    "section",
+]
+
 _JSON_TUPLE: type[object] = list  # what becomes of a tuple in JSON
 _CHECKED_KINDS: tuple[type[object], ...] = (bool, int, float, str, list)
-# Version 1 had British spelling in the names of tensors and settings.
-_NAMES_OF_VERSION_1 = {"normaliser": "normalizer", "prioritised": "prioritized", "metres": "meters"}
-
-
-class CheckpointError(Exception):
-    """A checkpoint is missing, damaged, foreign or does not fit. The message is one line for the user."""
-
-
-# Errors that damaged contents can cause.
-_DAMAGE = (
-    KeyError,
-    IndexError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    RuntimeError,
-    MemoryError,
-)
-
-
-class _SafeFile(Protocol):
-    """What `safe_open` gives, whose types safetensors leaves out."""
-
-    def metadata(self) -> dict[str, str] | None: ...
-
-    def keys(self) -> list[str]: ...
-
-    def get_tensor(self, name: str) -> Tensor: ...
-
-
-def _open(path: Path, device: str) -> AbstractContextManager[_SafeFile]:
-    return cast("AbstractContextManager[_SafeFile]", safe_open(path, framework="pt", device=device))
 
 
 class Checkpoint(NamedTuple):
@@ -119,50 +109,7 @@ def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
 
     It runs no code from the file, reads no other file, and bounds its memory by the file's size.
     """
-    path = Path(path)
-    try:
-        if not path.exists():
-            raise CheckpointError(f"{path}: no such checkpoint")
-        if not path.is_file():
-            raise CheckpointError(f"{path}: not a file; give the path of a .safetensors checkpoint")
-        with _open(path, str(device)) as file:
-            header = file.metadata() or {}
-            if header.get("format") != FORMAT:
-                raise CheckpointError(f"{path}: a safetensors file, but not a {FORMAT}")
-            version = header.get("version")
-            if version not in ("1", str(FORMAT_VERSION)):
-                raise CheckpointError(
-                    f"{path}: format {version}, this release reads 1 to {FORMAT_VERSION}; "
-                    "use the release that wrote it"
-                )
-            metadata: dict[str, Any] = json.loads(header["metadata"])
-            if type(metadata) is not dict:
-                raise CheckpointError(f"{path}: not a readable checkpoint (damaged or foreign)")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            if version == "1":
-                tensors, metadata = _from_1_to_2(tensors), _from_1_to_2(metadata)
-    except (SafetensorError, *_DAMAGE) as error:
-        raise CheckpointError(f"{path}: not a readable checkpoint (damaged or foreign)") from error
-    except OSError as error:
-        raise CheckpointError(f"{path}: could not be read: {error.strerror or error}") from error
-    return Checkpoint(tensors, metadata)
-
-
-def _from_1_to_2(value: Any) -> Any:
-    """Rename the keys of version 1 at any depth, and in reward options, such as "knee_metres=0.2"."""
-
-    def renamed(name: str) -> str:
-        for old, new in _NAMES_OF_VERSION_1.items():
-            name = name.replace(old, new)
-        return name
-
-    if not isinstance(value, dict):
-        return value
-    found = {renamed(name): _from_1_to_2(v) for name, v in cast("dict[str, Any]", value).items()}
-    options = found.get("reward_option")
-    if isinstance(options, list):
-        found["reward_option"] = [renamed(o) if isinstance(o, str) else o for o in cast("list[Any]", options)]
-    return found
+    return Checkpoint(*read_checkpoint(path, "pt", str(device)))
 
 
 def load_network(
@@ -173,26 +120,13 @@ def load_network(
     where: name of the file, for messages.
     Raises CheckpointError: metadata and weights do not fit each other, or a weight is not finite.
     """
-    try:
-        _check_size(checkpoint)
-        network = build_network(checkpoint.metadata)
-    except KeyError as error:
-        raise CheckpointError(
-            f"{where}: the metadata lacks {error.args[0]!r}; not a policy checkpoint"
-        ) from error
-    except _DAMAGE as error:
-        raise CheckpointError(f"{where}: the metadata describes no network: {_short(error)}") from error
     weights = section(checkpoint.tensors, "network")
-    expected = {name: tuple(t.shape) for name, t in network.state_dict().items()}
-    found = {name: tuple(t.shape) for name, t in weights.items()}
-    if expected != found:
-        name = min(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
-        raise CheckpointError(
-            f"{where}: network.{name} has shape {found.get(name)}, the metadata says {expected.get(name)}"
-        )
+    with network_errors(where):
+        check_size(checkpoint.metadata, [tensor.numel() for tensor in weights.values()])
+        network = build_network(checkpoint.metadata)
+    expected = {name: (tuple(t.shape), str(t.dtype)) for name, t in network.state_dict().items()}
+    check_arrays(where, expected, {name: (tuple(t.shape), str(t.dtype)) for name, t in weights.items()})
     for name, tensor in weights.items():
-        if tensor.dtype != (wanted := network.state_dict()[name].dtype):
-            raise CheckpointError(f"{where}: network.{name} is {tensor.dtype}, not {wanted}")
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{where}: tensor network.{name} is not finite")
     network.load_state_dict(weights)
@@ -204,8 +138,8 @@ def explained(where: str | os.PathLike[str]) -> Generator[None]:
     """Turn the errors of damaged contents, while a training is restored, into a CheckpointError."""
     try:
         yield
-    except _DAMAGE as error:
-        raise CheckpointError(f"{where}: a damaged checkpoint, {_short(error)}") from error
+    except DAMAGE as error:
+        raise CheckpointError(f"{where}: a damaged checkpoint, {short_message(error)}") from error
 
 
 def check_kinds(values: Mapping[str, Any], example: object) -> None:
@@ -222,37 +156,6 @@ def check_kinds(values: Mapping[str, Any], example: object) -> None:
         in_range = kind is not int or found is not int or 0 <= value < 2**63
         if kind in _CHECKED_KINDS and not number and (found is not kind or not in_range):
             raise ValueError(f"{name} is {str(value)[:40]!r}, not {kind.__name__}")
-
-
-def _check_size(checkpoint: Checkpoint) -> None:
-    """Raise ValueError if the metadata describes a larger network than the file has weights for."""
-    metadata, weights = checkpoint.metadata, section(checkpoint.tensors, "network")
-    feature_size, num_actions = metadata["feature_size"], metadata["num_actions"]
-    hidden: list[Any] = metadata["hidden"]
-    if type(hidden) is not list or not hidden:
-        raise ValueError("hidden is not a list of sizes")
-    sizes: list[Any] = [feature_size, *hidden, num_actions]
-    if not all(type(size) is int and size > 0 for size in sizes):
-        raise ValueError("a size is not a whole number of 1 or more")
-    wanted = sum(a * b for a, b in itertools.pairwise(sizes))
-    if len(hidden) > len(weights) or wanted > sum(tensor.numel() for tensor in weights.values()):
-        raise ValueError("it needs more weights than the file has")
-
-
-def _short(error: Exception) -> str:
-    words = " ".join(str(error).split())[:200]
-    return f"{type(error).__name__}: {words}" if isinstance(error, KeyError) or not words else words
-
-
-def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Put a prefix before names: {"a": x} -> {"prefix.a": x}."""
-    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
-
-
-def section(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the tensors under `prefix`, without the prefix: the inverse of `prefixed`."""
-    start = f"{prefix}."
-    return {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The two networks: an actor-critic for PPO and cloning, a Q-network for DQN."""
+"""The two networks: an actor-critic for PPO and cloning, a Q-network for DQN and PQN."""
 
 from __future__ import annotations
 
@@ -38,7 +38,13 @@ class MLP(nn.Sequential):
         return tanh_mlp(rows, *self.parameters()).view(*input.shape[:-1], -1)
 
 
-def mlp(sizes: Sequence[int], head_gain: float, activation: str, generator: torch.Generator | None) -> MLP:
+def mlp(
+    sizes: Sequence[int],
+    head_gain: float,
+    activation: str,
+    generator: torch.Generator | None,
+    layer_norm: bool = False,
+) -> MLP:
     """Make linear layers with an activation between them and none after the last.
 
     Weights are orthogonal (Saxe et al. 2014) with gain sqrt(2); biases are zero.
@@ -48,6 +54,7 @@ def mlp(sizes: Sequence[int], head_gain: float, activation: str, generator: torc
         head_gain: gain of the last layer's weights.
         activation: a name in ACTIVATIONS.
         generator: source of the weights; None: torch's global one.
+        layer_norm: normalize the units of each hidden layer before their activation (Ba et al. 2016).
 
     Returns:
         The layers, in float32.
@@ -60,6 +67,8 @@ def mlp(sizes: Sequence[int], head_gain: float, activation: str, generator: torc
         nn.init.zeros_(linear.bias)
         layers.append(linear)
         if not last:
+            if layer_norm:
+                layers.append(nn.LayerNorm(fan_out))
             layers.append(ACTIVATIONS[activation]())
     return MLP(*layers)
 
@@ -147,7 +156,12 @@ class ActorCritic(nn.Module):
 class QNetwork(nn.Module):
     """Action values, optionally with the dueling head of Wang et al. 2016.
 
-    dueling: Q(s, a) = V(s) + A(s, a) - mean_a' A(s, a')        (Wang et al. 2016, equation 9)
+    dueling: Q(s, a) = V(s) + k (A(s, a) - mean_a' A(s, a'))    (Wang et al. 2016, equation 9, where k = 1)
+
+    With `separate_value`, V is a network of its own, with LayerNorm. An error that all actions of a state
+    share then moves V alone: its gradient in A cancels out, so the ranking of the actions stays. With
+    A the logits of a policy, `advantage_scale` k is its temperature. Optimizers whose steps do not depend on
+    the gradient's size then change the policy as slowly as they would change one that is trained directly.
     """
 
     def __init__(
@@ -158,8 +172,31 @@ class QNetwork(nn.Module):
         dueling: bool = False,
         activation: str = "relu",
         generator: torch.Generator | None = None,
+        separate_value: bool = False,
+        layer_norm: bool = False,
+        advantage_scale: float = 1.0,
     ):
+        """Make a network with new weights.
+
+        Args:
+            feature_size: number of features D.
+            num_actions: number of actions A.
+            hidden: units of each hidden layer.
+            dueling: see above.
+            activation: a name in ACTIVATIONS, for `trunk`.
+            generator: source of the weights; None: torch's global one.
+            separate_value: see above; needs `dueling`.
+            layer_norm: LayerNorm in the hidden layers of `trunk`.
+            advantage_scale: k above, above 0; another than 1 needs `dueling`.
+
+        Raises:
+            ValueError: the activation is unknown, or the dueling head that an option needs is missing.
+        """
         super().__init__()
+        if not dueling and (separate_value or advantage_scale != 1.0):
+            raise ValueError("separate_value and advantage_scale need dueling=True")
+        if not (math.isfinite(advantage_scale) and advantage_scale > 0.0):
+            raise ValueError(f"advantage_scale is {advantage_scale}: it must be a number above 0")
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation is {activation!r}: choose one of {', '.join(ACTIVATIONS)}")
         self.feature_size = int(feature_size)  # spaces give NumPy numbers, metadata needs plain ones
@@ -167,28 +204,51 @@ class QNetwork(nn.Module):
         self.hidden = tuple(hidden)
         self.dueling = dueling
         self.activation = activation
+        self.separate_value = separate_value
+        self.layer_norm = layer_norm
+        self.advantage_scale = advantage_scale
         self.normalizer = RunningNormalizer(feature_size)
-        trunk = mlp([feature_size, *hidden], HIDDEN_GAIN, activation, generator)
+        trunk = list(mlp([feature_size, *hidden], HIDDEN_GAIN, activation, generator, layer_norm))
+        if layer_norm:
+            trunk.append(nn.LayerNorm(self.hidden[-1]))
         self.trunk = nn.Sequential(*trunk, ACTIVATIONS[activation]())
         self.advantage = mlp([self.hidden[-1], num_actions], 1.0, activation, generator)
         self.value = mlp([self.hidden[-1], 1], 1.0, activation, generator) if dueling else None
+        if separate_value:
+            self.value = mlp([feature_size, *hidden, 1], 1.0, "relu", generator, layer_norm=True)
 
     @classmethod
-    def from_policy(cls, policy: ActorCritic, dueling: bool = False) -> QNetwork:
+    def from_policy(
+        cls,
+        policy: ActorCritic,
+        dueling: bool = False,
+        separate_value: bool = False,
+        advantage_scale: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> QNetwork:
         """Make a Q-network whose greedy action is the policy's most likely one.
 
         The policy's hidden layers and normalizer are copied, and its logits become the action values (with a
         dueling head: the advantages, and V = 0). The ranking of the actions is kept; the scale of the values
         has to be learned.
+
+        Args:
+            policy: the policy.
+            dueling: see `QNetwork`.
+            separate_value: see `QNetwork`.
+            advantage_scale: see `QNetwork`.
+            generator: source of the weights of a separate value network; None: torch's global one.
         """
-        network = cls(policy.feature_size, policy.num_actions, policy.hidden, dueling, activation="tanh")
+        sizes = policy.feature_size, policy.num_actions, policy.hidden
+        options = {"separate_value": separate_value, "advantage_scale": advantage_scale}
+        network = cls(*sizes, dueling, "tanh", generator, **options)
         network.normalizer.load_state_dict(policy.normalizer.state_dict())
         *hidden_layers, head = policy.policy
         for copy, original in zip(network.trunk, hidden_layers, strict=True):
             copy.load_state_dict(original.state_dict())
         network.advantage[0].load_state_dict(head.state_dict())
         if network.value is not None:
-            nn.init.zeros_(network.value[0].get_parameter("weight"))
+            nn.init.zeros_(network.value[-1].get_parameter("weight"))
         return network
 
     @property
@@ -201,15 +261,20 @@ class QNetwork(nn.Module):
             "hidden": list(self.hidden),
             "dueling": self.dueling,
             "activation": self.activation,
+            "separate_value": self.separate_value,
+            "layer_norm": self.layer_norm,
+            "advantage_scale": self.advantage_scale,
         }
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the action values [..., A] of features [..., D]."""
-        x = self.trunk(self.normalizer(features))
+        inputs = self.normalizer(features)
+        x = self.trunk(inputs)
         advantage = self.advantage(x)
         if self.value is None:
             return advantage
-        return self.value(x) + advantage - advantage.mean(-1, keepdim=True)
+        value = self.value(inputs if self.separate_value else x)
+        return value + self.advantage_scale * (advantage - advantage.mean(-1, keepdim=True))
 
 
 def build_network(architecture: dict[str, Any]) -> ActorCritic | QNetwork:
@@ -230,5 +295,14 @@ def build_network(architecture: dict[str, Any]) -> ActorCritic | QNetwork:
     if kind == "policy":
         return ActorCritic(*sizes)
     if kind == "q_network":
-        return QNetwork(*sizes, dueling=architecture["dueling"], activation=architecture["activation"])
+        return QNetwork(
+            *sizes,
+            dueling=architecture["dueling"],
+            activation=architecture["activation"],
+            separate_value=architecture.get(
+                "separate_value", False
+            ),  # checkpoints before PQN have none of these
+            layer_norm=architecture.get("layer_norm", False),
+            advantage_scale=architecture.get("advantage_scale", 1.0),
+        )
     raise ValueError(f"kind is {kind!r}, not 'policy' or 'q_network'")

@@ -36,12 +36,12 @@ def flat_adam(module: nn.Module, learning_rate: float) -> torch.optim.Adam:
     return torch.optim.Adam([flatten_parameters(module)], lr=learning_rate, eps=1e-5, fused=True)
 
 
-def optimizer_step(loss: Tensor, optimizer: torch.optim.Adam, max_grad_norm: float) -> None:
+def optimizer_step(loss: Tensor, optimizer: torch.optim.Optimizer, max_grad_norm: float) -> None:
     """Take one step down a loss [], with the gradient clipped by its norm.
 
     Args:
         loss: float [], a function of the weights of `optimizer`.
-        optimizer: what `flat_adam` returned.
+        optimizer: what `flat_adam` returned, or another one over what `flatten_parameters` did.
         max_grad_norm: bound of the gradient's norm.
     """
     (weights,) = optimizer.param_groups[0]["params"]

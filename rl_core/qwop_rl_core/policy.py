@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from qwop_rl_core.checkpoint import CheckpointError, load_checkpoint, load_network
+from qwop_rl_core.checkpoint_file import wrong_features
 from qwop_rl_core.devices import one_thread, to_numpy
 from qwop_rl_core.networks import ActorCritic, QNetwork
 
@@ -78,6 +79,39 @@ class Policy:
                     f"the checkpoint has {name} {self.metadata[name]!r}; {value!r} is needed here"
                 )
 
+    @property
+    def is_q_network(self) -> bool:
+        """Whether its scores are action values, not logits."""
+        return isinstance(self.network, QNetwork)
+
+    @property
+    def has_values(self) -> bool:
+        """Whether there is a trained critic: cloning leaves the scale of its returns at 1."""
+        return isinstance(self.network, ActorCritic) and bool(self.network.value_std != 1)
+
+    @one_thread()
+    @torch.inference_mode()
+    def scores(self, features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Return logits, or action values, float32 [N, A] of features [N, D].
+
+        Raises:
+            CheckpointError: the network takes another number of features.
+        """
+        return to_numpy(self._scores(self._batch(features)))
+
+    @one_thread()
+    @torch.inference_mode()
+    def values(self, features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Return the critic's state values float32 [N] of features [N, D], in units of return.
+
+        Raises:
+            CheckpointError: the network takes another number of features.
+            ValueError: a Q-network has no critic.
+        """
+        if isinstance(self.network, QNetwork):
+            raise ValueError("a Q-network has no critic")
+        return to_numpy(self.network.values(self._batch(features)))
+
     @one_thread()
     @torch.inference_mode()
     def act(
@@ -103,14 +137,15 @@ class Policy:
         Raises:
             CheckpointError: the network takes another number of features.
         """
+        scores = self._scores(self._batch(features))
+        draw = sample and not self.is_q_network
+        return to_numpy(sample_actions(scores / temperature, generator) if draw else scores.argmax(-1))
+
+    def _batch(self, features: NDArray[np.floating[Any]]) -> torch.Tensor:
         x = torch.as_tensor(np.asarray(features, np.float32), device=self.device)
         if x.ndim != 2 or x.shape[1] != self.network.feature_size:
-            raise CheckpointError(
-                f"the policy takes [N, {self.network.feature_size}] features, not {list(x.shape)}: "
-                "it was made for another encoding of the observation"
-            )
-        if isinstance(self.network, QNetwork):
-            return to_numpy(self.network(x).argmax(-1))
-        logits = self.network.logits(x)
-        action = sample_actions(logits / temperature, generator) if sample else logits.argmax(-1)
-        return to_numpy(action)
+            raise wrong_features(self.network.feature_size, x.shape)
+        return x
+
+    def _scores(self, x: torch.Tensor) -> torch.Tensor:
+        return self.network(x) if isinstance(self.network, QNetwork) else self.network.logits(x)

@@ -129,7 +129,7 @@ def load_run(
 
     Args:
         checkpoint: what `load_checkpoint` read.
-        algorithm: "ppo" or "dqn".
+        algorithm: "ppo", "dqn" or "pqn".
         network_type: kind of network that the algorithm trains.
         num_envs: number of environments in the current settings.
         where: name of the file, for messages.

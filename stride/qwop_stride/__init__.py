@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from qwop_finetune import DQNFinetuneConfig as DQNFinetuneConfig
     from qwop_finetune import FinetuneResult as FinetuneResult
     from qwop_finetune import PPOFinetuneConfig as PPOFinetuneConfig
+    from qwop_finetune import PQNFinetuneConfig as PQNFinetuneConfig
     from qwop_finetune import finetune as finetune
     from qwop_game import QWOPEnv as QWOPEnv
     from qwop_game import QWOPVectorEnv as QWOPVectorEnv
@@ -43,7 +44,13 @@ _NAMES = {
     "qwop_bc": ("CloneConfig", "CloneResult", "clone"),
     "qwop_datasets": ("DatasetWriter", "Episode"),
     "qwop_evaluation": ("Evaluation", "evaluate"),
-    "qwop_finetune": ("DQNFinetuneConfig", "FinetuneResult", "PPOFinetuneConfig", "finetune"),
+    "qwop_finetune": (
+        "DQNFinetuneConfig",
+        "FinetuneResult",
+        "PPOFinetuneConfig",
+        "PQNFinetuneConfig",
+        "finetune",
+    ),
     "qwop_game": ("QWOPEnv", "QWOPVectorEnv", "Simulator"),
     "qwop_recorder": ("RecordConfig", "record"),
     "qwop_replay": ("replay",),

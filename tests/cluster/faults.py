@@ -31,6 +31,12 @@ def slow(folder: str, task: int) -> int:
     return task * task
 
 
+def large(folder: str, task: int) -> bytes:
+    """Take a second, and return what Ray keeps in the object store of the node that made it."""
+    slow(folder, task)
+    return bytes(1_000_000 + task)
+
+
 def killed_once(folder: str, task: int) -> int:
     if note(folder, task) == 0 and task == 2:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -98,7 +104,8 @@ def main() -> None:
     for index, result in results(address, name, Path(folder), keep):
         found[index] = result
         print(index, flush=True)
-    print(json.dumps({str(k): found[k] for k in sorted(found)}))
+    shown = {str(k): len(found[k]) if isinstance(found[k], bytes) else found[k] for k in sorted(found)}
+    print(json.dumps(shown))
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def test_a_killed_node_costs_only_the_tasks_that_it_ran(two_nodes, tmp_path):
     assert found == SQUARES
     counted = calls(tmp_path)
     assert all(counted[i] == 1 for i in before)
-    # It has one core, so it ran one task, and Ray may have handed it the next one.
+    # It has one core, so it ran one task, and may have got the next one before its death was known.
     assert sum(counted) <= 8 + 2
 
 
@@ -135,12 +135,10 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
-def test_a_restarted_head_costs_only_what_was_not_done(ray_or_skip, tmp_path, monkeypatch):
+def test_a_restarted_head_costs_only_what_was_not_done(start_head, tmp_path, monkeypatch):
     keep = tmp_path / "kept"
     monkeypatch.setenv("PYTHONPATH", str(Path(faults.__file__).parent))
-    cluster = importlib.import_module("ray.cluster_utils").Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1}
-    )
+    cluster = start_head()
     try:
         with driver(cluster.address, "slow", tmp_path, keep) as process:
             read_lines(process, 2)
@@ -149,9 +147,7 @@ def test_a_restarted_head_costs_only_what_was_not_done(ray_or_skip, tmp_path, mo
             assert process.returncode != 0
         done = len(list(keep.glob("[0-9]*.json")))
         assert 2 <= done < 8
-        cluster = importlib.import_module("ray.cluster_utils").Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 1}
-        )
+        cluster = start_head()
         with driver(cluster.address, "slow", tmp_path, keep) as process:
             assert last_line(process) == SQUARES
     finally:
@@ -200,7 +196,13 @@ def test_a_cluster_that_asks_for_a_token_gets_it(ray_or_skip, tmp_path, monkeypa
 
 def test_auto_finds_the_cluster_of_this_machine(two_nodes, tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    assert dict(faults.results("auto", "square", tmp_path, None)) == SQUARES
+    try:
+        found = dict(faults.results("auto", "square", tmp_path, None))
+    except CommandError as error:
+        if "multiple active Ray instances" in str(error):
+            pytest.skip("another Ray cluster runs on this machine")
+        raise
+    assert found == SQUARES
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:{}", "auto"])

@@ -26,6 +26,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 EXACT_FORMATS = {
     "minari": "qwop/test-v0",
     "robomimic": "x.hdf5",
+    "lerobot": "folder",
     "imitation": "trajectories",
     "npz": "x.npz",
     "csv": "x.csv",

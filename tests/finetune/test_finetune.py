@@ -17,7 +17,14 @@ from qwop_datasets import DatasetWriter, Episode, write_dataset
 from qwop_datasets.exact_replay import replay_keys
 from qwop_evaluation.player import CheckpointPlayer
 from qwop_finetune import cli, finetune, resume_config
-from qwop_finetune.config import DQNFinetuneConfig, EnvironmentConfig, PPOFinetuneConfig, from_plain, to_plain
+from qwop_finetune.config import (
+    DQNFinetuneConfig,
+    EnvironmentConfig,
+    PPOFinetuneConfig,
+    PQNFinetuneConfig,
+    from_plain,
+    to_plain,
+)
 from qwop_finetune.demonstrations import DemonstratedStarts, load_demonstrations
 from qwop_finetune.drills import KEPT, WEIGHTS, Drills
 from qwop_finetune.environment import TrainingEnv, make_environment, training_figures
@@ -393,6 +400,7 @@ def test_settings_survive_the_checkpoint():
     for arguments, kind in (
         (["--init", "c.st"], PPOFinetuneConfig),
         (["--algorithm", "ddqn", "--demos", "d.h5"], DQNFinetuneConfig),
+        (["--algorithm", "pqn", "--init", "c.st", "--demos", "d.h5"], PQNFinetuneConfig),
     ):
         run = cli.parse([*arguments, "--reward-option", "power=2", "--hidden", "64", "32"])
         assert isinstance(run, kind) and from_plain(to_plain(run)) == run
@@ -404,7 +412,7 @@ def flat(plain: dict) -> dict:
     return {**plain.pop("environment"), **plain}
 
 
-@pytest.mark.parametrize("config", [PPOFinetuneConfig(), DQNFinetuneConfig()])
+@pytest.mark.parametrize("config", [PPOFinetuneConfig(), DQNFinetuneConfig(), PQNFinetuneConfig()])
 def test_a_number_with_a_decimal_point_survives_the_checkpoint(config):
     """A field of type float whose default is an int would accept no other number from a checkpoint."""
     for part in (config, config.environment, config.learner):
@@ -534,12 +542,18 @@ def test_defaults_depend_on_what_it_starts_from():
     assert cli.parse([]).learner.reference_kl_coef == 0
     from_clone = cli.parse(["--init", "c.st"]).learner
     assert from_clone.reference_kl_coef > 0 and not from_clone.update_normalizer
-    dqn = ["--algorithm", "dqn"]
-    assert cli.parse(dqn).learner.exploration_start == 1.0
+    assert cli.parse(["--algorithm", "pqn"]).learner.reference_kl_coef == 0
+    assert cli.parse(["--algorithm", "pqn", "--init", "c.st"]).learner.reference_kl_coef > 0
+
+
+@pytest.mark.parametrize("algorithm", ["dqn", "pqn"])
+def test_defaults_of_action_values_depend_on_what_it_starts_from(algorithm):
+    few = ["--algorithm", algorithm]
+    assert cli.parse(few).learner.exploration_start == 1.0
     for arguments, pretrained in (
-        ([*dqn, "--init=c.st"], False),  # without demonstrations there is nothing to pretrain on
-        ([*dqn, "--init=c.st", "--demos", "d.h5"], True),
-        ([*dqn, "--demos=d.h5"], True),
+        ([*few, "--init=c.st"], False),  # without demonstrations there is nothing to pretrain on
+        ([*few, "--init=c.st", "--demos", "d.h5"], True),
+        ([*few, "--demos=d.h5"], True),
     ):
         learner = cli.parse(arguments).learner
         assert learner.exploration_start < 0.1 and (learner.pretrain_updates > 0) == pretrained
@@ -584,6 +598,28 @@ def interrupt_after(monkeypatch, steps: int) -> None:
     monkeypatch.setattr(TrainingEnv, "step", interrupting)
 
 
+@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+def test_a_paused_training_goes_on_exactly(algorithm, tmp_path):
+    arguments = ["--algorithm", algorithm, *SMALL, "--hidden", "8", "--total-steps", "512"]
+    if algorithm == "ppo":
+        arguments += PPO
+    else:
+        arguments += "--learning-starts 64 --log-interval 64 --batch-size 32 --save-replay".split()
+    whole, parts = tmp_path / "whole.st", tmp_path / "parts.st"
+    assert finetune(cli.parse([*arguments, "--out", str(whole)])).reason == "done"
+    first = finetune(cli.parse([*arguments, "--out", str(parts)]), pause_at=200)
+    assert (first.reason, first.steps) == ("paused", 256)
+    again = finetune(resume_config(parts), pause_at=256)  # that has been reached
+    assert again.steps == 256 and not equal(tensors(parts), tensors(whole), "network")
+    last = finetune(resume_config(parts))
+    assert (last.reason, last.steps) == ("done", 512)
+    resumed, uninterrupted = (
+        {name: tensor for name, tensor in tensors(path).items() if name != "environment.snapshot"}
+        for path in (parts, whole)
+    )
+    assert equal(resumed, uninterrupted)
+
+
 @pytest.mark.parametrize(
     ("algorithm", "starts"),
     [
@@ -591,6 +627,7 @@ def interrupt_after(monkeypatch, steps: int) -> None:
         ("ppo", "--demo-starts 0.5 --demo-order backward"),
         ("ppo", "--drills 0.5"),
         ("ddqn", "--demo-starts 0.5"),
+        ("pqn", "--demo-starts 0.5"),
     ],
 )
 def test_an_interrupted_training_goes_on_exactly(algorithm, starts, tmp_path, demos, monkeypatch, capsys):
@@ -602,6 +639,8 @@ def test_an_interrupted_training_goes_on_exactly(algorithm, starts, tmp_path, de
     if algorithm == "ppo":
         arguments += [*PPO, "--critic-warmup-steps", "128", "--reference-kl-coef", "0.5"]
         arguments += ["--demo-coef", "0.1", "--demo-batch-size", "16", "--update-normalizer"]
+    elif algorithm == "pqn":
+        arguments += [*PPO, "--pretrain-updates", "5", "--reference-kl-coef", "0.1", "--update-normalizer"]
     else:
         arguments += [*SMALL, "--buffer-size", "800", "--learning-starts", "64", "--save-replay"]
         arguments += "--log-interval 128 --batch-size 32 --pretrain-updates 5 --prioritized".split()
@@ -725,6 +764,7 @@ def complaint(capsys, arguments: list[str]) -> str:
         ),
         (["--init", "{clone}", "--action-set", "full"], "action_set is 'distinct', expected 'full'; omit"),
         (["--init", "{q_network}"], "PPO starts from a policy"),
+        (["--init", "{q_network}", "--algorithm", "pqn"], "no probabilities: add --reference-kl-coef 0"),
         (["--init", "{other_features}"], "feature_version is 0"),
         (["--init", "{other_actions}"], "num_actions is 9, expected 16"),
         (["--init", "{no_frame_skip}"], "frame_skip is None"),

@@ -118,7 +118,11 @@ def usages(path: Path) -> list[tuple[str, list[str]]]:
             name = match[0].split()[0]
             if name in COMMANDS:
                 with contextlib.suppress(ValueError):
-                    found.append((name, shlex.split(match[0])[1:]))
+                    words = shlex.split(match[0])[1:]
+                    own = words[: words.index("--")] if "--" in words else words
+                    found.append((name, own))
+                    if name == "qwop-sweep" and own != words:  # behind -- are flags of its trainings
+                        found.append(("qwop-finetune", words[len(own) + 1 :]))
     return found
 
 
@@ -338,7 +342,7 @@ def test_the_architecture_says_where_things_are() -> None:
 # Metrics.
 
 
-METRIC = re.compile(r"^(?:bc|play|ppo|dqn|episode|finish|gait|forgetting|speed)/\w*[^\W_]$")
+METRIC = re.compile(r"^(?:bc|play|ppo|dqn|pqn|episode|finish|gait|forgetting|speed)/\w*[^\W_]$")
 
 
 def glossary(section: str | None = None) -> set[str]:
@@ -369,6 +373,9 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         assert finetune.main([*few, *ppo, "--out", str(folder / "ppo.safetensors")]) == 0
         dqn = ["--algorithm", "ddqn", "--total-steps", "2000", "--pretrain-updates", "2", "--frame-skip", "2"]
         assert finetune.main([*few, *dqn, "--out", str(folder / "dqn.safetensors")]) == 0
+        pqn = ["--algorithm", "pqn", "--init", policy, "--total-steps", "128", "--pretrain-updates", "2"]
+        pqn += ["--rollout-length", "16", "--margin-coef", "1"]
+        assert finetune.main([*few, *pqn, "--out", str(folder / "pqn.safetensors")]) == 0
         clone = ["--epochs", "1", "--play-every", "1", "--play-episodes", "1", "--frame-skip", "8"]
         assert bc.main([runs, *clone, "--threads", "1", "--out", str(folder / "clone.safetensors")]) == 0
     return names

@@ -23,9 +23,11 @@ COMMANDS = {
     "qwop-finetune": "qwop_finetune.cli:main",
     "qwop-eval": "qwop_evaluation.cli:main",
     "qwop-replay": "qwop_replay.cli:main",
+    "qwop-policy": "qwop_policy.cli:main",
     "qwop-coach": "qwop_replay.coach_cli:main",
     "qwop-rewards": "qwop_rewards.cli:main",
     "qwop-search": "qwop_search.cli:main",
+    "qwop-sweep": "qwop_sweep.cli:main",
     "qwop-benchmark": "qwop_benchmark.cli:main",
 }
 
@@ -33,8 +35,14 @@ COMMANDS = {
 # Modules that siblings may import beside the package itself: they are heavy, or a subject of their own.
 PUBLIC_MODULES = {
     "qwop_cli.cluster",
+    "qwop_cli.hub",
+    "qwop_datasets.film",
+    "qwop_datasets.video",
     "qwop_game.body",
+    "qwop_game.encoder",
     "qwop_game.gait",
+    "qwop_game.geometry",
+    "qwop_game.observation",
     "qwop_game.real",
     "qwop_game.render",
     "qwop_game.rules",
@@ -42,6 +50,7 @@ PUBLIC_MODULES = {
     "qwop_game.window",
     "qwop_rl_core.dqn",
     "qwop_rl_core.ppo",
+    "qwop_rl_core.pqn",
 }
 
 

@@ -20,12 +20,10 @@ def arms(people):
 
 
 def test_an_arm_comes_after_the_clone_that_it_starts_from(people, arms):
-    order = people.order_of(arms)
-    assert sorted(order) == sorted(arms)
-    tuned = [name for name, arm in arms.items() if arm.steps and arm.clone]
-    assert len(tuned) == 8
-    for name in tuned:
-        assert arms[name].clone.endswith("-3") and order.index(arms[name].clone) < order.index(name)
+    first, second = people.in_two_stages(arms)
+    assert sorted([*first, *second]) == sorted(arms)
+    assert second == [name for name, arm in arms.items() if arm.steps and arm.clone] and len(second) == 8
+    assert all(arms[name].clone.endswith("-3") and arms[name].clone in first for name in second)
 
 
 def test_every_arm_is_a_command_that_the_product_takes(people, arms, tmp_path):

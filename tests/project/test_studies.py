@@ -5,6 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from qwop_cli import CommandError
+from qwop_cli.cluster import ClusterOptions
+
 
 def test_the_middle_run_orders_falls_before_finishes(studies):
     class Run:
@@ -50,7 +53,7 @@ def test_a_command_that_succeeded_is_not_repeated_and_its_seconds_count(studies,
     monkeypatch.setitem(studies.MODULES, "waste", "wasteful")
     out = tmp_path / "runner.safetensors"
     assert studies.cpu_seconds(out) is None
-    with pytest.raises(SystemExit, match="exit code 3"):
+    with pytest.raises(CommandError, match="exit code 3"):
         studies.run_once(["waste", "3"], out)
     failed = studies.cpu_seconds(out)
     assert not out.with_suffix(".done").exists() and failed > 0
@@ -74,3 +77,34 @@ def test_an_estimated_column_says_how_many_trainings_have_the_figure(studies, st
     assert cell(studies.Arm("", ()), seeds) == "50.0 (50.0 to 50.0), 2 of 3"
     _, argmax = studies.estimated("", "finish_rate", 100, evaluation="argmax")
     assert argmax(studies.Arm("", ()), {"0": studied(0.5, argmax={"finish_rate": 0.25})}) == "25"
+
+
+def test_trainings_are_tasks_that_are_kept(studies, tmp_path, capsys):
+    done = []
+
+    def train(shared, work):
+        done.append((shared, work))
+        return f"{work}: 7 m"
+
+    for steps in (5, 5, 6):
+        work, job = ["a", "b"], {"steps": steps}
+        cluster = ClusterOptions(tasks=tmp_path / str(steps))
+        studies.train_all(train, "all", work, ["a-0", "b-0"], cluster, job)
+        assert capsys.readouterr().out == "a: 7 m\nb: 7 m\n"
+    assert done == [("all", "a"), ("all", "b")] * 2
+    with pytest.raises(CommandError, match="another job: steps was 6, now 7"):
+        studies.train_all(train, "all", work, ["a-0", "b-0"], cluster, {"steps": 7})
+
+
+def test_an_arm_that_starts_from_a_clone_is_trained_after_all_others(load_benchmark, tmp_path, monkeypatch):
+    cloning, trained = load_benchmark("cloning"), []
+
+    def train(shared, training):
+        trained.append((training[0], training[2]))
+        return {}
+
+    monkeypatch.setattr(cloning, "train", train)
+    monkeypatch.setattr(cloning, "row", lambda name, results: [name, str(len(results))])
+    assert cloning.main(["methods", "skip", "--seeds", "2", "--folder", str(tmp_path)]) == 0
+    assert trained[-2:] == [("gail from the clone", 0), ("airl from the clone", 0)]
+    assert len(trained) == len(set(trained)) == 2 * 5 + 4  # 100 demos is in both tables

@@ -16,18 +16,19 @@ import numpy as np
 import pytest
 
 from qwop_cli import CommandError
-from qwop_datasets import DatasetReader, DatasetWriter, Episode, replay_keys
+from qwop_datasets import DatasetReader, DatasetWriter, Episode, replay_keys, video
+from qwop_datasets.video import VideoError, VideoWriter
+from qwop_evaluation import CheckpointPlayer, play, shipped_policy_path
 from qwop_game import CANONICAL_START, Operation
 from qwop_game.real import RealGame, RealGameError
 from qwop_game.render import STANDING_HURDLE, Renderer, pygame
-from qwop_replay import load_runs, replay, video, write_video
+from qwop_replay import load_runs, replay, write_video
 from qwop_replay.cli import main
 from qwop_replay.playback import Playback, play_in_window
 from qwop_replay.race import Race
 from qwop_replay.real_game import play_live
 from qwop_replay.runs import ReplayedRun
 from qwop_replay.show import video_frames
-from qwop_replay.video import VideoError, VideoWriter
 from qwop_replay.web import runs_file
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "glibc-fma_runs.npz"
@@ -69,6 +70,36 @@ def test_run_beyond_its_end(dataset):
     assert run.keys_at(90) == 0
     assert run.ending == "cut short"
     assert list(run.splits) == [10, 50, 100] and all(np.isnan(t) for t in run.splits.values())
+
+
+def test_a_policy_plays_the_episode_of_a_seed(dataset):
+    path = shipped_policy_path()
+    run, ghost = load_runs(path, 5, [f"{path}:6"])
+    (expected,) = play(CheckpointPlayer(path, numpy=True), [5])
+    assert (
+        np.array_equal(run.episode.keys, expected.keys)
+        and run.name == "policy 5"
+        and ghost.name == "policy 6"
+    )
+    assert run.episode.provenance["protocol"] == "P" and run.verification.exact
+    assert load_runs(dataset, 1, [str(path)])[1].episode.provenance["seed"] == 0
+
+
+def test_a_policy_that_can_not_be_watched(dataset, tmp_path, capsys):
+    foreign = tmp_path / "x.safetensors"
+    foreign.write_bytes(dataset.read_bytes())
+    for arguments, message in (
+        ([tmp_path / "none.safetensors"], "no such checkpoint"),
+        ([foreign], "not a readable checkpoint"),
+        ([dataset, "--ghost", foreign], "not a readable checkpoint"),
+        (
+            [shipped_policy_path(), "--episode", -1],
+            "no episode -1: a policy's are numbered by their seed, from 0",
+        ),
+    ):
+        assert main([str(a) for a in arguments]) == 2
+        captured = capsys.readouterr()
+        assert message in captured.err and captured.err.count("\n") == 1 and not captured.out
 
 
 def test_pictures_show_keys_splits_and_ghosts(golden, golden_keys, play_keys):

@@ -4,6 +4,7 @@ import json
 import os
 import struct
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,14 @@ from qwop_finetune import cli as finetune
 from qwop_finetune.drills import Drills
 from qwop_finetune.resume import file_sha256
 from qwop_game import FEATURE_SIZE, FEATURE_VERSION, QWOPVectorEnv
-from qwop_rl_core import ActorCritic, CheckpointError, Policy, load_checkpoint, save_checkpoint
+from qwop_rl_core import (
+    ActorCritic,
+    CheckpointError,
+    NumpyPolicy,
+    Policy,
+    load_checkpoint,
+    save_checkpoint,
+)
 from qwop_rl_core.checkpoint import load_network, prefixed
 
 try:
@@ -105,26 +113,33 @@ def checkpoints(tmp_path_factory) -> dict[str, bytes]:
     )
     flags += " --learning-starts 8 --batch-size 8 --save-replay"
     assert finetune.main(["--out", str(folder / "dqn"), *flags.split()]) == 0
-    return {name: (folder / name).read_bytes() for name in ("ppo", "dqn")}
+    assert finetune.main(["--out", str(folder / "pqn"), "--algorithm", "pqn", *SMALL]) == 0
+    return {name: (folder / name).read_bytes() for name in ("ppo", "dqn", "pqn")}
 
 
-@pytest.mark.parametrize("kind", ["ppo", "dqn"])
+@pytest.mark.parametrize("kind", ["ppo", "dqn", "pqn"])
 def test_mutated_checkpoints_play_or_say_why_not(kind, checkpoints, tmp_path):
     rng = np.random.default_rng(3)
     path = tmp_path / "mutated"
     damaged = 0
     for _ in range(2 * MUTATIONS):
         path.write_bytes(mutated(checkpoints[kind], rng))
-        for load in (Policy.load, CheckpointPlayer):
-            try:
-                load(path)
-            except CheckpointError as error:
-                assert "\n" not in str(error) and len(str(error)) < 600
-                damaged += 1
+        in_numpy = partial(CheckpointPlayer, numpy=True)
+        for loads in ((Policy.load, NumpyPolicy.load), (CheckpointPlayer, in_numpy)):
+            loaded = []
+            for load in loads:
+                try:
+                    load(path)
+                    loaded.append(True)
+                except CheckpointError as error:
+                    assert "\n" not in str(error) and len(str(error)) < 600
+                    loaded.append(False)
+            assert loaded in ([True, True], [False, False])  # NumPy accepts what PyTorch accepts
+            damaged += not loaded[0]
     assert damaged > MUTATIONS / 2
 
 
-@pytest.mark.parametrize("kind", ["ppo", "dqn"])
+@pytest.mark.parametrize("kind", ["ppo", "dqn", "pqn"])
 def test_mutated_checkpoints_resume_or_say_why_not(kind, checkpoints, tmp_path, capsys):
     rng = np.random.default_rng(4)
     path = tmp_path / "mutated"
@@ -195,6 +210,9 @@ def test_a_pipe_is_not_a_checkpoint(tmp_path):
         ("ppo", "rollout_length", 10**9),
         ("ppo", "demo_batch_size", 10**8),
         ("ppo", "threads", 10**6),
+        ("pqn", "rollout_length", 10**9),
+        ("pqn", "minibatch_size", 10**8),
+        ("pqn", "demo_fraction", 1.0 - 1e-9),
         ("dqn", "buffer_size", 10**9),
         ("dqn", "batch_size", 10**8),
         ("dqn", "n_step", 10**8),

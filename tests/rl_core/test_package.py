@@ -21,6 +21,8 @@ def test_importing_the_package_does_not_import_torch():
     code = (
         "import sys, qwop_rl_core\n"
         "assert 'torch' not in sys.modules\n"
+        "qwop_rl_core.NumpyPolicy, qwop_rl_core.CheckpointError, qwop_rl_core.load_header\n"
+        "assert 'torch' not in sys.modules\n"
         "qwop_rl_core.PPOConfig\n"
         "assert 'torch' in sys.modules"
     )

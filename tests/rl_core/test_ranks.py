@@ -21,9 +21,9 @@ RANKS = Path(__file__).with_name("two_ranks.py")
 SAMPLES = "samples.pt"
 
 
-def torchrun(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Start two ranks. It takes seconds, most of them to import PyTorch three times."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+def torchrun(folder: Path, *words: str, count: int = 2) -> subprocess.CompletedProcess[str]:
+    """Start ranks. It takes seconds, most of them to import PyTorch in each."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
     # Otherwise ranks look for each other by the machine's name, which has no address in a bare chroot.
     command += ["--local-addr", "127.0.0.1", *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -100,6 +100,18 @@ def test_two_processes_resume_the_same_bits_and_one_process_can_go_on(two_ranks,
     alone = load_checkpoint("alone.safetensors").tensors
     assert float(alone["network.normalizer.count"]) == 384
     assert len(alone["episode_return"]) == 8 and not any(name.startswith("rank") for name in alone)
+
+
+@pytest.mark.slow
+def test_four_processes_go_on_where_two_stopped(two_ranks):
+    flags = ["--out", "four.safetensors", "--resume", "half.safetensors", *SMALL]
+    done = torchrun(two_ranks, "-m", "qwop_finetune", *flags, count=4)
+    assert done.returncode == 0, done.stderr
+    found = load_checkpoint(two_ranks / "four.safetensors")
+    assert found.metadata["training"]["ranks"] == 4 and found.metadata["training"]["steps"] == 384
+    assert float(found.tensors["network.normalizer.count"]) == 384
+    shapes = {found.tensors[f"{name}episode_return"].shape for name in ("", "rank1.", "rank2.", "rank3.")}
+    assert shapes == {(2,)} and "rank4.episode_return" not in found.tensors
 
 
 @pytest.mark.slow

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -24,9 +27,12 @@ RETRIES = 5
 """Times that Ray repeats a task whose process or node died, or that ran out of memory."""
 CONNECT_SECONDS = 30
 """Time that a cluster has to answer, s. Without this limit, Ray tries for minutes."""
-AHEAD = 4
-"""Tasks to submit per core of the cluster: enough to keep it busy, few enough for a million tasks."""
 POLL_SECONDS = 0.5
+NODES_SECONDS = 2.0
+"""Time between two questions to the head for dead nodes, s."""
+DISTRUST_SECONDS = 30.0
+FETCH_SECONDS = 60.0
+"""Time for a result to come from this machine's own memory, s."""
 AUTH_MODE = "RAY_AUTH_MODE"
 """Ray's variable: token or disabled."""
 
@@ -144,6 +150,66 @@ def _refusal(address: str, mode: str) -> str:
     )
 
 
+class _Nodes:
+    """The nodes of a cluster, and how many of this job's tasks each has.
+
+    Every task is bound to a node. Ray would place it itself, but then it is not known which tasks a dead node
+    had, and Ray waits for a node that it can't reach: it notices only after two to seven minutes that a
+    connection without an answer is broken, and until then sends no more tasks anywhere. The cluster's head
+    knows after about a minute.
+    """
+
+    def __init__(self, ray: Any, cpus: int) -> None:
+        self._ray, self._cpus = ray, cpus
+        self._running: dict[str, int] = {}
+        self._slots: dict[str, int] = {}
+        self._distrusted: dict[str, float] = {}
+        self._asked = -math.inf
+        self.ask()
+
+    def ask(self) -> None:
+        """Ask the head which nodes are alive, at most once in NODES_SECONDS."""
+        now = time.monotonic()
+        if now - self._asked < NODES_SECONDS:
+            return
+        self._slots = {
+            node["NodeID"]: int(node["Resources"].get("CPU", 0)) // self._cpus
+            for node in self._ray.nodes()
+            if node["Alive"]
+        }
+        self._asked = now
+
+    def alive(self, node: str) -> bool:
+        """Return whether a node runs, as far as the head knows."""
+        return node in self._slots
+
+    def distrust(self, node: str) -> None:
+        """Send no tasks for a while to a node that lost one: the head may not know yet that it is dead."""
+        self._distrusted[node] = time.monotonic() + DISTRUST_SECONDS
+
+    def any_fits(self) -> bool:
+        """Return whether a node has the cores of a task."""
+        return any(self._slots.values())
+
+    def take(self) -> str | None:
+        """Return a node with free cores, the one with the smallest share of its cores in use; or None."""
+        now = time.monotonic()
+        free = {
+            node: self._running.get(node, 0) / slots
+            for node, slots in self._slots.items()
+            if self._running.get(node, 0) < slots and self._distrusted.get(node, -math.inf) < now
+        }
+        if not free:
+            return None
+        node = min(free, key=lambda node: free[node])
+        self._running[node] = self._running.get(node, 0) + 1
+        return node
+
+    def give_back(self, node: str) -> None:
+        """Note that a task of a node has ended."""
+        self._running[node] -= 1
+
+
 def run_on_ray(
     address: str,
     function: Callable[[S, T], R],
@@ -155,30 +221,44 @@ def run_on_ray(
 ) -> Iterator[tuple[int, Any, Exception | None]]:
     """Yield (index, result, None) or (index, None, error) as tasks end; see `map_tasks`."""
     with ray_cluster(address) as ray:
-        call = ray.remote(_on_node).options(
-            num_cpus=cpus, max_retries=RETRIES, retry_exceptions=[MemoryError], scheduling_strategy="SPREAD"
-        )
+        affinity = importlib.import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy
+        call = ray.remote(num_cpus=cpus, max_retries=RETRIES, retry_exceptions=[MemoryError])(_on_node)
         sent = ray.put((function, shared))
-        own = version("qwop-stride")
+        own = own_version()
+        nodes = _Nodes(ray, cpus)
+        if not nodes.any_fits():
+            raise CommandError(f"--ray {address}: no node has the {cpus} cores of a task")
         waiting = list(reversed(todo))
-        running: dict[Any, int] = {}
+        running: dict[Any, tuple[int, str]] = {}
+        losses: Counter[int] = Counter()  # of a task, with the nodes that had it
         try:
             while waiting or running:
-                cores = ray.cluster_resources().get("CPU", 1)
-                while waiting and len(running) < max(8, AHEAD * cores):
+                while waiting and (node := nodes.take()) is not None:
                     index = waiting.pop()
-                    running[call.remote(own, sent, tasks[index])] = index
-                ended, _ = ray.wait(list(running), timeout=POLL_SECONDS)
-                for job in ended:
-                    index = running.pop(job)
-                    try:
-                        result = ray.get(job)
-                    except ray.exceptions.RayTaskError as error:  # the task raised
-                        yield index, None, error.cause if isinstance(error.cause, Exception) else error
-                    except ray.exceptions.RayError as error:  # its process or node died too often
-                        yield index, None, _explained(ray, error)
-                    else:
-                        yield index, result, None
+                    strategy = affinity(node, soft=False)
+                    job = call.options(scheduling_strategy=strategy).remote(own, sent, tasks[index])
+                    running[job] = index, node
+                ended: list[Any] = []
+                if running:  # ended: the result is here, so that no later call waits for a node
+                    ended = ray.wait(list(running), timeout=POLL_SECONDS)[0]
+                else:
+                    time.sleep(POLL_SECONDS)
+                nodes.ask()
+                for job in [*ended, *(job for job, (_, node) in running.items() if not nodes.alive(node))]:
+                    if job not in running:  # ended, and on a dead node
+                        continue
+                    index, node = running.pop(job)
+                    nodes.give_back(node)
+                    if job in ended and (outcome := _outcome(ray, job)) is not None:
+                        yield index, outcome[0], outcome[1]
+                        continue
+                    nodes.distrust(node)
+                    losses[index] += 1
+                    if losses[index] > RETRIES:
+                        yield index, None, CommandError(f"its node died {RETRIES + 1} times")
+                        continue
+                    ray.cancel(job, force=True)
+                    waiting.append(index)
                 if poll is not None and poll():
                     break
         finally:
@@ -186,13 +266,45 @@ def run_on_ray(
                 ray.cancel(job, force=True)
 
 
+def _outcome(ray: Any, job: Any) -> tuple[Any, Exception | None] | None:
+    """Return the result of a task that has ended, or why it has none; None if it was lost with its node."""
+    errors = ray.exceptions
+    try:
+        return ray.get(job, timeout=FETCH_SECONDS), None
+    except errors.RayTaskError as error:  # the task raised
+        return None, error.cause if isinstance(error.cause, Exception) else error
+    except (
+        errors.TaskUnschedulableError,
+        errors.NodeDiedError,
+        errors.ObjectLostError,
+        errors.GetTimeoutError,
+    ):
+        return None
+    except errors.RayError as error:  # its process died too often
+        return None, _explained(ray, error)
+
+
 def _on_node(own: str, sent: tuple[Callable[[S, T], R], S], task: T) -> R:
     """Do a task on a node."""
+    check_same_version(own)
+    function, shared = sent
+    return function(shared, task)
+
+
+def own_version() -> str:
+    """Return the version of qwop-stride on this machine, for `check_same_version`."""
+    return version("qwop-stride")
+
+
+def check_same_version(own: str) -> None:
+    """Check, on a node, that it has the version of the machine that sent the work.
+
+    Raises:
+        CommandError: it has another one.
+    """
     here = version("qwop-stride")
     if here != own:
         raise CommandError(f"a node has qwop-stride {here}, this machine {own}: install the same version")
-    function, shared = sent
-    return function(shared, task)
 
 
 def _explained(ray: Any, error: Exception) -> CommandError:

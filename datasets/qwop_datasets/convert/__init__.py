@@ -4,6 +4,7 @@
 |-----------|---------------------------------------------------|---------------------|
 | minari    | Minari dataset (`minari.load_dataset`)            | directory NAME-v0   |
 | robomimic | robomimic HDF5 (`get_dataset_info`)               | .hdf5               |
+| lerobot   | LeRobotDataset v3, with the extra `lerobot`       | directory           |
 | imitation | `imitation.data.serialize` trajectories           | directory           |
 | qwop-gym  | qwop-gym's text recordings: keys only             | .rec                |
 | npz       | Gymnasium-style arrays of all steps               | .npz                |
@@ -13,24 +14,37 @@
 | web       | runs kept in the web page (.qwop.json)            | read only           |
 
 A step is always one frame. Fields that another format does not have (key events, rewinds, wall-clock times)
-are lost. All others are exact after a round trip: they come from raw observations if the file has them, else
-from a replay of its keys, which is compared with the observations in the file.
+are lost; LeRobot's format keeps them. All others are exact after a round trip: they come from raw
+observations if the file has them, else from a replay of its keys, which is compared with the observations in
+the file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
 from qwop_cli.cluster import ClusterOptions
-from qwop_datasets.convert import imitation, minari, qwop_gym, qwop_rl, robomimic, tables, tape, tasks, web
+from qwop_datasets.convert import (
+    imitation,
+    lerobot,
+    minari,
+    qwop_gym,
+    qwop_rl,
+    robomimic,
+    tables,
+    tape,
+    tasks,
+    web,
+)
 from qwop_datasets.convert.common import Imported, Importing, damage_as_errors
 from qwop_datasets.convert.qwop_rl import Progress
 from qwop_datasets.errors import DatasetError, NameTakenError
 from qwop_datasets.reader import DatasetReader
 
-Format = Literal["minari", "robomimic", "imitation", "qwop-gym", "npz", "csv"]
+Format = Literal["minari", "robomimic", "lerobot", "imitation", "qwop-gym", "npz", "csv"]
 """Formats that can be written and read."""
 ReadFormat = Literal[Format, "keys", "qwop-rl", "web"]
 """Formats that can be read."""
@@ -46,17 +60,20 @@ def export(
     *,
     observations: str = "normalized",
     action_set: str | None = None,
+    video: bool = False,
 ) -> tuple[int, list[str]]:
     """Write episodes to a new file or directory. Returns their number, and a line for each one omitted.
 
     observations: "normalized" (those of the environment and of qwop-gym, in [-1, 1]) or "raw".
     action_set: action set that the actions index; None: "distinct", for qwop-gym "full".
+    video: add the game's pictures; for LeRobot only.
 
     Raises DatasetError if `path` exists or can't be written, or the format can't store the episodes.
     """
     writers = {
         "minari": minari.write,
         "robomimic": robomimic.write,
+        "lerobot": partial(lerobot.write, video=video),
         "imitation": imitation.write,
         "qwop-gym": qwop_gym.write,
         "npz": tables.write_npz,
@@ -66,6 +83,8 @@ def export(
         raise DatasetError(f"{reader.path}: no episode to convert")
     if observations not in ("normalized", "raw"):
         raise DatasetError(f"--observations {observations}: choose normalized or raw")
+    if video and to != "lerobot":
+        raise DatasetError(f"--video: {to} has no pictures; choose --to lerobot")
     if path.exists():
         raise NameTakenError(path)
     return writers[to](reader, path, observations=observations, action_set=action_set)
@@ -82,6 +101,7 @@ def episodes_of(
     readers = {
         "minari": minari.read,
         "robomimic": robomimic.read,
+        "lerobot": lerobot.read,
         "imitation": imitation.read,
         "qwop-gym": qwop_gym.read,
         "npz": tables.read_npz,
@@ -135,11 +155,26 @@ def episodes_of_files(
         yield from episodes_of(path, options, own, progress=progress)
 
 
+def kept_of(paths: Sequence[Path], kind: str | None = None) -> lerobot.Kept:
+    """Return masks and settings of the dataset that was written as a folder; only LeRobot's format has them.
+
+    Raises DatasetError if it can't be read.
+    """
+    if len(paths) != 1:
+        return lerobot.Kept({}, {})
+    with damage_as_errors(paths[0]):
+        if (kind or detect(paths[0])) != "lerobot":
+            return lerobot.Kept({}, {})
+        return lerobot.kept_of(paths[0])
+
+
 def detect(path: Path) -> str:
     """Detect the format of a file or directory. Raises DatasetError if it is unknown."""
     if path.is_dir():
         if (path / "data" / "main_data.hdf5").exists():
             return "minari"
+        if (path / "meta" / "info.json").exists():
+            return "lerobot"
         if (path / "dataset_info.json").exists():
             return "imitation"
     elif path.exists():
@@ -181,4 +216,5 @@ __all__ = [
     "episodes_of_files",
     "export",
     "format_for",
+    "kept_of",
 ]
