@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -35,7 +36,7 @@ from qwop_game.geometry import (
     PELVIS_Y,
 )
 from qwop_game.observation import CENTER, DEVIATION, FIELDS, RAW_HIGH, RAW_LOW, TRACK_Y, UNITS_PER_METER
-from qwop_rl_core import CheckpointError, NumpyPolicy
+from qwop_rl_core import NORM_EPSILON, CheckpointError, Layer, NumpyPolicy
 
 OPSET, IR_VERSION = 17, 8
 """Both of 2022: onnxruntime 1.12 and later can run the graph."""
@@ -257,28 +258,40 @@ def _normalized(add: _Builder, policy: NumpyPolicy, features: str) -> str:
 
 def _scores(add: _Builder, policy: NumpyPolicy, x: str, name: str) -> None:
     if not policy.is_q_network:
-        _mlp(add, policy, "policy", x, name)
+        _mlp(add, policy.layers("policy"), x, policy.activation, name)
         return
-    x = add(_activation(policy), _mlp(add, policy, "trunk", x))
+    hidden = _mlp(add, policy.layers("trunk"), x, policy.activation, activate_last=True)
+    advantage_name = "" if policy.metadata["dueling"] else name
+    advantage = _mlp(add, policy.layers("advantage"), hidden, policy.activation, advantage_name)
     if not policy.metadata["dueling"]:
-        _mlp(add, policy, "advantage", x, name)
         return
-    advantage = _mlp(add, policy, "advantage", x)
-    mean = add("ReduceMean", advantage, axes=[1], keepdims=1)
-    add("Sub", add("Add", _mlp(add, policy, "value", x), advantage), mean, name=name)
+    if policy.has_separate_value:
+        value = _mlp(add, policy.layers("value"), x, "relu")
+    else:
+        value = _mlp(add, policy.layers("value"), hidden, policy.activation)
+    centered = add("Sub", advantage, add("ReduceMean", advantage, axes=[1], keepdims=1))
+    add("Add", value, add("Mul", centered, np.float32(policy.advantage_scale)), name=name)
 
 
 def _value(add: _Builder, policy: NumpyPolicy, x: str) -> str:
-    value = add("Mul", _mlp(add, policy, "value", x), policy.arrays["value_std"])
+    value = add("Mul", _mlp(add, policy.layers("value"), x, policy.activation), policy.arrays["value_std"])
     return add("Add", value, policy.arrays["value_mean"])
 
 
-def _mlp(add: _Builder, policy: NumpyPolicy, layers: str, x: str, name: str = "") -> str:
-    *hidden, (head, head_bias) = policy.layers(layers)
-    for weight, bias in hidden:
-        x = add(_activation(policy), add("Gemm", x, weight, bias, transB=1))
-    return add("Gemm", x, head, head_bias, transB=1, name=name)
-
-
-def _activation(policy: NumpyPolicy) -> str:
-    return {"tanh": "Tanh", "relu": "Relu"}[policy.activation]
+def _mlp(
+    add: _Builder,
+    layers: Sequence[Layer],
+    x: str,
+    activation: str,
+    name: str = "",
+    activate_last: bool = False,
+) -> str:
+    """Apply linear layers; `name` is that of the last one's output, where no activation follows."""
+    for i, (weight, bias, norm) in enumerate(layers):
+        last = i == len(layers) - 1
+        x = add("Gemm", x, weight, bias, transB=1, name=name if last else "")
+        if norm is not None:
+            x = add("LayerNormalization", x, *norm, axis=-1, epsilon=NORM_EPSILON)
+        if activate_last or not last:
+            x = add({"tanh": "Tanh", "relu": "Relu"}[activation], x)
+    return x

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -295,20 +296,45 @@ def expected_arrays(architecture: Mapping[str, Any]) -> dict[str, Kind]:
         arrays |= _linear_layers("value", [feature_size, *hidden, 1])
         return arrays | dict.fromkeys(("value_mean", "value_std"), ((), "float32"))
     if kind == "q_network":
+        dueling, separate = architecture["dueling"], architecture.get("separate_value", False)
+        scale = architecture.get("advantage_scale", 1.0)
+        if not dueling and (separate or scale != 1.0):
+            raise ValueError("separate_value and advantage_scale need dueling")
+        if not (math.isfinite(scale) and scale > 0.0):
+            raise ValueError(f"advantage_scale is {scale}: it must be a number above 0")
         if architecture["activation"] not in ("tanh", "relu"):
             raise ValueError(f"activation is {architecture['activation']!r}: choose one of tanh, relu")
-        arrays |= _linear_layers("trunk", [feature_size, *hidden])
+        norm = bool(architecture.get("layer_norm", False))
+        arrays |= _linear_layers("trunk", [feature_size, *hidden], norm, norm)
         arrays |= _linear_layers("advantage", [hidden[-1], num_actions])
-        return arrays | (_linear_layers("value", [hidden[-1], 1]) if architecture["dueling"] else {})
+        if separate:
+            arrays |= _linear_layers("value", [feature_size, *hidden, 1], True)
+        elif dueling:
+            arrays |= _linear_layers("value", [hidden[-1], 1])
+        return arrays
     raise ValueError(f"kind is {kind!r}, not 'policy' or 'q_network'")
 
 
-def _linear_layers(name: str, sizes: Sequence[int]) -> dict[str, Kind]:
+def _linear_layers(
+    name: str, sizes: Sequence[int], norm: bool = False, norm_of_last: bool = False
+) -> dict[str, Kind]:
+    """Return weights and biases of linear layers, with a LayerNorm behind each but the last, or behind all.
+
+    Layers are numbered as modules: activations count as well.
+    """
     arrays: dict[str, Kind] = {}
+    number = 0
     for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-        layer = f"{name}.{2 * i}"  # an activation between two layers has a number, too
-        arrays[f"{layer}.weight"] = (fan_out, fan_in), "float32"
-        arrays[f"{layer}.bias"] = (fan_out,), "float32"
+        arrays[f"{name}.{number}.weight"] = (fan_out, fan_in), "float32"
+        arrays[f"{name}.{number}.bias"] = (fan_out,), "float32"
+        number += 1
+        last = i == len(sizes) - 2
+        if norm and (norm_of_last or not last):
+            arrays |= dict.fromkeys(
+                (f"{name}.{number}.weight", f"{name}.{number}.bias"), ((fan_out,), "float32")
+            )
+            number += 1
+        number += 1  # the activation
     return arrays
 
 

@@ -240,8 +240,9 @@ class QNetwork(nn.Module):
             generator: source of the weights of a separate value network; None: torch's global one.
         """
         sizes = policy.feature_size, policy.num_actions, policy.hidden
-        options = {"separate_value": separate_value, "advantage_scale": advantage_scale}
-        network = cls(*sizes, dueling, "tanh", generator, **options)
+        network = cls(
+            *sizes, dueling, "tanh", generator, separate_value=separate_value, advantage_scale=advantage_scale
+        )
         network.normalizer.load_state_dict(policy.normalizer.state_dict())
         *hidden_layers, head = policy.policy
         for copy, original in zip(network.trunk, hidden_layers, strict=True):

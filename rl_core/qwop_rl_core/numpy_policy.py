@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ from qwop_rl_core.checkpoint_file import (
 )
 
 EPSILON = 1e-4  # of RunningNormalizer, like `clip` below: a checkpoint does not store them
+NORM_EPSILON = 1e-5
+"""What LayerNorm adds to the variance: PyTorch's default."""
 Array32 = NDArray[np.float32]
 
 
@@ -51,6 +53,24 @@ def linear(x: Array32, weight: Array32, bias: Array32) -> Array32:
         bias: [fan_out].
     """
     return np.einsum("ni,oi->no", x, weight, optimize=False) + bias
+
+
+class Layer(NamedTuple):
+    """A linear layer, and the LayerNorm between it and its activation."""
+
+    weight: Array32
+    """[fan_out, fan_in]."""
+    bias: Array32
+    """[fan_out]."""
+    norm: tuple[Array32, Array32] | None
+    """Weight and bias [fan_out] of the LayerNorm, if there is one."""
+
+
+def layer_norm(x: Array32, weight: Array32, bias: Array32) -> Array32:
+    """Normalize the units of each row of x [N, D] (Ba et al. 2016), float32 [N, D]."""
+    centered = x - x.mean(-1, keepdims=True)
+    variance = np.square(centered).mean(-1, keepdims=True)
+    return centered / np.sqrt(variance + NORM_EPSILON, dtype=np.float32) * weight + bias
 
 
 class NumpyPolicy:
@@ -103,12 +123,27 @@ class NumpyPolicy:
         """Whether there is a trained critic: cloning leaves the scale of its returns at 1."""
         return not self.is_q_network and float(self.arrays["value_std"]) != 1
 
-    def layers(self, name: str) -> list[tuple[Array32, Array32]]:
-        """Return weight and bias of each linear layer of "policy", "value", "trunk" or "advantage"."""
-        numbers = sorted(
-            int(key.split(".")[1]) for key in self.arrays if key.startswith(f"{name}.") and key[-1] == "t"
-        )
-        return [(self.arrays[f"{name}.{i}.weight"], self.arrays[f"{name}.{i}.bias"]) for i in numbers]
+    @property
+    def has_separate_value(self) -> bool:
+        """Whether the value of a Q-network is a network of its own, of ReLU units."""
+        return self.is_q_network and bool(self.metadata.get("separate_value", False))
+
+    @property
+    def advantage_scale(self) -> float:
+        """Factor of the advantages in a dueling Q-network."""
+        return float(self.metadata.get("advantage_scale", 1.0))
+
+    def layers(self, name: str) -> list[Layer]:
+        """Return the linear layers of "policy", "value", "trunk" or "advantage"."""
+        numbers = sorted({int(key.split(".")[1]) for key in self.arrays if key.startswith(f"{name}.")})
+        layers: list[Layer] = []
+        for number in numbers:
+            weight, bias = (self.arrays[f"{name}.{number}.{part}"] for part in ("weight", "bias"))
+            if weight.ndim == 1:
+                layers[-1] = layers[-1]._replace(norm=(weight, bias))
+            else:
+                layers.append(Layer(weight, bias, None))
+        return layers
 
     def scores(self, features: NDArray[np.floating[Any]]) -> Array32:
         """Return logits, or action values, float32 [N, A] of features [N, D].
@@ -118,12 +153,17 @@ class NumpyPolicy:
         """
         x = self._normalized(features)
         if not self.is_q_network:
-            return self._mlp("policy", x)
-        x = _ACTIVATIONS[self.activation](self._mlp("trunk", x))
-        advantage = self._mlp("advantage", x)
+            return self._mlp("policy", x, self.activation)
+        hidden = self._mlp("trunk", x, self.activation, activate_last=True)
+        advantage = self._mlp("advantage", hidden, self.activation)
         if not self.metadata["dueling"]:
             return advantage
-        return self._mlp("value", x) + advantage - advantage.mean(-1, keepdims=True)
+        if self.has_separate_value:
+            value = self._mlp("value", x, "relu")
+        else:
+            value = self._mlp("value", hidden, self.activation)
+        centered = advantage - advantage.mean(-1, keepdims=True)
+        return value + np.float32(self.advantage_scale) * centered
 
     def values(self, features: NDArray[np.floating[Any]]) -> Array32:
         """Return the critic's state values float32 [N] of features [N, D], in units of return.
@@ -134,7 +174,7 @@ class NumpyPolicy:
         """
         if self.is_q_network:
             raise ValueError("a Q-network has no critic")
-        value = self._mlp("value", self._normalized(features))[:, 0]
+        value = self._mlp("value", self._normalized(features), self.activation)[:, 0]
         return self.arrays["value_mean"] + self.arrays["value_std"] * value
 
     def _normalized(self, features: NDArray[np.floating[Any]]) -> Array32:
@@ -143,10 +183,12 @@ class NumpyPolicy:
             raise wrong_features(self.feature_size, x.shape)
         return np.clip((x - self.shift) * self.scale, -self.clip, self.clip, dtype=np.float32)
 
-    def _mlp(self, name: str, x: Array32) -> Array32:
+    def _mlp(self, name: str, x: Array32, activation: str, activate_last: bool = False) -> Array32:
         layers = self.layers(name)
-        for i, (weight, bias) in enumerate(layers):
+        for i, (weight, bias, norm) in enumerate(layers):
             x = linear(x, weight, bias)
-            if i < len(layers) - 1:
-                x = _ACTIVATIONS[self.activation](x)
+            if norm is not None:
+                x = layer_norm(x, *norm)
+            if activate_last or i < len(layers) - 1:
+                x = _ACTIVATIONS[activation](x)
         return x

@@ -23,6 +23,11 @@ NETWORKS = {
     "q relu": lambda: QNetwork(7, 9, (32, 16)),
     "q tanh dueling": lambda: QNetwork(7, 9, (32, 16), dueling=True, activation="tanh"),
     "q relu dueling": lambda: QNetwork(7, 9, (32,), dueling=True),
+    "q layer norm": lambda: QNetwork(7, 9, (32, 16), layer_norm=True),
+    "q separate value": lambda: QNetwork(
+        7, 9, (32, 16), dueling=True, activation="tanh", separate_value=True, advantage_scale=0.3
+    ),
+    "q all": lambda: QNetwork(7, 9, (16,) * 5, dueling=True, separate_value=True, layer_norm=True),
 }
 
 
@@ -66,14 +71,18 @@ def test_scores_and_values_are_those_of_torch(name, tmp_path):
                 policy.values(x)
 
 
-def test_a_row_has_the_same_bits_in_every_batch(tmp_path):
-    policy = NumpyPolicy.load(stored(tmp_path / "x.safetensors", ActorCritic(7, 9, (256, 256))))
+@pytest.mark.parametrize(
+    "network", [lambda: ActorCritic(7, 9, (256, 256)), lambda: QNetwork(7, 9, (256,), layer_norm=True)]
+)
+def test_a_row_has_the_same_bits_in_every_batch(network, tmp_path):
+    policy = NumpyPolicy.load(stored(tmp_path / "x.safetensors", network()))
     x = rows(130)
     whole = policy.scores(x)
     for size in (1, 3, 64):
         parts = [policy.scores(x[first : first + size]) for first in range(0, len(x), size)]
         assert np.array_equal(np.concatenate(parts), whole)
-    assert np.array_equal(np.concatenate([policy.values(row[None]) for row in x]), policy.values(x))
+    if policy.has_values:
+        assert np.array_equal(np.concatenate([policy.values(row[None]) for row in x]), policy.values(x))
 
 
 def test_features_far_off_are_clipped_and_the_input_is_left_alone(tmp_path):
@@ -116,6 +125,27 @@ def test_features_of_another_shape(shape, tmp_path):
     for policy in (NumpyPolicy.load(path), Policy.load(path)):
         with pytest.raises(CheckpointError, match=r"takes \[N, 7\] features"):
             policy.scores(np.zeros(shape, np.float32))
+
+
+def test_checkpoints_of_q_networks_before_there_were_more_options(tmp_path):
+    network = QNetwork(7, 9, (8,), dueling=True)
+    old = {n: v for n, v in network.architecture.items() if n not in ("separate_value", "layer_norm")}
+    del old["advantage_scale"]
+    save_checkpoint(tmp_path / "x", prefixed("network", network.state_dict()), old)
+    x = rows()
+    np.testing.assert_allclose(
+        NumpyPolicy.load(tmp_path / "x").scores(x), Policy.load(tmp_path / "x").scores(x), rtol=0, atol=3e-5
+    )
+
+
+@pytest.mark.parametrize("value", [0, -1.0, None, "x", [], 1e400])
+def test_a_scale_that_is_none(value, tmp_path):
+    network = QNetwork(7, 9, (8,), dueling=True)
+    metadata = {**network.architecture, "advantage_scale": value}
+    save_checkpoint(tmp_path / "x", prefixed("network", network.state_dict()), metadata)
+    for load in (NumpyPolicy.load, Policy.load):
+        with pytest.raises(CheckpointError, match="describes no network"):
+            load(tmp_path / "x")
 
 
 @pytest.mark.parametrize(

@@ -90,9 +90,29 @@ def _connected(address: str, own: bool) -> Generator[Any]:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, kept)  # Ray's own handler would end the process without saving
     try:
-        yield ray
+        with _messages_on_stderr():
+            yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _messages_on_stderr() -> Generator[None]:
+    """Print what Ray says of dead nodes and processes on stderr: a command's stdout may be JSON."""
+    module: Any = importlib.import_module("ray._private.worker")
+    show = getattr(module, "print_to_stdstream", None)
+    if show is None:  # in another version of Ray
+        yield
+        return
+
+    def show_on_stderr(data: dict[str, Any], ignore_prefix: bool) -> None:
+        show({**data, "is_err": True}, ignore_prefix)
+
+    module.print_to_stdstream = show_on_stderr
+    try:
+        yield
+    finally:
+        module.print_to_stdstream = show
 
 
 def _auth_mode(address: str) -> str:
