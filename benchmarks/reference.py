@@ -48,7 +48,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmark" / "reference.md"
 PICTURES = ROOT / "docs" / "benchmark"
 TUNING_SEED, TUNING_SHARE = 1000, 0.25
-D3RLPY_STEPS, D3RLPY_BATCH, D3RLPY_FRAME_SKIP = 20_000, 256, 2
+D3RLPY_STEPS, D3RLPY_BATCH, D3RLPY_FRAME_SKIP = 5_000, 256, 2
 
 REWARD = "--reward stride --reward-option knee_seconds=0"
 FAST = (
