@@ -64,7 +64,6 @@ PICTURES = ROOT / "docs" / "experiments" / "knee-scraping"
 
 NOTHING, CLONE, DEFAULT_AGAIN, ANCHORS = "nothing", "clone", "default again", "anchors"
 MAIN_REWARD = f"--reward stride --reward-option power=1.6 --reward-option fall_cost=10 {RULE}"
-NO_KL = "--reference-kl-coef 0 --margin-coef 2"  # Q-learning's defaults of then
 WARM_UP = "--critic-warmup-steps 150000"
 CURVE_POINTS = 6
 COLUMNS = (
@@ -104,8 +103,8 @@ ARMS: dict[str, Arm] = {
     "bare": Arm(
         "then PPO, no anchors", (CLONE, ANCHORS), f"{MAIN_REWARD} {NO_ANCHORS}", FROM_CLONE, clone="clone"
     ),
-    "dqn": Arm("then DQN", (CLONE,), f"--algorithm dqn {MAIN_REWARD} {NO_KL}", DQN, clone="clone"),
-    "ddqn": Arm("then Double DQN", (CLONE,), f"--algorithm ddqn {MAIN_REWARD} {NO_KL}", DQN, clone="clone"),
+    "dqn": Arm("then DQN", (CLONE,), f"--algorithm dqn {MAIN_REWARD}", DQN, clone="clone"),
+    "ddqn": Arm("then Double DQN", (CLONE,), f"--algorithm ddqn {MAIN_REWARD}", DQN, clone="clone"),
     "anchored-default": from_clone(
         "PPO on `default`, anchored", DEFAULT_AGAIN, f"--reward default {WARM_UP}"
     ),
