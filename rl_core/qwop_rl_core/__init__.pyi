@@ -25,7 +25,7 @@ from .errors import TrainingError
 from .logging import EVENTS, Logger, default_log_directory, set_aside
 from .losses import entropy, kl_between, log_prob
 from .networks import ActorCritic, QNetwork
-from .numpy_policy import NORM_EPSILON, Layer, NumpyPolicy
+from .numpy_policy import NumpyPolicy
 from .policy import Policy, sample_actions
 from .ppo import Demonstrations, PPOConfig
 from .pqn import PQNConfig
@@ -33,7 +33,6 @@ from .returns import gae
 
 __all__ = [
     "EVENTS",
-    "NORM_EPSILON",
     "ActorCritic",
     "Checkpoint",
     "CheckpointArrays",
@@ -41,7 +40,6 @@ __all__ = [
     "CheckpointHeader",
     "DQNConfig",
     "Demonstrations",
-    "Layer",
     "Logger",
     "NumpyPolicy",
     "PPOConfig",

@@ -306,8 +306,8 @@ MINARI_SCRIPT = """
         assert dataset.spec.observation_space.contains(e.observations[0])
         assert len(e.observations) == len(e.actions) + 1 == len(e.infos["keys"])
     assert dataset.env_spec.id == "qwop_game/QWOP-v0" and dataset.env_spec.kwargs["frame_skip"] == 1
-    assert dataset.eval_env_spec == dataset.env_spec
     known = dataset.storage.metadata
+    assert known["eval_env_spec"] == known["env_spec"]
     assert "ref_min_score" not in known
     assert known["author"] == {"Zoë"} and known["algorithm_name"] == "policy"
     assert known["code_permalink"].startswith("https://")
