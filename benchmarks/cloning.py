@@ -114,7 +114,6 @@ def dataset(folder: Path, count: int, seed: int) -> Path:
     return path
 
 
-@functools.lru_cache(maxsize=2)
 def decisions_of(path: Path, frame_skip: int) -> list[Decisions]:
     return load_decisions(path, frame_skip)[1]
 

@@ -23,7 +23,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 from namespaces import TwoNamespaces, why_not
@@ -49,7 +49,8 @@ class ClusterConfig:
     """Tasks of a second, of which ten are done when the second node is lost."""
     quick: tyro.conf.FlagCreatePairsOff[bool] = False
     """Try everything shortly. The figures mean nothing."""
-    child: tyro.conf.Suppress[tuple[str, ...]] = ()
+    child: Annotated[tuple[str, ...], tyro.conf.arg(metavar="WORD...")] = ()
+    """The third process: address, number of tasks, seconds of a task, folder for their calls."""
 
     def __post_init__(self) -> None:
         for name in ("repeats", "episodes", "tasks"):
@@ -65,7 +66,7 @@ class ClusterConfig:
 def wait_and_note(shared: tuple[float, str], task: int) -> int:
     """Take some seconds, and note the call in a file."""
     seconds, folder = shared
-    if folder:
+    if folder != "-":
         with (Path(folder) / str(task)).open("a", encoding="utf-8") as file:
             file.write("x")
     time.sleep(seconds)
@@ -138,7 +139,7 @@ def efficiency(config: ClusterConfig) -> dict[str, Any]:
 def task_ms(config: ClusterConfig, nodes: TwoNamespaces) -> float:
     """Measure the time of an empty task, ms."""
     done = subprocess.run(
-        child_command(nodes, config.tasks, 0.0, ""), capture_output=True, text=True, encoding="utf-8"
+        child_command(nodes, config.tasks, 0.0, "-"), capture_output=True, text=True, encoding="utf-8"
     )
     if done.returncode:
         raise CommandError(f"the tasks failed: {done.stderr.strip()[-300:]}")
@@ -173,14 +174,15 @@ def loss(config: ClusterConfig, nodes: TwoNamespaces, how: str) -> dict[str, Any
 
 def benchmark(config: ClusterConfig) -> None:
     if config.child:
-        address, count, seconds, *folder = config.child
-        child(address, int(count), float(seconds), "".join(folder))
+        address, count, seconds, folder = config.child
+        child(address, int(count), float(seconds), folder)
         return
     if reason := why_not():
         raise CommandError(reason)
     if config.quick:
         config = ClusterConfig(repeats=1, episodes=2, tasks=10, slow=12)
     figures: dict[str, Any] = {"load_before": os.getloadavg()[0], "eval": efficiency(config)}
+    print(json_text(figures), file=sys.stderr, flush=True)  # the rest takes minutes
     with TwoNamespaces() as nodes:
         figures["task_ms"] = task_ms(config, nodes)
         figures["killed"] = loss(config, nodes, "killed")

@@ -59,6 +59,7 @@ class TwoNamespaces:
             "RAY_AUTH_MODE": "disabled",
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_raylet_start_wait_time_s": "40",
+            "RAY_worker_niceness": "0",  # as without Ray, which makes it 15
             **(variables or {}),
         }
         self.address = f"10.211.7.1:{PORT}"

@@ -59,7 +59,8 @@ class RanksConfig:
     """Environment steps of each training, with --curves."""
     folder: Path = Path("runs/ranks")
     """Folder of the trainings of --curves."""
-    child: tyro.conf.Suppress[bool] = False
+    child: tyro.conf.FlagCreatePairsOff[bool] = False
+    """One of the processes whose all-reduces are timed."""
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 24_576), ("seeds", 1), ("decisions", 8192)):

@@ -2,6 +2,7 @@
 
     python benchmarks/reference.py --task 100m-v1 --seeds 10            # everything; what is done is kept
     python benchmarks/reference.py --learners bc ppo --seeds 3          # some of it
+    python benchmarks/reference.py --extend --seeds 10                  # what the stored results lack
     python benchmarks/reference.py --report                             # only the table and the profiles
 
 Each learner has three settings. Each is trained once on a quarter of the budget (seed 1000) and scored on the
@@ -47,6 +48,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmark" / "reference.md"
 PICTURES = ROOT / "docs" / "benchmark"
 TUNING_SEED, TUNING_SHARE = 1000, 0.25
+D3RLPY_STEPS, D3RLPY_BATCH, D3RLPY_FRAME_SKIP = 5_000, 256, 2
 
 REWARD = "--reward stride --reward-option knee_seconds=0"
 FAST = (
@@ -63,7 +65,7 @@ class Learner:
 
     title: str
     settings: tuple[str, ...]
-    """Flags of each; for sb3 and cleanrl the learning rate."""
+    """Flags of each; for sb3, cleanrl and d3rlpy's BC the learning rate, for its CQL alpha."""
     demonstrations: str = ""
     """Offline tier that it sees."""
     decisions: bool = True
@@ -71,7 +73,7 @@ class Learner:
     clone: bool = False
     """Whether it starts from a clone of its demonstrations, whose seconds count."""
     command: str = "qwop-finetune"
-    """Or qwop-bc, sb3, cleanrl."""
+    """Or qwop-bc, sb3, cleanrl, d3rlpy."""
     flags: str = ""
 
 
@@ -88,6 +90,12 @@ def offline(tier: str) -> Learner:
 
 def rates(*values: str) -> tuple[str, ...]:
     return tuple(f"--learning-rate {value}" for value in values)
+
+
+def d3rlpy(algorithm: str, tier: str, settings: tuple[str, ...]) -> Learner:
+    """A learner of d3rlpy on a tier. It needs an environment of its own, see docs/benchmark/reference.md."""
+    title = f"d3rlpy's {algorithm} of `{tier}`"
+    return Learner(title, settings, tier, decisions=False, command="d3rlpy", flags=algorithm)
 
 
 LEARNERS: dict[str, Learner] = {
@@ -140,6 +148,10 @@ LEARNERS: dict[str, Learner] = {
         command="qwop-bc",
         flags="--method dagger --frame-skip 1 --play-every 0 --batch-size 512 --threads 1",
     ),
+    "d3rlpy-bc": d3rlpy("discrete BC", "expert", ("2.5e-4", "5e-4", "1e-3")),
+    "d3rlpy-cql": d3rlpy("discrete CQL", "expert", ("0.3", "1", "4")),
+    "d3rlpy-bc-mixed": d3rlpy("discrete BC", "mixed", ("2.5e-4", "5e-4", "1e-3")),
+    "d3rlpy-cql-mixed": d3rlpy("discrete CQL", "mixed", ("0.3", "1", "4")),
 }
 
 
@@ -157,6 +169,8 @@ class ReferenceConfig:
     """Budget of decisions in the game."""
     report: tyro.conf.FlagCreatePairsOff[bool] = False
     """Train nothing: write the results, the table and the profiles of what is done."""
+    extend: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Begin with the results that are stored in benchmarks/results, and train only what is missing there."""
     cluster: tyro.conf.OmitArgPrefixes[ClusterOptions] = field(default_factory=ClusterOptions)
 
     def __post_init__(self) -> None:
@@ -205,6 +219,8 @@ def train(shared: tuple[str, Path], training: Training) -> dict[str, Any]:
         player = with_cleanrl(learner, training)
     elif learner.command == "sb3":
         player = with_sb3(learner, training)
+    elif learner.command == "d3rlpy":
+        player = with_d3rlpy(learner, training, tier_file(folder, learner.demonstrations))
     else:
         for command in commands(learner, training, folder, out):
             run(command, out.with_suffix(".log"))
@@ -354,6 +370,59 @@ def with_sb3(learner: Learner, training: Training) -> NetworkPlayer:
     return NetworkPlayer(lambda features: policy.get_distribution(features).distribution.logits)
 
 
+def with_d3rlpy(learner: Learner, training: Training, data: Path) -> NetworkPlayer:
+    """Train d3rlpy's discrete BC or CQL on a tier: this project's features, network size and reward."""
+    try:
+        import d3rlpy
+    except ImportError as error:
+        raise CommandError(f"d3rlpy does not import ({error}): see docs/benchmark/reference.md") from None
+    from qwop_finetune.demonstrations import load_demonstrations
+
+    setting = float(learner.settings[training.setting])
+    d3rlpy.seed(training.seed)
+    shared: dict[str, Any] = {
+        "batch_size": D3RLPY_BATCH,
+        "observation_scaler": d3rlpy.preprocessing.StandardObservationScaler(),
+        "encoder_factory": d3rlpy.models.VectorEncoderFactory([256, 256]),
+    }
+    if learner.flags == "discrete BC":
+        config: Any = d3rlpy.algos.DiscreteBCConfig(learning_rate=setting, beta=0.0, **shared)
+    else:
+        config = d3rlpy.algos.DiscreteCQLConfig(
+            learning_rate=3e-4, alpha=setting, gamma=0.995, target_update_interval=1000, **shared
+        )
+    demonstrations = load_demonstrations(data, D3RLPY_FRAME_SKIP, "distinct")
+    columns = demonstrations.transitions("stride", {"knee_seconds": 0})
+    dataset = d3rlpy.dataset.MDPDataset(
+        columns.observation,
+        columns.action,
+        columns.reward,
+        columns.terminated,
+        columns.truncated,
+        action_space=d3rlpy.ActionSpace.DISCRETE,
+        action_size=9,
+    )
+    learned = config.create(device="cpu:0")
+    steps = round(D3RLPY_STEPS * (TUNING_SHARE if training.tuning else 1))
+    learned.fit(
+        dataset,
+        n_steps=steps,
+        n_steps_per_epoch=steps,
+        show_progress=False,
+        logger_adapter=d3rlpy.logging.NoopAdapterFactory(),
+    )
+    modules = learned.impl.modules
+    network = modules.imitator if learner.flags == "discrete BC" else modules.q_funcs[0]
+    network.eval()
+
+    def logits(features: torch.Tensor) -> torch.Tensor:
+        scaled = learned.observation_scaler.transform(features)
+        out = network(scaled)
+        return out.logits if learner.flags == "discrete BC" else out.q_value
+
+    return NetworkPlayer(logits, frame_skip=D3RLPY_FRAME_SKIP)
+
+
 # ---- all trainings, and their report -----------------------------------------------------------------------
 
 
@@ -394,6 +463,8 @@ def best_setting(name: str, results: KeptResults[dict[str, Any]], config: Refere
 def reference(config: ReferenceConfig) -> None:
     task_of(config.task)
     results = kept(config)
+    if config.extend:
+        restore(config, results)
     chosen = config.learners or tuple(LEARNERS)
     if not config.report:
         tuned = round(TUNING_SHARE * config.decisions)
@@ -408,11 +479,37 @@ def reference(config: ReferenceConfig) -> None:
     report(config, results)
 
 
-def collected(results: KeptResults[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Return the tested trainings of each learner."""
+def stored_path(config: ReferenceConfig) -> Path:
+    return RESULTS / f"reference-{config.task}.json"
+
+
+def restore(config: ReferenceConfig, results: KeptResults[dict[str, Any]]) -> None:
+    """Write the stored results of a task as those of trainings that are done.
+
+    Raises:
+        CommandError: none are stored, or their budget is another one.
+    """
+    path = stored_path(config)
+    if not path.exists():
+        raise CommandError(f"--extend: {path} does not exist")
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    if stored["decisions"] != config.decisions:
+        raise CommandError(f"--extend: {path} has a budget of {stored['decisions']} decisions")
+    for kind in ("tuning", "trainings"):
+        for name, trainings in stored.get(kind, {}).items():
+            for result in trainings:
+                setting = LEARNERS[name].settings.index(result["setting"])
+                training = Training(name, setting, result["seed"], result["decisions"], kind == "tuning")
+                if not results.has(training.name):
+                    results.write(training.name, result)
+
+
+def collected(results: KeptResults[dict[str, Any]], kind: str = "seed") -> dict[str, list[dict[str, Any]]]:
+    """Return the trainings of each learner: the tested ones, or those of the tuning."""
     found: dict[str, list[dict[str, Any]]] = {}
     for name in LEARNERS:
-        files = sorted(results.folder.glob(f"{name}-seed-*.json"), key=lambda f: int(f.stem.split("-")[-1]))
+        paths = results.folder.glob(f"{name}-{kind}-*.json")
+        files = sorted(paths, key=lambda file: int(file.stem.split("-")[-1]))
         if files:
             found[name] = [results.load(path) for path in files]
     return found
@@ -428,10 +525,10 @@ def report(config: ReferenceConfig, results: KeptResults[dict[str, Any]]) -> Non
         "decisions": config.decisions,
         "machine": "two cores of a shared AMD EPYC with AVX-512, no AMX; one thread for each training",
         "trainings": found,
+        "tuning": collected(results, "tune"),
     }
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"reference-{config.task}.json"
-    path.write_text(json_text(stored) + "\n", encoding="utf-8")
+    stored_path(config).write_text(json_text(stored) + "\n", encoding="utf-8")
     table = results_table(stored)
     print(table)
     if PAGE.exists() and table_mark(config.task) in (text := PAGE.read_text(encoding="utf-8")):

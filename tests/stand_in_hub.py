@@ -46,6 +46,7 @@ class Repository:
         self.private = private
         self.files = {}
         self.commits = {}
+        self.tags = {}  # name -> commit
         self.commit("initial commit")
 
     def commit(self, message):
@@ -59,6 +60,7 @@ class Repository:
         """The files at a revision; None if there is no such revision."""
         if revision == "main":
             return self.files
+        revision = self.tags.get(revision, revision)
         return self.commits[revision][1] if revision in self.commits else None
 
 
@@ -82,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def __getattr__(self, name):
-        if name.startswith("do_"):  # GET, HEAD, POST and PUT
+        if name.startswith("do_"):  # GET, HEAD, POST, PUT and DELETE
             return self._answer
         raise AttributeError(name)
 
@@ -117,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._resolve(repository, found[3], found[4])
         elif found := re.fullmatch(r"/api/(dataset|model)s/([^/]+/[^/]+)(?:/([^/]+)/([^/]+))?", path):
             kind, name, verb, revision = found[1], found[2], found[3], found[4] or "main"
-            writes = verb in ("preupload", "commit")
+            writes = verb in ("preupload", "commit", "tag")
             repository = self._repository(kind, name, token, writes)
             if repository is None:
                 return
@@ -177,6 +179,13 @@ class _Handler(BaseHTTPRequestHandler):
             paths = parse_qs(body.decode())["paths"]
         files = repository.at(revision)
         self._send_json([_entry(path, files[path]) for path in paths if path in files])
+
+    def _tag(self, repository, name, revision, body):
+        if self.command == "DELETE":  # the tag is what the address names
+            del repository.tags[revision]
+        else:
+            repository.tags[json.loads(body)["tag"]] = repository.sha
+        self._send_json({})
 
     def _preupload(self, repository, name, revision, body):
         files = [

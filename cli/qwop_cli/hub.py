@@ -46,6 +46,7 @@ def push(
     message: str,
     private: bool = False,
     folders: Collection[str] = (),
+    tag: str | None = None,
 ) -> str:
     """Put files into a repository, in one commit. The repository is made if it does not exist.
 
@@ -56,6 +57,7 @@ def push(
         message: first line of the commit's message.
         private: make a new repository private.
         folders: folders of the repository that get exactly these files: others in them are deleted.
+        tag: a tag to put on the commit; it is moved there if it exists.
 
     Returns:
         The address of the repository.
@@ -79,6 +81,10 @@ def push(
             if name not in files and any(name.startswith(f"{folder}/") for folder in folders)
         ]
         api.create_commit(repository, operations, commit_message=message, repo_type=kind)
+        if tag is not None:
+            with contextlib.suppress(hub.errors.RevisionNotFoundError):
+                api.delete_tag(repository, tag=tag, repo_type=kind)
+            api.create_tag(repository, tag=tag, repo_type=kind)
     return str(address)
 
 

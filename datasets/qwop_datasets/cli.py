@@ -1,4 +1,4 @@
-"""`qwop-data`: inspect, check, verify, edit, merge, split, recover and convert datasets.
+"""`qwop-data`: inspect, check, verify, edit, merge, split, recover, convert, push and pull datasets.
 
 Exit codes: 0: done. 1: `verify` found an episode that replays differently. 2: bad input, after one line that
 says what is wrong and how to fix it. A command changes only the file that it is told to change.
@@ -10,7 +10,9 @@ import hashlib
 import json
 import math
 import os
+import re
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ from tqdm import tqdm
 
 from qwop_cli import escape_unprintable, json_text, parse_config, run_command
 from qwop_cli.cluster import ClusterOptions, KeptResults, map_tasks
+from qwop_cli.hub import CARD
 from qwop_datasets import convert, edit, summary
 from qwop_datasets.checks import check_file
 from qwop_datasets.episode import VERIFIED_EXACT, Episode, Game, Source
@@ -34,6 +37,7 @@ from qwop_datasets.recovery import needs_recovery, recover_dataset
 from qwop_datasets.storage import describe
 from qwop_datasets.style import compare_style
 from qwop_datasets.verify import LANES, PART, PartToVerify, verify_episodes, verify_part
+from qwop_datasets.video import VideoError
 from qwop_datasets.writer import set_verified, write_dataset
 from qwop_game import Trig, engines
 from qwop_game.rules import FINISH
@@ -64,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except OSError as error:
             raise DatasetError(f"{error.filename or ''}: {describe(error)}") from None
 
-    return run_command(PROGRAM, command, DatasetError, ImportError)
+    return run_command(PROGRAM, command, DatasetError, VideoError, ImportError)
 
 
 # ---- looking -------------------------------------------------------------------------------------------
@@ -560,7 +564,82 @@ class Convert:
         return 0
 
 
-Command = Info | List | Check | Verify | Style | Edit | Merge | Split | Recover | Convert
+Repository = Annotated[
+    str, tyro.conf.Positional, tyro.conf.arg(metavar="USER/NAME", help="Repository of the Hugging Face Hub.")
+]
+
+
+@dataclass(frozen=True)
+class Push:
+    """Push a dataset to the Hugging Face Hub, with a card, a film, and as a LeRobotDataset."""
+
+    file: File
+    repository: Repository
+    where: Where = ""
+    license: str = ""
+    """License of the data, such as CC0-1.0; the card names it."""
+    video: Flag = False
+    """Add the game's pictures to the LeRobotDataset."""
+    no_lerobot: Flag = False
+    """Omit the LeRobotDataset."""
+    no_film: Flag = False
+    """Omit the film."""
+    private: Flag = False
+    """Make a new repository private."""
+    dry_run: DryRun = False
+
+    def __post_init__(self) -> None:
+        if self.license and not re.fullmatch(r"[A-Za-z0-9.+-]{1,40}", self.license):
+            raise DatasetError(f"--license {self.license}: give an SPDX identifier such as CC-BY-4.0")
+        if self.video and self.no_lerobot:
+            raise DatasetError("--video belongs to the LeRobotDataset: omit --no-lerobot")
+
+    def run(self) -> None:
+        """Write the files aside and push them in one commit."""
+        from qwop_datasets import sharing
+
+        lerobot = not self.no_lerobot
+        if lerobot and not self.video and not sharing.can_write_lerobot():
+            lerobot = False
+            print(
+                f"{PROGRAM}: without the LeRobotDataset: pip install 'qwop-stride[lerobot]' adds it",
+                file=sys.stderr,
+            )
+        _hint_at_leftovers(self.file)
+        wanted = sharing.Sharing(self.license, lerobot, self.video, not self.no_film, self.private)
+        if self.dry_run:
+            with tempfile.TemporaryDirectory() as aside:
+                names = sharing.prepare(self.file, self.where, self.repository, wanted, Path(aside))
+                print((Path(aside) / CARD).read_text(encoding="utf-8"))
+            print(f"{self.repository}: would get {', '.join(names)}")
+            return
+        address, names = sharing.push_dataset(self.file, self.where, self.repository, wanted)
+        print(f"{address}: {len(names)} files")
+
+
+@dataclass(frozen=True)
+class Pull:
+    """Pull a dataset from the Hugging Face Hub, compared with the Hub's digest."""
+
+    repository: Repository
+    output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUTPUT")]
+    """New dataset."""
+    file: str | None = None
+    """File of the repository; without it, the only one in .h5."""
+    revision: str | None = None
+    """Branch, tag or commit; without it, the newest."""
+
+    def run(self) -> None:
+        """Pull, and print what it is."""
+        from qwop_datasets import sharing
+
+        pulled, count = sharing.pull_dataset(
+            self.repository, self.output, name=self.file, revision=self.revision
+        )
+        print(f"{self.output}: {count} episodes, {pulled.name} of commit {pulled.commit[:8]}")
+
+
+Command = Info | List | Check | Verify | Style | Edit | Merge | Split | Recover | Convert | Push | Pull
 
 
 def _splits(text: str) -> tuple[tuple[float, float], ...]:

@@ -95,7 +95,8 @@ def _check_memory(path: Path, config: FinetuneConfig, arguments: list[str]) -> N
     needed["threads"] = 2**20 * learner.threads
     for name, size in needed.items():
         flag = "--" + name.replace("_", "-")
-        named = {flag} if name != "n_step" else {flag, "--batch-size"}  # its memory grows with the batch's
+        larger = {"n_step": "--batch-size", "demo_fraction": "--rollout-length"}  # their memory grows with it
+        named = {flag, larger.get(name, flag)}
         meant = any(_value_of(each, arguments) is not None for each in named)
         if size > _MEMORY + _MEMORY_PER_BYTE * path.stat().st_size and not meant:
             value = getattr(learner, name)

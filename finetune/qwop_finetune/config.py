@@ -239,8 +239,13 @@ DQN_FROM_NOTHING = DQNSettings(
 # in a hundred makes it fall. Measurements: docs/experiments/dqn.md.
 LITTLE_EXPLORATION = {"total_steps": 300_000, "exploration_start": 0.01, "exploration_end": 0.002}
 PQN_FROM_NOTHING = PQNConfig(learning_rate=3e-4, q_lambda=0.9)
-# The clone's log-probabilities in the reward keep the values' errors from changing its actions.
-VALUES_FROM_CLONE = {"reference_kl_coef": 0.1, "update_normalizer": False, "margin_coef": 0.0}
+# The KL divergence from the clone keeps the values' errors from changing its actions.
+PQN_FROM_CLONE = {
+    "total_steps": 500_000,
+    "reference_kl_coef": 0.1,
+    "update_normalizer": False,
+    "margin_coef": 0.0,
+}
 DQN_PRETRAINING_OF_CLONES, DQN_PRETRAINING_FROM_NOTHING = 1_500, 6_000
 PQN_PRETRAINING_OF_CLONES, PQN_PRETRAINING_FROM_NOTHING = 500, 2_000
 
@@ -264,7 +269,7 @@ def defaults(algorithm: str, from_checkpoint: bool, with_demonstrations: bool) -
     if from_checkpoint or with_demonstrations:
         learner = dataclasses.replace(learner, **LITTLE_EXPLORATION)
     if from_checkpoint:
-        learner = dataclasses.replace(learner, **VALUES_FROM_CLONE)
+        learner = dataclasses.replace(learner, update_normalizer=False)
     if with_demonstrations:
         updates = DQN_PRETRAINING_OF_CLONES if from_checkpoint else DQN_PRETRAINING_FROM_NOTHING
         learner = dataclasses.replace(learner, pretrain_updates=updates)
@@ -276,7 +281,7 @@ def _pqn_defaults(from_checkpoint: bool, with_demonstrations: bool) -> PQNConfig
     if from_checkpoint or with_demonstrations:
         learner = dataclasses.replace(learner, **LITTLE_EXPLORATION)
     if from_checkpoint:
-        learner = dataclasses.replace(learner, **VALUES_FROM_CLONE)
+        learner = dataclasses.replace(learner, **PQN_FROM_CLONE)
     if with_demonstrations:
         updates = PQN_PRETRAINING_OF_CLONES if from_checkpoint else PQN_PRETRAINING_FROM_NOTHING
         learner = dataclasses.replace(learner, pretrain_updates=updates)

@@ -25,6 +25,7 @@ from qwop_rl_core import (
     Checkpoint,
     CheckpointError,
     PPOConfig,
+    PQNConfig,
     QNetwork,
     Transitions,
     check_kinds,
@@ -138,14 +139,19 @@ def initial_dqn_state(config: DQNFinetuneConfig, setup: TrainingSetup) -> dqn.DQ
     """Return the state from which DQN trains: the stored one, or one with the clone's or a new network."""
     learner, envs = config.learner, setup.envs
     demonstrations = demonstrated_transitions(setup)
-    reference = reference_policy(setup)
     if setup.resumed is not None:
-        where = str(config.resume)
-        state = dqn.resume(learner, envs, setup.resumed, demonstrations, where, reference)
+        state = dqn.resume(learner, envs, setup.resumed, demonstrations, str(config.resume))
         envs.metrics = _stored_metrics(config, setup.resumed)
         return state
-    network = _initial_q_network(config, setup, learner.dueling, False)
-    return dqn.start(learner, envs, network, demonstrations, reference)
+    if setup.clone is None:
+        generator = torch.Generator().manual_seed(learner.seed)
+        size = (FEATURE_SIZE, len(envs.action_masks), config.hidden)
+        network = QNetwork(*size, dueling=learner.dueling, generator=generator)
+    elif isinstance(setup.clone.network, ActorCritic):
+        network = QNetwork.from_policy(setup.clone.network, learner.dueling)
+    else:
+        network = copy.deepcopy(setup.clone.network)
+    return dqn.start(learner, envs, network, demonstrations)
 
 
 def initial_pqn_state(config: PQNFinetuneConfig, setup: TrainingSetup) -> pqn.PQNState:
@@ -155,23 +161,16 @@ def initial_pqn_state(config: PQNFinetuneConfig, setup: TrainingSetup) -> pqn.PQ
         state = pqn.resume(learner, envs, setup.resumed, str(config.resume))
         envs.metrics = _stored_metrics(config, setup.resumed)
         return state
-    return pqn.start(learner, envs, _initial_q_network(config, setup, False, True))
-
-
-def _initial_q_network(
-    config: DQNFinetuneConfig | PQNFinetuneConfig, setup: TrainingSetup, dueling: bool, layer_norm: bool
-) -> QNetwork:
-    """Make the clone's or a new network. dueling and layer_norm are for a new one."""
-    generator = torch.Generator().manual_seed(config.learner.seed)
+    generator = torch.Generator().manual_seed(learner.seed)
     if setup.clone is None:
-        size = (FEATURE_SIZE, len(setup.envs.action_masks), config.hidden)
-        return QNetwork(*size, dueling=dueling, generator=generator, layer_norm=layer_norm)
-    if isinstance(setup.clone.network, QNetwork):
-        return copy.deepcopy(setup.clone.network)
-    coef = config.learner.reference_kl_coef
-    if coef == 0:
-        return QNetwork.from_policy(setup.clone.network, dueling, generator=generator)
-    return QNetwork.from_policy(setup.clone.network, True, True, coef, generator)
+        size = (FEATURE_SIZE, len(envs.action_masks), config.hidden)
+        network = QNetwork(*size, generator=generator, layer_norm=True)
+    elif isinstance(setup.clone.network, ActorCritic):
+        temperature = learner.reference_kl_coef
+        network = QNetwork.from_policy(setup.clone.network, temperature=temperature, generator=generator)
+    else:
+        network = copy.deepcopy(setup.clone.network)
+    return pqn.start(learner, envs, network)
 
 
 def reference_policy(setup: TrainingSetup) -> ActorCritic | None:
@@ -213,7 +212,7 @@ def _load_clone(config: FinetuneConfig, resumed: Checkpoint | None) -> tuple[Clo
         if file_sha256(path) != known:
             raise CheckpointError(f"{path}: is not the file any more that the training began with")
     except CheckpointError as error:
-        anchored = config.learner.reference_kl_coef > 0
+        anchored = isinstance(config.learner, PPOConfig | PQNConfig) and config.learner.reference_kl_coef > 0
         if anchored or str(config.init) != stored["config"]["init"]:
             raise CheckpointError(f"{error}; name a file of the same content with --init") from None
         return None, known
@@ -239,7 +238,7 @@ def _read_clone(config: FinetuneConfig, path: Path) -> Clone:
     if isinstance(config, PPOFinetuneConfig) and isinstance(network, QNetwork):
         raise CheckpointError(f"{path}: holds action values; PPO starts from a policy, such as a clone")
     learner = config.learner
-    if learner.reference_kl_coef > 0 and isinstance(network, QNetwork):
+    if isinstance(learner, PQNConfig) and learner.reference_kl_coef > 0 and isinstance(network, QNetwork):
         raise CheckpointError(f"{path}: holds action values, no probabilities: add --reference-kl-coef 0")
     return Clone(network, spec)
 

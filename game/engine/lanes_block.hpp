@@ -51,7 +51,7 @@ struct Block {
     unsigned near_hurdle_top[W], near_block[W];  // parts that have a contact there but do not touch
     unsigned with_near_parts;                // lanes where there are any
     unsigned hurdle_active;                  // lanes whose hurdle has to be stepped
-    HurdleLanes<V> hurdle;                   // those of them whose hurdle falls
+    HurdleLanes<V> hurdle;                   // those of them that the vectors step
     Aabb hurdle_leaves[W][2];                // fat boxes of its top and its base
     unsigned scalar_next;                    // lanes that go to the scalar engine before the next frame
     Game games[W];
@@ -65,15 +65,14 @@ struct Block {
     void record_near_part(int lane, int body1, int body2);
 };
 
-// Whether the floor is A of its contact with the part. A has the smaller tree node, and a leaf keeps its node, so the
-// answer is the same in every game that fits the lanes.
-static inline bool floor_is_a(int part, int floor) {
+// Whether the floor is A of its contact with the body, a part or of the hurdle. A has the smaller tree node, and a leaf
+// keeps its node, so the answer is the same in every game that fits the lanes.
+static inline bool floor_is_a(int body, int floor) {
     const Body* bodies = Game::canonical(Trig::rounded).world.bodies;
-    return bodies[FLOOR_0 + floor].leaf < bodies[FIRST_PART + part].leaf;
+    return bodies[FLOOR_0 + floor].leaf < bodies[body].leaf;
 }
 
 // The pair of a part and a floor, NO_PAIR for any other contact.
-constexpr int NO_PAIR = -1;
 static inline int pair_of(const Contact& contact) {
     const int a = contact.body_a, b = contact.body_b, mover = a > b ? a : b, other = a > b ? b : a;
     return mover >= FIRST_PART && other < FLOOR_COUNT ? (mover - FIRST_PART) * FLOOR_COUNT + other : NO_PAIR;
@@ -162,7 +161,7 @@ void Block<V>::load(int lane) {
     hurdle_active &= ~bit;
     if (bridge::hurdle_is_active(world)) hurdle_active |= bit;
     for (int i = 0; i < 2; ++i) hurdle_leaves[lane][i] = world.tree.nodes[world.bodies[HURDLE_PARTS[i]].leaf].box;
-    if ((hurdle_active & bit) && bridge::hurdle_falls(world)) load_hurdle(lane);
+    if ((hurdle_active & bit) && bridge::hurdle_fits_lanes(world)) load_hurdle(lane);
 }
 
 template <class V>

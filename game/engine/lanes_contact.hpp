@@ -1,23 +1,24 @@
-// The constraint of a part that touches a floor, one game per lane: contact.cpp with masks for branches. A floor is
+// The constraint of a body that touches a floor, one game per lane: contact.cpp with masks for branches. A floor is
 // level and static: its rotation is (1, 0) and its inverse masses are 0, both exact, and the terms that vanish with
 // them are left out. Impulses of A and B mirror each other to the last bit, so the floor is A here in every game.
 #pragma once
-#include "lanes_block.hpp"
+#include "lanes_manifold.hpp"
 
 namespace qwop {
 namespace lanes {
 
 template <class V>
 struct ContactPointLanes {
-    V r_x, r_y, local_x, local_y;  // r: from the part's center to the point
+    V r_x, r_y, local_x, local_y;  // r: from the body's center to the point
     V normal_impulse, tangent_impulse, normal_mass, tangent_mass, equalized_mass;
 };
 
-// The constraint of part p with the floor that it touches (in a lane on a seam: with one of two).
+// The constraint of a body with the floor that it touches (in a lane on a seam: with one of two). Its methods take the
+// struct that has the body: a Block, or its HurdleLanes.
 template <class V>
 struct ContactLanes {
     using I = Mask<V>;
-    int part;
+    int part, body;                   // index in the arrays of the struct; BodyId
     I active, two;                    // lanes that have it; lanes with two independent points
     I on_floor[FLOOR_COUNT];          // which floor, by lane
     I face_part;
@@ -28,32 +29,40 @@ struct ContactLanes {
     V k_xx, k_xy, k_yy, inv_k_xx, inv_k_xy, inv_k_yx, inv_k_yy;
     double mass, inv_mass, inv_inertia, friction;
 
-    void prepare(Block<V>& b);
-    void warm_start(Block<V>& b);
-    void solve_velocity(Block<V>& b);
-    void store_impulses(Block<V>& b);
-    void solve_position(Block<V>& b, I live, V& min_separation);
+    template <class Bodies>
+    void prepare(const Bodies& b, const V* floors_x);
+    template <class Bodies>
+    void warm_start(Bodies& b);
+    template <class Bodies>
+    void solve_velocity(Bodies& b);
+    template <class Bodies>
+    void store_impulses(Bodies& b);
+    template <class Bodies>
+    void solve_position(Bodies& b, I live, V& min_separation);
 
   private:
-    QWOP_LANES_MEMBER void apply(Block<V>& b, I lanes, V px, V py, const ContactPointLanes<V>& point, double im,
+    template <class Bodies>
+    QWOP_LANES_MEMBER void apply(Bodies& b, I lanes, V px, V py, const ContactPointLanes<V>& point, double im,
                                  double ii) {
         b.vx[part] = select<V>(lanes, b.vx[part] + im * px, b.vx[part]);
         b.vy[part] = select<V>(lanes, b.vy[part] + im * py, b.vy[part]);
         b.w[part] = select<V>(lanes, b.w[part] + ii * (point.r_x * py - point.r_y * px), b.w[part]);
     }
-    QWOP_LANES_MEMBER Vec2Lanes<V> speed(const Block<V>& b, const ContactPointLanes<V>& p) const {
+    template <class Bodies>
+    QWOP_LANES_MEMBER Vec2Lanes<V> speed(const Bodies& b, const ContactPointLanes<V>& p) const {
         return {b.vx[part] - b.w[part] * p.r_y, b.vy[part] + b.w[part] * p.r_x};
     }
 };
 
 template <class V>
-void ContactLanes<V>::prepare(Block<V>& b) {
-    const BodyModel& body = model().bodies[FIRST_PART + part];
-    mass = body.mass;
-    inv_mass = body.inv_mass;
-    inv_inertia = body.inv_inertia;
+template <class Bodies>
+void ContactLanes<V>::prepare(const Bodies& b, const V* floors_x) {
+    const BodyModel& constants = model().bodies[body];
+    mass = constants.mass;
+    inv_mass = constants.inv_mass;
+    inv_inertia = constants.inv_inertia;
     const double floor_friction = BODIES[FLOOR_0].friction;
-    friction = __builtin_sqrt(floor_friction * BODIES[FIRST_PART + part].friction);
+    friction = __builtin_sqrt(floor_friction * BODIES[body].friction);
 
     I count{};
     face_part = I{};
@@ -65,7 +74,7 @@ void ContactLanes<V>::prepare(Block<V>& b) {
         const ManifoldLanes<V>& m = b.manifold[part * FLOOR_COUNT + f];
         count = on_this ? m.count : count;
         face_part = on_this ? m.face_part : face_part;
-        floor_x = select<V>(on_this, b.floor_x[f], floor_x);
+        floor_x = select<V>(on_this, floors_x[f], floor_x);
         face_normal_x = select<V>(on_this, m.normal_x, face_normal_x);
         face_normal_y = select<V>(on_this, m.normal_y, face_normal_y);
         face_x = select<V>(on_this, m.local_x, face_x);
@@ -120,7 +129,8 @@ void ContactLanes<V>::prepare(Block<V>& b) {
 }
 
 template <class V>
-void ContactLanes<V>::warm_start(Block<V>& b) {
+template <class Bodies>
+void ContactLanes<V>::warm_start(Bodies& b) {
     for (int k = 0; k < 2; ++k) {
         const ContactPointLanes<V>& p = points[k];
         const V px = p.normal_impulse * normal_x + p.tangent_impulse * normal_y;
@@ -130,7 +140,8 @@ void ContactLanes<V>::warm_start(Block<V>& b) {
 }
 
 template <class V>
-void ContactLanes<V>::solve_velocity(Block<V>& b) {
+template <class Bodies>
+void ContactLanes<V>::solve_velocity(Bodies& b) {
     const V zero{};
     for (int k = 0; k < 2; ++k) {
         ContactPointLanes<V>& p = points[k];
@@ -189,7 +200,8 @@ void ContactLanes<V>::solve_velocity(Block<V>& b) {
 }
 
 template <class V>
-void ContactLanes<V>::store_impulses(Block<V>& b) {
+template <class Bodies>
+void ContactLanes<V>::store_impulses(Bodies& b) {
     for (int f = 0; f < FLOOR_COUNT; ++f) {
         const I on_this = on_floor[f];
         if (!bits<V>(on_this)) continue;
@@ -204,7 +216,8 @@ void ContactLanes<V>::store_impulses(Block<V>& b) {
 
 // live: lanes that still iterate.
 template <class V>
-void ContactLanes<V>::solve_position(Block<V>& b, I live, V& min_separation) {
+template <class Bodies>
+void ContactLanes<V>::solve_position(Bodies& b, I live, V& min_separation) {
     const V zero{}, one = splat<V>(1);
     const RotationLanes<V> turn{b.cos[part], b.sin[part]};
     const RotationLanes<V> face_turn{select<V>(face_part, turn.cos, one), select<V>(face_part, turn.sin, zero)};

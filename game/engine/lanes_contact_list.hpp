@@ -9,39 +9,6 @@ namespace lanes {
 
 constexpr int MAX_CONTACTS = 2 * PARTS;  // a part touches two floors at most: on a seam
 
-// A point that was there in the last frame keeps its impulses: warm starting.
-template <class V>
-static inline void keep_impulses(ManifoldLanes<V>& fresh, const ManifoldLanes<V>& old) {
-    using I = Mask<V>;
-    for (PointLanes<V>& point : fresh.points) {
-        const I second = (old.count > 1) & (old.points[1].key == point.key);
-        const I first = (old.count > 0) & (old.points[0].key == point.key);
-        const V zero{};
-        point.normal_impulse =
-            select<V>(first, old.points[0].normal_impulse, select<V>(second, old.points[1].normal_impulse, zero));
-        point.tangent_impulse =
-            select<V>(first, old.points[0].tangent_impulse, select<V>(second, old.points[1].tangent_impulse, zero));
-    }
-}
-
-// `to` becomes `from` in these lanes; its count does not change.
-template <class V>
-static inline void assign_lanes(ManifoldLanes<V>& to, const ManifoldLanes<V>& from, Mask<V> lanes) {
-    to.face_part = lanes ? from.face_part : to.face_part;
-    to.normal_x = select<V>(lanes, from.normal_x, to.normal_x);
-    to.normal_y = select<V>(lanes, from.normal_y, to.normal_y);
-    to.local_x = select<V>(lanes, from.local_x, to.local_x);
-    to.local_y = select<V>(lanes, from.local_y, to.local_y);
-    for (int k = 0; k < 2; ++k) {
-        PointLanes<V>& point = to.points[k];
-        point.local_x = select<V>(lanes, from.points[k].local_x, point.local_x);
-        point.local_y = select<V>(lanes, from.points[k].local_y, point.local_y);
-        point.normal_impulse = select<V>(lanes, from.points[k].normal_impulse, point.normal_impulse);
-        point.tangent_impulse = select<V>(lanes, from.points[k].tangent_impulse, point.tangent_impulse);
-        point.key = lanes ? from.points[k].key : point.key;
-    }
-}
-
 template <class V>
 static inline void destroy_contact(Block<V>& b, int lane, int pair) {
     if (b.manifold[pair].count[lane] > 0) b.rest[pair / FLOOR_COUNT][lane] = 0;
@@ -65,7 +32,6 @@ static inline void update_near_parts(Block<V>& b, int lane, int body) {
 
 template <class V>
 static inline void update_contacts(Block<V>& b, unsigned running) {
-    using I = Mask<V>;
     for (unsigned left = running & b.with_near_parts; left; left &= left - 1) {
         const int lane = __builtin_ctz(left);
         update_near_parts(b, lane, HURDLE_TOP);
@@ -83,19 +49,9 @@ static inline void update_contacts(Block<V>& b, unsigned running) {
         const unsigned updated = with_pair & fat;
         if (!updated) continue;
         const unsigned tight = updated & bits<V>(overlapping<V>(b.box[p], b.floor_box[f]));
-        ManifoldLanes<V>& m = b.manifold[pair];
-        const I updated_lanes = mask_of<V>(updated);
-        I count{};
-        if (tight) {
-            ManifoldLanes<V> fresh;
-            collide<V>(fresh, p, b.floor_is_a[p][f], {b.x[p], b.y[p]}, {b.cos[p], b.sin[p]}, b.floor_x[f]);
-            const I tight_lanes = mask_of<V>(tight);
-            count = tight_lanes & fresh.count;
-            keep_impulses(fresh, m);
-            assign_lanes(m, fresh, tight_lanes);
-        }
-        m.count = updated_lanes ? count : m.count;
-        const unsigned touching = bits<V>(count > 0) & updated;
+        const unsigned touching =
+            update_manifold<V>(b.manifold[pair], FIRST_PART + p, b.floor_is_a[p][f], {b.x[p], b.y[p]},
+                               {b.cos[p], b.sin[p]}, b.floor_x[f], updated, tight);
         const unsigned changes = (touching ^ b.touching[pair]) & updated;
         b.touching[pair] ^= static_cast<uint8_t>(changes);
         for (unsigned changed = changes; changed; changed &= changed - 1) {
@@ -147,6 +103,7 @@ static inline int gather_contacts(Block<V>& b, unsigned running, ContactLanes<V>
             if (!(on[k][0] | on[k][1] | on[k][2])) continue;
             ContactLanes<V>& contact = contacts[count++];
             contact.part = p;
+            contact.body = FIRST_PART + p;
             for (int f = 0; f < FLOOR_COUNT; ++f) contact.on_floor[f] = mask_of<V>(on[k][f]);
             contact.active = contact.on_floor[0] | contact.on_floor[1] | contact.on_floor[2];
         }

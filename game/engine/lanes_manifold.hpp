@@ -114,12 +114,12 @@ QWOP_TRIG_INLINE Support<V> support(V along_x, V along_y, const V (&xs)[4], cons
     return s;
 }
 
-// The manifold of part p and the floor at floor_x. Impulses are zero.
+// The manifold of a part, or a part of the hurdle, and the floor at floor_x. Impulses are zero.
 template <class V>
-static inline void collide(ManifoldLanes<V>& m, int p, bool floor_a, Vec2Lanes<V> part, RotationLanes<V> turn,
+static inline void collide(ManifoldLanes<V>& m, int body, bool floor_a, Vec2Lanes<V> part, RotationLanes<V> turn,
                            V floor_x) {
     using I = Mask<V>;
-    const Box& part_shape = model().bodies[FIRST_PART + p].box;
+    const Box& part_shape = model().bodies[body].box;
     const Box& floor_shape = model().bodies[FLOOR_0].box;
     const V zero{}, one = splat<V>(1);
     const V hx = splat<V>(part_shape.vertices[2].x), hy = splat<V>(part_shape.vertices[2].y);
@@ -241,6 +241,59 @@ static inline void collide(ManifoldLanes<V>& m, int p, bool floor_a, Vec2Lanes<V
     m.points[0].key = keep0 ? point0.key : point1.key;
     m.points[0].normal_impulse = m.points[0].tangent_impulse = zero;
     m.points[1] = point1;
+}
+
+// A point that was there in the last frame keeps its impulses: warm starting.
+template <class V>
+static inline void keep_impulses(ManifoldLanes<V>& fresh, const ManifoldLanes<V>& old) {
+    using I = Mask<V>;
+    for (PointLanes<V>& point : fresh.points) {
+        const I second = (old.count > 1) & (old.points[1].key == point.key);
+        const I first = (old.count > 0) & (old.points[0].key == point.key);
+        const V zero{};
+        point.normal_impulse =
+            select<V>(first, old.points[0].normal_impulse, select<V>(second, old.points[1].normal_impulse, zero));
+        point.tangent_impulse =
+            select<V>(first, old.points[0].tangent_impulse, select<V>(second, old.points[1].tangent_impulse, zero));
+    }
+}
+
+// `to` becomes `from` in these lanes; its count does not change.
+template <class V>
+static inline void assign_lanes(ManifoldLanes<V>& to, const ManifoldLanes<V>& from, Mask<V> lanes) {
+    to.face_part = lanes ? from.face_part : to.face_part;
+    to.normal_x = select<V>(lanes, from.normal_x, to.normal_x);
+    to.normal_y = select<V>(lanes, from.normal_y, to.normal_y);
+    to.local_x = select<V>(lanes, from.local_x, to.local_x);
+    to.local_y = select<V>(lanes, from.local_y, to.local_y);
+    for (int k = 0; k < 2; ++k) {
+        PointLanes<V>& point = to.points[k];
+        point.local_x = select<V>(lanes, from.points[k].local_x, point.local_x);
+        point.local_y = select<V>(lanes, from.points[k].local_y, point.local_y);
+        point.normal_impulse = select<V>(lanes, from.points[k].normal_impulse, point.normal_impulse);
+        point.tangent_impulse = select<V>(lanes, from.points[k].tangent_impulse, point.tangent_impulse);
+        point.key = lanes ? from.points[k].key : point.key;
+    }
+}
+
+// World::update_contact for a body's contact with a floor, in the lanes `updated`. tight: those where the boxes
+// overlap. Returns the lanes in which they touch.
+template <class V>
+static inline unsigned update_manifold(ManifoldLanes<V>& m, int body, bool floor_a, Vec2Lanes<V> position,
+                                       RotationLanes<V> turn, V floor_x, unsigned updated, unsigned tight) {
+    using I = Mask<V>;
+    const I updated_lanes = mask_of<V>(updated);
+    I count{};
+    if (tight) {
+        ManifoldLanes<V> fresh;
+        collide<V>(fresh, body, floor_a, position, turn, floor_x);
+        const I tight_lanes = mask_of<V>(tight);
+        count = tight_lanes & fresh.count;
+        keep_impulses(fresh, m);
+        assign_lanes(m, fresh, tight_lanes);
+    }
+    m.count = updated_lanes ? count : m.count;
+    return bits<V>(count > 0) & updated;
 }
 
 }  // namespace lanes

@@ -29,16 +29,28 @@ static inline void move_parts(Block<V>& b, const V* previous_x, const V* previou
     }
 }
 
-// Steps the hurdles, in lanes where they fall, else in their Worlds. moved[lane]: bit 0 if the top's leaf moved, bit 1
+// Steps the hurdles, in the vectors or in their Worlds. moved[lane]: bit 0 if the top's leaf moved, bit 1
 // if the base's did.
 template <class V>
 static inline void step_hurdles(Block<V>& b, unsigned running, uint8_t (&moved)[WIDTH<V>]) {
     unsigned moved_lanes[2] = {};
-    if (b.hurdle.falling) b.hurdle.step(b.trig, moved_lanes);
+    if (b.hurdle.lanes) {
+        unsigned ended[HurdleLanes<V>::HURDLE_PAIRS] = {};
+        unsigned on_two_floors = b.hurdle.update_contacts(b, ended);
+        for (int pair = 0; pair < HurdleLanes<V>::HURDLE_PAIRS; ++pair)
+            for (unsigned left = ended[pair]; left; left &= left - 1)
+                bridge::remove_contact(b.games[__builtin_ctz(left)].world, HURDLE_PARTS[pair / FLOOR_COUNT],
+                                       FLOOR_0 + pair % FLOOR_COUNT);
+        for (; on_two_floors; on_two_floors &= on_two_floors - 1) {
+            const int lane = __builtin_ctz(on_two_floors);
+            b.hurdle.store(b.games[lane].world, lane);  // World::step_hurdle updates the contacts again, to the same
+        }
+        b.hurdle.step(b.trig, b.floor_x, moved_lanes);
+    }
     for (unsigned left = running & b.hurdle_active; left; left &= left - 1) {
         const int lane = __builtin_ctz(left);
         Aabb* leaves = b.hurdle_leaves[lane];
-        if (b.hurdle.falling >> lane & 1) {
+        if (b.hurdle.lanes >> lane & 1) {
             for (int i = 0; i < 2; ++i) {
                 const unsigned leaf_moved = moved_lanes[i] >> lane & 1;
                 if (leaf_moved) leaves[i] = bounds_of<V>(b.hurdle.fat_box[i], lane);
@@ -152,9 +164,9 @@ static inline void find_pairs(Block<V>& b, const V* previous_x, const V* previou
         if (hurdle_moved[lane]) find_hurdle_pairs(b, lane, hurdle_moved[lane]);
         World& world = b.games[lane].world;
         if (resting >> lane & 1) b.hurdle.store(world, lane);
-        if ((b.hurdle.falling | resting) >> lane & 1) continue;
+        if ((b.hurdle.lanes | resting) >> lane & 1) continue;
         if (bridge::touches_sleeping_floor(world)) b.scalar_next |= 1u << lane;
-        if (bridge::hurdle_falls(world)) b.load_hurdle(lane);
+        if (bridge::hurdle_fits_lanes(world)) b.load_hurdle(lane);
     }
     for (unsigned left = running & b.with_near_parts; left; left &= left - 1) {
         const int lane = __builtin_ctz(left);

@@ -20,7 +20,10 @@ class LaneSimulator final : public Simulator {
             blocks_[i].trig = trig;
             for (int part = 0; part < PARTS; ++part)
                 for (int floor = 0; floor < FLOOR_COUNT; ++floor)
-                    blocks_[i].floor_is_a[part][floor] = floor_is_a(part, floor);
+                    blocks_[i].floor_is_a[part][floor] = floor_is_a(FIRST_PART + part, floor);
+            for (int k = 0; k < 2; ++k)
+                for (int floor = 0; floor < FLOOR_COUNT; ++floor)
+                    blocks_[i].hurdle.floor_is_a[k][floor] = floor_is_a(HURDLE_PARTS[k], floor);
         }
         for (int i = 0; i < block_count() * W; ++i) set_game(i, Game::canonical(trig));
         set_workers(1);
@@ -44,7 +47,7 @@ class LaneSimulator final : public Simulator {
         const int lane = env % W;
         b.games[lane] = game;
         b.in_lanes[lane] = false;
-        b.hurdle.falling &= ~(1u << lane);
+        b.hurdle.lanes &= ~(1u << lane);
         b.moves[lane].count = 0;
     }
 

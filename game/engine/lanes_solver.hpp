@@ -24,7 +24,7 @@ static inline void begin_solve(BlockFrame<V>& frame) {
     const double head_inv_inertia = model().bodies[HEAD].inv_inertia;
     b.w[HEAD - FIRST_PART] += TIME_STEP * head_inv_inertia * b.head_torque;
     frame.contact_count = gather_contacts(b, frame.running, frame.contacts);
-    for (int i = 0; i < frame.contact_count; ++i) frame.contacts[i].prepare(b);
+    for (int i = 0; i < frame.contact_count; ++i) frame.contacts[i].prepare(b, b.floor_x);
     for (int i = 0; i < frame.contact_count; ++i) frame.contacts[i].warm_start(b);
     for (JointLanes<V>& joint : frame.joints) {
         joint.prepare(b);

@@ -94,14 +94,15 @@ bool hurdle_is_active(const World& world) {
     return false;
 }
 
-bool hurdle_falls(const World& world) {
+bool hurdle_fits_lanes(const World& world) {
     for (int id : {HURDLE_BASE, HURDLE_TOP})
         if (!world.bodies[id].awake || world.bodies[id].sleep_time > MAX_REST_IN_LANES) return false;
     for (int id : {FLOOR_0, FLOOR_1, FLOOR_2})
         if (!world.bodies[id].awake) return false;
+    if (world.joints[HURDLE_JOINT].limit_state != LimitState::equal) return false;
     for (int i = 0; i < world.contact_count; ++i) {
-        const Contact& contact = world.contacts[world.contact_order[i]];
-        if (is_hurdle(contact.body_a) || is_hurdle(contact.body_b)) return false;
+        const auto [mover, other] = bodies_of(world.contacts[world.contact_order[i]]);
+        if (is_hurdle(other) || (is_hurdle(mover) && other >= FLOOR_COUNT)) return false;
     }
     return true;
 }

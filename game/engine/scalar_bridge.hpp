@@ -29,7 +29,7 @@ bool fits_lanes(Game& game);                         // a plain running game: th
 bool touches_sleeping_floor(const World& world);     // they cannot: a part has a contact with a floor that sleeps
 bool would_touch(World& world, int part, const Transform& part_xf, int surface_body);  // in the next step
 bool hurdle_is_active(const World& world);           // the hurdle has to be stepped
-bool hurdle_falls(const World& world);               // it moves and has no contact: the lanes can step it
+bool hurdle_fits_lanes(const World& world);          // it moves and touches floors at most: the lanes can step it
 
 // Bodies, the tree, contacts.
 Transform transform_of(Body& body);

@@ -259,7 +259,13 @@ def _scores(add: _Builder, policy: NumpyPolicy, x: str, name: str) -> None:
     if not policy.is_q_network:
         _mlp(add, policy, "policy", x, name)
         return
+    inputs = x
     x = add(_activation(policy), _mlp(add, policy, "trunk", x))
+    if policy.temperature > 0.0:
+        log_policy = add("LogSoftmax", _mlp(add, policy, "advantage", x), axis=1)
+        scaled = add("Mul", log_policy, np.float32(policy.temperature))
+        add("Add", _mlp(add, policy, "value", inputs, activation="Relu"), scaled, name=name)
+        return
     if not policy.metadata["dueling"]:
         _mlp(add, policy, "advantage", x, name)
         return
@@ -273,11 +279,28 @@ def _value(add: _Builder, policy: NumpyPolicy, x: str) -> str:
     return add("Add", value, policy.arrays["value_mean"])
 
 
-def _mlp(add: _Builder, policy: NumpyPolicy, layers: str, x: str, name: str = "") -> str:
-    *hidden, (head, head_bias) = policy.layers(layers)
-    for weight, bias in hidden:
-        x = add(_activation(policy), add("Gemm", x, weight, bias, transB=1))
-    return add("Gemm", x, head, head_bias, transB=1, name=name)
+def _mlp(
+    add: _Builder, policy: NumpyPolicy, layers: str, x: str, name: str = "", activation: str = ""
+) -> str:
+    every = policy.layers(layers)
+    for i, (weight, bias) in enumerate(every):
+        last = i == len(every) - 1
+        if weight.ndim == 1:
+            x = _layer_norm(add, policy, x, weight, bias, name if last else "")
+        else:
+            x = add("Gemm", x, weight, bias, transB=1, name=name if last else "")
+        if not last and every[i + 1][0].ndim == 2:
+            x = add(activation or _activation(policy), x)
+    return x
+
+
+def _layer_norm(
+    add: _Builder, policy: NumpyPolicy, x: str, weight: NDArray[Any], bias: NDArray[Any], name: str
+) -> str:
+    centered = add("Sub", x, add("ReduceMean", x, axes=[1], keepdims=1))
+    variance = add("ReduceMean", add("Mul", centered, centered), axes=[1], keepdims=1)
+    scale = add("Sqrt", add("Add", variance, np.float32(policy.norm_epsilon)))
+    return add("Add", add("Mul", add("Div", centered, scale), weight), bias, name=name)
 
 
 def _activation(policy: NumpyPolicy) -> str:

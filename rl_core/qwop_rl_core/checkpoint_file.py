@@ -297,18 +297,28 @@ def expected_arrays(architecture: Mapping[str, Any]) -> dict[str, Kind]:
     if kind == "q_network":
         if architecture["activation"] not in ("tanh", "relu"):
             raise ValueError(f"activation is {architecture['activation']!r}: choose one of tanh, relu")
-        arrays |= _linear_layers("trunk", [feature_size, *hidden])
+        norms = len(hidden) if architecture.get("layer_norm", False) else 0
+        arrays |= _linear_layers("trunk", [feature_size, *hidden], norms)
         arrays |= _linear_layers("advantage", [hidden[-1], num_actions])
+        if architecture.get("temperature", 0.0) > 0.0:
+            return arrays | _linear_layers("value", [feature_size, *hidden, 1], len(hidden))
         return arrays | (_linear_layers("value", [hidden[-1], 1]) if architecture["dueling"] else {})
     raise ValueError(f"kind is {kind!r}, not 'policy' or 'q_network'")
 
 
-def _linear_layers(name: str, sizes: Sequence[int]) -> dict[str, Kind]:
+def _linear_layers(name: str, sizes: Sequence[int], norms: int = 0) -> dict[str, Kind]:
+    """Return the arrays of linear layers, the first `norms` of which a LayerNorm follows."""
     arrays: dict[str, Kind] = {}
+    number = 0
     for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-        layer = f"{name}.{2 * i}"  # an activation between two layers has a number, too
-        arrays[f"{layer}.weight"] = (fan_out, fan_in), "float32"
-        arrays[f"{layer}.bias"] = (fan_out,), "float32"
+        arrays[f"{name}.{number}.weight"] = (fan_out, fan_in), "float32"
+        arrays[f"{name}.{number}.bias"] = (fan_out,), "float32"
+        if i < norms:
+            number += 1
+            arrays |= dict.fromkeys(
+                (f"{name}.{number}.weight", f"{name}.{number}.bias"), ((fan_out,), "float32")
+            )
+        number += 2  # an activation between two layers has a number, too
     return arrays
 
 

@@ -19,13 +19,9 @@ line, here, in dqn_state.py ([4]) or in dqn_report.py ([10]):
     have an arbitrary offset for each state, and a bootstrap would remove only 1 - gamma^n of it with every
     copy to the target network. Before pretraining all values are shifted by one number, which changes no
     ranking, to the demonstrations' mean return.
-    With a reference policy p the values of all actions are regressed, to return + c ln p(a | s): the separate
-    value network then takes up the error, and the ranking of the actions stays.
  9. The target network is replaced as a whole every target_interval environment steps.
 10. The learning rate falls linearly to zero: otherwise the final policy is one random moment of a network
     that keeps moving.
-11. A reference policy, such as the clone, keeps the learned one near (reference.py). The costs of the steps
-    within an n-step return are omitted.
 """
 
 from __future__ import annotations
@@ -112,9 +108,6 @@ class DQNConfig:
     """Margin by which a demonstrated action's value has to exceed the others, in units of return."""
     margin_coef: float = 1.0
     """Weight of the large-margin loss on demonstrations; 0: none."""
-    reference_kl_coef: float = 0.0
-    """Weight of KL(policy || reference policy) in the reward, in units of return a nat. The policy is the
-    softmax of the values divided by this."""
     pretrain_updates: int = 0
     """Gradient steps on the demonstrations alone, towards Monte-Carlo returns, before the first step."""
     update_normalizer: bool = True
@@ -136,7 +129,7 @@ class DQNConfig:
         )
         check_positive(self, "learning_rate", "max_grad_norm", "priority_alpha")
         check_not_negative(self, "weight_decay", "learning_starts", "margin", "margin_coef")
-        check_not_negative(self, "pretrain_updates", "reference_kl_coef", "threads")
+        check_not_negative(self, "pretrain_updates", "threads")
 
 
 @dataclass(frozen=True)
@@ -229,7 +222,6 @@ def pretrain(config: DQNConfig, state: DQNState, progress_bar: bool) -> Report:
         report.add(update_network(config, state, monte_carlo=True))
         if state.updates % 1000 == 0 or state.updates == config.pretrain_updates:  # [9], without steps
             state.target.load_state_dict(state.network.state_dict())
-    state.optimizer.state.clear()  # a policy's weights may have had no gradients: steps would be huge
     return report
 
 
@@ -288,14 +280,7 @@ def update_network(config: DQNConfig, state: DQNState, monte_carlo: bool = False
     target = compute_targets(config, state, batch)
     action = torch.from_numpy(batch.action).to(device)
     q = state.network(torch.from_numpy(batch.observation).to(device))
-    all_targets = None
-    if state.reference is not None:  # [11]
-        part = state.reference.of_actions(torch.from_numpy(batch.observation).to(device))
-        all_targets = target.unsqueeze(-1) + part
-        target = all_targets.gather(-1, action.unsqueeze(-1)).squeeze(-1)
     loss, error = td_loss(q, action, target, torch.from_numpy(batch.weight).to(device))  # [6]
-    if all_targets is not None and monte_carlo:  # [8]
-        loss = 0.5 * (q - all_targets).pow(2).mean()
     figures = {"td_loss": loss, "q": q.mean()}
     if batch.is_demonstration.any() and config.margin_coef > 0:  # [7]
         demonstrated = torch.from_numpy(batch.is_demonstration).to(device)
@@ -314,15 +299,12 @@ def update_network(config: DQNConfig, state: DQNState, monte_carlo: bool = False
 
 @torch.no_grad()
 def compute_targets(config: DQNConfig, state: DQNState, batch: Batch) -> Tensor:
-    """Return the values float32 [K] to which the batch's action values are regressed.
-
-    With a reference policy p, c ln p(a | s) has to be added.
-    """
+    """Return the values float32 [K] to which the batch's action values are regressed."""
     next_observation = torch.from_numpy(batch.next_observation).to(state.device)
-    returns = torch.from_numpy(batch.returns).to(state.device)
-    discount = torch.from_numpy(batch.discount).to(state.device)
-    q_t = state.target(next_observation)
-    selector = state.network(next_observation) if config.double else None
-    if state.reference is not None:  # [11]
-        return returns + discount * state.reference.state_values(q_t, selector)
-    return q_target(returns, discount, q_t, selector, config.double)  # [5]
+    return q_target(  # [5]
+        torch.from_numpy(batch.returns).to(state.device),
+        torch.from_numpy(batch.discount).to(state.device),
+        state.target(next_observation),
+        state.network(next_observation) if config.double else None,
+        config.double,
+    )

@@ -24,8 +24,7 @@ from qwop_rl_core.checkpoint import (
 )
 from qwop_rl_core.devices import select_device, to_numpy
 from qwop_rl_core.errors import TrainingError
-from qwop_rl_core.networks import ActorCritic, QNetwork
-from qwop_rl_core.reference import Reference, make_reference
+from qwop_rl_core.networks import QNetwork
 from qwop_rl_core.run_state import capture_parts, load_run, restore_parts, restore_run, save_run
 from qwop_rl_core.vector_env import Environments, EpisodeStatistics, check_spaces
 
@@ -42,8 +41,6 @@ class DQNState:
     optimizer: torch.optim.Adam
     rng: np.random.Generator
     buffer: ReplayBuffer
-    reference: Reference | None
-    """Reference policy; it does not change."""
     statistics: EpisodeStatistics
     observation: NDArray[Any]
     """[N, D], the environments' current observations."""
@@ -71,11 +68,7 @@ class DQNState:
 
 
 def start(
-    config: DQNConfig,
-    envs: Environments,
-    network: QNetwork,
-    demonstrations: Transitions | None = None,
-    reference: ActorCritic | None = None,
+    config: DQNConfig, envs: Environments, network: QNetwork, demonstrations: Transitions | None = None
 ) -> DQNState:
     """Begin a training at step 0, with environments reset and a new optimizer.
 
@@ -84,7 +77,6 @@ def start(
         envs: environments with discrete actions and flat observations.
         network: network to train, in place.
         demonstrations: transitions that stay in the replay buffer.
-        reference: policy whose log-probabilities count, needed if config.reference_kl_coef > 0.
 
     Returns:
         The state that `train` takes.
@@ -96,7 +88,6 @@ def start(
     check_spaces(envs, config.num_envs, network.feature_size, network.num_actions)
     if config.pretrain_updates and not demonstrations:
         raise TrainingError("pretrain_updates is set, but there are no demonstrations")
-    prior = make_reference(reference, config.reference_kl_coef, device)  # detail 11 of dqn.py
     try:
         buffer = ReplayBuffer(
             capacity=config.buffer_size,
@@ -119,15 +110,10 @@ def start(
         network=network,
         target=target,
         optimizer=torch.optim.Adam(
-            network.parameters(),
-            lr=config.learning_rate,
-            eps=1e-5,  # the default divides gradients that are only rounding by their own size
-            weight_decay=config.weight_decay,
-            fused=True,
+            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         ),
         rng=np.random.default_rng(config.seed),
         buffer=buffer,
-        reference=prior,
         statistics=EpisodeStatistics(config.num_envs),
         observation=observation,
     )
@@ -182,7 +168,6 @@ def resume(
     checkpoint: Checkpoint,
     demonstrations: Transitions | None = None,
     where: str = "checkpoint",
-    reference: ActorCritic | None = None,
 ) -> DQNState:
     """Continue a training that `save_state` stored.
 
@@ -196,7 +181,6 @@ def resume(
         checkpoint: what `load_checkpoint` read.
         demonstrations: the same as before.
         where: name of the file, for messages.
-        reference: the same as before.
 
     Returns:
         The state that `train` takes.
@@ -208,7 +192,7 @@ def resume(
     with explained(where):
         network, training = load_run(checkpoint, "dqn", QNetwork, config.num_envs, where)
         normalizer = copy.deepcopy(network.normalizer.state_dict())
-        state = start(config, envs, network, demonstrations, reference)
+        state = start(config, envs, network, demonstrations)
         state.network.normalizer.load_state_dict(normalizer)  # `start` has counted the demonstrations again
         state.target.load_state_dict(section(checkpoint.tensors, "target"))
         restore_optimizer(state.optimizer, section(checkpoint.tensors, "optimizer"))

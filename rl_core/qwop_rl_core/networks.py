@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from qwop_rl_core.losses import log_softmax
 from qwop_rl_core.normalizer import RunningNormalizer
 from qwop_rl_core.tanh_mlp import tanh_mlp
 
@@ -154,14 +155,14 @@ class ActorCritic(nn.Module):
 
 
 class QNetwork(nn.Module):
-    """Action values, optionally with the dueling head of Wang et al. 2016.
+    """Action values, optionally with one of two dueling heads.
 
-    dueling: Q(s, a) = V(s) + k (A(s, a) - mean_a' A(s, a'))    (Wang et al. 2016, equation 9, where k = 1)
+        dueling:      Q(s, a) = V(s) + A(s, a) - mean_a' A(s, a')           (Wang et al. 2016, equation 9)
+        temperature:  Q(s, a) = V(s) + temperature * ln softmax(A)(a | s)   (Nachum et al. 2017, equation 11)
 
-    With `separate_value`, V is a network of its own, with LayerNorm. An error that all actions of a state
-    share then moves V alone: its gradient in A cancels out, so the ranking of the actions stays. With
-    A the logits of a policy, `advantage_scale` k is its temperature. Optimizers whose steps do not depend on
-    the gradient's size then change the policy as slowly as they would change one that is trained directly.
+    In the second form V is a network of its own, with LayerNorm, and A are the logits of the policy that is
+    the softmax of Q / temperature, whose soft value V is. An error that all actions share moves V alone, and
+    one in an action that the policy takes almost always hardly moves the policy.
     """
 
     def __init__(
@@ -172,9 +173,8 @@ class QNetwork(nn.Module):
         dueling: bool = False,
         activation: str = "relu",
         generator: torch.Generator | None = None,
-        separate_value: bool = False,
         layer_norm: bool = False,
-        advantage_scale: float = 1.0,
+        temperature: float = 0.0,
     ):
         """Make a network with new weights.
 
@@ -185,18 +185,17 @@ class QNetwork(nn.Module):
             dueling: see above.
             activation: a name in ACTIVATIONS, for `trunk`.
             generator: source of the weights; None: torch's global one.
-            separate_value: see above; needs `dueling`.
             layer_norm: LayerNorm in the hidden layers of `trunk`.
-            advantage_scale: k above, above 0; another than 1 needs `dueling`.
+            temperature: see above, in units of return; 0: not this form.
 
         Raises:
-            ValueError: the activation is unknown, or the dueling head that an option needs is missing.
+            ValueError: the activation is unknown, the temperature is negative, or both heads are chosen.
         """
         super().__init__()
-        if not dueling and (separate_value or advantage_scale != 1.0):
-            raise ValueError("separate_value and advantage_scale need dueling=True")
-        if not (math.isfinite(advantage_scale) and advantage_scale > 0.0):
-            raise ValueError(f"advantage_scale is {advantage_scale}: it must be a number above 0")
+        if not (math.isfinite(temperature) and temperature >= 0.0):
+            raise ValueError(f"temperature is {temperature}: it must be a number of 0 or more")
+        if temperature > 0.0 and dueling:
+            raise ValueError("a network has either a temperature or the dueling head")
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation is {activation!r}: choose one of {', '.join(ACTIVATIONS)}")
         self.feature_size = int(feature_size)  # spaces give NumPy numbers, metadata needs plain ones
@@ -204,9 +203,8 @@ class QNetwork(nn.Module):
         self.hidden = tuple(hidden)
         self.dueling = dueling
         self.activation = activation
-        self.separate_value = separate_value
         self.layer_norm = layer_norm
-        self.advantage_scale = advantage_scale
+        self.temperature = float(temperature)
         self.normalizer = RunningNormalizer(feature_size)
         trunk = list(mlp([feature_size, *hidden], HIDDEN_GAIN, activation, generator, layer_norm))
         if layer_norm:
@@ -214,7 +212,7 @@ class QNetwork(nn.Module):
         self.trunk = nn.Sequential(*trunk, ACTIVATIONS[activation]())
         self.advantage = mlp([self.hidden[-1], num_actions], 1.0, activation, generator)
         self.value = mlp([self.hidden[-1], 1], 1.0, activation, generator) if dueling else None
-        if separate_value:
+        if temperature > 0.0:
             self.value = mlp([feature_size, *hidden, 1], 1.0, "relu", generator, layer_norm=True)
 
     @classmethod
@@ -222,26 +220,23 @@ class QNetwork(nn.Module):
         cls,
         policy: ActorCritic,
         dueling: bool = False,
-        separate_value: bool = False,
-        advantage_scale: float = 1.0,
+        temperature: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> QNetwork:
         """Make a Q-network whose greedy action is the policy's most likely one.
 
         The policy's hidden layers and normalizer are copied, and its logits become the action values (with a
-        dueling head: the advantages, and V = 0). The ranking of the actions is kept; the scale of the values
-        has to be learned.
+        dueling head or a temperature: A, and V = 0). The ranking of the actions is kept; the scale of the
+        values has to be learned.
 
         Args:
             policy: the policy.
             dueling: see `QNetwork`.
-            separate_value: see `QNetwork`.
-            advantage_scale: see `QNetwork`.
-            generator: source of the weights of a separate value network; None: torch's global one.
+            temperature: see `QNetwork`.
+            generator: source of the weights of a new value network; None: torch's global one.
         """
         sizes = policy.feature_size, policy.num_actions, policy.hidden
-        options = {"separate_value": separate_value, "advantage_scale": advantage_scale}
-        network = cls(*sizes, dueling, "tanh", generator, **options)
+        network = cls(*sizes, dueling, "tanh", generator, temperature=temperature)
         network.normalizer.load_state_dict(policy.normalizer.state_dict())
         *hidden_layers, head = policy.policy
         for copy, original in zip(network.trunk, hidden_layers, strict=True):
@@ -261,9 +256,8 @@ class QNetwork(nn.Module):
             "hidden": list(self.hidden),
             "dueling": self.dueling,
             "activation": self.activation,
-            "separate_value": self.separate_value,
             "layer_norm": self.layer_norm,
-            "advantage_scale": self.advantage_scale,
+            "temperature": self.temperature,
         }
 
     def forward(self, features: Tensor) -> Tensor:
@@ -273,8 +267,9 @@ class QNetwork(nn.Module):
         advantage = self.advantage(x)
         if self.value is None:
             return advantage
-        value = self.value(inputs if self.separate_value else x)
-        return value + self.advantage_scale * (advantage - advantage.mean(-1, keepdim=True))
+        if self.temperature > 0.0:
+            return self.value(inputs) + self.temperature * log_softmax(advantage)
+        return self.value(x) + advantage - advantage.mean(-1, keepdim=True)
 
 
 def build_network(architecture: dict[str, Any]) -> ActorCritic | QNetwork:
@@ -299,10 +294,7 @@ def build_network(architecture: dict[str, Any]) -> ActorCritic | QNetwork:
             *sizes,
             dueling=architecture["dueling"],
             activation=architecture["activation"],
-            separate_value=architecture.get(
-                "separate_value", False
-            ),  # checkpoints before PQN have none of these
-            layer_norm=architecture.get("layer_norm", False),
-            advantage_scale=architecture.get("advantage_scale", 1.0),
+            layer_norm=architecture.get("layer_norm", False),  # checkpoints before PQN have neither
+            temperature=architecture.get("temperature", 0.0),
         )
     raise ValueError(f"kind is {kind!r}, not 'policy' or 'q_network'")

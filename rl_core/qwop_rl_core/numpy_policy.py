@@ -53,14 +53,26 @@ def linear(x: Array32, weight: Array32, bias: Array32) -> Array32:
     return np.einsum("ni,oi->no", x, weight, optimize=False) + bias
 
 
+def layer_norm(x: Array32, weight: Array32, bias: Array32, epsilon: float) -> Array32:
+    """Normalize each row of x [N, D] to zero mean and unit variance, times weight [D] plus bias [D].
+
+    epsilon: added to the variance.
+    """
+    centered = x - x.mean(-1, keepdims=True)
+    variance = np.square(centered).mean(-1, keepdims=True)
+    return centered / np.sqrt(variance + np.float32(epsilon)) * weight + bias
+
+
 class NumpyPolicy:
     """A network with the metadata that it needs to play, as `Policy`, in float32.
 
     `is_q_network`: its scores are action values, not logits. `shift`, `scale` and `clip`: normalized features
     are (features - shift) * scale, clipped to [-clip, clip].
+    `norm_epsilon`: what LayerNorm adds to variances.
     """
 
     clip: float = 10.0
+    norm_epsilon: float = 1e-5  # of torch.nn.LayerNorm
 
     def __init__(self, checkpoint: CheckpointArrays, where: str | os.PathLike[str] = "checkpoint") -> None:
         """Take the network of a checkpoint.
@@ -82,6 +94,7 @@ class NumpyPolicy:
         self.is_q_network = self.metadata["kind"] == "q_network"
         self.feature_size = int(self.metadata["feature_size"])
         self.activation = str(self.metadata["activation"]) if self.is_q_network else "tanh"
+        self.temperature = float(self.metadata.get("temperature", 0.0)) if self.is_q_network else 0.0
         with np.errstate(all="ignore"):  # as in PyTorch, a nonsensical variance gives NaN and no warning
             self.shift: Array32 = arrays["normalizer.mean"].astype(np.float32)
             self.scale: Array32 = (1 / np.sqrt(arrays["normalizer.var"] + EPSILON)).astype(np.float32)
@@ -104,7 +117,10 @@ class NumpyPolicy:
         return not self.is_q_network and float(self.arrays["value_std"]) != 1
 
     def layers(self, name: str) -> list[tuple[Array32, Array32]]:
-        """Return weight and bias of each linear layer of "policy", "value", "trunk" or "advantage"."""
+        """Return weight and bias of each layer of "policy", "value", "trunk" or "advantage".
+
+        A weight with one axis is a LayerNorm's, which comes before the activation.
+        """
         numbers = sorted(
             int(key.split(".")[1]) for key in self.arrays if key.startswith(f"{name}.") and key[-1] == "t"
         )
@@ -116,11 +132,17 @@ class NumpyPolicy:
         Raises:
             CheckpointError: the network takes another number of features.
         """
-        x = self._normalized(features)
+        inputs = self._normalized(features)
         if not self.is_q_network:
-            return self._mlp("policy", x)
-        x = _ACTIVATIONS[self.activation](self._mlp("trunk", x))
+            return self._mlp("policy", inputs)
+        x = _ACTIVATIONS[self.activation](self._mlp("trunk", inputs))
         advantage = self._mlp("advantage", x)
+        if self.temperature > 0.0:
+            top = advantage.max(-1, keepdims=True)
+            log_sum = np.log(np.exp(advantage - top).sum(-1, keepdims=True))
+            log_policy = (advantage - top) - log_sum
+            value = self._mlp("value", inputs, "relu")
+            return value + np.float32(self.temperature) * log_policy
         if not self.metadata["dueling"]:
             return advantage
         return self._mlp("value", x) + advantage - advantage.mean(-1, keepdims=True)
@@ -143,10 +165,13 @@ class NumpyPolicy:
             raise wrong_features(self.feature_size, x.shape)
         return np.clip((x - self.shift) * self.scale, -self.clip, self.clip, dtype=np.float32)
 
-    def _mlp(self, name: str, x: Array32) -> Array32:
+    def _mlp(self, name: str, x: Array32, activation: str = "") -> Array32:
         layers = self.layers(name)
         for i, (weight, bias) in enumerate(layers):
-            x = linear(x, weight, bias)
-            if i < len(layers) - 1:
-                x = _ACTIVATIONS[self.activation](x)
+            if weight.ndim == 1:
+                x = layer_norm(x, weight, bias, self.norm_epsilon)
+            else:
+                x = linear(x, weight, bias)
+            if i < len(layers) - 1 and layers[i + 1][0].ndim == 2:
+                x = _ACTIVATIONS[activation or self.activation](x)
         return x

@@ -7,9 +7,7 @@ line, here, in pqn_rollout.py ([3] to [7]) or in pqn_state.py ([1], [2]):
  2. RAdam (Liu et al. 2020) as in the paper, over all weights as one vector (optimizer.py). It starts anew
     after pretraining: the policy's weights had no gradients there, and steps as large as Adam's first ones
     undo a clone.
- 3. Epsilon-greedy, for each environment separately; epsilon falls linearly over exploration_steps. With an
-    exploration_temperature, what is not random is drawn from the softmax of the values: the argmax of Q plus
-    that temperature times Gumbel noise.
+ 3. Epsilon-greedy, for each environment separately; epsilon falls linearly over exploration_steps.
  4. Demonstrations: windows of consecutive demonstrated steps, drawn anew for each rollout, lie beside the
     played ones as if other environments had played them. So they get lambda-returns in the same way.
  5. A reference policy, such as the clone, keeps the learned one near (reference.py). A state's value is then
@@ -18,8 +16,7 @@ line, here, in pqn_rollout.py ([3] to [7]) or in pqn_state.py ([1], [2]):
     v = max_a Q its targets are those of TD(lambda), hence v + `gae`.
  7. Only terminations cut the bootstrap; a truncated step bootstraps from its own final observation.
  8. Pretraining: regression to the demonstrations' Monte-Carlo returns (detail 8 of dqn.py). With a reference
-    policy p the values of all actions are regressed, to return + c ln p(a | s). The separate value network
-    then takes up the error, and the ranking of the actions stays.
+    policy the soft value is regressed instead, and the network's policy stays as it is.
  9. Demonstrated actions get DQfD's large-margin loss (Hester et al. 2018).
 10. The learning rate falls linearly to zero.
 """
@@ -48,7 +45,7 @@ from qwop_rl_core.config_checks import (
 from qwop_rl_core.devices import keep_freed_memory
 from qwop_rl_core.errors import TrainingError
 from qwop_rl_core.logging import Logger
-from qwop_rl_core.losses import large_margin_loss, td_loss
+from qwop_rl_core.losses import large_margin_loss, td_loss, value_loss
 from qwop_rl_core.networks import ActorCritic
 from qwop_rl_core.optimizer import optimizer_step, set_learning_rate
 from qwop_rl_core.pqn_rollout import (
@@ -96,8 +93,6 @@ class PQNConfig:
     """Share of random actions after exploration_steps."""
     exploration_steps: int = 200_000
     """Steps over which exploration falls."""
-    exploration_temperature: float = 0.0
-    """Temperature of the softmax from which the other actions are drawn, in units of return; 0: the best."""
     max_grad_norm: float = 10.0
     """Bound of the gradient's norm."""
     demo_fraction: float = 0.5
@@ -126,7 +121,6 @@ class PQNConfig:
         check_fraction(self, "gamma", "q_lambda", "exploration_start", "exploration_end", "demo_fraction")
         check_positive(self, "learning_rate", "max_grad_norm")
         check_not_negative(self, "margin", "margin_coef", "reference_kl_coef", "pretrain_updates", "threads")
-        check_not_negative(self, "exploration_temperature")
         if self.demo_fraction == 1.0:
             raise TrainingError("demo_fraction is 1.0; expected less, a part has to be played")
 
@@ -283,8 +277,7 @@ def pretrain(
         if reference is None:
             figures.append(update_network(config, state, batch))
         else:
-            target = batch.target.unsqueeze(-1) + reference.of_actions(batch.observation)
-            loss = 0.5 * (state.network(batch.observation) - target).pow(2).mean()
+            loss = value_loss(reference.state_values(state.network(batch.observation)), batch.target)
             optimizer_step(loss, state.optimizer, config.max_grad_norm)
             state.updates += 1
             figures.append({"td_loss": loss.detach()})

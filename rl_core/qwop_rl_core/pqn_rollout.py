@@ -86,11 +86,8 @@ def collect_rollout(config: PQNConfig, envs: Environments, state: PQNState, epsi
     final = [torch.zeros((0, network.feature_size), device=device)]
     for t in range(length):
         observation[t] = torch.as_tensor(state.observation)
-        q = to_numpy(network(observation[t]))
-        if config.exploration_temperature > 0:  # [3]
-            q = q + config.exploration_temperature * state.rng.gumbel(size=q.shape)
-        action = q.argmax(-1)
-        explore = state.rng.random(count) < epsilon
+        action = to_numpy(network(observation[t]).argmax(-1))
+        explore = state.rng.random(count) < epsilon  # [3]
         actions[t] = np.where(explore, state.rng.integers(0, network.num_actions, count), action)
         following, rewards[t], terminated[t], truncated[t], infos = envs.step(actions[t])
         if truncated[t].any():  # [7]

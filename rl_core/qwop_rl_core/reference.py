@@ -7,9 +7,9 @@ This is Psi-learning of Jaques et al. 2017 ("Sequence Tutor", equation 8; Rawlik
 return: the prior is part of Q, so the best action of pi is the best one of Q. As c falls to 0 it becomes
 Q-learning.
 
-A network with Q(s, a) = V(s) + c ln p(a | s) plays p, and has the values of p if no action is better than p's
-choice. Training from there prefers another action only where its return is better by more than c times the
-difference in ln p. Errors of the values that are smaller than that change no action.
+`QNetwork.from_policy(p, temperature=c)` is such a Q with pi = p. Training from there prefers another action
+only where its return is better by more than c times the difference in ln p. Errors of the values that are
+smaller than that change no action.
 """
 
 from __future__ import annotations
@@ -45,16 +45,9 @@ class Reference:
         """Return c ln p(a | s), float32 [...], of actions int64 [...] in observations [..., D]."""
         return self.of_actions(observation).gather(-1, action.unsqueeze(-1)).squeeze(-1)
 
-    def state_values(self, q: Tensor, q_selector: Tensor | None = None) -> Tensor:
-        """Return V(s), float [...], of action values [..., A].
-
-        With the values `q_selector` of another network, these choose the policy pi, and `q` evaluates it, as
-        in Double DQN: E_pi [Q(s, a) - c ln pi(a | s)].
-        """
-        if q_selector is None:
-            return self.coef * torch.logsumexp(q / self.coef, -1)
-        log_pi = log_softmax(q_selector / self.coef)
-        return (log_pi.exp() * (q - self.coef * log_pi)).sum(-1)
+    def state_values(self, q: Tensor) -> Tensor:
+        """Return V(s), float [...], of action values [..., A]."""
+        return self.coef * torch.logsumexp(q / self.coef, -1)
 
 
 def make_reference(policy: ActorCritic | None, coef: float, device: torch.device) -> Reference | None:

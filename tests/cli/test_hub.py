@@ -51,6 +51,13 @@ def test_a_second_push_replaces_its_folders_and_keeps_the_rest(hub, tmp_path):
     assert pulled(tmp_path, "data/a.parquet", revision=first)[1] == b"PAR1"
 
 
+def test_a_tag_moves_to_the_newest_commit(hub, tmp_path):
+    for content in (b"1", b"2"):
+        push("ann/runs", {"a": content}, kind="dataset", message="x", tag="v3.0")
+        repository = hub.repositories["dataset", "ann/runs"]
+        assert repository.tags == {"v3.0": repository.sha} and repository.files == {"a": content}
+
+
 def test_one_file_of_a_kind_is_found_and_several_are_asked_about():
     assert only_file("a/b", ".h5")(["x.h5", "data/y.h5"]) == "x.h5"
     with pytest.raises(CommandError, match="has x.h5, z.h5; name one with --file"):

@@ -53,6 +53,7 @@ def test_a_cut_cable_costs_only_what_was_behind_it(nodes, tmp_path, task, expect
         nodes.cut()
         out, err = process.communicate(timeout=240)
         assert process.returncode == 0, err
+        assert "marked dead" in err and "(raylet)" not in out  # stdout is the command's own
         assert {int(k): v for k, v in json.loads(out.splitlines()[-1]).items()} == expected
     finally:
         process.kill()

@@ -6,7 +6,7 @@ import faults
 import pytest
 
 from qwop_cli import CommandError
-from qwop_cli.cluster import ClusterOptions, TasksFailedError, map_tasks
+from qwop_cli.cluster import ClusterOptions, TasksFailedError, map_tasks, on_ray
 from qwop_evaluation import cli as evaluation_cli
 
 SQUARES = {i: i * i for i in range(8)}
@@ -75,3 +75,30 @@ def test_without_ray_the_flag_says_how_to_install_it(tmp_path, monkeypatch, caps
         list(results("square", tmp_path, options=ClusterOptions("local")))
     assert evaluation_cli.main(["--episodes", "1", "--ray", "local"]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("qwop-eval: --ray: Ray is not installed")
+
+
+class Cluster:
+    """A stand-in for `ray` with one node, which joins after some questions."""
+
+    def __init__(self, joins_after):
+        self.questions, self.joins_after = 0, joins_after
+
+    def nodes(self):
+        self.questions += 1
+        cores = {"CPU": 3.0} if self.questions > self.joins_after else {}
+        return [{"NodeID": "first", "Alive": True, "Resources": cores}]
+
+
+def test_a_node_may_join_after_the_head(monkeypatch):
+    monkeypatch.setattr(on_ray, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(on_ray, "NODES_SECONDS", 0.0)
+    assert not on_ray._Nodes(Cluster(10**9), cpus=1).wait_for_one(0.0)
+    assert not on_ray._Nodes(Cluster(0), cpus=4).wait_for_one(0.0)  # too small
+    nodes = on_ray._Nodes(Cluster(5), cpus=1)
+    assert nodes.wait_for_one(60.0)
+    assert [nodes.take() for _ in range(4)] == ["first", "first", "first", None]
+    nodes.give_back("first")
+    assert nodes.take() == "first"
+    nodes.give_back("first")
+    nodes.distrust("first")
+    assert nodes.take() is None

@@ -17,12 +17,13 @@ from qwop_datasets import DatasetError, DatasetReader, Episode, convert, first_d
 from qwop_datasets.cli import main
 from qwop_datasets.convert.common import rewards_of
 from qwop_datasets.exact_replay import replay_keys
-from qwop_game import ACTION_SETS, canonical_keys, normalize
+from qwop_game import ACTION_SETS, QWOPVectorEnv, canonical_keys, normalize
 
 # jsonpickle announces a change of its defaults once per frame that imitation stores
 pytestmark = pytest.mark.filterwarnings("ignore:keys will default to True:DeprecationWarning")
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden"
 EXACT_FORMATS = {
     "minari": "qwop/test-v0",
     "robomimic": "x.hdf5",
@@ -219,6 +220,22 @@ def test_the_default_reward_is_the_environments():
     np.testing.assert_allclose(rewards_of(falling), rewards, rtol=0, atol=2e-7)
 
 
+def test_the_reference_scores_of_minari():
+    """Of the bundled demonstrations and of random keys, by the environment's reward at one frame a step."""
+    with DatasetReader(ROOT / "demos" / "demos.h5") as reader:
+        scores = [rewards_of(run).astype(np.float64).sum() for run in reader]
+    assert len(scores) == convert.minari.SCORED_EPISODES
+    assert np.mean(scores) == pytest.approx(convert.minari.DEMONSTRATIONS_SCORE, abs=0.05)
+    games, rng = QWOPVectorEnv(100, frame_skip=1), np.random.default_rng(0)
+    games.reset()
+    total, playing = np.zeros(100), np.ones(100, bool)
+    while playing.any():
+        _, reward, terminated, _, _ = games.step(rng.integers(0, 9, 100))
+        total += reward * playing
+        playing &= ~terminated
+    assert total.mean() == pytest.approx(convert.minari.RANDOM_SCORE, abs=0.05)
+
+
 def test_robomimic_layout(path, tmp_path):
     out = tmp_path / "x.hdf5"
     converted(path, "robomimic", out)
@@ -289,6 +306,16 @@ MINARI_SCRIPT = """
         assert dataset.spec.observation_space.contains(e.observations[0])
         assert len(e.observations) == len(e.actions) + 1 == len(e.infos["keys"])
     assert dataset.env_spec.id == "qwop_game/QWOP-v0" and dataset.env_spec.kwargs["frame_skip"] == 1
+    known = dataset.storage.metadata
+    assert known["eval_env_spec"] == known["env_spec"]
+    assert "ref_min_score" not in known
+    assert known["author"] == {"Zoë"} and known["algorithm_name"] == "policy"
+    assert known["code_permalink"].startswith("https://")
+    assert "3 episodes by policy, 1 of which" in known["description"]
+    assert minari.list_local_datasets()["qwop/test-v0"]["total_episodes"] == 3
+    scored = minari.load_dataset("qwop/scored-v0")
+    assert scored.storage.metadata["num_episodes_average_score"] == 100
+    assert minari.get_normalized_score(scored, np.array([-22.6, 306.6])).round(6).tolist() == [0, 1]
     print(json.dumps([
         [len(e.actions), bool(e.terminations[-1]), bool(e.truncations[-1]), float(e.rewards.sum()),
          float(np.float64(e.observations).sum())] for e in episodes]))
@@ -305,6 +332,72 @@ ROBOMIMIC_SCRIPT = """
     item = data[0]
     print(json.dumps([len(data), list(item["obs"]["observation"].shape), list(item["actions"].shape)]))
 """
+
+LEROBOT = """
+    accelerate anyio av>=15,<16 cachebox datasets>=4,<5 deepdiff diffusers>=0.27.2,<0.36 draccus==0.10.0
+    einops gymnasium>=1.1.1,<2 h11 httpcore httpx huggingface-hub>=0.34.2,<0.36 imageio jsonlines
+    lerobot==0.4.4 mergedeep mypy-extensions orderly-set pyserial pyyaml-include<2 termcolor toml
+    torchvision==0.28.0 typing-inspect
+""".split()  # fmt: skip
+"""LeRobot, and what it imports to read datasets and to play; its other requirements bring CUDA."""
+LEROBOT_SCRIPT = """
+    import json, sys, torch
+    missing = torch.library.Library("torchvision", "DEF")  # torchvision's operators are compiled for CUDA
+    for name in ("nms", "qnms"):
+        missing.define(f"{name}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
+    import av, numpy as np
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+    from lerobot.datasets.utils import dataset_to_policy_features
+    from lerobot.datasets.video_utils import get_video_info
+    folder, env_file = sys.argv[1:]
+    later = {"action": [0, 1 / 30]}
+    data = LeRobotDataset("ann/runs", root=folder, delta_timestamps=later, video_backend="pyav")
+    assert len(data) == data.meta.total_frames and data.fps == 30
+    features = dataset_to_policy_features(data.features)
+    key = "observation.images.game"
+    assert {name: (f.type.value, list(f.shape)) for name, f in features.items()} == {
+        "observation.state": ("STATE", [60]), "action": ("ACTION", [4]), key: ("VISUAL", [3, 200, 320])}
+    item = data.hf_dataset[0]
+    assert item["observation.state"].shape == (60,) and item["next.done"].dtype == torch.bool
+    described = dict(data.features[key]["info"])
+    del described["has_audio"]
+    rows = []
+    for number in range(data.num_episodes):
+        episode = data.meta.episodes[number]
+        file = f"{folder}/{data.meta.get_video_file_path(number, key)}"
+        found = get_video_info(file)
+        assert {name: found[name] for name in described} == described, found
+        start, stop = episode["dataset_from_index"], episode["dataset_to_index"]
+        rows_of = data.hf_dataset[start:stop]
+        with av.open(file) as video:
+            shown = np.array([float(f.pts * f.time_base) for f in video.decode(video=0)])
+        asked = episode[f"videos/{key}/from_timestamp"] + np.array([float(t) for t in rows_of["timestamp"]])
+        assert all(abs(shown - t).min() < data.tolerance_s for t in asked)
+        state = torch.stack(rows_of["observation.state"]).double().sum().item()
+        rows.append([len(asked), state, torch.stack(rows_of["action"]).sum().item()])
+    print(json.dumps(rows))
+    assert data.meta.tasks.iloc[0].name == "Run 100 m in QWOP."
+    assert data.meta.stats["observation.state"]["q99"].shape == (60,)
+
+    from lerobot.envs.factory import _call_make_env, _import_hub_module, _normalize_hub_result
+    from lerobot.scripts.lerobot_eval import rollout
+    module = _import_hub_module(env_file, "ann/qwop")
+    envs = _normalize_hub_result(_call_make_env(module, n_envs=2, use_async_envs=False, cfg=None))
+
+    class Keys(torch.nn.Module):
+        def reset(self):
+            self.at = 0
+        def select_action(self, observation):
+            assert observation["task"] == ["Run 100 m in QWOP."] * 2
+            assert observation["observation.state"].shape == (2, 60)
+            self.at += 1
+            return torch.stack(played["action"])[[min(self.at, len(played["action"])) - 1] * 2]
+
+    played = data.hf_dataset[0 : data.meta.episodes[0]["dataset_to_index"]]
+    same = lambda x: x
+    done = rollout(envs["qwop"][0], Keys(), same, same, same, same, seeds=[1, 2])
+    print(json.dumps([done["reward"].shape[1], done["reward"][0].sum().item(), done["done"][:, -1].tolist()]))
+"""  # fmt: skip
 
 
 def python_with(where, *requirements):
@@ -330,6 +423,8 @@ def peer(python, script, *arguments, **environment):
 def test_minari_loads_the_dataset(path, tmp_path):
     python = python_with(tmp_path / "venv", "minari[hdf5]", "pillow")
     converted(path, "minari", tmp_path / "qwop" / "test-v0")
+    with DatasetReader(path, "number!=1") as reader:  # 1 has a reward of its own
+        convert.export(reader, tmp_path / "qwop" / "scored-v0", "minari")
     lines = peer(python, MINARI_SCRIPT, MINARI_DATASETS_PATH=str(tmp_path))
     for theirs, ours in zip(json.loads(lines[0]), DatasetReader(path), strict=True):
         assert theirs[:3] == [len(ours), ours.terminated, not ours.terminated]
@@ -338,12 +433,36 @@ def test_minari_loads_the_dataset(path, tmp_path):
     assert lines[1] == "2"
 
 
+def test_lerobot_loads_the_folder_and_plays_in_our_games(path, tmp_path):
+    python = python_with(tmp_path / "venv", "--no-deps", *LEROBOT)
+    share(tmp_path / "venv", h5py, torch, folders=("cli", "game"))
+    out, env_file = tmp_path / "x", ROOT / "docs" / "envhub" / "env.py"
+    with DatasetReader(path, "frames<100") as reader:
+        convert.export(reader, out, "lerobot", video=True)
+        stored = list(reader)
+    environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home"), "SDL_VIDEODRIVER": "dummy"}
+    loaded, played = map(json.loads, peer(python, LEROBOT_SCRIPT, out, env_file, **environment))
+    assert [row[0] for row in loaded] == [len(run) for run in stored]
+    for (_, state, action), run in zip(loaded, stored, strict=True):
+        assert state == pytest.approx(float(normalize(run.raw_observations[:-1]).astype(np.float64).sum()))
+        assert action == sum(2 * int(mask).bit_count() - 4 for mask in run.keys)
+    falling = stored[0]  # its rewards are those of the environment, which counts the first step from 0
+    assert played[0] == len(falling) and played[2] == [True, True]
+    assert played[1] == pytest.approx(float(rewards_of(falling).astype(np.float64).sum()), abs=1e-4)
+
+
+def share(where, *packages, folders=()):
+    """Let an environment import packages of ours, and our own from the repository."""
+    site = next(where.rglob("site-packages"))
+    ours = dict.fromkeys(str(Path(module.__path__[0]).parent) for module in packages)
+    lines = [*ours, *(str(ROOT / folder) for folder in folders)]
+    (site / "ours.pth").write_text("\n".join(lines), encoding="utf-8")
+
+
 def test_robomimic_accepts_the_file(path, tmp_path):
     # Of its many requirements it needs only these two for reading; torch and h5py are ours.
     python = python_with(tmp_path / "venv", "--no-deps", "robomimic==0.3.0", "termcolor", "psutil")
-    site = next((tmp_path / "venv").rglob("site-packages"))
-    ours = dict.fromkeys(str(Path(module.__path__[0]).parent) for module in (h5py, torch))
-    (site / "ours.pth").write_text("\n".join(ours), encoding="utf-8")
+    share(tmp_path / "venv", h5py, torch)
     out = tmp_path / "x.hdf5"
     converted(path, "robomimic", out)
     info = subprocess.run(

@@ -181,7 +181,7 @@ def test_large_datasets_have_several_files(path, tmp_path, monkeypatch):
     rows = pq.read_table(tmp_path / "x/meta/episodes").to_pylist()
     assert [(r["data/chunk_index"], r["data/file_index"]) for r in rows] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     for item, stored in zip(back(tmp_path / "x"), DatasetReader(path), strict=True):
-        assert first_difference(item.episode, stored) is None
+        assert item.episode is not None and first_difference(item.episode, stored) is None
 
 
 def test_pictures(path, tmp_path, monkeypatch):

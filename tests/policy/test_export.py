@@ -82,6 +82,8 @@ def test_features_in_the_graph_are_the_encoders(tmp_path):
         (lambda: QNetwork(FEATURE_SIZE, 9, (32, 16)), PolicySpec("reduced", 2)),
         (lambda: QNetwork(FEATURE_SIZE, 9, (32,), dueling=True), PolicySpec("distinct", 1)),
         (lambda: QNetwork(FEATURE_SIZE, 9, (8, 8), dueling=True, activation="tanh"), PolicySpec()),
+        (lambda: QNetwork(FEATURE_SIZE, 9, (8, 8), layer_norm=True), PolicySpec()),
+        (lambda: QNetwork(FEATURE_SIZE, 9, (8, 8), activation="tanh", temperature=0.5), PolicySpec()),
     ],
 )
 @pytest.mark.parametrize("observation", ["raw", "qwop_gym"])

@@ -419,6 +419,12 @@ def test_the_glossary_has_every_name_of_data_info_json(capsys: pytest.CaptureFix
     assert glossary("`qwop-data info --json`") == set(result)
 
 
+def test_the_glossary_has_every_name_of_policy_info_json(capsys: pytest.CaptureFixture[str]) -> None:
+    path = ROOT / "demos" / "policy.safetensors"
+    result = call_json(capsys, "qwop-policy", ["info", str(path), "--json"])
+    assert glossary("`qwop-policy info --json`") == set(result)
+
+
 def test_the_glossary_has_every_name_of_rewards_json(capsys: pytest.CaptureFixture[str]) -> None:
     result = call_json(capsys, "qwop-rewards", ["compare", str(ROOT / "demos" / "records.h5"), "--json"])
     assert glossary("`qwop-rewards compare --json`") == set(result) | set(result["episodes"][0])
@@ -435,8 +441,12 @@ def test_the_guide_lists_every_reward_term() -> None:
 # What is run: examples, tutorials, the site.
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md", "docs/guides/datasets.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/quickstart.md", "docs/guides/datasets.md", "docs/guides/other-tools.md"]
+)
 def test_the_python_examples_run(page: str, tmp_path: Path) -> None:
+    if page.endswith("other-tools.md"):
+        pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     blocks = [
         block
         for language, block in FENCE.findall((ROOT / page).read_text(encoding="utf-8"))

@@ -1,6 +1,7 @@
 """The reference learners: their commands exist, tuning picks the best setting, the report is arithmetic."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ def test_every_command_is_one(reference, tmp_path, monkeypatch):
     for name, learner in reference.LEARNERS.items():
         for setting in range(len(learner.settings)):
             training = reference.Training(name, setting, 3, 500_000, False)
-            if learner.command in ("sb3", "cleanrl"):
+            if learner.command in ("sb3", "cleanrl", "d3rlpy"):
                 float(learner.settings[setting])
                 continue
             for command in reference.commands(learner, training, tmp_path, tmp_path / "out.safetensors"):
@@ -47,7 +48,9 @@ def test_a_stopped_reference_continues_with_the_best_setting(reference, tmp_path
 
     def train(shared, training):
         trained.append(training.name)
-        return result({0: 5.0, 1: 9.0, 2: 7.0}[training.setting] + training.seed)
+        setting = reference.LEARNERS[training.learner].settings[training.setting]
+        score = {0: 5.0, 1: 9.0, 2: 7.0}[training.setting] + training.seed
+        return result(score, setting=setting, seed=training.seed)
 
     monkeypatch.setattr(reference, "train", train)
     monkeypatch.setattr(reference, "RESULTS", tmp_path / "results")
@@ -59,9 +62,23 @@ def test_a_stopped_reference_continues_with_the_best_setting(reference, tmp_path
     assert trained[4:] == ["ppo-seed-1"]
     stored = json.loads((tmp_path / "results" / "reference-100m-v1.json").read_text(encoding="utf-8"))
     assert [t["score"] for t in stored["trainings"]["ppo"]] == [9.0, 10.0]
+
+    elsewhere = ["--learners", "ppo", "--tasks", str(tmp_path / "other"), "--extend"]
+    assert reference.main([*elsewhere, "--seeds", "3"]) == 0
+    assert trained[5:] == ["ppo-seed-2"]  # all else comes from the stored results
+    assert reference.main([*elsewhere[:-2], str(tmp_path / "third"), "--extend", "--decisions", "7"]) == 2
+    assert "budget of 500000 decisions" in capsys.readouterr().err
+
     assert reference.main([*words, "--decisions", "7"]) == 2
     assert "another job" in capsys.readouterr().err
     assert reference.main(["--learners", "nothing"]) == 2
+
+
+def test_without_d3rlpy_one_line_says_where_to_look(reference, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "d3rlpy", None)
+    monkeypatch.setattr(reference, "tier_file", lambda folder, tier: tmp_path / f"{tier}.h5")
+    assert reference.main(["--learners", "d3rlpy-bc", "--tasks", str(tmp_path / "kept")]) == 2
+    assert "docs/benchmark/reference.md" in capsys.readouterr().err
 
 
 def test_the_table_and_the_profile(reference):

@@ -23,6 +23,8 @@ NETWORKS = {
     "q relu": lambda: QNetwork(7, 9, (32, 16)),
     "q tanh dueling": lambda: QNetwork(7, 9, (32, 16), dueling=True, activation="tanh"),
     "q relu dueling": lambda: QNetwork(7, 9, (32,), dueling=True),
+    "q layer norm": lambda: QNetwork(7, 9, (32, 16), layer_norm=True),
+    "q tanh temperature": lambda: QNetwork(7, 9, (32, 16), activation="tanh", temperature=0.3),
 }
 
 

@@ -27,6 +27,8 @@ RETRIES = 5
 """Times that Ray repeats a task whose process or node died, or that ran out of memory."""
 CONNECT_SECONDS = 30
 """Time that a cluster has to answer, s. Without this limit, Ray tries for minutes."""
+JOIN_SECONDS = 120.0
+"""Time that a node with the cores of a task has to join a cluster, s."""
 POLL_SECONDS = 0.5
 NODES_SECONDS = 2.0
 """Time between two questions to the head for dead nodes, s."""
@@ -90,9 +92,29 @@ def _connected(address: str, own: bool) -> Generator[Any]:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, kept)  # Ray's own handler would end the process without saving
     try:
-        yield ray
+        with _messages_on_stderr():
+            yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _messages_on_stderr() -> Generator[None]:
+    """Print what Ray says of dead nodes and processes on stderr: a command's stdout may be JSON."""
+    module: Any = importlib.import_module("ray._private.worker")
+    show = getattr(module, "print_to_stdstream", None)
+    if show is None:  # in another version of Ray
+        yield
+        return
+
+    def show_on_stderr(data: dict[str, Any], ignore_prefix: bool) -> None:
+        show({**data, "is_err": True}, ignore_prefix)
+
+    module.print_to_stdstream = show_on_stderr
+    try:
+        yield
+    finally:
+        module.print_to_stdstream = show
 
 
 def _auth_mode(address: str) -> str:
@@ -187,9 +209,18 @@ class _Nodes:
         """Send no tasks for a while to a node that lost one: the head may not know yet that it is dead."""
         self._distrusted[node] = time.monotonic() + DISTRUST_SECONDS
 
-    def any_fits(self) -> bool:
-        """Return whether a node has the cores of a task."""
-        return any(self._slots.values())
+    def wait_for_one(self, seconds: float) -> bool:
+        """Return whether a node has the cores of a task, at the latest after `seconds`.
+
+        The nodes of a cluster that starts join after its head.
+        """
+        deadline = time.monotonic() + seconds
+        while not any(self._slots.values()):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(POLL_SECONDS)
+            self.ask()
+        return True
 
     def take(self) -> str | None:
         """Return a node with free cores, the one with the smallest share of its cores in use; or None."""
@@ -226,8 +257,10 @@ def run_on_ray(
         sent = ray.put((function, shared))
         own = own_version()
         nodes = _Nodes(ray, cpus)
-        if not nodes.any_fits():
-            raise CommandError(f"--ray {address}: no node has the {cpus} cores of a task")
+        patience = 0.0 if address == "local" else JOIN_SECONDS
+        if not nodes.wait_for_one(patience):
+            within = f" within {patience:g} s" if patience else ""
+            raise CommandError(f"--ray {address}: no node with the {cpus} cores of a task{within}")
         waiting = list(reversed(todo))
         running: dict[Any, tuple[int, str]] = {}
         losses: Counter[int] = Counter()  # of a task, with the nodes that had it

@@ -40,6 +40,10 @@ from qwop_datasets.untrusted import attribute, dataset, group, member
 from qwop_game import action_masks
 
 MINARI_VERSION = "0.5.0"  # version of the layout, which later ones read, too
+CODE = "https://github.com/qwop-stride/qwop-stride"
+# Mean returns of 100 episodes of random keys and of the 100 bundled demonstrations, by qwop-gym's reward at
+# one frame a step. Minari normalizes scores with them.
+RANDOM_SCORE, DEMONSTRATIONS_SCORE, SCORED_EPISODES = -22.6, 306.6, 100
 _NAME = re.compile(r"^[-_\w]+-v\d+$")
 
 
@@ -51,6 +55,7 @@ def write(
         raise DatasetError(f"{path}: a Minari dataset is a directory NAME-v0; choose such a name")
     action_set = action_set or "distinct"
     steps = 0
+    stored_reward = False  # another reward than the reference scores'
     with output_directory(path) as aside:
         (aside / "data").mkdir()
         main = aside / "data" / "main_data.hdf5"
@@ -62,8 +67,15 @@ def write(
                 group.attrs["qwop"] = scalars(episode)
                 _write_episode(group, episode, observations, action_set)
                 steps += episode.num_frames
+                stored_reward |= "default" in episode.rewards
                 file.raise_failure()
-        metadata = _metadata(path, observations, action_set, len(reader), steps)
+        metadata = _metadata(path, observations, action_set, reader, steps)
+        if not stored_reward:
+            metadata |= {
+                "ref_min_score": RANDOM_SCORE,
+                "ref_max_score": DEMONSTRATIONS_SCORE,
+                "num_episodes_average_score": SCORED_EPISODES,
+            }
         metadata["dataset_size"] = round(main.stat().st_size / 1e6, 1)
         (aside / "data" / "metadata.json").write_text(json_text(metadata), encoding="utf-8")
     return len(reader), []
@@ -86,7 +98,12 @@ def _write_episode(group: H5, episode: Episode, observations: str, action_set: s
         group.create_dataset(name, data=array, compression="gzip", shuffle=True, chunks=array.shape)
 
 
-def _metadata(path: Path, observations: str, action_set: str, episodes: int, steps: int) -> dict[str, Any]:
+def _metadata(
+    path: Path, observations: str, action_set: str, reader: DatasetReader, steps: int
+) -> dict[str, Any]:
+    index = reader.index
+    sources = sorted({source.decode() for source in index["source"]})
+    players = sorted({player.decode() for player in index["player"]} - {""})
     normal = observations == "normalized"
     bound = 1.0 if normal else np.inf
     low, high = [[sign * bound] * 60 for sign in (-1, 1)]
@@ -94,7 +111,7 @@ def _metadata(path: Path, observations: str, action_set: str, episodes: int, ste
     namespace = path.absolute().parent.name
     metadata = {
         "dataset_id": f"{namespace}/{path.name}" if re.fullmatch(r"[-_\w]{2,}", namespace) else path.name,
-        "total_episodes": episodes,
+        "total_episodes": len(reader),
         "total_steps": steps,
         "data_format": "hdf5",
         "observation_space": json.dumps(
@@ -102,7 +119,16 @@ def _metadata(path: Path, observations: str, action_set: str, episodes: int, ste
         ),
         "action_space": json.dumps({"type": "Discrete", "dtype": "int64", "start": 0, "n": count}),
         "minari_version": MINARI_VERSION,
-        "description": f"QWOP, one frame a step, {observations} observations, action set {action_set!r}",
+        "description": (
+            f"Runs of QWOP, one frame (1/30 s) a step: {len(reader)} episodes by {', '.join(sources)}, "
+            f"{int(index['success'].sum())} of which finish the 100 m. Observations are qwop-gym's 60 "
+            f"numbers, {observations}; actions are those of the set {action_set!r}. infos have the key masks "
+            "(Q = 1, W = 2, O = 4, P = 8), which replay each episode bit for bit."
+        ),
+        "author": players or ["qwop-stride"],
+        "author_email": [],
+        "algorithm_name": ", ".join(sources),
+        "code_permalink": CODE,
         "requirements": ["qwop-stride"],
     }
     if normal:
@@ -111,7 +137,7 @@ def _metadata(path: Path, observations: str, action_set: str, episodes: int, ste
             entry_point="qwop_game:QWOPEnv",
             kwargs={"frame_skip": 1, "action_set": action_set},
         )
-        metadata["env_spec"] = spec.to_json()
+        metadata["env_spec"] = metadata["eval_env_spec"] = spec.to_json()
     return metadata
 
 
