@@ -19,7 +19,7 @@ from qwop_datasets.exact_replay import Replay, replay_keys
 from qwop_datasets.format import FORMAT_VERSION, INDEX_DTYPE
 from qwop_datasets.journal import Journal, journal_path, journal_paths, read_journal
 from qwop_datasets.page_play import page_play_fields
-from qwop_datasets.reader import DatasetReader
+from qwop_datasets.reader import DatasetReader, read_one_episode, split_episode_place
 from qwop_datasets.recording import About, Change, End, Frame, KeyEvent, Recording, Rewind
 from qwop_datasets.recovery import Recovery, needs_recovery, recover_dataset
 from qwop_datasets.shared_journal import SharedJournal
@@ -67,10 +67,12 @@ __all__ = [
     "page_play_fields",
     "page_run_episode",
     "read_journal",
+    "read_one_episode",
     "recover_dataset",
     "replace_file",
     "replay_keys",
     "segment_lengths",
+    "split_episode_place",
     "storable_name",
     "style_figures",
     "verify_episode",

@@ -140,14 +140,14 @@ class DatasetReader:
             yield self._file
 
 
-def split_place(place: str) -> tuple[str, int]:
+def split_episode_place(place: str) -> tuple[str, int]:
     """Split the place of an episode, "FILE", "FILE:N" or ":N", into path ("" for none) and number."""
     match = re.fullmatch(r"(.*?)(?::(-?\d{1,9}))?", place, re.DOTALL)
     assert match is not None  # Both parts are optional.
     return match[1], int(match[2] or 0)
 
 
-def read_one(path: str | os.PathLike[str], number: int = 0) -> tuple[str, Episode]:
+def read_one_episode(path: str | os.PathLike[str], number: int = 0) -> tuple[str, Episode]:
     """Read one episode of a dataset.
 
     Args:

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qwop_datasets import DatasetError, Episode
-from qwop_datasets.reader import read_one, split_place
+from qwop_datasets import DatasetError, Episode, read_one_episode, split_episode_place
 from qwop_recorder.errors import RecorderError
 
 
@@ -32,8 +31,8 @@ def load_ghost(place: str, file: Path) -> Ghost:
     Raises:
         RecorderError: There is no such episode, or the dataset can't be read.
     """
-    path, number = split_place(place)
+    path, number = split_episode_place(place)
     try:
-        return Ghost(read_one(path or file, number)[1])
+        return Ghost(read_one_episode(path or file, number)[1])
     except DatasetError as error:
         raise RecorderError(f"--ghost {place}: {error}") from None

@@ -10,8 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from qwop_cli import CommandError, check_outputs, escape_unprintable
-from qwop_datasets import DatasetError, Episode, replace_file
-from qwop_datasets.reader import read_one, split_place
+from qwop_datasets import DatasetError, Episode, read_one_episode, replace_file, split_episode_place
 from qwop_datasets.video import FPS, VideoWriter, check_target
 from qwop_evaluation import CheckpointPlayer, play
 from qwop_game.gait import gait_metrics
@@ -106,7 +105,7 @@ def check_places(
     """
     inputs = {} if isinstance(recording, Episode) else {"FILE": Path(recording)}
     for ghost in ghosts:
-        if isinstance(ghost, str) and (path := split_place(ghost)[0]):
+        if isinstance(ghost, str) and (path := split_episode_place(ghost)[0]):
             inputs[f"--ghost {ghost}"] = Path(path)
     outputs = {"--video": video, "--html": html, "--plot": plot}
     check_outputs({flag: Path(o) if o else None for flag, o in outputs.items()}, inputs=inputs)
@@ -135,7 +134,7 @@ def load_runs(
         if isinstance(ghost, Episode):
             runs.append(_load(ghost, 0))
             continue
-        path, number = split_place(ghost)
+        path, number = split_episode_place(ghost)
         if not path and isinstance(recording, Episode):
             raise CommandError(f"ghost {ghost!r}: name a dataset, because the recording is a single episode")
         runs.append(_load(path or recording, number))
@@ -209,7 +208,7 @@ def _load(recording: str | os.PathLike[str] | Episode, number: int) -> ReplayedR
         return ReplayedRun(recording.player or "run", recording)
     if Path(recording).suffix == POLICY_SUFFIX:
         return _played(Path(recording), number)
-    return ReplayedRun(*read_one(recording, number))
+    return ReplayedRun(*read_one_episode(recording, number))
 
 
 def _played(checkpoint: Path, seed: int) -> ReplayedRun:
