@@ -1,5 +1,6 @@
 """Sampled logs in QWOP-RL's layout, made here from known keys: those keys come back, frame by frame."""
 
+import os
 import re
 import signal
 import subprocess
@@ -256,13 +257,20 @@ def test_logs_in_a_folder_of_tasks_are_recovered_once(tmp_path, monkeypatch, wor
 
 
 def test_an_interrupted_conversion_keeps_the_logs_that_are_done(tmp_path):
-    paths, kept, out = saved_logs(tmp_path, (60, 1500)), tmp_path / "tasks", tmp_path / "runs.h5"
+    paths, kept, out = saved_logs(tmp_path, (60,)), tmp_path / "tasks", tmp_path / "runs.h5"
+    page, run = Page(seed=5, every=(5, 6)), DatasetReader(DEMOS)[0].keys
+    for _ in range(5):  # takes many times as long as the first log
+        page.episode(run)
+        page.operate(Session().then(Operation.RESET))
+    paths.append(page.save(tmp_path / "long.npz"))
     command = [sys.executable, "-m", "qwop_datasets.cli", "convert", *map(str, paths), str(out)]
     command += ["--source", "human", "--workers", "2", "--tasks", str(kept)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, encoding="utf-8")
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, encoding="utf-8", start_new_session=True
+    )
     while process.poll() is None and not (kept / "000000.npz").exists():
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130 and error.endswith("qwop-data: interrupted\n"), error
     assert (kept / "000000.npz").exists() and not (kept / "000001.npz").exists() and not out.exists()

@@ -152,7 +152,7 @@ def test_the_command_compares_the_two_fastest_runs_by_default(capsys):
     assert main([str(RECORDS), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["name"], result["reference_name"]) == ("records 3", "records 2")
-    assert result["runs"] == result["finished"] == 4
+    assert result["runs"] == result["finished"] == 5
 
 
 def test_one_line_where_there_is_nothing_to_compare(tmp_path, capsys, records):

@@ -8,6 +8,7 @@ of every sample, or it says what differs.
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
@@ -179,6 +180,7 @@ _counter: Any = None  # of samples that were recovered, shared by the workers
 def _share(counter: Any) -> None:
     global _counter
     _counter = counter
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a worker without a traceback
 
 
 def _count_shared() -> None:
