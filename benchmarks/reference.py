@@ -14,6 +14,7 @@ trains on a cluster. --decisions is the budget; learners from data alone make no
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shlex
@@ -373,7 +374,7 @@ def with_sb3(learner: Learner, training: Training) -> NetworkPlayer:
 def with_d3rlpy(learner: Learner, training: Training, data: Path) -> NetworkPlayer:
     """Train d3rlpy's discrete BC or CQL on a tier: this project's features, network size and reward."""
     try:
-        import d3rlpy
+        d3rlpy: Any = importlib.import_module("d3rlpy")
     except ImportError as error:
         raise CommandError(f"d3rlpy does not import ({error}): see docs/benchmark/reference.md") from None
     from qwop_finetune.demonstrations import load_demonstrations

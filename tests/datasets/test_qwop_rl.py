@@ -253,6 +253,7 @@ def test_logs_in_a_folder_of_tasks_are_recovered_once(tmp_path, monkeypatch, wor
     again = convert()
     assert recovered == ["log1.npz"] and reports[-1] == (samples[1], samples[1])
     for a, b in zip(whole, again, strict=True):
+        assert a is not None and b is not None
         assert first_difference(b.replace(id=a.id, created=a.created), a) is None
 
 
