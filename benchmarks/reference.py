@@ -524,7 +524,7 @@ def report(config: ReferenceConfig, results: KeptResults[dict[str, Any]]) -> Non
     stored = {
         "task": config.task,
         "decisions": config.decisions,
-        "machine": "two cores of a shared AMD EPYC, AVX-512 without AMX or AVX2; one thread for each training",
+        "machine": "two cores of a shared AMD EPYC, AVX-512 or AVX2, no AMX; one thread for each training",
         "trainings": found,
         "tuning": collected(results, "tune"),
     }
