@@ -593,7 +593,7 @@ def draw_profiles(stored: dict[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     at = np.linspace(-5.0, 110.0, 231)
-    figure, axis = plt.subplots(figsize=(9, 4.6), constrained_layout=True)
+    figure, axis = plt.subplots(figsize=(11, 4.6), constrained_layout=True)
     ordered = sorted(stored["trainings"].items(), key=lambda item: -iqm(item[1]))
     for number, (name, trainings) in enumerate(ordered):
         scores = np.array([t["scores"] for t in trainings])  # [trainings, episodes]
@@ -609,7 +609,7 @@ def draw_profiles(stored: dict[str, Any], path: Path) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     axis.set_xlim(-5, 110)
     axis.set_ylim(0, 1.01)
-    axis.legend(frameon=False, fontsize=9, loc="lower left")
+    axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.savefig(path, dpi=90)
     plt.close(figure)
 
