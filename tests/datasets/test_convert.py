@@ -422,10 +422,11 @@ def peer(python, script, *arguments, **environment):
 
 def test_minari_loads_the_dataset(path, tmp_path):
     python = python_with(tmp_path / "venv", "minari[hdf5]", "pillow")
-    converted(path, "minari", tmp_path / "qwop" / "test-v0")
+    root = tmp_path / "datasets"  # without the environment, whose folders Minari takes for datasets
+    converted(path, "minari", root / "qwop" / "test-v0")
     with DatasetReader(path, "number!=1") as reader:  # 1 has a reward of its own
-        convert.export(reader, tmp_path / "qwop" / "scored-v0", "minari")
-    lines = peer(python, MINARI_SCRIPT, MINARI_DATASETS_PATH=str(tmp_path))
+        convert.export(reader, root / "qwop" / "scored-v0", "minari")
+    lines = peer(python, MINARI_SCRIPT, MINARI_DATASETS_PATH=str(root))
     for theirs, ours in zip(json.loads(lines[0]), DatasetReader(path), strict=True):
         assert theirs[:3] == [len(ours), ours.terminated, not ours.terminated]
         assert theirs[3] == pytest.approx(float(rewards_of(ours).astype(np.float64).sum()))
