@@ -130,7 +130,8 @@ class TwoNamespaces:
         raise RuntimeError(f"Ray did not start: {log.read_text(encoding='utf-8')[-500:]}")
 
     def _kill(self, i: int) -> None:
-        found = subprocess.run(["ip", "netns", "pids", self._names[i]], capture_output=True, text=True)
+        command = ["ip", "netns", "pids", self._names[i]]
+        found = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
         for pid in found.stdout.split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)

@@ -229,7 +229,7 @@ def ghosts() -> list[dict[str, Any]]:
 
 def _ghost_name(episode: Episode) -> str:
     if "--hold" in str(episode.provenance.get("command", "")):
-        return "the search, keys held for 0.1 s"
+        return "keys held 0.1 s"
     return {"policy": "the policy", "search": "the search"}[episode.source]
 
 

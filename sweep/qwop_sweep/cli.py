@@ -228,7 +228,7 @@ def _begin(plan: _Plan) -> _Plan:
 def _only_one(out: Path) -> Generator[None]:
     """Keep other commands from the same folder."""
     out.mkdir(parents=True, exist_ok=True)
-    with (out / "lock").open("a") as file:
+    with (out / "lock").open("a", encoding="utf-8") as file:
         try:
             portalocker.lock(file, _LOCK)
         except portalocker.LockException:

@@ -318,7 +318,10 @@ def texts(table):
 
 FAULTS = {
     "an older version": (lambda f: info_of(f, codebase_version="v2.1"), "is LeRobotDataset v2.1"),
-    "no version": (lambda f: (f / "meta/info.json").write_text("[]"), "meta/info.json is not a JSON object"),
+    "no version": (
+            lambda f: (f / "meta/info.json").write_text("[]", encoding="utf-8"),
+            "meta/info.json is not a JSON object",
+        ),
     "no data": (lambda f: (f / DATA).unlink(), "has no data/chunk-000/file-000.parquet"),
     "half a file": (lambda f: (f / DATA).write_bytes((f / DATA).read_bytes()[:900]), "damaged"),
     "no file": (lambda f: (f / DATA).write_bytes(b""), "damaged"),

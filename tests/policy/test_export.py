@@ -189,7 +189,7 @@ def test_what_can_not_be_exported_is_refused_in_one_line(tmp_path, capsys, monke
     old = stored(tmp_path / "old.safetensors", ActorCritic(FEATURE_SIZE, 9, (8,)), feature_version=0)
     other = stored(tmp_path / "other.safetensors", ActorCritic(7, 9, (8,)), feature_size=7)
     there = tmp_path / "there.onnx"
-    there.write_text("")
+    there.write_text("", encoding="utf-8")
 
     def refused(message, *arguments):
         assert main(["export", *map(str, arguments)]) == 2
@@ -208,7 +208,7 @@ def test_what_can_not_be_exported_is_refused_in_one_line(tmp_path, capsys, monke
     refused("onnxruntime is missing: pip install 'qwop-stride[onnx]'", good, new)
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
     refused("onnx is missing: pip install 'qwop-stride[onnx]'", good, new)
-    assert not new.exists() and there.read_text() == ""
+    assert not new.exists() and there.read_text(encoding="utf-8") == ""
     monkeypatch.undo()
     assert main(["export", str(good), str(there), "--force", "--episodes", "0"]) == 0
     assert capsys.readouterr().out == f"{there}: not compared with the policy\n"
