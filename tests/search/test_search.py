@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qwop_datasets import DatasetReader, segment_lengths
+from qwop_datasets import DatasetReader, segment_lengths, write_dataset
 from qwop_datasets.exact_replay import replay_keys
 from qwop_evaluation.player import CheckpointPlayer
 from qwop_evaluation.shipped import shipped_policy_path
@@ -151,8 +151,10 @@ def test_it_goes_on_from_the_fastest_stored_run(tmp_path):
 
 
 def test_it_does_not_go_on_from_a_run_whose_keys_change_too_fast(tmp_path, capsys):
-    records = Path(__file__).parents[2] / "demos" / "records.h5"
-    arguments = ["--out", str(tmp_path / "x.h5"), "--continue", str(records), "--hold", "3"]
+    fast = tmp_path / "fast.h5"
+    with DatasetReader(Path(__file__).parents[2] / "demos" / "records.h5", "number<4") as runs:
+        write_dataset(fast, runs)
+    arguments = ["--out", str(tmp_path / "x.h5"), "--continue", str(fast), "--hold", "3"]
     assert cli.main(arguments) == 2
     expected = "has no finished run of the variant rounded whose keys are held for 3 frames"
     assert expected in capsys.readouterr().err
