@@ -35,10 +35,11 @@ class Rung:
 
 
 def score(episode: Episode, upright: float) -> float:
-    """Compute the score of an episode: that of the benchmark's 100 m, times the share of upright frames.
+    """Compute the score of an episode: close to that of the benchmark's 100 m, times the upright share.
 
     A finish is worth 50, plus 50 times the record's time divided by the episode's. Everything else is worth
-    half its meters. So a runner that scrapes along on a knee scores near 0, however far it gets.
+    half its meters; the benchmark subtracts those of random keys. So a runner that scrapes along on a knee
+    scores near 0, however far it gets.
 
     Args:
         episode: the episode.
