@@ -230,8 +230,15 @@ class Screen:
         ]
 
 
+@pytest.fixture
+def screen(x_server: Screen) -> Iterator[Screen]:
+    """The screen, with no key held: the server drops the press of a key that the test before left held."""
+    x_server.type("keyup q keyup w keyup o keyup p")
+    yield x_server
+
+
 @pytest.fixture(scope="session")
-def screen() -> Iterator[Screen]:
+def x_server() -> Iterator[Screen]:
     """A screen whose keyboard repeats a held key after 100 ms, every 20 ms."""
     missing = [program for program in ("Xvfb", "xdotool") if shutil.which(program) is None]
     if missing:
@@ -248,7 +255,7 @@ def screen() -> Iterator[Screen]:
         "-arinterval",
         "20",
     ]
-    server = subprocess.Popen(
+    process = subprocess.Popen(
         ["Xvfb", *options, "-noreset", "-nolisten", "tcp"],
         pass_fds=[writer],
         stdout=subprocess.DEVNULL,
@@ -259,8 +266,8 @@ def screen() -> Iterator[Screen]:
         number = pipe.readline().strip()
     assert number, "Xvfb did not start"
     yield Screen(f":{number}")
-    server.terminate()
-    server.wait()
+    process.terminate()
+    process.wait()
 
 
 @pytest.fixture(scope="session")
