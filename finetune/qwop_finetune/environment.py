@@ -74,6 +74,23 @@ class TrainingEnv(DisturbedVectorEnv):
         return result
 
 
+def make_games(config: EnvironmentConfig, num_envs: int, threads: int = 1) -> QWOPVectorEnv:
+    """Make games that show features, with the frame skip, actions, length and trigonometry of the settings.
+
+    Raises ValueError if a setting is out of range.
+    """
+    spec = config.policy_spec
+    return QWOPVectorEnv(
+        num_envs,
+        frame_skip=spec.frame_skip,
+        action_set=spec.action_set,
+        observation="features",
+        max_frames=max(1, round(config.max_seconds / FRAME_SECONDS)),
+        threads=threads,
+        trig=config.trig,
+    )
+
+
 def make_environment(
     config: EnvironmentConfig,
     num_envs: int,
@@ -98,16 +115,7 @@ def make_environment(
     """
     if config.demo_starts > 0.0 and demonstrations is None:
         raise ValueError("demo_starts is above 0, but there are no demonstrations")
-    spec = config.policy_spec
-    games = QWOPVectorEnv(
-        num_envs,
-        frame_skip=spec.frame_skip,
-        action_set=spec.action_set,
-        observation="features",
-        max_frames=max(1, round(config.max_seconds / FRAME_SECONDS)),
-        threads=threads,
-        trig=config.trig,
-    )
+    games = make_games(config, num_envs, threads)
     started: QWOPVectorEnv | QWOPVectorWrapper = games
     curriculum = None
     if config.drills:  # below the reward, which then sees a drill's end as it sees any other

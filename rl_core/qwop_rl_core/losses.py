@@ -109,6 +109,14 @@ def demonstration_loss(logits: Tensor, action: Tensor, weight: Tensor | float = 
     return -(weight * log_prob(logits, action)).mean()
 
 
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean cross-entropy [] of a categorical distribution, logits [N, A], to probabilities [N, A].
+
+    Its gradient is that of KL(targets || policy).
+    """
+    return -(targets * log_softmax(logits)).sum(-1).mean()
+
+
 def q_target(
     reward_t: Tensor,
     discount_t: Tensor,

@@ -1,0 +1,338 @@
+"""Expert iteration (Anthony et al. 2017): the policy learns what a search in the exact game finds.
+
+`train` below is the loop; read it first. It needs environments whose states can be copied. Implementation
+details that matter, in the order of the code; [n] marks the line, here or in root_search.py:
+ 1. States are the learner's own: it plays with its present policy, which is sampled, and every
+    `search_every` steps all games are searched from where they are.
+ 2. A search tries `search_actions` actions, drawn from the policy without replacement by the Gumbel-top-k trick
+    (Danihelka et al. 2022, "Policy improvement by planning with Gumbel"). Each is played, and then what the
+    policy draws, up to `search_horizon` decisions; the critic judges what follows.
+ 3. The continuations of one state share their random numbers: the draws of the policy and the repeats of
+    protocol P. What differs between them is then due to the first action rather than to luck.
+ 4. The policy's target is a distribution, softmax(logits + advantages / temperature), and not the best action.
+    An action that is better by luck alone moves it a little, one that is better in most states moves it far.
+ 5. The advantages are in units of their own standard deviation over the iteration, as in PPO.
+ 6. The critic learns the search's values, in units of the running mean and deviation of those (Pop-Art).
+ 7. The budget is in decisions of the played games or in frames of all simulated games, search included.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from qwop_rl_core.config_checks import (
+    check_at_least_one,
+    check_fraction,
+    check_not_negative,
+    check_positive,
+)
+from qwop_rl_core.devices import keep_freed_memory, to_numpy
+from qwop_rl_core.errors import TrainingError
+from qwop_rl_core.expert_state import ExpertState, resume, save_state, start
+from qwop_rl_core.logging import Logger
+from qwop_rl_core.losses import cross_entropy, entropy, log_softmax, value_loss
+from qwop_rl_core.networks import ActorCritic
+from qwop_rl_core.optimizer import optimizer_step, set_learning_rate
+from qwop_rl_core.policy import sample_actions
+from qwop_rl_core.ppo_rollout import RETURN_STATISTICS_RATE
+from qwop_rl_core.root_search import Search, SimulatedGames, improved_policy, search, search_values, spread
+from qwop_rl_core.schedules import linear_to_zero
+from qwop_rl_core.vector_env import Environments
+
+__all__ = ["ExpertIterationConfig", "ExpertState", "Progress", "resume", "save_state", "start", "train"]
+
+
+@dataclass(frozen=True)
+class ExpertIterationConfig:
+    """Settings of expert iteration. Steps are environment steps, one decision of one played game each."""
+
+    total_steps: int = 1_000_000
+    """Environment steps to train for, all environments together; rounded up to whole iterations."""
+    total_frames: int = 0
+    """Frames of the game to simulate, those of the search included; 0: only total_steps counts."""
+    num_envs: int = 256
+    """Environments stepped in parallel."""
+    searches: int = 8
+    """Searches of every environment between two updates."""
+    search_every: int = 8
+    """Steps of every environment between two searches."""
+    search_actions: int = 4
+    """Actions that a search tries in each state."""
+    search_rollouts: int = 1
+    """Times that a search tries each of them, with different draws."""
+    search_horizon: int = 16
+    """Decisions that are played for each, before the critic judges."""
+    search_temperature: float = 1.0
+    """How little the search changes the policy, in standard deviations of the advantages a nat."""
+    epochs: int = 4
+    """Passes over the searched states."""
+    minibatch_size: int = 512
+    """Searched states per gradient step."""
+    learning_rate: float = 5e-4
+    """Adam's step size at the start."""
+    anneal_learning_rate: bool = True
+    """Let the step size fall linearly to 0 at the end of the budget."""
+    gamma: float = 0.995
+    """Discount per step."""
+    entropy_coef: float = 0.0
+    """Weight of the entropy bonus."""
+    max_grad_norm: float = 0.5
+    """Bound of the gradient's norm, for the policy and the value network each."""
+    update_normalizer: bool = True
+    """Update the observation statistics in every iteration; off: keep those of the initial policy."""
+    critic_warmup_steps: int = 0
+    """Number of first steps in which only the value network learns."""
+    seed: int = 0
+    """Seed of the environments, all draws and the minibatches."""
+    device: str = "auto"
+    """auto (CUDA where there is some), cpu, cuda, cuda:1, ..."""
+    threads: int = 0
+    """CPU threads of PyTorch; 0: its default. Another number may change the last bits of results."""
+
+    def __post_init__(self) -> None:
+        check_at_least_one(self, "total_steps", "num_envs", "searches", "search_every", "search_actions")
+        check_at_least_one(self, "search_rollouts", "search_horizon", "epochs", "minibatch_size")
+        check_fraction(self, "gamma")
+        check_positive(self, "search_temperature", "learning_rate", "max_grad_norm")
+        check_not_negative(self, "total_frames", "entropy_coef", "critic_warmup_steps", "threads")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the callback sees after every iteration."""
+
+    state: ExpertState
+    config: ExpertIterationConfig
+    envs: Environments
+    metrics: dict[str, float]
+
+    @property
+    def steps(self) -> int:
+        """Environment steps done."""
+        return self.state.steps
+
+    def save(self, path: str | os.PathLike[str], metadata: Mapping[str, Any]) -> None:
+        """Write a checkpoint; see `save_state`."""
+        save_state(path, self.state, self.envs, self.config, metadata)
+
+
+Callback = Callable[[Progress], bool | None]  # True stops the training
+
+
+class Batch(NamedTuple):
+    """M searched states.
+
+    features: float32 [M, D]; targets: the improved policy's probabilities, float32 [M, A]; values: float32 [M],
+    the critic's targets, in standard deviations of the returns
+    """
+
+    features: Tensor
+    targets: Tensor
+    values: Tensor
+
+
+def train(
+    config: ExpertIterationConfig,
+    envs: Environments,
+    games: SimulatedGames,
+    state: ExpertState,
+    *,
+    logger: Logger | None = None,
+    callback: Callback | None = None,
+    progress_bar: bool = False,
+) -> ExpertState:
+    """Train `state` until its budget is spent, in place.
+
+    Args:
+        config: settings.
+        envs: environments that the policy plays.
+        games: copies of their games, in which it searches.
+        state: what `start` or `resume` returned.
+        logger: receives the metrics of every iteration.
+        callback: called after every iteration; may log, evaluate, save or roll back; returns True to stop.
+        progress_bar: show one on stderr.
+
+    Returns:
+        `state`.
+
+    Raises:
+        TrainingError: losses or rewards are no longer finite.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    keep_freed_memory()
+    policy = state.policy
+    bar = tqdm(
+        total=config.total_steps, initial=state.steps, unit="step", unit_scale=True, disable=not progress_bar
+    )
+    with bar:
+        while (spent := share_spent(config, state)) < 1.0:
+            started = time.perf_counter()
+            warming_up = state.steps < config.critic_warmup_steps
+            learning_rate = config.learning_rate
+            if config.anneal_learning_rate:
+                learning_rate = linear_to_zero(config.learning_rate, spent, 1.0)
+            for optimizer in state.optimizers.values():
+                set_learning_rate(optimizer, learning_rate)
+
+            steps = state.steps
+            features, found = collect(config, envs, games, state)
+            search_seconds = time.perf_counter() - started
+            samples, metrics = targets_of(config, state, features, found)
+            normalizer = copy.deepcopy(policy.normalizer)
+            normalizer.update(features)
+            figures = [
+                update(config, state, batch, warming_up)
+                for batch in minibatches(samples, config.epochs, config.minibatch_size, state.generator)
+            ]
+            if config.update_normalizer and not warming_up:
+                policy.normalizer.load_state_dict(normalizer.state_dict())
+            state.iteration += 1
+
+            metrics |= {
+                f"expert/{name}": float(torch.stack([each[name] for each in figures]).mean())
+                for name in figures[0]
+            }
+            if not all(math.isfinite(value) for value in metrics.values()):
+                raise TrainingError(
+                    f"training diverged: a loss is not finite at step {state.steps}; lower the learning rate"
+                )
+            seconds = time.perf_counter() - started
+            metrics |= state.statistics.flush()
+            metrics |= {
+                "expert/learning_rate": learning_rate,
+                "expert/frames": float(state.frames),
+                "speed/steps_per_second": (state.steps - steps) / seconds,
+                "speed/rollout_share": search_seconds / seconds,
+            }
+            bar.update(state.steps - steps)
+            bar.set_postfix({"return": f"{metrics.get('episode/return', math.nan):.2f}"}, refresh=False)
+            if logger is not None:
+                logger.scalars(metrics, state.steps)
+            if callback is not None and callback(Progress(state, config, envs, metrics)):
+                break
+    return state
+
+
+def share_spent(config: ExpertIterationConfig, state: ExpertState) -> float:
+    """Return how much of the budget is spent, 0 to 1 and above."""  # [7]
+    frames = state.frames / config.total_frames if config.total_frames else 0.0
+    return max(state.steps / config.total_steps, frames)
+
+
+def collect(
+    config: ExpertIterationConfig, envs: Environments, games: SimulatedGames, state: ExpertState
+) -> tuple[Tensor, Search]:
+    """Play, and search all games every search_every steps.
+
+    Returns:
+        Observations of the searched states, float32 [B, D] with B = searches * num_envs, and what was found.
+
+    Raises:
+        TrainingError: a reward is NaN or infinite.
+    """
+    policy, device = state.policy, state.generator.device
+    observed: list[Tensor] = []
+    found: list[Search] = []
+    rewards = np.zeros(config.num_envs)
+    for _ in range(config.searches):
+        for _ in range(config.search_every):  # [1]
+            with torch.inference_mode():
+                logits = policy.logits(torch.as_tensor(state.observation, device=device))
+            actions = to_numpy(sample_actions(logits, state.generator))
+            state.observation, reward, terminated, truncated, infos = envs.step(actions)
+            state.statistics.step(reward, terminated | truncated, infos)
+            rewards += reward
+        observed.append(torch.as_tensor(state.observation, dtype=torch.float32, device=device))
+        found.append(  # [2]
+            search(
+                games,
+                policy,
+                observed[-1],
+                actions=config.search_actions,
+                rollouts=config.search_rollouts,
+                horizon=config.search_horizon,
+                gamma=config.gamma,
+                generator=state.generator,
+            )
+        )
+    result = Search(*(torch.cat([getattr(each, name) for each in found]) for name in Search.__annotations__))
+    if not (np.isfinite(rewards).all() and result.q.isfinite().all()):
+        raise TrainingError(
+            f"a reward is NaN or infinite, near step {state.steps}; look at the reward function"
+        )
+    played = config.num_envs * config.search_every
+    tried = min(config.search_actions, policy.num_actions) * config.search_rollouts
+    simulated = config.num_envs * tried * config.search_horizon
+    state.steps += config.searches * played
+    state.frames += config.searches * (played + simulated) * games.frame_skip
+    return torch.cat(observed), result
+
+
+@torch.no_grad()
+def targets_of(
+    config: ExpertIterationConfig, state: ExpertState, features: Tensor, found: Search
+) -> tuple[Batch, dict[str, float]]:
+    """Compute what the networks learn, and move the critic's units towards those of the search's values.
+
+    Returns:
+        The samples, [B], and figures for the log.
+    """
+    policy = state.policy
+    scale = spread(found) + 1e-8  # [5]
+    targets = improved_policy(found, config.search_temperature * scale)  # [4]
+    values = search_values(found)  # [6]
+    rate = 1.0 if state.iteration == 0 else RETURN_STATISTICS_RATE
+    mean = policy.value_mean + rate * (values.mean() - policy.value_mean)
+    std = policy.value_std + rate * (values.std() - policy.value_std)
+    std = torch.maximum(std, 0.02 * mean.abs() + 1e-4)
+    policy.rescale_values(mean, std)
+    log_p = log_softmax(found.logits)
+    metrics = {
+        "expert/spread": float(scale),
+        "expert/target_kl": float((targets * (targets.clamp_min(1e-30).log() - log_p)).sum(-1).mean()),
+        "expert/explained_variance": float(
+            1.0 - (values - found.values).var() / (values.var() + 1e-8)
+        ),
+    }
+    return Batch(features, targets, (values - mean) / std), metrics
+
+
+def update(
+    config: ExpertIterationConfig, state: ExpertState, batch: Batch, warming_up: bool
+) -> dict[str, Tensor]:
+    """Take a gradient step of each network. Returns figures for the log, each []."""
+    policy = state.policy
+    inputs = policy.normalizer(batch.features)
+    loss_of_values = value_loss(policy.value(inputs).squeeze(-1), batch.values)
+    optimizer_step(loss_of_values, state.optimizers["value"], config.max_grad_norm)
+    figures = {"value_loss": loss_of_values.detach()}
+    if warming_up:
+        return figures
+    logits = policy.policy(inputs)
+    loss = cross_entropy(logits, batch.targets)
+    spread_out = entropy(logits).mean()
+    optimizer_step(loss - config.entropy_coef * spread_out, state.optimizers["policy"], config.max_grad_norm)
+    return figures | {"policy_loss": loss.detach(), "entropy": spread_out.detach()}
+
+
+def minibatches(
+    samples: Batch, epochs: int, minibatch_size: int, generator: torch.Generator
+) -> Iterator[Batch]:
+    """Yield all samples in minibatches of `minibatch_size` or fewer, in a new random order every epoch."""
+    for _ in range(epochs):
+        order = torch.randperm(len(samples.values), generator=generator, device=generator.device)
+        shuffled = [array.index_select(0, order) for array in samples]
+        for part in zip(*(torch.split(array, minibatch_size) for array in shuffled), strict=True):
+            yield Batch(*part)
