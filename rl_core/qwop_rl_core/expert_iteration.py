@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -46,9 +47,10 @@ from qwop_rl_core.networks import ActorCritic
 from qwop_rl_core.optimizer import optimizer_step, set_learning_rate
 from qwop_rl_core.policy import sample_actions
 from qwop_rl_core.ppo_rollout import RETURN_STATISTICS_RATE
+from qwop_rl_core.returns import gae
 from qwop_rl_core.root_search import Search, SimulatedGames, improved_policy, search, search_values, spread
 from qwop_rl_core.schedules import linear_to_zero
-from qwop_rl_core.vector_env import Environments
+from qwop_rl_core.vector_env import Environments, final_observations
 
 __all__ = ["ExpertIterationConfig", "ExpertState", "Progress", "resume", "save_state", "start", "train"]
 
@@ -63,21 +65,19 @@ class ExpertIterationConfig:
     """Frames of the game to simulate, those of the search included; 0: only total_steps counts."""
     num_envs: int = 256
     """Environments stepped in parallel."""
-    searches: int = 8
-    """Searches of every environment between two updates."""
-    search_every: int = 8
-    """Steps of every environment between two searches."""
+    rollout_length: int = 16
+    """Steps of every environment between two updates; each is searched."""
     search_actions: int = 4
     """Actions that a search tries in each state."""
     search_rollouts: int = 1
     """Times that a search tries each of them, with different draws."""
-    search_horizon: int = 16
+    search_horizon: int = 2
     """Decisions that are played for each, before the critic judges."""
     search_temperature: float = 1.0
     """How little the search changes the policy, in standard deviations of the advantages a nat."""
     epochs: int = 4
     """Passes over the searched states."""
-    minibatch_size: int = 512
+    minibatch_size: int = 1024
     """Searched states per gradient step."""
     learning_rate: float = 5e-4
     """Adam's step size at the start."""
@@ -85,6 +85,8 @@ class ExpertIterationConfig:
     """Let the step size fall linearly to 0 at the end of the budget."""
     gamma: float = 0.995
     """Discount per step."""
+    search_lambda: float = 0.95
+    """Lambda of the critic's targets: weight of longer returns; 0: the search's values alone."""
     entropy_coef: float = 0.0
     """Weight of the entropy bonus."""
     max_grad_norm: float = 0.5
@@ -101,9 +103,9 @@ class ExpertIterationConfig:
     """CPU threads of PyTorch; 0: its default. Another number may change the last bits of results."""
 
     def __post_init__(self) -> None:
-        check_at_least_one(self, "total_steps", "num_envs", "searches", "search_every", "search_actions")
+        check_at_least_one(self, "total_steps", "num_envs", "rollout_length", "search_actions")
         check_at_least_one(self, "search_rollouts", "search_horizon", "epochs", "minibatch_size")
-        check_fraction(self, "gamma")
+        check_fraction(self, "gamma", "search_lambda")
         check_positive(self, "search_temperature", "learning_rate", "max_grad_norm")
         check_not_negative(self, "total_frames", "entropy_coef", "critic_warmup_steps", "threads")
 
@@ -187,11 +189,11 @@ def train(
                 set_learning_rate(optimizer, learning_rate)
 
             steps = state.steps
-            features, found = collect(config, envs, games, state)
+            rollout = collect(config, envs, games, state)
             search_seconds = time.perf_counter() - started
-            samples, metrics = targets_of(config, state, features, found)
+            samples, metrics = targets_of(config, state, rollout)
             normalizer = copy.deepcopy(policy.normalizer)
-            normalizer.update(features)
+            normalizer.update(samples.features)
             figures = [
                 update(config, state, batch, warming_up)
                 for batch in minibatches(samples, config.epochs, config.minibatch_size, state.generator)
@@ -231,29 +233,43 @@ def share_spent(config: ExpertIterationConfig, state: ExpertState) -> float:
     return max(state.steps / config.total_steps, frames)
 
 
+@dataclass(frozen=True)
+class Rollout:
+    """T steps of N environments, each searched before it was played."""
+
+    features: Tensor
+    """float32 [T, N, D], the observations."""
+    found: Search
+    """Of all states, [T N]."""
+    rewards: Tensor
+    """float32 [T, N]."""
+    terminated: Tensor
+    """bool [T, N]."""
+    truncated: Tensor
+    """bool [T, N]."""
+    next_values: Tensor
+    """float32 [N], the critic's values of the observations after the last step."""
+    final_values: Tensor
+    """float32 [K], those of the final observations of the truncated steps, in their order."""
+
+
+@torch.no_grad()
 def collect(
     config: ExpertIterationConfig, envs: Environments, games: SimulatedGames, state: ExpertState
-) -> tuple[Tensor, Search]:
-    """Play, and search all games every search_every steps.
-
-    Returns:
-        Observations of the searched states, float32 [B, D] with B = searches * num_envs, and what was found.
+) -> Rollout:
+    """Search and play rollout_length steps of every environment.
 
     Raises:
         TrainingError: a reward is NaN or infinite.
     """
     policy, device = state.policy, state.generator.device
+    shape = config.rollout_length, config.num_envs
+    rewards = np.zeros(shape, np.float32)
+    terminated, truncated = np.zeros(shape, bool), np.zeros(shape, bool)
     observed: list[Tensor] = []
     found: list[Search] = []
-    rewards = np.zeros(config.num_envs)
-    for _ in range(config.searches):
-        for _ in range(config.search_every):  # [1]
-            with torch.inference_mode():
-                logits = policy.logits(torch.as_tensor(state.observation, device=device))
-            actions = to_numpy(sample_actions(logits, state.generator))
-            state.observation, reward, terminated, truncated, infos = envs.step(actions)
-            state.statistics.step(reward, terminated | truncated, infos)
-            rewards += reward
+    final: list[NDArray[Any]] = []
+    for t in range(config.rollout_length):
         observed.append(torch.as_tensor(state.observation, dtype=torch.float32, device=device))
         found.append(  # [2]
             search(
@@ -267,32 +283,52 @@ def collect(
                 generator=state.generator,
             )
         )
+        actions = to_numpy(sample_actions(found[-1].logits, state.generator))  # [1]
+        observation, rewards[t], terminated[t], truncated[t], infos = envs.step(actions)
+        if truncated[t].any():
+            final.append(final_observations(infos, truncated[t], observation)[truncated[t]])
+        state.statistics.step(rewards[t], terminated[t] | truncated[t], infos)
+        state.observation = observation
     result = Search(*(torch.cat([getattr(each, name) for each in found]) for name in Search.__annotations__))
     if not (np.isfinite(rewards).all() and result.q.isfinite().all()):
         raise TrainingError(
             f"a reward is NaN or infinite, near step {state.steps}; look at the reward function"
         )
-    played = config.num_envs * config.search_every
     tried = min(config.search_actions, policy.num_actions) * config.search_rollouts
-    simulated = config.num_envs * tried * config.search_horizon
-    state.steps += config.searches * played
-    state.frames += config.searches * (played + simulated) * games.frame_skip
-    return torch.cat(observed), result
+    state.steps += math.prod(shape)
+    state.frames += math.prod(shape) * (1 + tried * config.search_horizon) * games.frame_skip
+    after = torch.as_tensor(state.observation, dtype=torch.float32, device=device)
+    return Rollout(
+        features=torch.stack(observed),
+        found=result,
+        rewards=torch.as_tensor(rewards, device=device),
+        terminated=torch.as_tensor(terminated, device=device),
+        truncated=torch.as_tensor(truncated, device=device),
+        next_values=policy.values(after),
+        final_values=policy.values(torch.as_tensor(np.concatenate(final), dtype=torch.float32, device=device))
+        if final
+        else torch.zeros(0, device=device),
+    )
 
 
 @torch.no_grad()
 def targets_of(
-    config: ExpertIterationConfig, state: ExpertState, features: Tensor, found: Search
+    config: ExpertIterationConfig, state: ExpertState, rollout: Rollout
 ) -> tuple[Batch, dict[str, float]]:
-    """Compute what the networks learn, and move the critic's units towards those of the search's values.
+    """Compute what the networks learn, and move the critic's units towards those of its targets.
 
     Returns:
-        The samples, [B], and figures for the log.
+        The samples, [T N], and figures for the log.
     """
-    policy = state.policy
+    policy, found = state.policy, rollout.found
     scale = spread(found) + 1e-8  # [5]
     targets = improved_policy(found, config.search_temperature * scale)  # [4]
-    values = search_values(found)  # [6]
+    value_tm1 = search_values(found).view_as(rollout.rewards)  # [6]
+    value_t = torch.cat((value_tm1[1:], rollout.next_values.unsqueeze(0)))
+    value_t[rollout.truncated] = rollout.final_values
+    ended = rollout.terminated, rollout.truncated
+    error = gae(rollout.rewards, value_tm1, value_t, *ended, config.gamma, config.search_lambda)
+    values = (value_tm1 + error).flatten() if config.search_lambda > 0 else value_tm1.flatten()
     rate = 1.0 if state.iteration == 0 else RETURN_STATISTICS_RATE
     mean = policy.value_mean + rate * (values.mean() - policy.value_mean)
     std = policy.value_std + rate * (values.std() - policy.value_std)
@@ -306,7 +342,7 @@ def targets_of(
             1.0 - (values - found.values).var() / (values.var() + 1e-8)
         ),
     }
-    return Batch(features, targets, (values - mean) / std), metrics
+    return Batch(rollout.features.flatten(0, 1), targets, (values - mean) / std), metrics
 
 
 def update(
