@@ -2,6 +2,7 @@ from .cli import parse
 from .config import (
     DQNFinetuneConfig,
     EnvironmentConfig,
+    ExpertFinetuneConfig,
     FinetuneConfig,
     PPOFinetuneConfig,
     PQNFinetuneConfig,
@@ -14,6 +15,7 @@ from .training import FinetuneResult, finetune
 __all__ = [
     "DQNFinetuneConfig",
     "EnvironmentConfig",
+    "ExpertFinetuneConfig",
     "FinetuneConfig",
     "FinetuneResult",
     "PPOFinetuneConfig",

@@ -41,7 +41,9 @@ class BranchedGames:
         count = self._source.num_envs * copies
         if self._envs is None or self._envs.num_envs != count:
             games = make_games(self._config, count, self._threads)
-            self._envs = RewardVectorEnv(games, self._config.reward, **parse_options(self._config.reward_option))
+            self._envs = RewardVectorEnv(
+                games, self._config.reward, **parse_options(self._config.reward_option)
+            )
             self._envs.reset()
         names = self._envs.get_state().keys()
         state = self._source.get_state()

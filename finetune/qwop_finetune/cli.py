@@ -12,6 +12,7 @@ from qwop_finetune.config import ALGORITHMS, FinetuneConfig, defaults
 from qwop_finetune.resume import resume_config
 from qwop_game import FEATURE_SIZE
 from qwop_rl_core import CheckpointError, TrainingError, ranks
+from qwop_rl_core.expert_iteration import ExpertIterationConfig
 from qwop_rl_core.ppo import PPOConfig
 from qwop_rl_core.pqn import PQNConfig
 
@@ -19,6 +20,8 @@ PROGRAM = "qwop-finetune"
 _MEMORY, _MEMORY_PER_BYTE = 2**30, 32
 """Memory that settings in a checkpoint may take unless the command line repeats them: bytes, and bytes per
 byte of the file."""
+_GAME = 60_000
+"""Memory of a simulated game and its snapshots, bytes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,6 +84,13 @@ def _check_memory(path: Path, config: FinetuneConfig, arguments: list[str]) -> N
     if isinstance(learner, PPOConfig):
         rollout = learner.num_envs * learner.rollout_length
         needed = {"rollout_length": 2 * row * rollout, "demo_batch_size": row * learner.demo_batch_size}
+    elif isinstance(learner, ExpertIterationConfig):
+        tried = learner.num_envs * learner.search_actions * learner.search_rollouts
+        needed = {
+            "rollout_length": row * learner.num_envs * learner.rollout_length,
+            "search_actions": _GAME * tried,
+            "minibatch_size": row * learner.minibatch_size,
+        }
     elif isinstance(learner, PQNConfig):
         rollout = learner.num_envs * learner.rollout_length
         demonstrated = rollout / (1.0 - learner.demo_fraction)

@@ -14,10 +14,11 @@ import tyro
 from qwop_game import DEFAULT_TRIG, PolicySpec, Trig
 from qwop_rl_core import TrainingError, check_kinds, default_log_directory
 from qwop_rl_core.dqn import DQNConfig
+from qwop_rl_core.expert_iteration import ExpertIterationConfig
 from qwop_rl_core.ppo import PPOConfig
 from qwop_rl_core.pqn import PQNConfig
 
-Algorithm = Literal["ppo", "dqn", "ddqn", "pqn"]
+Algorithm = Literal["ppo", "dqn", "ddqn", "pqn", "expert-iteration"]
 DemoOrder = Literal["any", "backward"]
 ALGORITHMS: tuple[str, ...] = get_args(Algorithm)
 
@@ -112,7 +113,8 @@ class DQNSettings(DQNConfig):
 class FinetuneConfig:
     """Settings of a fine-tuning run.
 
-    Use one of its kinds: `PPOFinetuneConfig`, `DQNFinetuneConfig` or `PQNFinetuneConfig`.
+    Use one of its kinds: `PPOFinetuneConfig`, `ExpertFinetuneConfig`, `DQNFinetuneConfig` or
+    `PQNFinetuneConfig`.
 
     Raises:
         TrainingError: a value is out of range.
@@ -125,7 +127,7 @@ class FinetuneConfig:
     resume: Path | None = None
     """Continue the training that this checkpoint stores; other flags replace its settings."""
     algorithm: Fixed[Algorithm] = "ppo"
-    """ppo, dqn, ddqn (Double DQN) or pqn; each has its own flags below."""
+    """ppo, expert-iteration, dqn, ddqn (Double DQN) or pqn; each has its own flags below."""
     demos: SameContent[Path | None] = None
     """Dataset of demonstrations: for the anchors below and to measure forgetting."""
     demos_where: Fixed[str] = ""
@@ -136,7 +138,8 @@ class FinetuneConfig:
     hidden: Fixed[tuple[int, ...]] = (256, 256)
     """Sizes of the hidden layers of a new network."""
     fresh_critic: tyro.conf.FlagCreatePairsOff[bool] = False
-    """PPO: start with a new value network, for a checkpoint that was trained on another reward."""
+    """PPO and expert iteration: start with a new value network, for a checkpoint that was trained on another
+    reward."""
     on_collapse: Literal["rollback", "stop", "ignore"] = "rollback"
     """What to do when the gait of a runner that started from a checkpoint collapses. rollback: return to the
     last checkpoint and halve the learning rate, up to 3 times, then stop. stop: stop at once. ignore:
@@ -162,7 +165,7 @@ class FinetuneConfig:
     """Project on Weights & Biases."""
     force: tyro.conf.FlagCreatePairsOff[bool] = False
     """Replace --out if it exists."""
-    learner: PPOConfig | DQNConfig | PQNConfig = field(kw_only=True)
+    learner: PPOConfig | ExpertIterationConfig | DQNConfig | PQNConfig = field(kw_only=True)
     """Settings of the learning algorithm."""
 
     def __post_init__(self) -> None:
@@ -189,6 +192,17 @@ class PPOFinetuneConfig(FinetuneConfig):
     """
 
     learner: tyro.conf.OmitArgPrefixes[PPOConfig] = field(default_factory=PPOConfig)
+
+
+@dataclass(frozen=True)
+class ExpertFinetuneConfig(FinetuneConfig):
+    """Train a runner with expert iteration, from a clone (--init) or from nothing.
+
+    Flags and defaults depend on --algorithm, --init and --resume: put --help behind them to see which hold.
+    """
+
+    algorithm: Fixed[Algorithm] = "expert-iteration"
+    learner: tyro.conf.OmitArgPrefixes[ExpertIterationConfig] = field(default_factory=ExpertIterationConfig)
 
 
 @dataclass(frozen=True)
@@ -225,6 +239,9 @@ PPO_FROM_CLONE = PPOConfig(
     reference_kl_half_life=1_500_000.0,
     update_normalizer=False,
 )
+EXPERT_FROM_CLONE = ExpertIterationConfig(
+    learning_rate=3e-4, critic_warmup_steps=50_000, update_normalizer=False
+)
 # Many games and few gradient steps: one gradient step costs as much as 50 environment steps.
 DQN_FROM_NOTHING = DQNSettings(
     num_envs=128,
@@ -254,7 +271,7 @@ def defaults(algorithm: str, from_checkpoint: bool, with_demonstrations: bool) -
     """Return the default settings.
 
     Args:
-        algorithm: "ppo", "dqn", "ddqn" or "pqn".
+        algorithm: "ppo", "expert-iteration", "dqn", "ddqn" or "pqn".
         from_checkpoint: whether training starts from a checkpoint (`init`).
         with_demonstrations: whether there are demonstrations (`demos`).
 
@@ -263,6 +280,8 @@ def defaults(algorithm: str, from_checkpoint: bool, with_demonstrations: bool) -
     """
     if algorithm == "ppo":
         return PPOFinetuneConfig(learner=PPO_FROM_CLONE) if from_checkpoint else PPOFinetuneConfig()
+    if algorithm == "expert-iteration":
+        return ExpertFinetuneConfig(learner=EXPERT_FROM_CLONE) if from_checkpoint else ExpertFinetuneConfig()
     if algorithm == "pqn":
         return PQNFinetuneConfig(learner=_pqn_defaults(from_checkpoint, with_demonstrations))
     learner = DQN_FROM_NOTHING
@@ -318,7 +337,8 @@ def from_plain(plain: dict[str, Any]) -> FinetuneConfig:
         moved = {f.name for f in dataclasses.fields(EnvironmentConfig)} & values.keys()
         values["environment"] = {name: values.pop(name) for name in moved}
     kinds = {"ppo": PPOFinetuneConfig, "dqn": DQNFinetuneConfig, "ddqn": DQNFinetuneConfig}
-    default = {**kinds, "pqn": PQNFinetuneConfig}[values["algorithm"]]()
+    kinds |= {"pqn": PQNFinetuneConfig, "expert-iteration": ExpertFinetuneConfig}
+    default = kinds[values["algorithm"]]()
     for name in ("environment", "learner"):
         values[name] = _typed(values[name], getattr(default, name))
     return _typed(values, default)

@@ -12,7 +12,13 @@ import torch
 
 from qwop_cli import CommandError
 from qwop_datasets import DatasetError
-from qwop_finetune.config import DQNFinetuneConfig, FinetuneConfig, PPOFinetuneConfig, PQNFinetuneConfig
+from qwop_finetune.config import (
+    DQNFinetuneConfig,
+    ExpertFinetuneConfig,
+    FinetuneConfig,
+    PPOFinetuneConfig,
+    PQNFinetuneConfig,
+)
 from qwop_finetune.demonstrations import Demonstrations, load_demonstrations
 from qwop_finetune.environment import TrainingEnv, make_environment, training_figures
 from qwop_finetune.forgetting import GaitGuard
@@ -30,6 +36,7 @@ from qwop_rl_core import (
     Transitions,
     check_kinds,
     dqn,
+    expert_iteration,
     explained,
     load_checkpoint,
     load_network,
@@ -115,16 +122,32 @@ def initial_ppo_state(config: PPOFinetuneConfig, setup: TrainingSetup) -> ppo.PP
         state = ppo.resume(learner, envs, setup.resumed, str(config.resume))
         envs.metrics = _stored_metrics(config, setup.resumed)
         return state
-    generator = torch.Generator().manual_seed(learner.seed)
-    policy = ActorCritic(FEATURE_SIZE, len(envs.action_masks), config.hidden, generator)
+    return ppo.start(learner, envs, _initial_policy(config, setup))
+
+
+def initial_expert_state(config: ExpertFinetuneConfig, setup: TrainingSetup) -> expert_iteration.ExpertState:
+    """Return the state from which expert iteration trains: the stored one, or one as for PPO."""
+    learner, envs = config.learner, setup.envs
+    if setup.resumed is not None:
+        state = expert_iteration.resume(learner, envs, setup.resumed, str(config.resume))
+        envs.metrics = _stored_metrics(config, setup.resumed)
+        return state
+    return expert_iteration.start(learner, envs, _initial_policy(config, setup))
+
+
+def _initial_policy(config: PPOFinetuneConfig | ExpertFinetuneConfig, setup: TrainingSetup) -> ActorCritic:
+    """Return a copy of the clone's networks, or new ones."""
+    seed = config.learner.seed
+    generator = torch.Generator().manual_seed(seed)
+    policy = ActorCritic(FEATURE_SIZE, len(setup.envs.action_masks), config.hidden, generator)
     if setup.clone is not None:
         assert isinstance(setup.clone.network, ActorCritic)
         policy = copy.deepcopy(setup.clone.network)
         if config.fresh_critic:
-            generator.manual_seed(learner.seed)
+            generator.manual_seed(seed)
             policy.value = ActorCritic(FEATURE_SIZE, policy.num_actions, policy.hidden, generator).value
             policy.rescale_values(0.0, 1.0)
-    return ppo.start(learner, envs, policy)
+    return policy
 
 
 def ppo_demonstrations(config: PPOFinetuneConfig, setup: TrainingSetup) -> ppo.Demonstrations | None:
@@ -235,8 +258,9 @@ def _read_clone(config: FinetuneConfig, path: Path) -> Clone:
         except ValueError as error:
             raise CheckpointError(f"{path}: {error}; {remedy}") from None
     network = load_network(checkpoint, path)
-    if isinstance(config, PPOFinetuneConfig) and isinstance(network, QNetwork):
-        raise CheckpointError(f"{path}: holds action values; PPO starts from a policy, such as a clone")
+    if isinstance(config, PPOFinetuneConfig | ExpertFinetuneConfig) and isinstance(network, QNetwork):
+        name = "PPO" if isinstance(config, PPOFinetuneConfig) else "expert iteration"
+        raise CheckpointError(f"{path}: holds action values; {name} starts from a policy, such as a clone")
     learner = config.learner
     if isinstance(learner, PQNConfig) and learner.reference_kl_coef > 0 and isinstance(network, QNetwork):
         raise CheckpointError(f"{path}: holds action values, no probabilities: add --reference-kl-coef 0")
@@ -272,11 +296,17 @@ def _load_demonstrations(config: FinetuneConfig, resumed: Checkpoint | None) -> 
 
 def _make_environment(config: FinetuneConfig, demonstrations: Demonstrations | None) -> TrainingEnv:
     num_envs = ranks.share_of_rank(config.learner).num_envs
-    threads = min(config.learner.threads or torch.get_num_threads(), 1 + num_envs // 64)
     try:
-        return make_environment(config.environment, num_envs, demonstrations, threads)
+        return make_environment(
+            config.environment, num_envs, demonstrations, simulator_threads(config, num_envs)
+        )
     except ValueError as error:
         raise CommandError(str(error)) from None
+
+
+def simulator_threads(config: FinetuneConfig, num_games: int) -> int:
+    """Return how many threads share the games: a thread's work has to be worth its start."""
+    return min(config.learner.threads or torch.get_num_threads(), 1 + num_games // 64)
 
 
 def _stored_metrics(config: FinetuneConfig, resumed: Checkpoint) -> RolloutMetrics:

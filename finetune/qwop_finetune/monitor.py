@@ -16,8 +16,19 @@ from qwop_finetune.initialization import TrainingSetup
 from qwop_finetune.interrupt import InterruptSwitch
 from qwop_finetune.report import report_line, say
 from qwop_game import RolloutMetrics
-from qwop_rl_core import CheckpointError, Logger, dqn, ppo, pqn, ranks
+from qwop_rl_core import (
+    CheckpointError,
+    ExpertIterationConfig,
+    Logger,
+    dqn,
+    expert_iteration,
+    ppo,
+    pqn,
+    ranks,
+)
 
+Progress = ppo.Progress | expert_iteration.Progress | dqn.Progress | pqn.Progress
+State = ppo.PPOState | expert_iteration.ExpertState | dqn.DQNState | pqn.PQNState
 MAX_COLLAPSES = 3
 """Training returns to the last checkpoint after so many collapses of the gait; one more ends it."""
 
@@ -61,13 +72,13 @@ class TrainingMonitor:
         """Factor on the learning rate: every collapse of the gait halves it."""
         return 0.5**self._guard.collapses
 
-    def begin(self, state: ppo.PPOState | dqn.DQNState | pqn.PQNState) -> None:
+    def begin(self, state: State) -> None:
         """Capture the state that a collapse before the first checkpoint returns to."""
         self.steps = state.steps
         self._healthy = state.capture()
-        self.goes_on = state.steps < min(self._config.learner.total_steps, self._pause_at)
+        self.goes_on = not self._done(state) and state.steps < self._pause_at
 
-    def __call__(self, progress: ppo.Progress | dqn.Progress | pqn.Progress) -> bool:
+    def __call__(self, progress: Progress) -> bool:
         """Look at the training after an iteration.
 
         Args:
@@ -78,7 +89,7 @@ class TrainingMonitor:
             starts again from the state, with the new learning rate.
         """
         config, before, self.steps = self._config, self.steps, progress.steps
-        done = self.steps >= config.learner.total_steps
+        done = self._done(progress.state)
 
         def crossed(every: int) -> bool:
             return before // every != self.steps // every or done
@@ -102,10 +113,17 @@ class TrainingMonitor:
             self._save(progress)
         return not self.goes_on
 
-    def _report(self, progress: ppo.Progress | dqn.Progress | pqn.Progress) -> None:
+    def _done(self, state: State) -> bool:
+        learner = self._config.learner
+        if isinstance(state, expert_iteration.ExpertState):
+            assert isinstance(learner, ExpertIterationConfig)
+            return expert_iteration.share_spent(learner, state) >= 1.0
+        return state.steps >= learner.total_steps
+
+    def _report(self, progress: Progress) -> None:
         envs, state = progress.envs, progress.state
         assert isinstance(envs, TrainingEnv)
-        network = state.policy if isinstance(state, ppo.PPOState) else state.network
+        network = state.network if isinstance(state, dqn.DQNState | pqn.PQNState) else state.policy
         figures = training_figures(all_metrics(envs)) | self._meter.measure(network, state.observation)
         self.figures = ranks.all_of(figures)[0]  # the same on all, which decide by them
         envs.metrics = RolloutMetrics()
@@ -114,19 +132,19 @@ class TrainingMonitor:
         if self._logger is not None:
             self._logger.scalars(self.figures, self.steps)
 
-    def _collapsed(self, progress: ppo.Progress | dqn.Progress | pqn.Progress) -> bool:
+    def _collapsed(self, progress: Progress) -> bool:
         """Return to the last healthy state. Returns True: the training loop starts again or ends."""
         report = report_line(self.steps, self.figures)
         progress.state.roll_back(self._healthy)
         given_up = self._config.on_collapse == "stop" or self._guard.collapses > MAX_COLLAPSES
-        if given_up or self.steps >= self._config.learner.total_steps:
+        if given_up or self._done(progress.state):
             self.goes_on, self.reason = False, "the gait collapsed"
             self._save(progress)
         consequence = "stopped there" if given_up else "with half the learning rate"
         say(f"{report}; the gait collapsed: back to the last checkpoint, {consequence}")
         return True
 
-    def _save(self, progress: ppo.Progress | dqn.Progress | pqn.Progress) -> None:
+    def _save(self, progress: Progress) -> None:
         envs = progress.envs
         assert isinstance(envs, TrainingEnv)
         state = {"guard": self._guard.state(), "tally": all_metrics(envs).state(), "figures": self.figures}

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from qwop_cli import CommandError, Interrupted, check_outputs, interrupts
+from qwop_finetune.branches import BranchedGames
 from qwop_finetune.config import (
     DQNFinetuneConfig,
+    ExpertFinetuneConfig,
     FinetuneConfig,
     PPOFinetuneConfig,
     PQNFinetuneConfig,
@@ -21,17 +23,19 @@ from qwop_finetune.initialization import (
     TrainingSetup,
     demonstrated_transitions,
     initial_dqn_state,
+    initial_expert_state,
     initial_ppo_state,
     initial_pqn_state,
     initialize,
     ppo_demonstrations,
     prepare_logs,
     reference_policy,
+    simulator_threads,
 )
 from qwop_finetune.interrupt import InterruptSwitch
 from qwop_finetune.monitor import TrainingMonitor
 from qwop_finetune.resume import same_file
-from qwop_rl_core import ActorCritic, Logger, dqn, ppo, pqn, ranks
+from qwop_rl_core import ActorCritic, Logger, dqn, expert_iteration, ppo, pqn, ranks
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,8 @@ def _finetune(config: FinetuneConfig, pause_at: int | None) -> FinetuneResult:
         monitor = TrainingMonitor(setup, logger, interrupt, pause_at)
         if isinstance(setup.config, PPOFinetuneConfig):
             _train_ppo(setup.config, setup, logger, monitor)
+        elif isinstance(setup.config, ExpertFinetuneConfig):
+            _train_expert(setup.config, setup, logger, monitor)
         elif isinstance(setup.config, PQNFinetuneConfig):
             _train_pqn(setup.config, setup, logger, monitor)
         else:
@@ -125,6 +131,26 @@ def _train_ppo(
             logger=logger,
             callback=monitor,
             progress_bar=sys.stderr.isatty() and ranks.rank() == 0,
+        )
+
+
+def _train_expert(
+    config: ExpertFinetuneConfig, setup: TrainingSetup, logger: Logger | None, monitor: TrainingMonitor
+) -> None:
+    state = initial_expert_state(config, setup)
+    copies = config.learner.num_envs * config.learner.search_actions * config.learner.search_rollouts
+    games = BranchedGames(setup.envs, config.environment, simulator_threads(config, copies))
+    monitor.begin(state)
+    while monitor.goes_on:
+        learning_rate = config.learner.learning_rate * monitor.learning_rate_share
+        expert_iteration.train(
+            dataclasses.replace(config.learner, learning_rate=learning_rate),
+            setup.envs,
+            games,
+            state,
+            logger=logger,
+            callback=monitor,
+            progress_bar=sys.stderr.isatty(),
         )
 
 

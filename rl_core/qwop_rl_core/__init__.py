@@ -1,4 +1,4 @@
-"""Reinforcement learning in PyTorch: PPO, DQN, Double DQN and PQN, networks, checkpoints.
+"""Reinforcement learning in PyTorch: PPO, expert iteration, DQN, Double DQN and PQN, networks, checkpoints.
 
 Knows nothing of QWOP: it takes any gymnasium vector environment with discrete actions and flat observations.
 Names are imported at their first use, so that importing the package does not import PyTorch, and what plays a

@@ -1,4 +1,4 @@
-from . import dqn, ppo, pqn, ranks
+from . import dqn, expert_iteration, ppo, pqn, ranks
 from .buffers import ReplayBuffer, Transitions
 from .checkpoint import (
     Checkpoint,
@@ -22,6 +22,7 @@ from .checkpoint_file import (
 from .devices import one_thread, select_device, to_numpy
 from .dqn import DQNConfig
 from .errors import TrainingError
+from .expert_iteration import ExpertIterationConfig
 from .logging import EVENTS, Logger, default_log_directory, set_aside
 from .losses import entropy, kl_between, log_prob
 from .networks import ActorCritic, QNetwork
@@ -40,6 +41,7 @@ __all__ = [
     "CheckpointHeader",
     "DQNConfig",
     "Demonstrations",
+    "ExpertIterationConfig",
     "Logger",
     "NumpyPolicy",
     "PPOConfig",
@@ -53,6 +55,7 @@ __all__ = [
     "default_log_directory",
     "dqn",
     "entropy",
+    "expert_iteration",
     "explained",
     "gae",
     "kl_between",

@@ -1,19 +1,20 @@
-"""Expert iteration (Anthony et al. 2017): the policy learns what a search in the exact game finds.
+"""Expert iteration (Anthony et al. 2017): the policy learns what a short search in the exact game finds.
 
 `train` below is the loop; read it first. It needs environments whose states can be copied. Implementation
 details that matter, in the order of the code; [n] marks the line, here or in root_search.py:
- 1. States are the learner's own: it plays with its present policy, which is sampled, and every
-    `search_every` steps all games are searched from where they are.
- 2. A search tries `search_actions` actions, drawn from the policy without replacement by the Gumbel-top-k trick
-    (Danihelka et al. 2022, "Policy improvement by planning with Gumbel"). Each is played, and then what the
-    policy draws, up to `search_horizon` decisions; the critic judges what follows.
+ 1. States are the learner's own: it plays with its present policy, which is sampled. Every state is searched.
+ 2. A search tries `search_actions` actions, drawn from the policy without replacement by the Gumbel-top-k
+    trick (Danihelka et al. 2022, "Policy improvement by planning with Gumbel"). Each is played, and then what
+    the policy draws, up to `search_horizon` decisions; the critic judges what follows. Short searches of many
+    states teach more than long ones of few: docs/experiments/expert-iteration.md.
  3. The continuations of one state share their random numbers: the draws of the policy and the repeats of
     protocol P. What differs between them is then due to the first action rather than to luck.
- 4. The policy's target is a distribution, softmax(logits + advantages / temperature), and not the best action.
-    An action that is better by luck alone moves it a little, one that is better in most states moves it far.
+ 4. The policy's target is a distribution, softmax(logits + advantages / temperature), not the best action. An
+    action that is better by luck alone moves it a little; one that is better in most states moves it far.
  5. The advantages are in units of their own standard deviation over the iteration, as in PPO.
- 6. The critic learns the search's values, in units of the running mean and deviation of those (Pop-Art).
- 7. The budget is in decisions of the played games or in frames of all simulated games, search included.
+ 6. The critic learns TD(lambda) returns of the play, which bootstrap from the search's values, in units of
+    their running mean and deviation (Pop-Art).
+ 7. The budget is in decisions of the played games, or in frames of all simulated ones, search included.
 """
 
 from __future__ import annotations
@@ -43,13 +44,12 @@ from qwop_rl_core.errors import TrainingError
 from qwop_rl_core.expert_state import ExpertState, resume, save_state, start
 from qwop_rl_core.logging import Logger
 from qwop_rl_core.losses import cross_entropy, entropy, log_softmax, value_loss
-from qwop_rl_core.networks import ActorCritic
 from qwop_rl_core.optimizer import optimizer_step, set_learning_rate
 from qwop_rl_core.policy import sample_actions
 from qwop_rl_core.ppo_rollout import RETURN_STATISTICS_RATE
 from qwop_rl_core.returns import gae
 from qwop_rl_core.root_search import Search, SimulatedGames, improved_policy, search, search_values, spread
-from qwop_rl_core.schedules import linear_to_zero
+from qwop_rl_core.schedules import linear
 from qwop_rl_core.vector_env import Environments, final_observations
 
 __all__ = ["ExpertIterationConfig", "ExpertState", "Progress", "resume", "save_state", "start", "train"]
@@ -135,8 +135,8 @@ Callback = Callable[[Progress], bool | None]  # True stops the training
 class Batch(NamedTuple):
     """M searched states.
 
-    features: float32 [M, D]; targets: the improved policy's probabilities, float32 [M, A]; values: float32 [M],
-    the critic's targets, in standard deviations of the returns
+    features: float32 [M, D]; targets: probabilities of the improved policy, float32 [M, A]; values: float32
+    [M], the critic's targets, in standard deviations of the returns
     """
 
     features: Tensor
@@ -184,7 +184,7 @@ def train(
             warming_up = state.steps < config.critic_warmup_steps
             learning_rate = config.learning_rate
             if config.anneal_learning_rate:
-                learning_rate = linear_to_zero(config.learning_rate, spent, 1.0)
+                learning_rate = linear(config.learning_rate, 0.0, spent)
             for optimizer in state.optimizers.values():
                 set_learning_rate(optimizer, learning_rate)
 
@@ -338,9 +338,7 @@ def targets_of(
     metrics = {
         "expert/spread": float(scale),
         "expert/target_kl": float((targets * (targets.clamp_min(1e-30).log() - log_p)).sum(-1).mean()),
-        "expert/explained_variance": float(
-            1.0 - (values - found.values).var() / (values.var() + 1e-8)
-        ),
+        "expert/explained_variance": float(1.0 - (values - found.values).var() / (values.var() + 1e-8)),
     }
     return Batch(rollout.features.flatten(0, 1), targets, (values - mean) / std), metrics
 

@@ -1,4 +1,4 @@
-"""Search from the states of play: what actions are worth, by exact simulation, and the better policy they give.
+"""Search from the states of play: what actions are worth in the exact game, and the better policy.
 
 Numbers in brackets are the implementation details listed in expert_iteration.py.
 """
@@ -126,8 +126,10 @@ def gumbel(shape: tuple[int, ...], generator: torch.Generator, device: torch.dev
 
 
 def search_values(search: Search) -> Tensor:
-    """Return what the policy's own play is worth by the search, [N]: the mean of the tried actions' returns,
-    weighted by the policy's probabilities."""
+    """Return what the policy's own play is worth by the search, [N].
+
+    It is the mean of the tried actions' returns, weighted by the policy's probabilities.
+    """
     weight = log_softmax(search.logits).exp() * search.tried
     return (weight * search.q).sum(-1) / weight.sum(-1)
 

@@ -129,7 +129,7 @@ def load_run(
 
     Args:
         checkpoint: what `load_checkpoint` read.
-        algorithm: "ppo", "dqn" or "pqn".
+        algorithm: "ppo", "expert-iteration", "dqn" or "pqn".
         network_type: kind of network that the algorithm trains.
         num_envs: number of environments in the current settings.
         where: name of the file, for messages.
@@ -143,7 +143,7 @@ def load_run(
     training = checkpoint.metadata.get("training", {})
     if training.get("algorithm") != algorithm:
         raise CheckpointError(
-            f"{where}: not a checkpoint of a {algorithm.upper()} training, it cannot be resumed "
+            f"{where}: not a checkpoint of a training with {algorithm}, it cannot be resumed "
             "(use it as --init)"
         )
     network = load_network(checkpoint, where)

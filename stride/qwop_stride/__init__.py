@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from qwop_evaluation import Evaluation as Evaluation
     from qwop_evaluation import evaluate as evaluate
     from qwop_finetune import DQNFinetuneConfig as DQNFinetuneConfig
+    from qwop_finetune import ExpertFinetuneConfig as ExpertFinetuneConfig
     from qwop_finetune import FinetuneResult as FinetuneResult
     from qwop_finetune import PPOFinetuneConfig as PPOFinetuneConfig
     from qwop_finetune import PQNFinetuneConfig as PQNFinetuneConfig
@@ -46,6 +47,7 @@ _NAMES = {
     "qwop_evaluation": ("Evaluation", "evaluate"),
     "qwop_finetune": (
         "DQNFinetuneConfig",
+        "ExpertFinetuneConfig",
         "FinetuneResult",
         "PPOFinetuneConfig",
         "PQNFinetuneConfig",

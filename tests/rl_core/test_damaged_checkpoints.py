@@ -33,6 +33,7 @@ try:
 except ImportError:
     resource = None
 
+KINDS = "ppo", "expert", "dqn", "pqn"
 MUTATIONS = int(os.environ.get("QWOP_MUTATIONS", "150"))
 """Mutated checkpoints of each kind."""
 DEMOS = Path(__file__).parents[2] / "demos" / "demos.h5"
@@ -114,10 +115,12 @@ def checkpoints(tmp_path_factory) -> dict[str, bytes]:
     flags += " --learning-starts 8 --batch-size 8 --save-replay"
     assert finetune.main(["--out", str(folder / "dqn"), *flags.split()]) == 0
     assert finetune.main(["--out", str(folder / "pqn"), "--algorithm", "pqn", *SMALL]) == 0
-    return {name: (folder / name).read_bytes() for name in ("ppo", "dqn", "pqn")}
+    expert = ["--algorithm", "expert-iteration", *SMALL]
+    assert finetune.main(["--out", str(folder / "expert"), *expert]) == 0
+    return {name: (folder / name).read_bytes() for name in KINDS}
 
 
-@pytest.mark.parametrize("kind", ["ppo", "dqn", "pqn"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_mutated_checkpoints_play_or_say_why_not(kind, checkpoints, tmp_path):
     rng = np.random.default_rng(3)
     path = tmp_path / "mutated"
@@ -139,7 +142,7 @@ def test_mutated_checkpoints_play_or_say_why_not(kind, checkpoints, tmp_path):
     assert damaged > MUTATIONS / 2
 
 
-@pytest.mark.parametrize("kind", ["ppo", "dqn", "pqn"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_mutated_checkpoints_resume_or_say_why_not(kind, checkpoints, tmp_path, capsys):
     rng = np.random.default_rng(4)
     path = tmp_path / "mutated"
@@ -210,6 +213,8 @@ def test_a_pipe_is_not_a_checkpoint(tmp_path):
         ("ppo", "rollout_length", 10**9),
         ("ppo", "demo_batch_size", 10**8),
         ("ppo", "threads", 10**6),
+        ("expert", "rollout_length", 10**9),
+        ("expert", "search_rollouts", 10**6),
         ("pqn", "rollout_length", 10**9),
         ("pqn", "minibatch_size", 10**8),
         ("pqn", "demo_fraction", 1.0 - 1e-9),

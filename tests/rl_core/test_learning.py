@@ -465,7 +465,7 @@ def test_resumed_pqn_equals_an_uninterrupted_one(tmp_path, from_policy):
     assert torch.equal(weights(state.network), weights(whole.network))
     assert state.rng.bit_generator.state == whole.rng.bit_generator.state
     assert Policy.load(path).network.num_actions == 4
-    with pytest.raises(CheckpointError, match="not a checkpoint of a PQN training"):
+    with pytest.raises(CheckpointError, match="not a checkpoint of a training with pqn"):
         pqn.resume(config, envs, load_checkpoint(path)._replace(metadata={}))
 
 
@@ -490,7 +490,7 @@ def test_what_cannot_be_resumed_says_so(tmp_path):
     config = dataclasses.replace(PPO_SMALL, total_steps=128)
     train_ppo(config, callback=lambda p: p.save(path, {}))
     checkpoint = load_checkpoint(path)
-    with pytest.raises(CheckpointError, match="not a checkpoint of a DQN training"):
+    with pytest.raises(CheckpointError, match="not a checkpoint of a training with dqn"):
         dqn.resume(DQN_SMALL, Identity(), checkpoint)
     with pytest.raises(CheckpointError, match="with 8 environments, not 4"):
         ppo.resume(dataclasses.replace(config, num_envs=4), Identity(4), checkpoint)
