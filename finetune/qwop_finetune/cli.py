@@ -20,6 +20,7 @@ PROGRAM = "qwop-finetune"
 _MEMORY, _MEMORY_PER_BYTE = 2**30, 32
 """Memory that settings in a checkpoint may take unless the command line repeats them: bytes, and bytes per
 byte of the file."""
+_MOST_ACTIONS = 16
 _GAME = 60_000
 """Memory of a simulated game and its snapshots, bytes."""
 
@@ -85,10 +86,10 @@ def _check_memory(path: Path, config: FinetuneConfig, arguments: list[str]) -> N
         rollout = learner.num_envs * learner.rollout_length
         needed = {"rollout_length": 2 * row * rollout, "demo_batch_size": row * learner.demo_batch_size}
     elif isinstance(learner, ExpertIterationConfig):
-        tried = learner.num_envs * learner.search_actions * learner.search_rollouts
+        copies = learner.num_envs * min(learner.search_actions, _MOST_ACTIONS) * learner.search_rollouts
         needed = {
             "rollout_length": row * learner.num_envs * learner.rollout_length,
-            "search_actions": _GAME * tried,
+            "search_rollouts": _GAME * copies,
             "minibatch_size": row * learner.minibatch_size,
         }
     elif isinstance(learner, PQNConfig):
