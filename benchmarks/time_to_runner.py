@@ -57,8 +57,10 @@ class TimingConfig:
     """Starts of the trainings: nothing, demonstrations."""
     seeds: int = 3
     """Trainings from each start."""
+    algorithm: Literal["ppo", "expert-iteration"] = "ppo"
+    """Learner of the trainings from nothing."""
     threads: int = 2
-    """Threads of PPO."""
+    """Threads of the learner."""
     episodes: int = 100
     """Episodes of an evaluation."""
     every: int = 500_000
@@ -81,9 +83,10 @@ def commands(start: Start, folder: Path, seed: int, config: TimingConfig) -> lis
     """Return the commands of a training, in order. They write checkpoints to `folder` and below."""
     finetune = ["qwop-finetune", "--out", str(folder / "runner.safetensors"), "--keep-checkpoints"]
     finetune += ["--checkpoint-every", str(config.every), "--seed", str(seed)]
-    speed = (
-        f"--precision auto --threads {config.threads} --total-steps {config.steps or STEPS[start]}".split()
-    )
+    steps = ["--threads", str(config.threads), "--total-steps", str(config.steps or STEPS[start])]
+    if start == "nothing" and config.algorithm == "expert-iteration":
+        return [finetune + ["--algorithm", "expert-iteration"] + FROM_NOTHING.split() + steps]
+    speed = ["--precision", "auto", *steps]
     if start == "nothing":
         return [finetune + FROM_NOTHING.split() + speed]
     clone = folder / "clone.safetensors"
@@ -179,7 +182,7 @@ def benchmark(config: TimingConfig) -> None:
     job = {
         name: value
         for name, value in asdict(config).items()
-        if name in ("threads", "episodes", "every", "steps")
+        if name in ("algorithm", "threads", "episodes", "every", "steps")
     }
     done = dict(
         map_tasks(

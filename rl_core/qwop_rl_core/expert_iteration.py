@@ -67,7 +67,7 @@ class ExpertIterationConfig:
     """Environments stepped in parallel."""
     rollout_length: int = 16
     """Steps of every environment between two updates; each is searched."""
-    search_actions: int = 4
+    search_actions: int = 3
     """Actions that a search tries in each state."""
     search_rollouts: int = 1
     """Times that a search tries each of them, with different draws."""

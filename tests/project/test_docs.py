@@ -342,7 +342,7 @@ def test_the_architecture_says_where_things_are() -> None:
 # Metrics.
 
 
-METRIC = re.compile(r"^(?:bc|play|ppo|dqn|pqn|episode|finish|gait|forgetting|speed)/\w*[^\W_]$")
+METRIC = re.compile(r"^(?:bc|play|ppo|expert|dqn|pqn|episode|finish|gait|forgetting|speed)/\w*[^\W_]$")
 
 
 def glossary(section: str | None = None) -> set[str]:
@@ -376,6 +376,9 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         pqn = ["--algorithm", "pqn", "--init", policy, "--total-steps", "128", "--pretrain-updates", "2"]
         pqn += ["--rollout-length", "16", "--margin-coef", "1"]
         assert finetune.main([*few, *pqn, "--out", str(folder / "pqn.safetensors")]) == 0
+        expert = ["--algorithm", "expert-iteration", "--init", policy, "--total-steps", "64"]
+        expert += ["--critic-warmup-steps", "0", "--rollout-length", "8"]
+        assert finetune.main([*few, *expert, "--out", str(folder / "expert.safetensors")]) == 0
         clone = ["--epochs", "1", "--play-every", "1", "--play-episodes", "1", "--frame-skip", "8"]
         assert bc.main([runs, *clone, "--threads", "1", "--out", str(folder / "clone.safetensors")]) == 0
     return names

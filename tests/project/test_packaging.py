@@ -49,6 +49,7 @@ PUBLIC_MODULES = {
     "qwop_game.scenery",
     "qwop_game.window",
     "qwop_rl_core.dqn",
+    "qwop_rl_core.expert_iteration",
     "qwop_rl_core.ppo",
     "qwop_rl_core.pqn",
 }
