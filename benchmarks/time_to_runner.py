@@ -85,7 +85,7 @@ def commands(start: Start, folder: Path, seed: int, config: TimingConfig) -> lis
     finetune += ["--checkpoint-every", str(config.every), "--seed", str(seed)]
     steps = ["--threads", str(config.threads), "--total-steps", str(config.steps or STEPS[start])]
     if start == "nothing" and config.algorithm == "expert-iteration":
-        return [finetune + ["--algorithm", "expert-iteration"] + FROM_NOTHING.split() + steps]
+        return [[*finetune, "--algorithm", "expert-iteration", *FROM_NOTHING.split(), *steps]]
     speed = ["--precision", "auto", *steps]
     if start == "nothing":
         return [finetune + FROM_NOTHING.split() + speed]

@@ -44,13 +44,13 @@ _LOCK = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
 class SweepCommand:
     """Search for good settings of qwop-bc or qwop-finetune, with Ray Tune, Optuna and ASHA.
 
-    SPACE is a YAML file, or one of the ready ones: ppo, dqn, ddqn, bc. What follows -- are flags of every
-    training: qwop-sweep ppo -- --init clone.safetensors. The same command goes on with a sweep that was
-    stopped. docs/guides/sweeps.md has the details.
+    SPACE is a YAML file, or one of the ready ones: ppo, expert-iteration, dqn, ddqn, pqn, bc. What follows --
+    are flags of every training: qwop-sweep ppo -- --init clone.safetensors. The same command goes on with a
+    sweep that was stopped. docs/guides/sweeps.md has the details.
     """
 
     space: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="SPACE")] = None
-    """YAML file, or ppo, dqn, ddqn, bc."""
+    """YAML file, or ppo, expert-iteration, dqn, ddqn, pqn, bc."""
     out: Path | None = None
     """Folder of the sweep. Default: SPACE-sweep, with the name of the file."""
     trials: int | None = None

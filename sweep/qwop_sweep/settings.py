@@ -19,7 +19,7 @@ from qwop_datasets import DatasetError
 from qwop_rl_core import CheckpointError, TrainingError
 
 COMMANDS = ("qwop-finetune", "qwop-bc")
-READY = ("ppo", "dqn", "ddqn", "bc")
+READY = ("ppo", "expert-iteration", "dqn", "ddqn", "pqn", "bc")
 """Names of the files in spaces/."""
 METRICS = {
     "score": "max",

@@ -150,7 +150,7 @@ def test_a_wrong_file_is_one_line_before_ray_starts(text, message, tmp_path, cap
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "give SPACE (a file, or ppo, dqn, ddqn, bc), or --resume FOLDER"),
+        ([], "give SPACE (a file, or ppo, expert-iteration, dqn, ddqn, pqn, bc), or --resume FOLDER"),
         (["nothing.yaml"], "nothing.yaml: No such file or directory; give a YAML file, or one of ppo"),
         (["ppo", "--trials", "0"], "--trials 0: expected 1 or more"),
         (["ppo", "--ray", "ray://head:10001"], "a sweep has to run on a node of its cluster"),
@@ -397,6 +397,8 @@ SMALL = {
     "bc": "--where number<3 --play-every 0 --play-episodes 2 --threads 1",
 }
 SMALL["ddqn"] = SMALL["dqn"]
+SMALL["expert-iteration"] = SMALL["ppo"]
+SMALL["pqn"] = f"{SMALL['ppo']} --rollout-length 8 --pretrain-updates 2 --demos-where number<3"
 
 
 @pytest.mark.slow

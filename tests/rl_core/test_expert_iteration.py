@@ -95,11 +95,13 @@ SMALL = expert.ExpertIterationConfig(
 )
 
 
-def new_policy(value=None):
+def new_policy(value=None, logits=None):
+    """A policy with new weights, or one that gives the same value, or the same logits, everywhere."""
     policy = ActorCritic(Corridor.CELLS, 3, (32,), torch.Generator().manual_seed(0))
-    if value is not None:  # the same everywhere
-        torch.nn.init.zeros_(policy.value[-1].weight)
-        torch.nn.init.constant_(policy.value[-1].bias, value)
+    for network, output in ((policy.value, value), (policy.policy, logits)):
+        if output is not None:
+            torch.nn.init.zeros_(network[-1].get_parameter("weight"))
+            network[-1].get_parameter("bias").data[:] = torch.as_tensor(output)
     return policy
 
 
@@ -109,11 +111,17 @@ def train(config=SMALL, policy=None, **arguments):
     return expert.train(config, envs, Copies(envs), state, **arguments)
 
 
-def look(envs, games, policy, **options):
-    defaults = {"actions": 3, "rollouts": 1, "horizon": 1, "gamma": 0.5}
-    features = torch.as_tensor(envs.show())
-    options = {**defaults, **options, "generator": torch.Generator().manual_seed(1)}
-    return search(games, policy, features, **options)
+def look(envs, games, policy, actions=3, rollouts=1, horizon=1):
+    return search(
+        games,
+        policy,
+        torch.as_tensor(envs.show()),
+        actions=actions,
+        rollouts=rollouts,
+        horizon=horizon,
+        gamma=0.5,
+        generator=torch.Generator().manual_seed(1),
+    )
 
 
 def weights(module):
@@ -144,9 +152,7 @@ def test_what_follows_the_end_does_not_count():
 
 def test_returns_of_two_steps_by_hand():
     """The policy goes right: after a step to the left it is back, after one to the right it has arrived."""
-    envs, policy = Corridor(1), new_policy(2.0)
-    torch.nn.init.zeros_(policy.policy[-1].weight)
-    policy.policy[-1].bias.data = torch.tensor([-50.0, -50.0, 50.0])
+    envs, policy = Corridor(1), new_policy(2.0, [-50.0, -50.0, 50.0])
     envs.start(np.array([6]), np.array([0]), np.array([1]))
     found = look(envs, Copies(envs), policy, horizon=2, rollouts=2)
     step = -0.1
@@ -156,9 +162,7 @@ def test_returns_of_two_steps_by_hand():
 
 
 def test_it_tries_no_action_twice_and_the_likely_ones_most_often():
-    envs, policy = Corridor(2000), new_policy(0.0)
-    torch.nn.init.zeros_(policy.policy[-1].weight)
-    policy.policy[-1].bias.data = torch.log(torch.tensor([0.2, 0.3, 0.5]))
+    envs, policy = Corridor(2000), new_policy(0.0, np.log([0.2, 0.3, 0.5]))
     found = look(envs, Copies(envs), policy, actions=2)
     assert (found.tried.sum(1) == 2).all() and (found.q[~found.tried] == 0).all()
     # P(a is among two draws without replacement) = p_a + sum_b p_b p_a / (1 - p_b)
@@ -169,9 +173,7 @@ def test_it_tries_no_action_twice_and_the_likely_ones_most_often():
 
 def test_continuations_of_a_state_share_their_draws():
     """A policy that knows nothing draws the same actions for all of them, and the same repeats."""
-    envs = Corridor(50)
-    policy = new_policy(0.0)
-    torch.nn.init.zeros_(policy.policy[-1].weight)
+    envs, policy = Corridor(50), new_policy(0.0, 0.0)
     games = Copies(envs)
     look(envs, games, policy, horizon=3, rollouts=2)
     first, *later = (actions.reshape(50, 3, 2) for actions in games.played)
@@ -283,8 +285,8 @@ def test_settings_out_of_range(options, message):
 def test_a_reward_that_is_not_a_number_is_one_line():
     class Broken(Corridor):
         def step(self, actions):
-            observation, reward, *rest = super().step(actions)
-            return observation, reward * np.nan, *rest
+            observation, reward, terminated, truncated, infos = super().step(actions)
+            return observation, reward * np.nan, terminated, truncated, infos
 
     envs = Broken(8)
     state = expert.start(SMALL, envs, new_policy())
