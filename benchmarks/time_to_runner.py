@@ -6,14 +6,16 @@
 Trainings start from nothing, or from demonstrations with the commands of `make run`. All commands are
 printed. Times are wall-clock times from a command's start, including Python's own start. After each
 checkpoint, the training is paused (SIGSTOP, so not on Windows) while `qwop-eval` plays 100 episodes, so
-evaluations do not count. A run is upright if a knee is near the track in less than 2 % of its frames and the
-posture is upright in more than 90 %.
+evaluations do not count. On Linux it says the CPU seconds as well: on a busy machine, compare these. A run
+is upright if a knee is near the track in less than 2 % of its frames and the posture is upright in more than
+90 %.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shlex
 import signal
 import statistics
@@ -116,9 +118,12 @@ def finished_upright(checkpoint: Path, episodes: int) -> float:
 
 
 def train(start: Start, seed: int, config: TimingConfig) -> dict[str, Any]:
-    """Train until the policy is good enough. Returns {"seconds": ... (None: never), "curve": ...}."""
+    """Train until the policy is good enough.
+
+    Returns {"seconds": ... (None: never), "cpu_seconds": ... (None: never, or not Linux), "curve": ...}.
+    """
     curve: list[tuple[float, str, float]] = []  # seconds of training, checkpoint, share finished upright
-    spent = 0.0
+    spent, cpu = 0.0, 0.0
     with tempfile.TemporaryDirectory() as directory:
         folder, seen = Path(directory), set()
         for command in commands(start, folder, seed, config):
@@ -126,10 +131,11 @@ def train(start: Start, seed: int, config: TimingConfig) -> dict[str, Any]:
             process = subprocess.Popen(python_of(command), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             with contextlib.ExitStack() as at_the_end:
                 at_the_end.callback(end, process)
-                since = time.monotonic()
+                since, cpu_before = time.monotonic(), cpu
                 over = False
                 while not over:
                     time.sleep(0.05)
+                    cpu = cpu_before + (cpu_seconds(process.pid) or cpu - cpu_before)
                     over = process.poll() is not None
                     new = set(folder.glob("**/[!.]*.safetensors")) - seen - {folder / "runner.safetensors"}
                     if not over:  # every epoch rewrites the clone; only the last one counts
@@ -143,9 +149,11 @@ def train(start: Start, seed: int, config: TimingConfig) -> dict[str, Any]:
                     spent += time.monotonic() - since
                     share = finished_upright(newest, config.episodes)
                     curve.append((round(spent, 1), newest.stem, share))
-                    print(f"  {spent:6.1f} s  {newest.stem:>12}  {share:.2f}", file=sys.stderr, flush=True)
+                    seconds = f"{spent:6.1f} s, CPU {cpu:6.1f} s"
+                    print(f"  {seconds}  {newest.stem:>12}  {share:.2f}", file=sys.stderr, flush=True)
                     if share >= ENOUGH:
-                        return {"start": start, "seed": seed, "seconds": round(spent, 1), "curve": curve}
+                        result = {"start": start, "seed": seed, "seconds": round(spent, 1)}
+                        return {**result, "cpu_seconds": round(cpu, 1) or None, "curve": curve}
                     since = time.monotonic()
                     if not over:
                         process.send_signal(signal.SIGCONT)
@@ -154,7 +162,16 @@ def train(start: Start, seed: int, config: TimingConfig) -> dict[str, Any]:
                     reason = process.stderr.read().decode().strip().splitlines()[-1:]
                     raise CommandError(f"{shlex.join(command)} failed: {' '.join(reason)}")
                 spent += time.monotonic() - since
-    return {"start": start, "seed": seed, "seconds": None, "curve": curve}
+    return {"start": start, "seed": seed, "seconds": None, "cpu_seconds": None, "curve": curve}
+
+
+def cpu_seconds(pid: int) -> float | None:
+    """Return the CPU seconds of a running process; None on a system without /proc."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def train_one(config: TimingConfig, work: tuple[Start, int]) -> dict[str, Any]:
@@ -201,11 +218,13 @@ def benchmark(config: TimingConfig) -> None:
         print(json_text(results, indent=1))
         return
     for start in starts:
-        times = [r["seconds"] for r in results if r["start"] == start]
+        runs = [r for r in results if r["start"] == start]
+        times = [r["seconds"] for r in runs]
         shown = ", ".join("never" if t is None else f"{t:.0f} s" for t in times)
+        cpu = ", ".join("-" if r["cpu_seconds"] is None else f"{r['cpu_seconds']:.0f} s" for r in runs)
         reached = sorted(t for t in times if t is not None)
         median = f"{statistics.median(reached):.0f} s" if len(reached) == len(times) else "-"
-        print(f"from {start:15} median {median:>6} of {shown}; target {TARGET_SECONDS[start]} s")
+        print(f"from {start:15} median {median:>6} of {shown} (CPU {cpu}); target {TARGET_SECONDS[start]} s")
 
 
 if __name__ == "__main__":

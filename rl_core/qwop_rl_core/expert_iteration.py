@@ -79,7 +79,7 @@ class ExpertIterationConfig:
     """Passes over the searched states."""
     minibatch_size: int = 1024
     """Searched states per gradient step."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     """Adam's step size at the start."""
     anneal_learning_rate: bool = True
     """Let the step size fall linearly to 0 at the end of the budget."""
