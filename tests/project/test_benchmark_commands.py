@@ -100,7 +100,7 @@ def test_time_to_runner_takes_starts_between_flags(monkeypatch: pytest.MonkeyPat
 
     def train(start: str, seed: int, config: object) -> dict:
         trained.append((start, seed))
-        return {"start": start, "seed": seed, "seconds": 1.0, "curve": []}
+        return {"start": start, "seed": seed, "seconds": 1.0, "cpu_seconds": None, "curve": []}
 
     monkeypatch.setattr(script, "train", train)
     assert script.main(["--seeds", "2", "demonstrations", "--json"]) == 0
