@@ -77,7 +77,7 @@ class ExpertIterationConfig:
     """How little the search changes the policy, in standard deviations of the advantages a nat."""
     epochs: int = 4
     """Passes over the searched states."""
-    minibatch_size: int = 1024
+    minibatch_size: int = 512
     """Searched states per gradient step."""
     learning_rate: float = 1e-3
     """Adam's step size at the start."""
