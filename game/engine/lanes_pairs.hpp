@@ -31,8 +31,9 @@ static inline void move_parts(Block<V>& b, const V* previous_x, const V* previou
 
 // Steps the hurdles, in the vectors or in their Worlds. moved[lane]: bit 0 if the top's leaf moved, bit 1
 // if the base's did.
+// coupled: lanes in which a Coupling has solved the hurdle.
 template <class V>
-static inline void step_hurdles(Block<V>& b, unsigned running, uint8_t (&moved)[WIDTH<V>]) {
+static inline void step_hurdles(Block<V>& b, unsigned running, unsigned coupled, uint8_t (&moved)[WIDTH<V>]) {
     unsigned moved_lanes[2] = {};
     if (b.hurdle.lanes) {
         unsigned ended[HurdleLanes<V>::HURDLE_PAIRS] = {};
@@ -57,7 +58,9 @@ static inline void step_hurdles(Block<V>& b, unsigned running, uint8_t (&moved)[
                 moved[lane] |= static_cast<uint8_t>(leaf_moved << i);
             }
         } else {
-            moved[lane] = static_cast<uint8_t>(b.games[lane].world.step_hurdle(leaves));
+            World& world = b.games[lane].world;
+            moved[lane] =
+                static_cast<uint8_t>(coupled >> lane & 1 ? world.move_hurdle(leaves) : world.step_hurdle(leaves));
         }
         if (moved[lane] & 1) {
             b.record_move(lane, HURDLE_TOP, leaves[0]);
@@ -134,10 +137,12 @@ static inline void find_hurdle_pairs(Block<V>& b, int lane, unsigned moved) {
     b.hurdle.store(world, lane);
     if (moved & 1) world.find_pairs(HURDLE_TOP);
     if (moved & 2) world.find_pairs(HURDLE_BASE);
-    if (runner) b.scalar_next |= 1u << lane;
+    for (int p = 0; p < PARTS && runner; ++p)
+        if (bridge::has_contact(world, FIRST_PART + p, HURDLE_TOP)) b.record_near_part(lane, FIRST_PART + p, HURDLE_TOP);
 }
 
-// Whether a part will touch the hurdle's top or the block in the next step. Then the scalar engine makes this step.
+// Whether a part will touch the hurdle's top or the block in the next step. Then the scalar engine makes this step, if
+// the hurdle sleeps.
 template <class V>
 static inline bool touches_next(Block<V>& b, int lane, int body) {
     World& world = b.games[lane].world;
@@ -152,11 +157,12 @@ static inline bool touches_next(Block<V>& b, int lane, int body) {
 
 // The second half of World::step. Lanes that the vectors cannot step next go to the scalar engine.
 template <class V>
-static inline void find_pairs(Block<V>& b, const V* previous_x, const V* previous_y, unsigned running) {
+static inline void find_pairs(Block<V>& b, const V* previous_x, const V* previous_y, unsigned running,
+                              unsigned coupled) {
     unsigned moved[PARTS];
     move_parts(b, previous_x, previous_y, running, moved);
     uint8_t hurdle_moved[WIDTH<V>] = {};
-    step_hurdles(b, running, hurdle_moved);
+    step_hurdles(b, running, coupled, hurdle_moved);
     const unsigned resting = b.hurdle.resting();
     find_part_pairs(b, moved);
     for (unsigned left = running & b.hurdle_active; left; left &= left - 1) {
@@ -170,7 +176,9 @@ static inline void find_pairs(Block<V>& b, const V* previous_x, const V* previou
     }
     for (unsigned left = running & b.with_near_parts; left; left &= left - 1) {
         const int lane = __builtin_ctz(left);
-        if (touches_next(b, lane, HURDLE_TOP) || touches_next(b, lane, BLOCK)) b.scalar_next |= 1u << lane;
+        const bool couples = bridge::hurdle_can_couple(b.games[lane].world);
+        if ((!couples && touches_next(b, lane, HURDLE_TOP)) || touches_next(b, lane, BLOCK))
+            b.scalar_next |= 1u << lane;
     }
 }
 
