@@ -58,15 +58,18 @@ bool fits_lanes(Game& game) {
         Body &part = world.bodies[mover], &surface = world.bodies[other];
         if (overlap(part.box, surface.box) && would_touch(world, mover, part.transform(), other)) return false;
     }
-    return !touches_sleeping_floor(world) && has_canonical_nodes(world);
+    return !wakes_floor(world) && has_canonical_nodes(world);
 }
 
-// Such a contact can wake the floor in the middle of a pass over the contacts, and with it the contacts of a sleeping
-// hurdle.
-bool touches_sleeping_floor(const World& world) {
+// Then the floor wakes in the middle of a pass over the contacts, and with it the contacts of a sleeping hurdle.
+bool wakes_floor(World& world) {
     for (int i = 0; i < world.contact_count; ++i) {
-        const auto [mover, other] = bodies_of(world.contacts[world.contact_order[i]]);
-        if (mover >= FIRST_PART && other < FLOOR_COUNT && !world.bodies[other].awake) return true;
+        const Contact& contact = world.contacts[world.contact_order[i]];
+        const auto [mover, other] = bodies_of(contact);
+        if (mover < FIRST_PART || other >= FLOOR_COUNT || world.bodies[other].awake) continue;
+        if (contact.touching) return true;
+        Body& part = world.bodies[mover];
+        if (overlap(part.box, world.bodies[other].box) && would_touch(world, mover, part.transform(), other)) return true;
     }
     return false;
 }

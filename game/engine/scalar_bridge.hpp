@@ -26,7 +26,7 @@ void free_aligned(void* memory);
 
 // Which engine steps a game, or its hurdle.
 bool fits_lanes(Game& game);                         // a plain running game: the lanes can step it
-bool touches_sleeping_floor(const World& world);     // they cannot: a part has a contact with a floor that sleeps
+bool wakes_floor(World& world);                      // they cannot: a part touches a floor that sleeps, or will
 bool would_touch(World& world, int part, const Transform& part_xf, int surface_body);  // in the next step
 bool hurdle_is_active(const World& world);           // the hurdle has to be stepped
 bool hurdle_can_couple(const World& world);          // it and the floors are awake: a part in the lanes can touch it
