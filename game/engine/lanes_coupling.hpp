@@ -54,6 +54,8 @@ static inline void take_positions(Block<V>& b, const World& world, int lane, uns
 template <class V>
 static inline unsigned update_hurdle_parts(Block<V>& b, int lane) {
     World& world = b.games[lane].world;
+    const bool in_vectors = b.hurdle.lanes >> lane & 1;
+    if (in_vectors) b.hurdle.put_top(world, lane);
     unsigned touching = 0;
     for (unsigned left = b.near_hurdle_top[lane]; left; left &= left - 1) {
         const int p = __builtin_ctz(left);
@@ -72,6 +74,8 @@ static inline unsigned update_hurdle_parts(Block<V>& b, int lane) {
         }
         b.rest[p][lane] = body.sleep_time;
     }
+    if (in_vectors) b.hurdle.rest[0][lane] = world.bodies[HURDLE_TOP].sleep_time;
+    if (touching) b.hurdle.store(world, lane);
     return touching;
 }
 

@@ -109,7 +109,6 @@ static inline void find_part_pairs(Block<V>& b, const unsigned (&moved)[PARTS]) 
                 const int body = surface == SURFACE_HURDLE_TOP ? int{HURDLE_TOP} : int{surface};
                 bridge::add_contact(b.games[lane].world, FIRST_PART + p, body);
                 if (surface >= FLOOR_COUNT) {
-                    if (surface == SURFACE_HURDLE_TOP) b.hurdle.store(b.games[lane].world, lane);
                     b.record_near_part(lane, FIRST_PART + p, body);
                 } else {
                     b.exists[p * FLOOR_COUNT + surface] |= static_cast<uint8_t>(1u << lane);
@@ -138,10 +137,14 @@ static inline void find_hurdle_pairs(Block<V>& b, int lane, unsigned moved) {
         look_at(BLOCK, b.block_fat_box);
         for (int p = 0; p < PARTS && i == 0; ++p) look_at(FIRST_PART + p, b.fat_box[p]);  // none touches the base
         if (!count) continue;
+        if (count == 1 && found >= FIRST_PART) {
+            bridge::add_contact(world, found, HURDLE_TOP);
+            b.record_near_part(lane, found, HURDLE_TOP);
+            continue;
+        }
         b.hurdle.store(world, lane);
         if (count == 1) {
             bridge::add_contact(world, HURDLE_PARTS[i], found);
-            if (found >= FIRST_PART) b.record_near_part(lane, found, HURDLE_TOP);
             continue;
         }
         b.apply_moves(lane);

@@ -111,8 +111,9 @@ bool hurdle_fits_lanes(const World& world) {
         if (!world.bodies[id].awake) return false;
     if (world.joints[HURDLE_JOINT].limit_state != LimitState::equal) return false;
     for (int i = 0; i < world.contact_count; ++i) {
-        const auto [mover, other] = bodies_of(world.contacts[world.contact_order[i]]);
-        if (is_hurdle(other) || (is_hurdle(mover) && other >= FLOOR_COUNT)) return false;
+        const Contact& contact = world.contacts[world.contact_order[i]];
+        const auto [mover, other] = bodies_of(contact);
+        if ((is_hurdle(other) && contact.touching) || (is_hurdle(mover) && other >= FLOOR_COUNT)) return false;
     }
     return true;
 }

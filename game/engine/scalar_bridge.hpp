@@ -30,7 +30,7 @@ bool wakes_floor(World& world);                      // they cannot: a part touc
 bool would_touch(World& world, int part, const Transform& part_xf, int surface_body);  // in the next step
 bool hurdle_is_active(const World& world);           // the hurdle has to be stepped
 bool hurdle_can_couple(const World& world);          // it and the floors are awake: a part in the lanes can touch it
-bool hurdle_fits_lanes(const World& world);          // it moves and touches floors at most: the lanes can step it
+bool hurdle_fits_lanes(const World& world);          // it moves and touches floors at most: vectors can step it
 
 // Bodies, the tree, contacts.
 Transform transform_of(Body& body);
