@@ -1,7 +1,7 @@
 #include "coupling.hpp"
 
-#include "island.hpp"
 #include "game.hpp"
+#include "island.hpp"
 
 namespace qwop {
 

@@ -1,5 +1,6 @@
-// A runner that touches the hurdle, in the lanes. Both are one island then. The lanes solve the runner; a Coupling solves
-// the hurdle and the contacts of the parts that touch it in the lane's World, iteration by iteration with the lanes.
+// A runner that touches the hurdle, in the lanes. Both are one island then. The lanes solve the runner; a Coupling
+// solves the hurdle and the contacts of the parts that touch it in the lane's World, iteration by iteration with the
+// lanes.
 #pragma once
 #include "contact.hpp"
 #include "joint.hpp"
@@ -23,9 +24,9 @@ struct Coupling {
     // All contacts are up to date. Returns false if the lanes cannot solve this island: the hurdle changes the order of
     // the runner's joints, or has too many contacts.
     bool prepare(World& in, unsigned touching_parts);
-    void warm_start();      // after the caller added gravity
+    void warm_start();  // after the caller added gravity
     void solve_velocity();  // one iteration, after the runner's joints
-    void integrate();       // stores the impulses and moves the hurdle
+    void integrate();  // stores the impulses and moves the hurdle
     bool solve_position();  // one iteration; true once the hurdle's and these contacts' errors are small
     void finish();
 };

@@ -7,7 +7,7 @@ namespace qwop {
 
 struct World;
 
-// Of one body in a step: gravity and torque; the move, within the limits of speed; the time at rest, which it returns, s.
+// Of one body in a step: gravity and torque; the move, within the limits of speed; the seconds at rest, returned.
 void integrate_velocity(Body& body, int id);
 void integrate_position(Body& body);
 double count_rest(Body& body);

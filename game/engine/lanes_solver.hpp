@@ -130,7 +130,8 @@ static inline void solve(BlockFrame<V>* frames) {
     }
     solve_positions<N>(frames);
     for (int k = 0; k < N; ++k)
-        for (unsigned left = frames[k].coupled; left; left &= left - 1) frames[k].couplings[__builtin_ctz(left)].finish();
+        for (unsigned left = frames[k].coupled; left; left &= left - 1)
+            frames[k].couplings[__builtin_ctz(left)].finish();
 }
 
 template <class V>

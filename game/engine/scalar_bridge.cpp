@@ -69,7 +69,8 @@ bool wakes_floor(World& world) {
         if (mover < FIRST_PART || other >= FLOOR_COUNT || world.bodies[other].awake) continue;
         if (contact.touching) return true;
         Body& part = world.bodies[mover];
-        if (overlap(part.box, world.bodies[other].box) && would_touch(world, mover, part.transform(), other)) return true;
+        if (overlap(part.box, world.bodies[other].box) && would_touch(world, mover, part.transform(), other))
+            return true;
     }
     return false;
 }
