@@ -268,7 +268,8 @@ class Simulator:
         convert: also accept a state of a game with another `trig`. It continues with this simulator's.
 
         Raises ValueError for bytes that are not a snapshot, for an index of a row that does not exist and,
-        without convert, for a snapshot of a game with another `trig`. Rows that no game gets are not looked at.
+        without convert, for a snapshot of a game with another `trig`. Rows that no game gets may hold
+        anything.
         """
         snapshot = np.ascontiguousarray(snapshot)
         rows = len(snapshot) if index is not None and snapshot.ndim else self.num_envs
@@ -361,7 +362,8 @@ class Simulator:
     def _checked_index(self, index: NDArray[np.integer[Any]], rows: int) -> NDArray[np.int32]:
         index = np.asarray(index)
         if not np.issubdtype(index.dtype, np.integer) or index.shape != (self.num_envs,):
-            raise ValueError(f"the index is {index.dtype} {list(index.shape)}: expected int [{self.num_envs}]")
+            shape = list(index.shape)
+            raise ValueError(f"the index is {index.dtype} {shape}: expected int [{self.num_envs}]")
         if index.min() < 0 or index.max() >= rows:
             raise ValueError(f"the index has {index.min()} to {index.max()}: there are rows 0 to {rows - 1}")
         return np.array(index, np.int32)

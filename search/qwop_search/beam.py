@@ -313,9 +313,7 @@ class BeamSearch:
                 seen.add(x)
         return np.array(chosen, np.int64)
 
-    def _play_block(
-        self, beam: States, parents: NDArray[np.int64], generator: np.random.Generator
-    ) -> _Block:
+    def _play_block(self, beam: States, parents: NDArray[np.int64], generator: np.random.Generator) -> _Block:
         """Continue the runs `parents` of the beam, up to `_lanes`, in a thread of the pool."""
         simulator = self._simulators.get()
         n = len(parents)
