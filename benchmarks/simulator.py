@@ -2,12 +2,14 @@
 
     python benchmarks/simulator.py [--json] [--repeats 5] [--seconds 0.5]
 
-It uses one core, except for the lines with several threads. There are two workloads. `run`: runners in the
+It uses one core, except for the lines with several threads. There are three workloads. `run`: runners in the
 middle of their runs. Each game starts from its own snapshot of a recorded 100 m run of the canonical game and
 plays that run's keys, a call a frame, so no runner falls, floors move, and the hurdle is hit, lies and falls
 away. `random`: random keys from the start, each held for four frames, with a reset after each fall, as early
-in a training. Times are CPU times, because other processes disturb them less; quote the ratios. Only the
-lines with "wall clock" use the wall clock: they show the effect of threads on an idle machine.
+in a training. `continue`: as in a search, 16 games go on from each of 32 snapshots of `run` for 16 frames,
+four a call, again and again. Times are CPU times, because other processes disturb them less; quote the
+ratios. Only the lines with "wall clock" use the wall clock: they show the effect of threads on an idle
+machine.
 """
 
 import os
@@ -106,6 +108,20 @@ def in_run(engine: str, num_envs: int, threads: int = 1) -> Callable[[], int]:
     return play
 
 
+def continued(engine: str, num_envs: int, children: int = 16) -> Callable[[], int]:
+    games = Simulator(num_envs, engine=engine)
+    parents, index = runners(num_envs // children)[0], np.arange(num_envs) // children
+    keys = action_masks("distinct")[np.random.default_rng(0).integers(0, 9, (4, num_envs))]
+
+    def play() -> int:
+        games.restore(parents, index=index)
+        for held in keys:
+            games.step(held, 4)
+        return 4 * num_envs * len(keys)
+
+    return play
+
+
 def at_random(engine: str, num_envs: int) -> Callable[[], int]:
     games = Simulator(num_envs, engine=engine)
     keys = action_masks("distinct")[np.random.default_rng(0).integers(0, 9, (150, num_envs))]
@@ -161,6 +177,7 @@ def benchmark(config: SimulatorConfig) -> None:
     for workload, make in (("run", in_run), ("random", at_random)):
         for n in (1, 64, 256, 1024):
             cases += [(engine, workload, n, make(engine, n)) for engine in engines()]
+    cases += [(engine, "continue", 512, continued(engine, 512)) for engine in engines()]
     for skip in (1, 4):
         cases += [(f"gymnasium step, skip {skip}", "random", 1, environment(skip, "qwop_gym"))]
         cases += [(f"gymnasium step, skip {skip}, features", "random", 1, environment(skip, "features"))]

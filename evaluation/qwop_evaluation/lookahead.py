@@ -136,7 +136,7 @@ class Planner:
         simulator = self._simulators[games]
         # Row i * n + k is continuation k of episode i. Rows beyond repeat the last one and are not used.
         of = np.minimum(np.arange(games), rows - 1) // n
-        simulator.restore(snapshots[of])
+        simulator.restore(snapshots, index=of)
         hip_mode, keys = hip_mode[of], keys[of]
         shape = len(self._masks), n - 1, self._decisions
         draws = np.stack([self._generators[int(i)].standard_exponential(shape) for i in episodes])

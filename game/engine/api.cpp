@@ -3,6 +3,7 @@
 #include <new>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 #include "cpu.hpp"
 #include "episodes.hpp"
@@ -200,25 +201,43 @@ static bool is_snapshot(const uint8_t* in) {
     return std::memcmp(in, &header, sizeof header) == 0;
 }
 
-int qwop_restore(qwop_sim* sim, const uint8_t* in, const uint8_t* mask, int convert) {
+int qwop_restore(qwop_sim* sim, const uint8_t* in, int rows, const int32_t* row_of, const uint8_t* mask, int convert) {
     const int n = sim->simulator->num_envs();
     const size_t size = qwop_snapshot_size();
-    Game game;
-    const auto read = [&](int i) {
-        std::memcpy(static_cast<void*>(&game), in + i * size + sizeof(SnapshotHeader), sizeof(Game));
-    };
-    for (int i = 0; i < n; ++i) {
+    // A list of games for each row, so that each row is read once: first[row], next[first[row]], ...
+    constexpr int NONE = -1;
+    std::vector<int> first(rows, NONE), next(n, NONE);
+    for (int i = n - 1; i >= 0; --i) {
         if (mask && !mask[i]) continue;
-        if (!is_snapshot(in + i * size)) return -1;
-        read(i);
-        if (!convert && game.world.trig != sim->trig) return -2;
+        const int row = row_of ? row_of[i] : i;
+        if (row < 0 || row >= rows) return -1;
+        next[i] = first[row];
+        first[row] = i;
     }
-    for (int i = 0; i < n; ++i) {
-        if (mask && !mask[i]) continue;
-        read(i);
-        game.world.set_trig(sim->trig);
-        sim->simulator->set_game(i, game);
-        sim->refresh(i);
+    struct {
+        SnapshotHeader header;
+        Game game;
+    } copy;
+    static_assert(sizeof copy == sizeof(SnapshotHeader) + sizeof(Game), "a snapshot's layout");
+    const auto read = [&](int row) {
+        std::memcpy(static_cast<void*>(&copy), in + row * size, size);
+        if (!is_snapshot(reinterpret_cast<const uint8_t*>(&copy))) return -1;
+        return !convert && copy.game.world.trig != sim->trig ? -2 : 0;
+    };
+    for (int row = 0; row < rows; ++row) {
+        const int result = first[row] == NONE ? 0 : read(row);
+        if (result != 0) return result;
+    }
+    // Another thread may have changed the bytes since then, so they are checked again: damaged ones are never used.
+    for (int row = 0; row < rows; ++row) {
+        if (first[row] == NONE) continue;
+        const int result = read(row);
+        if (result != 0) return result;
+        copy.game.world.set_trig(sim->trig);
+        for (int i = first[row]; i != NONE; i = next[i]) {
+            sim->simulator->set_game(i, copy.game);
+            sim->refresh(i);
+        }
     }
     return 0;
 }

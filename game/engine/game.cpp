@@ -81,6 +81,12 @@ void Game::update(uint8_t keys) {
     end_frame();
 }
 
+void Game::finish_update(uint8_t keys) {
+    hold_keys(keys);
+    world.finish_step();
+    end_frame();
+}
+
 void Game::wait() {
     paused = true;
     update(0);

@@ -24,6 +24,7 @@ struct Game {
     void reset();
     void begin_contact(const Contact& contact, const WorldManifold& manifold);  // that starts to touch
     void move_floors();
+    void finish_update(uint8_t keys);  // the part of `update` after that of the contacts
     void end_frame();
 
     void write_state(double* columns) const;        // STATE_COLUMNS

@@ -6,13 +6,13 @@
 
 namespace qwop {
 
-static void integrate_velocity(Body& body, const BodyModel& model) {
+void integrate_velocity(Body& body, int id) {
     body.velocity.x += TIME_STEP * GRAVITY_X;
     body.velocity.y += TIME_STEP * GRAVITY_Y;
-    body.angular_velocity += TIME_STEP * model.inv_inertia * body.torque;
+    body.angular_velocity += TIME_STEP * model().bodies[id].inv_inertia * body.torque;
 }
 
-static void integrate_position(Body& body) {
+void integrate_position(Body& body) {
     const double dx = TIME_STEP * body.velocity.x, dy = TIME_STEP * body.velocity.y;
     if (dx * dx + dy * dy > MAX_TRANSLATION_SQUARED) {
         const double length = std::sqrt(body.velocity.x * body.velocity.x + body.velocity.y * body.velocity.y);
@@ -34,11 +34,20 @@ static void integrate_position(Body& body) {
     body.rotation_stale = true;
 }
 
+double count_rest(Body& body) {
+    if (body.angular_velocity * body.angular_velocity > ANGULAR_SLEEP_TOLERANCE * ANGULAR_SLEEP_TOLERANCE ||
+        dot(body.velocity, body.velocity) > LINEAR_SLEEP_TOLERANCE * LINEAR_SLEEP_TOLERANCE) {
+        body.sleep_time = 0;
+    } else {
+        body.sleep_time += TIME_STEP;
+    }
+    return body.sleep_time;
+}
+
 void Island::solve(World& world, double dt_ratio) {
-    const Model& m = model();
     Body* all = world.bodies;
     for (int i = 0; i < body_count; ++i)
-        if (BODIES[bodies[i]].dynamic) integrate_velocity(all[bodies[i]], m.bodies[bodies[i]]);
+        if (BODIES[bodies[i]].dynamic) integrate_velocity(all[bodies[i]], bodies[i]);
 
     ContactSolver contact_solvers[CONTACT_SLOTS];
     JointSolver joint_solvers[JOINT_COUNT];
@@ -67,18 +76,8 @@ void Island::solve(World& world, double dt_ratio) {
 
     // The island falls asleep once each of its bodies has been slow for TIME_TO_SLEEP.
     double least_rest = std::numeric_limits<double>::max();
-    for (int i = 0; i < body_count; ++i) {
-        Body& body = all[bodies[i]];
-        if (!BODIES[bodies[i]].dynamic) continue;
-        if (body.angular_velocity * body.angular_velocity > ANGULAR_SLEEP_TOLERANCE * ANGULAR_SLEEP_TOLERANCE ||
-            dot(body.velocity, body.velocity) > LINEAR_SLEEP_TOLERANCE * LINEAR_SLEEP_TOLERANCE) {
-            body.sleep_time = 0;
-            least_rest = 0;
-        } else {
-            body.sleep_time += TIME_STEP;
-            least_rest = min(least_rest, body.sleep_time);
-        }
-    }
+    for (int i = 0; i < body_count; ++i)
+        if (BODIES[bodies[i]].dynamic) least_rest = min(least_rest, count_rest(all[bodies[i]]));
     if (least_rest >= TIME_TO_SLEEP)
         for (int i = 0; i < body_count; ++i) all[bodies[i]].sleep();
 }

@@ -2,6 +2,7 @@
 // constraints for the solver.
 #pragma once
 #include "lanes_contact.hpp"
+#include "lanes_coupling.hpp"
 #include "lanes_rules.hpp"
 
 namespace qwop {
@@ -30,11 +31,15 @@ static inline void update_near_parts(Block<V>& b, int lane, int body) {
     }
 }
 
+// coupled[lane]: parts that touch a hurdle that is awake.
 template <class V>
-static inline void update_contacts(Block<V>& b, unsigned running) {
+static inline void update_contacts(Block<V>& b, unsigned running, unsigned (&coupled)[WIDTH<V>]) {
     for (unsigned left = running & b.with_near_parts; left; left &= left - 1) {
         const int lane = __builtin_ctz(left);
-        update_near_parts(b, lane, HURDLE_TOP);
+        if (b.near_hurdle_top[lane] && bridge::hurdle_can_couple(b.games[lane].world))
+            coupled[lane] = update_hurdle_parts(b, lane);
+        else
+            update_near_parts(b, lane, HURDLE_TOP);
         update_near_parts(b, lane, BLOCK);
         if (!(b.near_hurdle_top[lane] | b.near_block[lane])) b.with_near_parts &= ~(1u << lane);
     }
@@ -80,14 +85,15 @@ static inline bool created_after(const World& world, int p, int floor1, int floo
 
 // Fills in part, on_floor and active of a constraint for each touching contact, and returns their number. Contacts of
 // one part come newest first, as in the contact list. Contacts of different parts act on different bodies, so their
-// order does not matter.
+// order does not matter. coupled[part]: lanes whose Coupling has this part's contacts.
 template <class V>
-static inline int gather_contacts(Block<V>& b, unsigned running, ContactLanes<V>* contacts) {
+static inline int gather_contacts(Block<V>& b, unsigned running, const unsigned (&coupled)[PARTS],
+                                  ContactLanes<V>* contacts) {
     int count = 0;
     for (int p = 0; p < PARTS; ++p) {
         unsigned on[2][FLOOR_COUNT] = {}, any = 0, seam = 0;
         for (int f = 0; f < FLOOR_COUNT; ++f) {
-            on[0][f] = b.touching[p * FLOOR_COUNT + f] & running;
+            on[0][f] = b.touching[p * FLOOR_COUNT + f] & running & ~coupled[p];
             seam |= any & on[0][f];
             any |= on[0][f];
         }

@@ -35,6 +35,7 @@ struct HurdleLanes {
 
     void load(World& world, int lane);
     void store(World& world, int lane);
+    void put_top(World& world, int lane) const;  // what a contact with the top needs; store comes later
     // Brings the contacts up to date. floors: a struct with floor_x, floor_box and floor_fat_box, such as a Block.
     // ended[pair]: lanes whose contact ended. Returns the lanes where a body touches two floors: World::step_hurdle has
     // to step these.
@@ -113,6 +114,17 @@ void HurdleLanes<V>::store(World& world, int lane) {
         contact.touching = touching[pair] >> lane & 1;
         contact.manifold = to_manifold(manifold[pair], lane, contact.body_b >= FLOOR_COUNT);
     }
+}
+
+template <class V>
+void HurdleLanes<V>::put_top(World& world, int lane) const {
+    Body& body = world.bodies[HURDLE_TOP];
+    body.position = {x[0][lane], y[0][lane]};
+    body.rotation.cos = cos[0][lane];
+    body.rotation.sin = sin[0][lane];
+    body.rotation_stale = false;
+    body.box = bounds_of(box[0], lane);
+    body.sleep_time = rest[0][lane];
 }
 
 template <class V>

@@ -31,8 +31,9 @@ static inline void move_parts(Block<V>& b, const V* previous_x, const V* previou
 
 // Steps the hurdles, in the vectors or in their Worlds. moved[lane]: bit 0 if the top's leaf moved, bit 1
 // if the base's did.
+// coupled: lanes in which a Coupling has solved the hurdle.
 template <class V>
-static inline void step_hurdles(Block<V>& b, unsigned running, uint8_t (&moved)[WIDTH<V>]) {
+static inline void step_hurdles(Block<V>& b, unsigned running, unsigned coupled, uint8_t (&moved)[WIDTH<V>]) {
     unsigned moved_lanes[2] = {};
     if (b.hurdle.lanes) {
         unsigned ended[HurdleLanes<V>::HURDLE_PAIRS] = {};
@@ -57,7 +58,9 @@ static inline void step_hurdles(Block<V>& b, unsigned running, uint8_t (&moved)[
                 moved[lane] |= static_cast<uint8_t>(leaf_moved << i);
             }
         } else {
-            moved[lane] = static_cast<uint8_t>(b.games[lane].world.step_hurdle(leaves));
+            World& world = b.games[lane].world;
+            moved[lane] =
+                static_cast<uint8_t>(coupled >> lane & 1 ? world.move_hurdle(leaves) : world.step_hurdle(leaves));
         }
         if (moved[lane] & 1) {
             b.record_move(lane, HURDLE_TOP, leaves[0]);
@@ -98,14 +101,14 @@ static inline void find_part_pairs(Block<V>& b, const unsigned (&moved)[PARTS]) 
         any |= found[SURFACE_BLOCK] | found[SURFACE_HURDLE_TOP];
         for (; any; any &= any - 1) {
             const int lane = __builtin_ctz(any);
-            // A moving hurdle may have changed its position in the order.
-            if (found[SURFACE_HURDLE_TOP] & b.hurdle_active & 1u << lane) update_surface_order(b, lane);
+            // A moving hurdle may have changed its position in the order, which matters if the part has another pair.
+            const unsigned others = found[0] | found[1] | found[2] | found[SURFACE_BLOCK];
+            if (others & found[SURFACE_HURDLE_TOP] & b.hurdle_active & 1u << lane) update_surface_order(b, lane);
             for (const uint8_t surface : b.surfaces[lane]) {
                 if (!(found[surface] >> lane & 1)) continue;
                 const int body = surface == SURFACE_HURDLE_TOP ? int{HURDLE_TOP} : int{surface};
                 bridge::add_contact(b.games[lane].world, FIRST_PART + p, body);
                 if (surface >= FLOOR_COUNT) {
-                    if (surface == SURFACE_HURDLE_TOP) b.hurdle.store(b.games[lane].world, lane);
                     b.record_near_part(lane, FIRST_PART + p, body);
                 } else {
                     b.exists[p * FLOOR_COUNT + surface] |= static_cast<uint8_t>(1u << lane);
@@ -116,28 +119,44 @@ static inline void find_part_pairs(Block<V>& b, const unsigned (&moved)[PARTS]) 
     }
 }
 
-// The same for a hurdle that moved. If there may be new pairs, the tree gives their order.
+// The same for a hurdle that moved. If one of its bodies has several new pairs, the tree gives their order.
 template <class V>
 static inline void find_hurdle_pairs(Block<V>& b, int lane, unsigned moved) {
-    const Aabb* leaves = b.hurdle_leaves[lane];
-    const auto overlaps_hurdle = [&](const Bounds<V>& bounds) {
-        const Aabb box = bounds_of<V>(bounds, lane);
-        return ((moved & 1) && boxes_overlap(leaves[0], box)) || ((moved & 2) && boxes_overlap(leaves[1], box));
-    };
-    bool track = overlaps_hurdle(b.block_fat_box);
-    for (int f = 0; f < FLOOR_COUNT; ++f) track |= overlaps_hurdle(b.floor_fat_box[f]);
-    bool runner = false;
-    for (int p = 0; p < PARTS; ++p) runner |= overlaps_hurdle(b.fat_box[p]);
-    if (!track && !runner) return;
-    b.apply_moves(lane);
     World& world = b.games[lane].world;
-    b.hurdle.store(world, lane);
-    if (moved & 1) world.find_pairs(HURDLE_TOP);
-    if (moved & 2) world.find_pairs(HURDLE_BASE);
-    if (runner) b.scalar_next |= 1u << lane;
+    for (int i = 0; i < 2; ++i) {
+        if (!(moved >> i & 1)) continue;
+        const Aabb leaf = b.hurdle_leaves[lane][i];
+        int count = 0, found = 0;
+        const auto look_at = [&](int body, const Bounds<V>& bounds) {
+            if (!boxes_overlap(leaf, bounds_of<V>(bounds, lane))) return;
+            if (bridge::has_contact(world, HURDLE_PARTS[i], body)) return;
+            found = body;
+            ++count;
+        };
+        for (int f = 0; f < FLOOR_COUNT; ++f) look_at(FLOOR_0 + f, b.floor_fat_box[f]);
+        look_at(BLOCK, b.block_fat_box);
+        for (int p = 0; p < PARTS && i == 0; ++p) look_at(FIRST_PART + p, b.fat_box[p]);  // none touches the base
+        if (!count) continue;
+        if (count == 1 && found >= FIRST_PART) {
+            bridge::add_contact(world, found, HURDLE_TOP);
+            b.record_near_part(lane, found, HURDLE_TOP);
+            continue;
+        }
+        b.hurdle.store(world, lane);
+        if (count == 1) {
+            bridge::add_contact(world, HURDLE_PARTS[i], found);
+            continue;
+        }
+        b.apply_moves(lane);
+        world.find_pairs(HURDLE_PARTS[i]);
+        for (int p = 0; p < PARTS; ++p)
+            if (bridge::has_contact(world, FIRST_PART + p, HURDLE_TOP))
+                b.record_near_part(lane, FIRST_PART + p, HURDLE_TOP);
+    }
 }
 
-// Whether a part will touch the hurdle's top or the block in the next step. Then the scalar engine makes this step.
+// Whether a part will touch the hurdle's top or the block in the next step. Then the scalar engine makes this step, if
+// the hurdle sleeps.
 template <class V>
 static inline bool touches_next(Block<V>& b, int lane, int body) {
     World& world = b.games[lane].world;
@@ -150,13 +169,31 @@ static inline bool touches_next(Block<V>& b, int lane, int body) {
     return false;
 }
 
+// Likewise for floors that sleep.
+template <class V>
+static inline bool wakes_floor_next(Block<V>& b, int lane) {
+    World& world = b.games[lane].world;
+    for (int f = 0; f < FLOOR_COUNT; ++f) {
+        if (world.bodies[FLOOR_0 + f].awake) continue;
+        const Aabb floor = bounds_of<V>(b.floor_box[f], lane);
+        for (int p = 0; p < PARTS; ++p) {
+            if (!(b.exists[p * FLOOR_COUNT + f] >> lane & 1)) continue;
+            if (b.touching[p * FLOOR_COUNT + f] >> lane & 1) return true;
+            if (!boxes_overlap(bounds_of<V>(b.box[p], lane), floor)) continue;
+            if (bridge::would_touch(world, FIRST_PART + p, part_transform<V>(b, p, lane), FLOOR_0 + f)) return true;
+        }
+    }
+    return false;
+}
+
 // The second half of World::step. Lanes that the vectors cannot step next go to the scalar engine.
 template <class V>
-static inline void find_pairs(Block<V>& b, const V* previous_x, const V* previous_y, unsigned running) {
+static inline void find_pairs(Block<V>& b, const V* previous_x, const V* previous_y, unsigned running,
+                              unsigned coupled) {
     unsigned moved[PARTS];
     move_parts(b, previous_x, previous_y, running, moved);
     uint8_t hurdle_moved[WIDTH<V>] = {};
-    step_hurdles(b, running, hurdle_moved);
+    step_hurdles(b, running, coupled, hurdle_moved);
     const unsigned resting = b.hurdle.resting();
     find_part_pairs(b, moved);
     for (unsigned left = running & b.hurdle_active; left; left &= left - 1) {
@@ -165,12 +202,14 @@ static inline void find_pairs(Block<V>& b, const V* previous_x, const V* previou
         World& world = b.games[lane].world;
         if (resting >> lane & 1) b.hurdle.store(world, lane);
         if ((b.hurdle.lanes | resting) >> lane & 1) continue;
-        if (bridge::touches_sleeping_floor(world)) b.scalar_next |= 1u << lane;
+        if (wakes_floor_next(b, lane)) b.scalar_next |= 1u << lane;
         if (bridge::hurdle_fits_lanes(world)) b.load_hurdle(lane);
     }
     for (unsigned left = running & b.with_near_parts; left; left &= left - 1) {
         const int lane = __builtin_ctz(left);
-        if (touches_next(b, lane, HURDLE_TOP) || touches_next(b, lane, BLOCK)) b.scalar_next |= 1u << lane;
+        const bool couples = bridge::hurdle_can_couple(b.games[lane].world);
+        if ((!couples && touches_next(b, lane, HURDLE_TOP)) || touches_next(b, lane, BLOCK))
+            b.scalar_next |= 1u << lane;
     }
 }
 

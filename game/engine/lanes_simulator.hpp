@@ -137,13 +137,26 @@ class LaneSimulator final : public Simulator {
         b.score_time += FRAME_SECONDS;
         b.head_torque += HEAD_TORQUE * (b.angle[HEAD - FIRST_PART] + HEAD_TORQUE_ANGLE);
         hold_keys(b, frame.joints, keys);
-        update_contacts(b, running);
+        unsigned coupled[W] = {};
+        update_contacts(b, running, coupled);
+        frame.coupled = 0;
+        for (int lane = 0; lane < W; ++lane) {
+            if (!coupled[lane]) continue;
+            if (couple(b, frame.couplings[lane], lane, coupled[lane])) {
+                frame.coupled |= 1u << lane;
+                continue;
+            }
+            b.store(lane);
+            b.apply_moves(lane);
+            b.games[lane].finish_update(keys[lane]);
+            frame.running &= ~(1u << lane);
+        }
         begin_solve(frame);
     }
 
     void end(BlockFrame<V>& frame) {
         update_rest(*frame.block);
-        find_pairs(*frame.block, frame.previous_x, frame.previous_y, frame.running);
+        find_pairs(*frame.block, frame.previous_x, frame.previous_y, frame.running, frame.coupled);
         end_frame(*frame.block, frame.running);
     }
 };

@@ -10,6 +10,8 @@ template <class V>
 struct BlockFrame {
     Block<V>* block;
     unsigned running;                 // lanes that are in this frame
+    unsigned coupled;                 // those in which the runner touches the hurdle
+    Coupling couplings[WIDTH<V>];     // of these lanes
     JointLanes<V> joints[RUNNER_JOINTS];  // in JOINT_ORDER
     ContactLanes<V> contacts[MAX_CONTACTS];
     int contact_count;
@@ -23,7 +25,13 @@ static inline void begin_solve(BlockFrame<V>& frame) {
     for (int p = 0; p < PARTS; ++p) b.vy[p] += TIME_STEP * GRAVITY_Y;
     const double head_inv_inertia = model().bodies[HEAD].inv_inertia;
     b.w[HEAD - FIRST_PART] += TIME_STEP * head_inv_inertia * b.head_torque;
-    frame.contact_count = gather_contacts(b, frame.running, frame.contacts);
+    unsigned coupled[PARTS] = {};
+    for (unsigned left = frame.coupled; left; left &= left - 1) {
+        const int lane = __builtin_ctz(left);
+        for (int p = 0; p < PARTS; ++p) coupled[p] |= (frame.couplings[lane].parts >> p & 1) << lane;
+        warm_start_coupling(b, frame.couplings[lane], lane);
+    }
+    frame.contact_count = gather_contacts(b, frame.running, coupled, frame.contacts);
     for (int i = 0; i < frame.contact_count; ++i) frame.contacts[i].prepare(b, b.floor_x);
     for (int i = 0; i < frame.contact_count; ++i) frame.contacts[i].warm_start(b);
     for (JointLanes<V>& joint : frame.joints) {
@@ -85,6 +93,10 @@ static inline void solve_positions(BlockFrame<V>* frames) {
                 contact.solve_position(*frames[k].block, live[k], min_separation);
             }
             okay[k] = min_separation > -1.5 * LINEAR_SLOP;
+            for (unsigned left = frames[k].coupled & bits<V>(live[k]); left; left &= left - 1) {
+                const int lane = __builtin_ctz(left);
+                if (!solve_coupling_position(*frames[k].block, frames[k].couplings[lane], lane)) okay[k][lane] = 0;
+            }
         }
         for (int i = 0; i < RUNNER_JOINTS; ++i) {
             update_rotations<N>(frames, frames->joints[i].a, frames->joints[i].b);
@@ -102,15 +114,24 @@ static inline void solve(BlockFrame<V>* frames) {
     for (int iteration = 0; iteration < VELOCITY_ITERATIONS; ++iteration) {
         for (int i = 0; i < RUNNER_JOINTS; ++i)
             for (int k = 0; k < N; ++k) frames[k].joints[i].solve_velocity(*frames[k].block);
-        for (int k = 0; k < N; ++k)
-            for (int i = 0; i < frames[k].contact_count; ++i) frames[k].contacts[i].solve_velocity(*frames[k].block);
+        for (int k = 0; k < N; ++k) {
+            BlockFrame<V>& frame = frames[k];
+            for (int i = 0; i < frame.contact_count; ++i) frame.contacts[i].solve_velocity(*frame.block);
+            for (unsigned left = frame.coupled; left; left &= left - 1)
+                solve_coupling_velocity(*frame.block, frame.couplings[__builtin_ctz(left)], __builtin_ctz(left));
+        }
     }
     for (int k = 0; k < N; ++k) {
         BlockFrame<V>& frame = frames[k];
         for (int i = 0; i < frame.contact_count; ++i) frame.contacts[i].store_impulses(*frame.block);
+        for (unsigned left = frame.coupled; left; left &= left - 1)
+            integrate_coupling(*frame.block, frame.couplings[__builtin_ctz(left)], __builtin_ctz(left));
         integrate_positions(*frame.block, frame.previous_x, frame.previous_y);
     }
     solve_positions<N>(frames);
+    for (int k = 0; k < N; ++k)
+        for (unsigned left = frames[k].coupled; left; left &= left - 1)
+            frames[k].couplings[__builtin_ctz(left)].finish();
 }
 
 template <class V>

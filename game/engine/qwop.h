@@ -39,11 +39,14 @@ QWOP_API int qwop_step(qwop_sim* sim, const uint8_t* keys, int frames);
 // double[N * 92] in the column layout of the golden traces.
 QWOP_API void qwop_state(qwop_sim* sim, double* out);
 
-// uint8[N * qwop_snapshot_size()]: plain bytes, exact. restore returns 0. Or it does nothing and
-// returns -1 if the bytes are not a snapshot of a build with this layout, or -2 if a game has another variant of sine
-// and cosine. convert: such a game is accepted and continues with the simulator's variant.
+// uint8[N * qwop_snapshot_size()]: plain bytes, exact.
 QWOP_API void qwop_snapshot(qwop_sim* sim, uint8_t* out);
-QWOP_API int qwop_restore(qwop_sim* sim, const uint8_t* in, const uint8_t* mask, int convert);
+// Puts each masked game i into the state of row row_of[i] of `in`, uint8[rows * qwop_snapshot_size()]; row_of nullptr:
+// of row i. Many games may share a row, which is then read once. Returns 0. Or does nothing and returns -1 if a used
+// row does not exist or is not a snapshot of a build with this layout, or -2 if its game has another variant of sine
+// and cosine. convert: such a game is accepted and continues with the simulator's variant.
+QWOP_API int qwop_restore(qwop_sim* sim, const uint8_t* in, int rows, const int32_t* row_of, const uint8_t* mask,
+                          int convert);
 
 // What happens in an open page, applied to game `env`: rows of uint32 (operation, keys, count), see session.hpp;
 // operations are 0 open the page, 1 the game's own reset, 2 play a frame with keys, 3 wait a frame before the first

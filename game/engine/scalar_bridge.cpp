@@ -53,19 +53,24 @@ bool fits_lanes(Game& game) {
         const Contact& contact = world.contacts[world.contact_order[i]];
         const auto [mover, other] = bodies_of(contact);
         if (mover < FIRST_PART || other < FLOOR_COUNT) continue;
+        if (other == HURDLE_TOP && hurdle_can_couple(world)) continue;
         if (contact.touching) return false;
         Body &part = world.bodies[mover], &surface = world.bodies[other];
         if (overlap(part.box, surface.box) && would_touch(world, mover, part.transform(), other)) return false;
     }
-    return !touches_sleeping_floor(world) && has_canonical_nodes(world);
+    return !wakes_floor(world) && has_canonical_nodes(world);
 }
 
-// Such a contact can wake the floor in the middle of a pass over the contacts, and with it the contacts of a sleeping
-// hurdle.
-bool touches_sleeping_floor(const World& world) {
+// Then the floor wakes in the middle of a pass over the contacts, and with it the contacts of a sleeping hurdle.
+bool wakes_floor(World& world) {
     for (int i = 0; i < world.contact_count; ++i) {
-        const auto [mover, other] = bodies_of(world.contacts[world.contact_order[i]]);
-        if (mover >= FIRST_PART && other < FLOOR_COUNT && !world.bodies[other].awake) return true;
+        const Contact& contact = world.contacts[world.contact_order[i]];
+        const auto [mover, other] = bodies_of(contact);
+        if (mover < FIRST_PART || other >= FLOOR_COUNT || world.bodies[other].awake) continue;
+        if (contact.touching) return true;
+        Body& part = world.bodies[mover];
+        if (overlap(part.box, world.bodies[other].box) && would_touch(world, mover, part.transform(), other))
+            return true;
     }
     return false;
 }
@@ -94,6 +99,12 @@ bool hurdle_is_active(const World& world) {
     return false;
 }
 
+bool hurdle_can_couple(const World& world) {
+    for (int id : {HURDLE_BASE, HURDLE_TOP, FLOOR_0, FLOOR_1, FLOOR_2})
+        if (!world.bodies[id].awake) return false;
+    return true;
+}
+
 bool hurdle_fits_lanes(const World& world) {
     for (int id : {HURDLE_BASE, HURDLE_TOP})
         if (!world.bodies[id].awake || world.bodies[id].sleep_time > MAX_REST_IN_LANES) return false;
@@ -101,8 +112,9 @@ bool hurdle_fits_lanes(const World& world) {
         if (!world.bodies[id].awake) return false;
     if (world.joints[HURDLE_JOINT].limit_state != LimitState::equal) return false;
     for (int i = 0; i < world.contact_count; ++i) {
-        const auto [mover, other] = bodies_of(world.contacts[world.contact_order[i]]);
-        if (is_hurdle(other) || (is_hurdle(mover) && other >= FLOOR_COUNT)) return false;
+        const Contact& contact = world.contacts[world.contact_order[i]];
+        const auto [mover, other] = bodies_of(contact);
+        if ((is_hurdle(other) && contact.touching) || (is_hurdle(mover) && other >= FLOOR_COUNT)) return false;
     }
     return true;
 }
@@ -127,10 +139,24 @@ void add_contact(World& world, int part, int surface_body) {
 }
 
 void remove_contact(World& world, int part, int surface_body) {
+    world.contacts[contact_slot(part, surface_body)].manifold.point_count = 0;  // so that it wakes no body
+    end_contact(world, part, surface_body);
+}
+
+void end_contact(World& world, int part, int surface_body) {
     const int slot = contact_slot(part, surface_body);
-    world.contacts[slot].manifold.point_count = 0;  // so that destroy_contact wakes no body
     for (int i = 0; i < world.contact_count; ++i)
         if (world.contact_order[i] == slot) world.destroy_contact(i);
+}
+
+bool update_contact(World& world, int part, int surface_body) {
+    Contact& contact = world.contacts[contact_slot(part, surface_body)];
+    world.update_contact(contact);
+    return contact.touching;
+}
+
+bool has_contact(const World& world, int part, int surface_body) {
+    return world.contacts[contact_slot(part, surface_body)].exists;
 }
 
 // --- Rules -----------------------------------------------------------------------------------------------

@@ -26,10 +26,11 @@ void free_aligned(void* memory);
 
 // Which engine steps a game, or its hurdle.
 bool fits_lanes(Game& game);                         // a plain running game: the lanes can step it
-bool touches_sleeping_floor(const World& world);     // they cannot: a part has a contact with a floor that sleeps
+bool wakes_floor(World& world);                      // they cannot: a part touches a floor that sleeps, or will
 bool would_touch(World& world, int part, const Transform& part_xf, int surface_body);  // in the next step
 bool hurdle_is_active(const World& world);           // the hurdle has to be stepped
-bool hurdle_fits_lanes(const World& world);          // it moves and touches floors at most: the lanes can step it
+bool hurdle_can_couple(const World& world);          // it and the floors are awake: a part in the lanes can touch it
+bool hurdle_fits_lanes(const World& world);          // it moves and touches floors at most: vectors can step it
 
 // Bodies, the tree, contacts.
 Transform transform_of(Body& body);
@@ -37,6 +38,9 @@ Aabb tight_box_of(int body, const Transform& xf);
 void surface_order(const Tree& tree, uint8_t* surfaces);  // SURFACE_COUNT of them, as a query visits them
 void add_contact(World& world, int part, int surface_body);
 void remove_contact(World& world, int part, int surface_body);  // wakes no body
+void end_contact(World& world, int part, int surface_body);     // wakes both if they touched
+bool update_contact(World& world, int part, int surface_body);  // whether they touch
+bool has_contact(const World& world, int part, int surface_body);
 
 // Rules.
 double rounded_score(double torso_x);   // m

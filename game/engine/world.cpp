@@ -155,53 +155,78 @@ void World::update_contact(Contact& contact, ContactListener& listener) {
         listener.begin_contact(contact, world_manifold(contact.manifold, a.transform(), b.transform()));
 }
 
-// Bodies that touch or are joined move together: each awake body, newest first, seeds an island that grows
-// depth first over touching contacts, then joints. Static bodies join islands but do not spread them.
+// What is in an island already.
+struct World::Taken {
+    bool bodies[BODY_COUNT] = {}, joints[JOINT_COUNT] = {}, contacts[CONTACT_SLOTS] = {};
+};
+
+// Bodies that touch or are joined move together: an awake body seeds an island that grows depth first over touching
+// contacts, then joints. Static bodies join islands but do not spread them.
+void World::grow_island(Island& island, int seed, const uint8_t* touching, int touching_contacts, Taken& taken) {
+    const Model& m = model();
+    uint8_t stack[BODY_COUNT];
+    int stack_size = 0;
+    const auto push = [&](int body) {
+        if (taken.bodies[body]) return;
+        taken.bodies[body] = true;
+        stack[stack_size++] = static_cast<uint8_t>(body);
+    };
+    push(seed);
+    while (stack_size > 0) {
+        const int id = stack[--stack_size];
+        island.bodies[island.body_count++] = static_cast<uint8_t>(id);
+        if (!bodies[id].awake) bodies[id].wake();
+        if (!BODIES[id].dynamic) continue;
+        for (int i = 0; i < touching_contacts; ++i) {
+            const int slot = touching[i];
+            const Contact& contact = contacts[slot];
+            if (taken.contacts[slot] || (contact.body_a != id && contact.body_b != id)) continue;
+            taken.contacts[slot] = true;
+            island.contacts[island.contact_count++] = static_cast<uint8_t>(slot);
+            push(contact.body_a == id ? contact.body_b : contact.body_a);
+        }
+        for (int i = 0; i < m.joint_counts[id]; ++i) {
+            const int joint = m.joint_lists[id][i];
+            if (taken.joints[joint]) continue;
+            taken.joints[joint] = true;
+            island.joints[island.joint_count++] = static_cast<uint8_t>(joint);
+            push(JOINTS[joint].body_a == id ? JOINTS[joint].body_b : JOINTS[joint].body_a);
+        }
+    }
+}
+
+// The newest awake body that is in no island yet seeds the next one.
 void World::solve_islands(int first_seed, int last_seed) {
     uint8_t touching[CONTACT_SLOTS];
     int touching_contacts = 0;
     for (int i = contact_count - 1; i >= 0; --i)
         if (contacts[contact_order[i]].touching) touching[touching_contacts++] = contact_order[i];
 
-    const Model& m = model();
     const double dt_ratio = inv_dt0 * TIME_STEP;
-    bool body_taken[BODY_COUNT] = {}, joint_taken[JOINT_COUNT] = {}, contact_taken[CONTACT_SLOTS] = {};
+    Taken taken;
     for (int seed = first_seed; seed >= last_seed; --seed) {
-        if (body_taken[seed] || !bodies[seed].awake || !BODIES[seed].dynamic) continue;
+        if (taken.bodies[seed] || !bodies[seed].awake || !BODIES[seed].dynamic) continue;
         Island island;
-        uint8_t stack[BODY_COUNT];
-        int stack_size = 0;
-        const auto push = [&](int body) {
-            if (body_taken[body]) return;
-            body_taken[body] = true;
-            stack[stack_size++] = static_cast<uint8_t>(body);
-        };
-        push(seed);
-        while (stack_size > 0) {
-            const int id = stack[--stack_size];
-            island.bodies[island.body_count++] = static_cast<uint8_t>(id);
-            if (!bodies[id].awake) bodies[id].wake();
-            if (!BODIES[id].dynamic) continue;
-            for (int i = 0; i < touching_contacts; ++i) {
-                const int slot = touching[i];
-                const Contact& contact = contacts[slot];
-                if (contact_taken[slot] || (contact.body_a != id && contact.body_b != id)) continue;
-                contact_taken[slot] = true;
-                island.contacts[island.contact_count++] = static_cast<uint8_t>(slot);
-                push(contact.body_a == id ? contact.body_b : contact.body_a);
-            }
-            for (int i = 0; i < m.joint_counts[id]; ++i) {
-                const int joint = m.joint_lists[id][i];
-                if (joint_taken[joint]) continue;
-                joint_taken[joint] = true;
-                island.joints[island.joint_count++] = static_cast<uint8_t>(joint);
-                push(JOINTS[joint].body_a == id ? JOINTS[joint].body_b : JOINTS[joint].body_a);
-            }
-        }
+        grow_island(island, seed, touching, touching_contacts, taken);
         island.solve(*this, dt_ratio);
         for (int i = 0; i < island.body_count; ++i)
-            if (!BODIES[island.bodies[i]].dynamic) body_taken[island.bodies[i]] = false;
+            if (!BODIES[island.bodies[i]].dynamic) taken.bodies[island.bodies[i]] = false;
     }
+}
+
+Island World::runners_island(unsigned parts) {
+    uint8_t touching[CONTACT_SLOTS];
+    int touching_contacts = 0;
+    for (int i = contact_count - 1; i >= 0; --i) {
+        const Contact& contact = contacts[contact_order[i]];
+        const int mover = contact.body_a > contact.body_b ? contact.body_a : contact.body_b;
+        if (contact.touching && (mover < FIRST_PART || parts >> (mover - FIRST_PART) & 1))
+            touching[touching_contacts++] = contact_order[i];
+    }
+    Taken taken;
+    Island island;
+    grow_island(island, BODY_COUNT - 1, touching, touching_contacts, taken);
+    return island;
 }
 
 void World::step(ContactListener& listener) {
@@ -210,6 +235,10 @@ void World::step(ContactListener& listener) {
         new_fixture = false;
     }
     update_contacts(listener);
+    finish_step();
+}
+
+void World::finish_step() {
     solve_islands(BODY_COUNT - 1, 0);
     for (int id = BODY_COUNT - 1; id >= 0; --id) {
         Body& body = bodies[id];
@@ -227,8 +256,18 @@ struct NoListener : ContactListener {
 
 static bool is_hurdle(int body) { return body == HURDLE_BASE || body == HURDLE_TOP; }
 
-unsigned World::step_hurdle(Aabb* fat_boxes) {
+void World::update_contact(Contact& contact) {
     NoListener listener;
+    update_contact(contact, listener);
+}
+
+unsigned World::step_hurdle(Aabb* fat_boxes) {
+    update_hurdle_contacts(fat_boxes);
+    solve_islands(HURDLE_TOP, HURDLE_BASE);
+    return move_hurdle(fat_boxes);
+}
+
+void World::update_hurdle_contacts(const Aabb* fat_boxes) {
     for (int i = contact_count - 1; i >= 0; --i) {
         Contact& contact = contacts[contact_order[i]];
         const bool hurdle_is_a = is_hurdle(contact.body_a);
@@ -237,12 +276,14 @@ unsigned World::step_hurdle(Aabb* fat_boxes) {
         if (!is_hurdle(hurdle) || floor >= FIRST_PART) continue;  // contacts of parts are the caller's
         if (!bodies[hurdle].awake && !bodies[floor].awake) continue;
         if (overlap(fat_boxes[hurdle == HURDLE_BASE], tree.nodes[bodies[floor].leaf].box)) {
-            update_contact(contact, listener);
+            update_contact(contact);
         } else {
             destroy_contact(i);
         }
     }
-    solve_islands(HURDLE_TOP, HURDLE_BASE);
+}
+
+unsigned World::move_hurdle(Aabb* fat_boxes) {
     unsigned moved_leaves = 0;
     for (int i = 0; i < 2; ++i) {
         const int id = i ? HURDLE_BASE : HURDLE_TOP;

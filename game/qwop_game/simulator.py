@@ -72,7 +72,7 @@ def native_library() -> ctypes.CDLL:
         ("qwop_step", integer, [pointer, pointer, integer]),
         ("qwop_state", None, [pointer, pointer]),
         ("qwop_snapshot", None, [pointer, pointer]),
-        ("qwop_restore", integer, [pointer, pointer, pointer, integer]),
+        ("qwop_restore", integer, [pointer, pointer, integer, pointer, pointer, integer]),
         ("qwop_operate", integer, [pointer, integer, pointer, integer]),
         ("qwop_find_keys", integer, [pointer] * 5),
         ("qwop_play", None, [pointer, pointer]),
@@ -254,24 +254,40 @@ class Simulator:
         return out
 
     def restore(
-        self, snapshot: NDArray[np.uint8], mask: NDArray[np.bool_] | None = None, convert: bool = False
+        self,
+        snapshot: NDArray[np.uint8],
+        mask: NDArray[np.bool_] | None = None,
+        convert: bool = False,
+        *,
+        index: NDArray[np.integer[Any]] | None = None,
     ) -> None:
         """Put the games of `mask` (None: all) into the states of `snapshot`, uint8 [num_envs, S].
 
+        index: int [num_envs], game i gets row index[i] of `snapshot`, uint8 [M, S]. It is like
+            `restore(snapshot[index])`, and faster: no row is copied, and each is read once.
         convert: also accept a state of a game with another `trig`. It continues with this simulator's.
 
-        Raises ValueError for bytes that are not a snapshot and, without convert, for a snapshot of a game
-        with another `trig`.
+        Raises ValueError for bytes that are not a snapshot, for an index of a row that does not exist and,
+        without convert, for a snapshot of a game with another `trig`. Rows that no game gets may hold
+        anything.
         """
-        # Copy it: between the engine's check and its read, another thread may change the caller's array.
-        snapshot = np.array(snapshot, order="C")
-        if snapshot.dtype != np.uint8 or snapshot.shape != (self.num_envs, self.snapshot_size):
+        snapshot = np.ascontiguousarray(snapshot)
+        rows = len(snapshot) if index is not None and snapshot.ndim else self.num_envs
+        if snapshot.dtype != np.uint8 or snapshot.shape != (rows, self.snapshot_size):
             raise ValueError(
                 f"the snapshot is {snapshot.dtype} {list(snapshot.shape)}: "
-                f"expected uint8 [{self.num_envs}, {self.snapshot_size}]"
+                f"expected uint8 [{'M' if index is not None else self.num_envs}, {self.snapshot_size}]"
             )
+        row_of = None if index is None else self._checked_index(index, rows)
         mask = self._checked_mask(mask)
-        result = self._call(self._library.qwop_restore, snapshot.ctypes.data, _address(mask), int(convert))
+        result = self._call(
+            self._library.qwop_restore,
+            snapshot.ctypes.data,
+            rows,
+            _address(row_of),
+            _address(mask),
+            int(convert),
+        )
         if result == -2:
             raise ValueError(
                 f"the snapshot is from a game with another trig than {self.trig}: "
@@ -342,6 +358,15 @@ class Simulator:
             if not handle:
                 raise ValueError(CLOSED)
             return function(handle, *arguments)
+
+    def _checked_index(self, index: NDArray[np.integer[Any]], rows: int) -> NDArray[np.int32]:
+        index = np.asarray(index)
+        if not np.issubdtype(index.dtype, np.integer) or index.shape != (self.num_envs,):
+            shape = list(index.shape)
+            raise ValueError(f"the index is {index.dtype} {shape}: expected int [{self.num_envs}]")
+        if index.min() < 0 or index.max() >= rows:
+            raise ValueError(f"the index has {index.min()} to {index.max()}: there are rows 0 to {rows - 1}")
+        return np.array(index, np.int32)
 
     def _checked_mask(self, mask: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
         if mask is None:

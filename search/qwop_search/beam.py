@@ -197,7 +197,7 @@ class BeamSearch:
         decisions = round(max_seconds / FRAME_SECONDS / self.player.frame_skip)
         keys: list[NDArray[np.uint8]] = []
         while sum(map(len, keys)) < decisions:
-            block = self._play(simulator, states, None, self._segment, 0)
+            block = self._play(simulator, states, np.zeros(1, np.int64), None, self._segment, 0)
             keys.append(block.keys[0])
             if np.isfinite(block.seconds[0]):
                 frames = self._frames(keys)
@@ -234,7 +234,8 @@ class BeamSearch:
             jobs = [
                 self._pool.submit(
                     self._play_block,
-                    beam[chosen],
+                    beam,
+                    chosen,
                     np.random.default_rng([*seed, len(history), number]),
                 )
                 for number, chosen in enumerate(
@@ -312,14 +313,14 @@ class BeamSearch:
                 seen.add(x)
         return np.array(chosen, np.int64)
 
-    def _play_block(self, states: States, generator: np.random.Generator) -> _Block:
-        """Continue up to `_lanes` games, in a thread of the pool."""
+    def _play_block(self, beam: States, parents: NDArray[np.int64], generator: np.random.Generator) -> _Block:
+        """Continue the runs `parents` of the beam, up to `_lanes`, in a thread of the pool."""
         simulator = self._simulators.get()
-        n = len(states)
+        n = len(parents)
         try:
             # A smaller last block is filled up with repeats; their results are dropped.
-            full = states if n == self._lanes else states[np.resize(np.arange(n), self._lanes)]
-            block = self._play(simulator, full, generator, self._segment, self._lookahead)
+            full = np.resize(parents, self._lanes)
+            block = self._play(simulator, beam, full, generator, self._segment, self._lookahead)
         finally:
             self._simulators.put(simulator)
         if n == self._lanes:
@@ -332,6 +333,7 @@ class BeamSearch:
         self,
         simulator: Simulator,
         states: States,
+        parents: NDArray[np.int64],
         generator: np.random.Generator | None,
         segment: int,
         lookahead: int,
@@ -339,16 +341,17 @@ class BeamSearch:
         """Continue games by a segment, then look ahead.
 
         Args:
-            simulator: as many games as `states`.
-            states: where to continue.
+            simulator: as many games as `parents`.
+            states: where to continue, [N].
+            parents: the state that each game continues, [n].
             generator: draws the actions of the segment; None: take the policy's best actions.
             segment: decisions of the segment.
             lookahead: decisions of the look-ahead, always the policy's best actions.
         """
-        simulator.restore(states.snapshots)
-        hip_mode, held, cost = states.hip_mode, states.last_keys, states.cost.copy()
-        held_for, frames = states.held_for, self.player.frame_skip
-        keys = np.zeros((len(states), segment), np.uint8)
+        simulator.restore(states.snapshots, index=parents)
+        hip_mode, held, cost = states.hip_mode[parents], states.last_keys[parents], states.cost[parents]
+        held_for, frames = states.held_for[parents], self.player.frame_skip
+        keys = np.zeros((len(parents), segment), np.uint8)
 
         def decide(generator: np.random.Generator | None) -> None:
             nonlocal hip_mode, held, cost, held_for
@@ -365,7 +368,7 @@ class BeamSearch:
             raw = simulator.raw_observation
             cost += KNEE_COST * knee_near(raw) + NOT_UPRIGHT_COST * ~upright(raw)
 
-        seconds = np.full(len(states), np.inf)
+        seconds = np.full(len(parents), np.inf)
         for decision in range(segment):
             decide(generator)
             keys[:, decision] = held

@@ -90,6 +90,28 @@ def test_snapshots_return_and_move_between_games_and_engines(engine):
     assert other.state.tobytes() == after.tobytes()
 
 
+@pytest.mark.parametrize("engine", engines())
+def test_many_games_continue_from_a_few_snapshots(engine):
+    rng = np.random.default_rng(5)
+    parents = Simulator(7, engine="scalar")
+    parents.step(rng.integers(0, 16, 7).astype(np.uint8), 40)
+    saved, n = parents.snapshot(), 37
+    index, mask = rng.integers(0, 6, n), rng.random(n) < 0.7
+    saved[6] = 0  # a row that no game gets may hold anything
+    by_index, by_copy = Simulator(n, engine=engine), Simulator(n, engine=engine)
+    for index_mask in (None, mask):
+        for games in (by_index, by_copy):
+            games.step(np.full(n, 9, np.uint8), 3)
+        by_index.restore(saved, index_mask, index=index)
+        by_copy.restore(saved[index], index_mask)
+        assert by_index.state.tobytes() == by_copy.state.tobytes()
+        assert (by_index.raw_observation == by_copy.raw_observation).all()
+        held = rng.integers(0, 16, n).astype(np.uint8)
+        for games in (by_index, by_copy):
+            games.step(held, 9)
+        assert by_index.state.tobytes() == by_copy.state.tobytes()
+
+
 def test_an_ended_game_stops_unless_stop_at_end_is_false():
     with np.load(GOLDEN / "glibc-fma_random.npz") as traces:
         actions = traces["actions_1"]  # a fall in frame 78 of 138
@@ -125,6 +147,11 @@ def test_arrays_are_read_only_and_live():
         (lambda g: g.reset(np.ones(2, np.uint8)), r"the mask is uint8 \[2\]: expected bool \[2\]"),
         (lambda g: g.restore(np.zeros((1, 4), np.uint8)), "the snapshot is uint8"),
         (lambda g: g.restore(np.zeros((2, g.snapshot_size), np.uint8)), "these bytes are not a snapshot"),
+        (lambda g: g.restore(g.snapshot(), index=np.array([0, 2])), "has 0 to 2: there are rows 0 to 1"),
+        (lambda g: g.restore(g.snapshot(), index=np.array([-1, 0])), "the index has -1 to 0"),
+        (lambda g: g.restore(g.snapshot(), index=np.array([0])), r"int64 \[1\]: expected int \[2\]"),
+        (lambda g: g.restore(g.snapshot(), index=np.zeros(2)), "the index is float64"),
+        (lambda g: g.restore(np.uint8(3), index=np.array([0, 1])), r"the snapshot is uint8"),
     ],
 )
 def test_wrong_arrays_are_named(call, message):

@@ -360,7 +360,7 @@ class _Search:
         for begin in range(0, len(parents), lanes):
             rows = slice(begin, min(begin + lanes, len(parents)))
             block = np.resize(np.arange(rows.start, rows.stop), lanes)
-            simulator.restore(games.snapshots[parents[block]])
+            simulator.restore(games.snapshots, index=parents[block])
             simulator.step(masks[block])
             count = rows.stop - rows.start
             snapshots[rows] = simulator.snapshot()[:count]
