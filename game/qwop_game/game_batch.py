@@ -322,9 +322,15 @@ class GameBatch:
     def set_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Put all games into the state that `get_state` returned.
 
+        An entry "snapshot_row", int [num_envs], says which row of "snapshot", uint8 [M, S], each game gets.
+        Without it, each gets its own.
+
         Raises ValueError for another number of games, and for keys and modes that do not exist.
         """
-        self.simulator.restore(state["snapshot"])
+        if isinstance(self.simulator, Simulator):
+            self.simulator.restore(state["snapshot"], index=state.get("snapshot_row"))
+        else:
+            self.simulator.restore(state["snapshot"])
         check_keys_and_modes(state["keys"], state["hip_mode"])
         self.keys[:] = state["keys"]
         self.hip_mode[:] = state["hip_mode"]
