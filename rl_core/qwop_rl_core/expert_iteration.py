@@ -41,7 +41,7 @@ from qwop_rl_core.config_checks import (
 )
 from qwop_rl_core.devices import keep_freed_memory, to_numpy
 from qwop_rl_core.errors import TrainingError
-from qwop_rl_core.expert_state import ExpertState, resume, save_state, start
+from qwop_rl_core.expert_iteration_state import ExpertState, resume, save_state, start
 from qwop_rl_core.logging import Logger
 from qwop_rl_core.losses import cross_entropy, entropy, log_softmax, value_loss
 from qwop_rl_core.optimizer import optimizer_step, set_learning_rate
