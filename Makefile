@@ -13,6 +13,9 @@ endif
 TORCH := cpu
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
+# Processes that share the tests: make JOBS=2 test. 0: the tests one after another.
+JOBS := 0
+
 INSTALL := .venv/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 CPP := $(wildcard game/engine/*.cpp game/engine/*.hpp game/engine/*.h tests/engine/*.cpp)
@@ -23,7 +26,7 @@ run: engine
 	@.venv/bin/python -m qwop_stride.run
 
 test: lint
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: engine
 	@.venv/bin/ruff check

@@ -46,9 +46,6 @@ def test_a_pinned_figure_that_is_edited_fails(claims):
 
 
 def test_an_edited_table_is_noticed(claims):
-    for page, again in claims.TABLES.items():
-        text = claims.pages()[page]
-        assert again(text) == text
     page = "docs/benchmark/submit.md"
     text = claims.pages()[page]
     assert claims.TABLES[page](text.replace("| 106.0 |", "| 116.0 |")) == text
