@@ -188,7 +188,8 @@ def test_every_flag_named_alone_is_a_flag_of_some_command(path: Path) -> None:
     everywhere = {"--help", "--frozen"}
     for command in COMMANDS:
         everywhere |= flags_of(command, [])
-    for words in (["--algorithm", "ddqn"], ["--init", str(ROOT / "demos" / "policy.safetensors")]):
+    algorithms = [["--algorithm", name] for name in ("ddqn", "pqn", "expert-iteration")]
+    for words in (*algorithms, ["--init", str(ROOT / "demos" / "policy.safetensors")]):
         everywhere |= flags_of("qwop-finetune", words)
     for command in COMMANDS:
         for subcommand in subcommands_of(command):
