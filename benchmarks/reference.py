@@ -499,8 +499,14 @@ def carry_out(config: ReferenceConfig, results: KeptResults[dict[str, Any]], tas
 
 
 def best_setting(name: str, results: KeptResults[dict[str, Any]], config: ReferenceConfig) -> int:
-    """Return the setting with the best score in tuning."""
-    tunings = [Training(name, i, TUNING_SEED, 0, True) for i in range(len(LEARNERS[name].settings))]
+    """Return the setting of the learner's trainings that are done, else the best one in tuning."""
+    settings = LEARNERS[name].settings
+    done = collected(results).get(name)
+    if done:
+        return settings.index(done[0]["setting"])
+    tuned = round(TUNING_SHARE * config.decisions)
+    tunings = [Training(name, i, TUNING_SEED, tuned, True) for i in range(len(settings))]
+    carry_out(config, results, tunings)
     return int(np.argmax([results.read(tuning.name)["score"] for tuning in tunings]))
 
 
@@ -511,10 +517,7 @@ def reference(config: ReferenceConfig) -> None:
         restore(config, results)
     chosen = config.learners or tuple(LEARNERS)
     if not config.report:
-        tuned = round(TUNING_SHARE * config.decisions)
         for name in chosen:
-            settings = range(len(LEARNERS[name].settings))
-            carry_out(config, results, [Training(name, i, TUNING_SEED, tuned, True) for i in settings])
             best = best_setting(name, results, config)
             seeds = range(config.seeds)
             trainings = [Training(name, best, seed, config.decisions, False) for seed in seeds]
