@@ -681,7 +681,7 @@ def draw_profiles(stored: dict[str, Any], path: Path) -> None:
         drawn = np.random.default_rng(0).integers(0, len(scores), (500, len(scores)))
         bands = np.array([profile(scores[rows].reshape(-1), at) for rows in drawn])
         low, high = np.percentile(bands, [2.5, 97.5], axis=0)
-        color, dashes = COLORS[number % len(COLORS)], "--" if number >= len(COLORS) else "-"
+        color, dashes = COLORS[number % len(COLORS)], ("-", "--", ":")[number // len(COLORS)]
         title = LEARNERS[name].title.replace("`", "")
         axis.plot(at, profile(scores.reshape(-1), at), color=color, linestyle=dashes, label=title)
         axis.fill_between(at, low, high, color=color, alpha=0.15, linewidth=0)
