@@ -3,13 +3,15 @@
     python benchmarks/reference.py --task 100m-v1 --seeds 10            # everything; what is done is kept
     python benchmarks/reference.py --learners bc ppo --seeds 3          # some of it
     python benchmarks/reference.py --extend --seeds 10                  # what the stored results lack
-    python benchmarks/reference.py --report                             # only the table and the profiles
+    python benchmarks/reference.py --extend --all-tasks --seeds 3       # scores of stored results elsewhere
+    python benchmarks/reference.py --report                             # only the tables and the profiles
 
 Each learner has three settings. Each is trained once on a quarter of the budget (seed 1000) and scored on the
 tuning episodes, 0 to 99. The best one is trained with every seed on the whole budget and scored on the test
-episodes, 100 to 199, with its best actions. Nothing is chosen by these. One result of one training is one
-file in --tasks (default: runs/reference), so the same command continues after a stop, and --ray HOST:PORT
-trains on a cluster. --decisions is the budget; learners from data alone make no decision in the game.
+episodes, 100 to 199, with its best actions: on the task, and on all other tasks. Nothing is chosen by these.
+One result of one training is one file in --tasks (default: runs/reference), so the same command continues
+after a stop, and --ray HOST:PORT trains on a cluster. --decisions is the budget; learners from data alone
+make no decision in the game.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,8 @@ import tyro
 from numpy.typing import NDArray
 from studies import COLORS, insert_tables, table_mark
 
-from qwop_benchmark import TEST_SEEDS, TUNING_SEEDS, play, task_of, tier_episodes
+from qwop_benchmark import TASKS, TEST_SEEDS, TUNING_SEEDS, Task, play, task_of, tier_episodes
+from qwop_benchmark.plays import Scores
 from qwop_cli import CommandError, json_text, parse_config, run_command
 from qwop_cli.cluster import ClusterOptions, KeptResults, map_tasks
 from qwop_datasets import write_dataset
@@ -161,7 +164,7 @@ class ReferenceConfig:
     """Train the benchmark's reference learners, tune them alike, and test each on ten training seeds."""
 
     task: str = "100m-v1"
-    """Task to score on. All learners train on whole runs of 100 m."""
+    """Task to tune and score on. All learners train on whole runs of 100 m."""
     learners: tuple[str, ...] = ()
     """Learners to train, in this order. Default: all."""
     seeds: int = 10
@@ -172,6 +175,9 @@ class ReferenceConfig:
     """Train nothing: write the results, the table and the profiles of what is done."""
     extend: tyro.conf.FlagCreatePairsOff[bool] = False
     """Begin with the results that are stored in benchmarks/results, and train only what is missing there."""
+    all_tasks: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Score results without scores on the other tasks there, too: from the checkpoint in --tasks, else after
+    training again."""
     cluster: tyro.conf.OmitArgPrefixes[ClusterOptions] = field(default_factory=ClusterOptions)
 
     def __post_init__(self) -> None:
@@ -211,37 +217,74 @@ class Training:
 def train(shared: tuple[str, Path], training: Training) -> dict[str, Any]:
     """Train once and score it. Returns the scores of the episodes and the CPU seconds of training."""
     name, folder = shared
-    torch.set_num_threads(1)
     learner, task = LEARNERS[training.learner], task_of(name)
-    out = folder / "checkpoints" / f"{training.name}.safetensors"
-    out.parent.mkdir(parents=True, exist_ok=True)
     before = os.times()
-    if learner.command == "cleanrl":
-        player = with_cleanrl(learner, training)
-    elif learner.command == "sb3":
-        player = with_sb3(learner, training)
-    elif learner.command == "d3rlpy":
-        player = with_d3rlpy(learner, training, tier_file(folder, learner.demonstrations))
-    else:
-        for command in commands(learner, training, folder, out):
-            run(command, out.with_suffix(".log"))
-        player = CheckpointPlayer(out)
+    player = trained(training, folder)
     after = os.times()
     spent = sum(after[:4]) - sum(before[:4])
-    seeds = TUNING_SEEDS if training.tuning else TEST_SEEDS
-    episodes = play(task, player, list(seeds))
-    times = [task.seconds(episode.frames) for episode in episodes if episode.finished]
-    return {
+    result = {
         "learner": training.learner,
         "setting": learner.settings[training.setting],
         "seed": training.seed,
         "decisions": training.decisions if learner.decisions else 0,
         "cpu_seconds": round(spent, 1),
+        **scored(task, player, TUNING_SEEDS if training.tuning else TEST_SEEDS),
+    }
+    if not training.tuning:
+        result["tasks"] = tested(player, {task.id: result})
+    return result
+
+
+def trained(training: Training, folder: Path) -> Scores:
+    """Train once. Returns the policy."""
+    torch.set_num_threads(1)
+    learner = LEARNERS[training.learner]
+    out = checkpoint_path(training, folder)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if learner.command == "cleanrl":
+        return with_cleanrl(learner, training)
+    if learner.command == "sb3":
+        return with_sb3(learner, training)
+    if learner.command == "d3rlpy":
+        return with_d3rlpy(learner, training, tier_file(folder, learner.demonstrations))
+    for command in commands(learner, training, folder, out):
+        run(command, out.with_suffix(".log"))
+    return CheckpointPlayer(out)
+
+
+def tested_again(folder: Path, training: Training) -> dict[str, dict[str, Any]]:
+    """Test a training that is done on all tasks, from its checkpoint or after training again."""
+    torch.set_num_threads(1)
+    out = checkpoint_path(training, folder)
+    return tested(CheckpointPlayer(out) if out.exists() else trained(training, folder), {})
+
+
+def checkpoint_path(training: Training, folder: Path) -> Path:
+    return folder / "checkpoints" / f"{training.name}.safetensors"
+
+
+def scored(task: Task, player: Scores, seeds: Sequence[int]) -> dict[str, Any]:
+    """Play episodes of a task with the best actions."""
+    episodes = play(task, player, list(seeds))
+    times = [task.seconds(episode.frames) for episode in episodes if episode.finished]
+    return {
         "score": float(np.mean([episode.score for episode in episodes])),
         "finished": sum(episode.finished for episode in episodes) / len(episodes),
         "median_seconds": float(np.median(times)) if times else None,
         "scores": [episode.score for episode in episodes],
     }
+
+
+def tested(player: Scores, known: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return score, share of finishes and median time of the test episodes of every task.
+
+    Args:
+        player: the policy.
+        known: results by task, of those that need not be played.
+    """
+    figures = {name: known.get(name) or scored(task, player, TEST_SEEDS) for name, task in TASKS.items()}
+    kept = ("score", "finished", "median_seconds")
+    return {name: {key: result[key] for key in kept} for name, result in figures.items()}
 
 
 def commands(learner: Learner, training: Training, folder: Path, out: Path) -> list[list[str]]:
@@ -456,8 +499,14 @@ def carry_out(config: ReferenceConfig, results: KeptResults[dict[str, Any]], tas
 
 
 def best_setting(name: str, results: KeptResults[dict[str, Any]], config: ReferenceConfig) -> int:
-    """Return the setting with the best score in tuning."""
-    tunings = [Training(name, i, TUNING_SEED, 0, True) for i in range(len(LEARNERS[name].settings))]
+    """Return the setting of the learner's trainings that are done, else the best one in tuning."""
+    settings = LEARNERS[name].settings
+    done = collected(results).get(name)
+    if done:
+        return settings.index(done[0]["setting"])
+    tuned = round(TUNING_SHARE * config.decisions)
+    tunings = [Training(name, i, TUNING_SEED, tuned, True) for i in range(len(settings))]
+    carry_out(config, results, tunings)
     return int(np.argmax([results.read(tuning.name)["score"] for tuning in tunings]))
 
 
@@ -468,16 +517,30 @@ def reference(config: ReferenceConfig) -> None:
         restore(config, results)
     chosen = config.learners or tuple(LEARNERS)
     if not config.report:
-        tuned = round(TUNING_SHARE * config.decisions)
         for name in chosen:
-            settings = range(len(LEARNERS[name].settings))
-            carry_out(config, results, [Training(name, i, TUNING_SEED, tuned, True) for i in settings])
             best = best_setting(name, results, config)
             seeds = range(config.seeds)
-            carry_out(
-                config, results, [Training(name, best, seed, config.decisions, False) for seed in seeds]
-            )
+            trainings = [Training(name, best, seed, config.decisions, False) for seed in seeds]
+            carry_out(config, results, trainings)
+            if config.all_tasks:
+                test_on_all_tasks(config, results, trainings)
     report(config, results)
+
+
+def test_on_all_tasks(
+    config: ReferenceConfig, results: KeptResults[dict[str, Any]], trainings: list[Training]
+) -> None:
+    """Add the scores on all tasks to those results that lack them. All other figures stay."""
+    lacking = [training for training in trainings if "tasks" not in results.read(training.name)]
+    options = replace(config.cluster, tasks=config.folder)
+    folder = config.folder.resolve()
+    for index, found in map_tasks(tested_again, folder, lacking, options=options, unit="training"):
+        name = lacking[index].name
+        result = results.read(name)
+        results.write(name, {**result, "tasks": found})
+        repeated, before = found[config.task]["score"], result["score"]
+        same = "as before" if repeated == before else f"stored {before:.2f}: another machine or release"
+        print(f"{name:28} {config.task} {repeated:.2f}, {same}", flush=True)
 
 
 def stored_path(config: ReferenceConfig) -> Path:
@@ -530,23 +593,24 @@ def report(config: ReferenceConfig, results: KeptResults[dict[str, Any]]) -> Non
     }
     RESULTS.mkdir(exist_ok=True)
     stored_path(config).write_text(json_text(stored) + "\n", encoding="utf-8")
-    table = results_table(stored)
-    print(table)
+    print(results_table(stored))
+    print(tasks_table(stored))
     if PAGE.exists() and table_mark(config.task) in (text := PAGE.read_text(encoding="utf-8")):
         PAGE.write_text(with_table(text, stored), encoding="utf-8")
         draw_profiles(stored, PICTURES / f"profiles-{config.task}.png")
 
 
 def with_table(text: str, stored: dict[str, Any]) -> str:
-    """Insert the table of stored results between its marks."""
-    return insert_tables(text, {stored["task"]: results_table(stored)})
+    """Insert the tables of stored results between their marks."""
+    task = stored["task"]
+    return insert_tables(text, {task: results_table(stored), f"{task}, all tasks": tasks_table(stored)})
 
 
 def results_table(stored: dict[str, Any]) -> str:
     """Return the Markdown table of stored results."""
     head = "learner | sees | decisions | trainings | score, IQM | finished | median | CPU s | setting"
     rows = [head, " | ".join("---" for _ in head.split("|"))]
-    for name, trainings in sorted(stored["trainings"].items(), key=lambda item: -iqm(item[1])):
+    for name, trainings in by_score(stored):
         learner = LEARNERS[name]
         scores = np.array([t["score"] for t in trainings])
         finished = np.array([t["finished"] for t in trainings])
@@ -568,6 +632,24 @@ def results_table(stored: dict[str, Any]) -> str:
             )
         )
     return "\n".join(f"| {row} |" for row in rows)
+
+
+def tasks_table(stored: dict[str, Any]) -> str:
+    """Return the Markdown table of the scores on all tasks, of those trainings that have them."""
+    head = " | ".join(["learner", "trainings", *(f"`{task}`" for task in TASKS)])
+    rows = [head, " | ".join("---" for _ in head.split("|"))]
+    for name, trainings in by_score(stored):
+        everywhere = [training["tasks"] for training in trainings if "tasks" in training]
+        if everywhere:
+            scores = [iqm([tasks[task] for tasks in everywhere]) for task in TASKS]
+            cells = [LEARNERS[name].title, str(len(everywhere)), *(f"{score:.1f}" for score in scores)]
+            rows.append(" | ".join(cells))
+    return "\n".join(f"| {row} |" for row in rows)
+
+
+def by_score(stored: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Return the trainings of each learner, the best learner first."""
+    return sorted(stored["trainings"].items(), key=lambda item: -iqm(item[1]))
 
 
 def iqm(trainings: Sequence[dict[str, Any]]) -> float:
@@ -594,13 +676,12 @@ def draw_profiles(stored: dict[str, Any], path: Path) -> None:
 
     at = np.linspace(-5.0, 110.0, 231)
     figure, axis = plt.subplots(figsize=(11, 4.6), constrained_layout=True)
-    ordered = sorted(stored["trainings"].items(), key=lambda item: -iqm(item[1]))
-    for number, (name, trainings) in enumerate(ordered):
+    for number, (name, trainings) in enumerate(by_score(stored)):
         scores = np.array([t["scores"] for t in trainings])  # [trainings, episodes]
         drawn = np.random.default_rng(0).integers(0, len(scores), (500, len(scores)))
         bands = np.array([profile(scores[rows].reshape(-1), at) for rows in drawn])
         low, high = np.percentile(bands, [2.5, 97.5], axis=0)
-        color, dashes = COLORS[number % len(COLORS)], "--" if number >= len(COLORS) else "-"
+        color, dashes = COLORS[number % len(COLORS)], ("-", "--", ":")[number // len(COLORS)]
         title = LEARNERS[name].title.replace("`", "")
         axis.plot(at, profile(scores.reshape(-1), at), color=color, linestyle=dashes, label=title)
         axis.fill_between(at, low, high, color=color, alpha=0.15, linewidth=0)

@@ -187,7 +187,7 @@ class Submit:
     observation: Literal["features", "qwop_gym"] = "features"
     """What --python sees."""
     decisions: int = 0
-    """Decisions in the game of all trainings that led to the result."""
+    """Decisions in the game of all trainings that led to the result, at least those of the checkpoint."""
     demonstrations: int = 0
     """Runs of somebody else that were learned from."""
     search_frames: int = 0
@@ -210,6 +210,7 @@ class Submit:
         budget = Budget(self.decisions, self.demonstrations, self.search_frames, self.cpu_seconds)
         texts = {name: getattr(self, name) for name in TEXTS if getattr(self, name)}
         if self.policy is not None:
+            _check_decisions(self.policy, self.decisions)
             submission = _of_policy(self.policy, task, self.name, self.sample)
         elif self.python is not None:
             submission = self._of_python(task, self.python)
@@ -385,6 +386,20 @@ def _recorded(
         return record(task, made, seeds, frame_skip, observation=observation)
     except Exception as error:  # of the user's own code
         raise CommandError(f"--python {spec}: {type(error).__name__}: {error}") from error
+
+
+def _check_decisions(path: Path, decisions: int) -> None:
+    """Compare the declared decisions with the steps that a checkpoint was saved at.
+
+    Raises:
+        CommandError: it has more. A file can be edited, so this finds what was forgotten and nothing else.
+    """
+    training = load_checkpoint(path)[1].get("training")
+    steps = cast("dict[str, Any]", training).get("steps") if isinstance(training, dict) else None
+    if isinstance(steps, int) and decisions < steps:
+        raise CommandError(
+            f"--decisions {decisions}: {path} was trained for {steps}; declare all trainings that led to it"
+        )
 
 
 def _of_policy(path: Path, task: Task, name: str, sample: bool) -> Submission:

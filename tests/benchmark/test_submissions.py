@@ -23,6 +23,7 @@ from qwop_benchmark.arrays import save_arrays
 from qwop_benchmark.cli import main as qwop_benchmark
 from qwop_benchmark.submission import MAX_BYTES
 from qwop_datasets import DatasetReader, verify_episodes
+from qwop_rl_core import load_checkpoint, save_checkpoint
 
 RECORDS = "demos/records.h5"
 BROKEN = "walker:make_broken"
@@ -74,6 +75,17 @@ def test_the_same_submission_has_the_same_bytes(submissions, tmp_path):
     words = ["10m-v1", "--policy", str(ROOT / "demos" / "policy.safetensors"), "--name", "somebody's"]
     assert qwop_benchmark(["submit", *words, "--out", str(again)]) == 0
     assert again.read_bytes() == submissions["policy"].read_bytes()
+
+
+def test_a_forgotten_budget_is_refused(tmp_path, capsys):
+    tensors, metadata = load_checkpoint(ROOT / "demos" / "policy.safetensors")
+    trained, out = tmp_path / "trained.safetensors", tmp_path / "o"
+    save_checkpoint(trained, tensors, {**metadata, "training": {"steps": 500_000}})
+    words = ["submit", "10m-v1", "--policy", str(trained), "--name", "x", "--out", str(out)]
+    assert qwop_benchmark([*words, "--decisions", "499999"]) == 2
+    assert "was trained for 500000" in capsys.readouterr().err and not out.exists()
+    assert qwop_benchmark([*words, "--decisions", "5e5"]) == 0
+    assert read_submission(out).budget.decisions == 500_000
 
 
 @pytest.mark.parametrize("kind", ["run", "recorded"])

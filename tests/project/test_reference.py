@@ -74,6 +74,47 @@ def test_a_stopped_reference_continues_with_the_best_setting(reference, tmp_path
     assert reference.main(["--learners", "nothing"]) == 2
 
 
+def test_results_of_before_get_their_scores_on_all_tasks(reference, tmp_path, monkeypatch, capsys):
+    tasks = {name: {"score": 4.0, "finished": 0.0, "median_seconds": None} for name in reference.TASKS}
+    again = []
+
+    def tested_again(folder, training):
+        again.append(training.name)
+        return tasks
+
+    def train(shared, training):
+        setting = reference.LEARNERS[training.learner].settings[training.setting]
+        made = result(5.0 + training.seed, setting=setting, seed=training.seed)
+        return made | ({"tasks": tasks} if training.seed == 1 else {})
+
+    monkeypatch.setattr(reference, "train", train)
+    monkeypatch.setattr(reference, "tested_again", tested_again)
+    monkeypatch.setattr(reference, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(reference, "PAGE", tmp_path / "page.md")
+    words = ["--learners", "ppo", "--tasks", str(tmp_path / "kept"), "--seeds", "2"]
+    assert reference.main(words) == 0 and not again
+    assert reference.main([*words, "--all-tasks"]) == 0
+    assert again == ["ppo-seed-0"]
+    assert "100m-v1 4.00, stored 5.00" in capsys.readouterr().out
+    stored = json.loads((tmp_path / "results" / "reference-100m-v1.json").read_text(encoding="utf-8"))
+    assert [t["score"] for t in stored["trainings"]["ppo"]] == [5.0, 6.0]  # unchanged
+    assert reference.tasks_table(stored).splitlines()[2] == "| PPO | 2 | 4.0 | 4.0 | 4.0 | 4.0 | 4.0 |"
+
+
+def test_a_policy_is_tested_on_all_tasks_once(reference, monkeypatch):
+    played = []
+
+    def scored(task, player, seeds):
+        played.append((task.id, seeds))
+        return result(1.0)
+
+    monkeypatch.setattr(reference, "scored", scored)
+    figures = reference.tested(None, {"100m-v1": result(7.0)})
+    assert [name for name, _ in played] == ["10m-v1", "hurdle-v1", "one-leg-v1", "no-knee-v1"]
+    assert all(seeds == range(100, 200) for _, seeds in played)
+    assert figures["100m-v1"] == {"score": 7.0, "finished": 0.0, "median_seconds": 50.0}
+
+
 def test_without_d3rlpy_one_line_says_where_to_look(reference, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "d3rlpy", None)
     monkeypatch.setattr(reference, "tier_file", lambda folder, tier: tmp_path / f"{tier}.h5")
