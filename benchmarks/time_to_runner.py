@@ -41,7 +41,9 @@ ENOUGH = 0.9
 MAX_KNEE, MIN_UPRIGHT = 0.02, 0.9
 FIRST_SEED = 10_000  # of the episodes; trainings and qwop-eval's default use small seeds
 # A knee near the track ends the episode, so the policy can't scrape and learns to stride.
-FROM_NOTHING = "--frame-skip 4 --reward stride --reward-option knee_seconds=0"
+FROM_NOTHING = (
+    "--frame-skip 4 --reward stride --reward-option knee_seconds=0 --hidden 128 128 --learning-rate 1e-3"
+)
 STEPS: dict[Start, int] = {"nothing": 8_000_000, "demonstrations": 3_000_000}
 CLONE_EPOCHS = 20
 TARGET_SECONDS: dict[Start, int] = {"nothing": 300, "demonstrations": 120}
