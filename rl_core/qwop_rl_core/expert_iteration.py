@@ -7,8 +7,8 @@ details that matter, in the order of the code; [n] marks the line, here or in ro
     trick (Danihelka et al. 2022, "Policy improvement by planning with Gumbel"). Each is played, and then what
     the policy draws, up to `search_horizon` decisions; the critic judges what follows. Short searches of many
     states teach more than long ones of few: docs/experiments/expert-iteration.md.
- 3. The continuations of one state share their random numbers: the draws of the policy and the repeats of
-    protocol P. What differs between them is then due to the first action rather than to luck.
+ 3. The continuations of one state share their random numbers: the draws of the policy and of the
+    games' repeated actions. What differs between them is then due to the first action rather than to luck.
  4. The policy's target is a distribution, softmax(logits + advantages / temperature), not the best action. An
     action that is better by luck alone moves it a little; one that is better in most states moves it far.
  5. The advantages are in units of their own standard deviation over the iteration, as in PPO.
