@@ -137,6 +137,11 @@ LEARNERS: dict[str, Learner] = {
         "Double DQN", rates("1.25e-4", "2.5e-4", "5e-4"), flags=f"--algorithm ddqn {REWARD} --threads 1"
     ),
     "pqn": Learner("PQN", rates("2.5e-4", "5e-4", "1e-3"), flags=f"--algorithm pqn {REWARD} --threads 1"),
+    "expert-iteration": Learner(
+        "Expert iteration, search not counted",
+        rates("3e-4", "6e-4", "1e-3"),
+        flags=f"--algorithm expert-iteration {REWARD} --threads 1",
+    ),
     "self-imitation": Learner(
         "Self-imitation from a clone of `expert`",
         tuple(f"--self-imitation.best-share {share}" for share in (0.15, 0.25, 0.5)),
