@@ -398,7 +398,7 @@ SMALL = {
 }
 SMALL["ddqn"] = SMALL["dqn"]
 SMALL["expert-iteration"] = SMALL["ppo"]
-SMALL["pqn"] = f"{SMALL['ppo']} --rollout-length 8 --pretrain-updates 2 --demos-where number<3"
+SMALL["pqn"] = f"{SMALL['ppo']} --pretrain-updates 2 --demos-where number<3"
 
 
 @pytest.mark.slow
