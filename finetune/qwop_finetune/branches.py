@@ -25,9 +25,9 @@ class BranchedGames:
     """
 
     def __init__(self, envs: TrainingEnv, config: EnvironmentConfig, threads: int = 1) -> None:
-        self._source, self._config, self._threads = envs, config, threads
+        assert isinstance(envs.env, RewardVectorEnv)
+        self._source, self._config, self._threads = envs.env, config, threads
         self._envs: RewardVectorEnv | None = None
-        self._names: set[str] = set()  # of the entries of its state, without the snapshots
         self._action_of = actions_by_keys(envs.action_masks)
         self.frame_skip = envs.frame_skip
         self.repeat_probability = REPEAT_PROBABILITY if config.disturb else 0.0
@@ -46,11 +46,11 @@ class BranchedGames:
                 games, self._config.reward, **parse_options(self._config.reward_option)
             )
             self._envs.reset()
-            self._names = self._envs.get_state().keys() - {"snapshot"}
-        state = self._source.get_state()
-        copied = {name: np.repeat(state[name], copies, axis=0) for name in self._names}
+        state = self._source.unwrapped.get_state() | self._source.own_state()
+        snapshot = state.pop("snapshot")
+        copied = {name: np.repeat(array, copies, axis=0) for name, array in state.items()}
         row_of = np.repeat(np.arange(self._source.num_envs), copies)
-        self._envs.set_state({**copied, "snapshot": state["snapshot"], "snapshot_row": row_of})
+        self._envs.set_state({**copied, "snapshot": snapshot, "snapshot_row": row_of})
         games = self._envs.games
         return games.observations(), self._action_of[games.keys]
 

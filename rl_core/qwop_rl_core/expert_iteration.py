@@ -19,7 +19,6 @@ details that matter, in the order of the code; [n] marks the line, here or in ro
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 import time
@@ -43,10 +42,10 @@ from qwop_rl_core.devices import keep_freed_memory, to_numpy
 from qwop_rl_core.errors import TrainingError
 from qwop_rl_core.expert_iteration_state import ExpertState, resume, save_state, start
 from qwop_rl_core.logging import Logger
-from qwop_rl_core.losses import cross_entropy, entropy, log_softmax, value_loss
+from qwop_rl_core.losses import cross_entropy, entropy, kl_between, value_loss
 from qwop_rl_core.optimizer import optimizer_step, set_learning_rate
 from qwop_rl_core.policy import sample_actions
-from qwop_rl_core.ppo_rollout import RETURN_STATISTICS_RATE
+from qwop_rl_core.ppo_rollout import in_units_of_critic
 from qwop_rl_core.returns import gae
 from qwop_rl_core.root_search import Search, SimulatedGames, improved_policy, search, search_values, spread
 from qwop_rl_core.schedules import linear
@@ -135,11 +134,11 @@ Callback = Callable[[Progress], bool | None]  # True stops the training
 class Batch(NamedTuple):
     """M searched states.
 
-    features: float32 [M, D]; targets: probabilities of the improved policy, float32 [M, A]; values: float32
-    [M], the critic's targets, in standard deviations of the returns
+    inputs: normalized observations, float32 [M, D]; targets: probabilities of the improved policy, float32
+    [M, A]; values: float32 [M], the critic's targets, in standard deviations of the returns
     """
 
-    features: Tensor
+    inputs: Tensor
     targets: Tensor
     values: Tensor
 
@@ -192,14 +191,12 @@ def train(
             rollout = collect(config, envs, games, state)
             search_seconds = time.perf_counter() - started
             samples, metrics = targets_of(config, state, rollout)
-            normalizer = copy.deepcopy(policy.normalizer)
-            normalizer.update(samples.features)
             figures = [
                 update(config, state, batch, warming_up)
                 for batch in minibatches(samples, config.epochs, config.minibatch_size, state.generator)
             ]
             if config.update_normalizer and not warming_up:
-                policy.normalizer.load_state_dict(normalizer.state_dict())
+                policy.normalizer.update(rollout.features.flatten(0, 1))
             state.iteration += 1
 
             metrics |= {
@@ -329,18 +326,13 @@ def targets_of(
     ended = rollout.terminated, rollout.truncated
     error = gae(rollout.rewards, value_tm1, value_t, *ended, config.gamma, config.search_lambda)
     values = (value_tm1 + error).flatten() if config.search_lambda > 0 else value_tm1.flatten()
-    rate = 1.0 if state.iteration == 0 else RETURN_STATISTICS_RATE
-    mean = policy.value_mean + rate * (values.mean() - policy.value_mean)
-    std = policy.value_std + rate * (values.std() - policy.value_std)
-    std = torch.maximum(std, 0.02 * mean.abs() + 1e-4)
-    policy.rescale_values(mean, std)
-    log_p = log_softmax(found.logits)
     metrics = {
         "expert/spread": float(scale),
-        "expert/target_kl": float((targets * (targets.clamp_min(1e-30).log() - log_p)).sum(-1).mean()),
+        "expert/target_kl": float(kl_between(targets.clamp_min(1e-30).log(), found.logits).mean()),
         "expert/explained_variance": float(1.0 - (values - found.values).var() / (values.var() + 1e-8)),
     }
-    return Batch(rollout.features.flatten(0, 1), targets, (values - mean) / std), metrics
+    inputs = policy.normalizer(rollout.features).flatten(0, 1)
+    return Batch(inputs, targets, in_units_of_critic(policy, values, state.iteration)), metrics
 
 
 def update(
@@ -348,13 +340,12 @@ def update(
 ) -> dict[str, Tensor]:
     """Take a gradient step of each network. Returns figures for the log, each []."""
     policy = state.policy
-    inputs = policy.normalizer(batch.features)
-    loss_of_values = value_loss(policy.value(inputs).squeeze(-1), batch.values)
+    loss_of_values = value_loss(policy.value(batch.inputs).squeeze(-1), batch.values)
     optimizer_step(loss_of_values, state.optimizers["value"], config.max_grad_norm)
     figures = {"value_loss": loss_of_values.detach()}
     if warming_up:
         return figures
-    logits = policy.policy(inputs)
+    logits = policy.policy(batch.inputs)
     loss = cross_entropy(logits, batch.targets)
     spread_out = entropy(logits).mean()
     optimizer_step(loss - config.entropy_coef * spread_out, state.optimizers["policy"], config.max_grad_norm)

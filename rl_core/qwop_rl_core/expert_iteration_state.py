@@ -8,50 +8,29 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from numpy.typing import NDArray
 
 from qwop_rl_core.checkpoint import (
     Checkpoint,
     explained,
-    optimizer_tensors,
     restore_optimizer,
     section,
 )
 from qwop_rl_core.devices import select_device
 from qwop_rl_core.networks import ActorCritic
-from qwop_rl_core.optimizer import flat_adam
-from qwop_rl_core.run_state import capture_parts, load_run, restore_parts, restore_run, save_run
-from qwop_rl_core.vector_env import Environments, EpisodeStatistics, check_spaces
+from qwop_rl_core.ppo_state import PPOState, new_parts
+from qwop_rl_core.run_state import load_run, restore_run, save_run
+from qwop_rl_core.vector_env import Environments
 
 if TYPE_CHECKING:
     from qwop_rl_core.expert_iteration import ExpertIterationConfig
 
 
 @dataclass
-class ExpertState:
-    """Everything that changes during training."""
+class ExpertState(PPOState):
+    """Everything that changes during training: as in PPO, and the frames."""
 
-    policy: ActorCritic
-    optimizers: dict[str, torch.optim.Adam]
-    """Of the "policy" network and of the "value" network."""
-    generator: torch.Generator
-    statistics: EpisodeStatistics
-    observation: NDArray[Any]
-    """[N, D], the environments' current observations."""
-    steps: int = 0
-    """Environment steps done."""
-    iteration: int = 0
-    """Updates done."""
     frames: int = 0
     """Frames simulated, those of the searches included."""
-
-    def capture(self) -> dict[str, Any]:
-        """Return a copy of the networks and their optimizers, for `roll_back`."""
-        return capture_parts({"network": self.policy, **self.optimizers})
-
-    def roll_back(self, captured: Mapping[str, Any]) -> None:
-        """Return networks and optimizers to a capture; steps, schedules and environments stay."""
-        restore_parts({"network": self.policy, **self.optimizers}, captured)
 
 
 def start(config: ExpertIterationConfig, envs: Environments, policy: ActorCritic) -> ExpertState:
@@ -70,18 +49,7 @@ def start(config: ExpertIterationConfig, envs: Environments, policy: ActorCritic
     """
     device = select_device(config.device)
     policy.to(device).compute_in(torch.float32)
-    check_spaces(envs, config.num_envs, policy.feature_size, policy.num_actions)
-    observation, _ = envs.reset(seed=config.seed)
-    return ExpertState(
-        policy=policy,
-        optimizers={
-            name: flat_adam(network, config.learning_rate)
-            for name, network in (("policy", policy.policy), ("value", policy.value))
-        },
-        generator=torch.Generator(device).manual_seed(config.seed),
-        statistics=EpisodeStatistics(config.num_envs),
-        observation=observation,
-    )
+    return ExpertState(**new_parts(config, envs, policy, device))
 
 
 def save_state(
@@ -103,18 +71,13 @@ def save_state(
     Raises:
         CheckpointError: the file cannot be written.
     """
-    optimizers = {
-        f"optimizer.{name}.{key}": tensor
-        for name, optimizer in state.optimizers.items()
-        for key, tensor in optimizer_tensors(optimizer).items()
-    }
     save_run(
         path,
         network=state.policy,
         state=state,
         envs=envs,
         config=config,
-        tensors={**optimizers, "generator": state.generator.get_state()},
+        tensors={**state.optimizer_tensors(), "generator": state.generator.get_state()},
         training={"algorithm": "expert-iteration", "iteration": state.iteration, "frames": state.frames},
         metadata=metadata,
     )

@@ -170,12 +170,7 @@ def compute_targets(
         gae_lambda,
     )
     targets = advantages + value_tm1
-    rate = 1.0 if state.iteration == 0 else RETURN_STATISTICS_RATE
-    targets_mean, targets_std = mean_and_std(targets)
-    mean = policy.value_mean + rate * (targets_mean - policy.value_mean)
-    std = policy.value_std + rate * (targets_std - policy.value_std)
-    std = torch.maximum(std, 0.02 * mean.abs() + 1e-4)  # a lower bound, for returns that are all equal
-    policy.rescale_values(mean, std)
+    values = in_units_of_critic(policy, targets, state.iteration)
     explained = 1.0 - (targets - value_tm1).var() / (targets.var() + 1e-8)
     advantages_mean, advantages_std = mean_and_std(advantages)
     advantages = (advantages - advantages_mean) / (advantages_std + 1e-8)  # [8]
@@ -184,10 +179,30 @@ def compute_targets(
         actions=rollout.actions.flatten(),
         log_prob_old=log_prob(rollout.logits, rollout.actions).flatten(),
         advantages=advantages.flatten(),
-        values=((targets - mean) / std).flatten(),
+        values=values.flatten(),
         max_advantage=largest(advantages.max()),
         explained_variance=explained,
     )
+
+
+def in_units_of_critic(policy: ActorCritic, targets: Tensor, iteration: int) -> Tensor:
+    """Move the critic's units towards those of its targets (Pop-Art), and return the targets in them.
+
+    Args:
+        policy: policy and critic.
+        targets: float32 [...], in units of return.
+        iteration: number of the iteration, from 0: the first one sets the units.
+
+    Returns:
+        float32 [...], in standard deviations of the returns.
+    """
+    rate = 1.0 if iteration == 0 else RETURN_STATISTICS_RATE
+    targets_mean, targets_std = mean_and_std(targets)
+    mean = policy.value_mean + rate * (targets_mean - policy.value_mean)
+    std = policy.value_std + rate * (targets_std - policy.value_std)
+    std = torch.maximum(std, 0.02 * mean.abs() + 1e-4)  # a lower bound, for returns that are all equal
+    policy.rescale_values(mean, std)
+    return (targets - mean) / std
 
 
 def minibatches(

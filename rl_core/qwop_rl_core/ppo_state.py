@@ -34,6 +34,7 @@ from qwop_rl_core.run_state import (
 from qwop_rl_core.vector_env import Environments, EpisodeStatistics, check_spaces
 
 if TYPE_CHECKING:
+    from qwop_rl_core.expert_iteration import ExpertIterationConfig
     from qwop_rl_core.ppo import PPOConfig
 
 
@@ -52,6 +53,13 @@ class PPOState:
     """Environment steps done."""
     iteration: int = 0
     """Rollouts done."""
+
+    def optimizer_tensors(self) -> dict[str, Tensor]:
+        """Return the moments of both optimizers, by their names in a checkpoint."""
+        moments: dict[str, Tensor] = {}
+        for name, optimizer in self.optimizers.items():
+            moments |= prefixed(f"optimizer.{name}", optimizer_tensors(optimizer))
+        return moments
 
     def capture(self) -> dict[str, Any]:
         """Return a copy of the networks and their optimizers, for `roll_back`."""
@@ -78,18 +86,25 @@ def start(config: PPOConfig, envs: Environments, policy: ActorCritic) -> PPOStat
     """
     device = select_device(config.device)
     policy.to(device).compute_in(select_precision(config.precision, device))
+    return PPOState(**new_parts(config, envs, policy, device))
+
+
+def new_parts(
+    config: PPOConfig | ExpertIterationConfig, envs: Environments, policy: ActorCritic, device: torch.device
+) -> dict[str, Any]:
+    """Return the fields of a state at step 0, with environments reset. Raises TrainingError as `start`."""
     check_spaces(envs, config.num_envs, policy.feature_size, policy.num_actions)
     observation, _ = envs.reset(seed=seed_of_rank(config.seed))
-    return PPOState(
-        policy=policy,
-        optimizers={
+    return {
+        "policy": policy,
+        "optimizers": {
             "policy": flat_adam(policy.policy, config.learning_rate),  # detail 3 of ppo.py
             "value": flat_adam(policy.value, config.learning_rate),
         },
-        generator=torch.Generator(device).manual_seed(seed_of_rank(config.seed)),
-        statistics=EpisodeStatistics(config.num_envs),
-        observation=observation,
-    )
+        "generator": torch.Generator(device).manual_seed(seed_of_rank(config.seed)),
+        "statistics": EpisodeStatistics(config.num_envs),
+        "observation": observation,
+    }
 
 
 def save_state(
@@ -111,7 +126,6 @@ def save_state(
     Raises:
         CheckpointError: the file cannot be written.
     """
-    optimizers = {name: optimizer_tensors(optimizer) for name, optimizer in state.optimizers.items()}
     save_run(
         path,
         network=state.policy,
@@ -119,8 +133,7 @@ def save_state(
         envs=envs,
         config=whole_of_share(config),
         tensors={
-            **prefixed("optimizer.policy", optimizers["policy"]),
-            **prefixed("optimizer.value", optimizers["value"]),
+            **state.optimizer_tensors(),
             "generator": state.generator.get_state(),
         },
         training={"algorithm": "ppo", "iteration": state.iteration},
