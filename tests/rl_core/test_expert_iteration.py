@@ -12,13 +12,7 @@ from qwop_rl_core import ActorCritic, CheckpointError, Policy, TrainingError, lo
 from qwop_rl_core import expert_iteration as expert
 from qwop_rl_core.root_search import Search, improved_policy, search, search_values, spread
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Corridor(VectorEnv):

@@ -21,13 +21,7 @@ from qwop_rl_core.networks import build_network
 from qwop_rl_core.pqn_rollout import Rollout, joined, lambda_targets
 from qwop_rl_core.reference import make_reference
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Identity(VectorEnv):
