@@ -1,6 +1,6 @@
 """Can a policy learn what its look-ahead finds? Values of single actions, and what predicts them.
 
-    python benchmarks/action_values.py [CHECKPOINT] [--labels 50000] [--horizon 40]
+    python benchmarks/action_values.py CHECKPOINT [--labels 50000] [--horizon 40]
 
 In states of the policy's own play, the exact game is continued once for each of 4 actions: that action for
 one decision, then the policy's best actions up to the horizon, then the critic's value (rollout policy
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from qwop_cli import CommandError, parse_config, run_command, text_table
-from qwop_evaluation import CheckpointPlayer, Player, shipped_policy_path
+from qwop_evaluation import CheckpointPlayer, Player
 from qwop_game import (
     DEFAULT_TRIG,
     FEATURE_SIZE,
@@ -39,7 +39,7 @@ from qwop_game import (
     StartStates,
 )
 from qwop_rewards import RewardVectorEnv
-from qwop_rl_core import CheckpointError
+from qwop_rl_core import CheckpointError, load_header
 
 PROGRAM = "action_values"
 
@@ -68,8 +68,8 @@ LOG_PROBABILITY_WEIGHT = 0.02
 class ActionValuesConfig:
     """Measure how much of the values of single actions a network can predict."""
 
-    policy: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")] = None
-    """The policy, with a critic; without it, the shipped one."""
+    policy: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
+    """The policy, with the critic that qwop-finetune trained on the reward below."""
     labels: int = 50_000
     """States in which actions are tried."""
     horizon: int = 40
@@ -248,9 +248,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure(config: ActionValuesConfig) -> None:
     torch.set_num_threads(1)
-    player = CheckpointPlayer(config.policy or shipped_policy_path())
-    if not player.samples or player.values(np.zeros((1, FEATURE_SIZE), np.float32)) is None:
-        raise CommandError(f"{config.policy}: needs a policy with a trained critic, as qwop-finetune makes")
+    player = CheckpointPlayer(config.policy)
+    values = player.values(np.zeros((1, FEATURE_SIZE), np.float32)) if player.samples else None
+    if values is None or "critic" in load_header(config.policy).metadata:  # of qwop-policy critic
+        raise CommandError(f"{config.policy}: needs a policy with the critic that qwop-finetune trained")
     labels = collect(player, config)
     rows = [[*row, ""] for row in luck(labels)] + learned(labels, config.seed)
     print(text_table(["choice", "better than the policy's", ""], rows))

@@ -2,19 +2,23 @@
 
     python demos/train_policy.py --seed 0 --out runs/policy
 
-Ctrl-C stops it with a checkpoint, and the same command resumes it exactly. The result,
-OUT/policy.safetensors, has the network and no state of the training.
+Then rounds of runs that look ahead train the critic by which they look ahead (`qwop-policy critic`). Ctrl-C
+stops it with a checkpoint, and the same command resumes it exactly. The result, OUT/policy.safetensors, has
+the network and no state of the training.
 """
 
 from __future__ import annotations
 
 import shlex
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from qwop_cli import check_outputs, parse_config, run_command
+from qwop_evaluation.cli import main as qwop_eval
 from qwop_finetune.cli import main as qwop_finetune
+from qwop_policy.cli import main as qwop_policy
 from qwop_rl_core import CheckpointError, load_checkpoint, prefixed, save_checkpoint, section
 
 PROGRAM = "train_policy"
@@ -91,6 +95,25 @@ STAGES = (
 
 
 @dataclass(frozen=True)
+class Round:
+    """Runs that look ahead; then the critic is trained anew on the runs of all rounds so far."""
+
+    episodes: int
+    flags: str
+    """Flags of `qwop-eval`."""
+
+
+ROUNDS = (
+    # PPO's critic judges. It values the runs without look-ahead, so its weight is small; no run falls.
+    Round(192, "--seed 20000 --value-weight 0.5"),
+    # The new critic has seen no fall, and leads into some. From these it learns what to avoid.
+    Round(320, "--seed 21000 --value-weight 0.7"),
+    # The more continuations there are, the more often one is chosen that the critic overestimates.
+    Round(256, "--seed 23000 --candidates 32"),
+)
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """Train the shipped policy from nothing, stage after stage."""
 
@@ -99,7 +122,7 @@ class TrainingConfig:
     out: Path = Path("runs/policy")
     """Folder to fill."""
     budget: float = 1.0
-    """Share of the steps of every stage."""
+    """Share of the steps of every stage and of the episodes of every round."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -122,9 +145,39 @@ def train(out: Path, seed: int, budget: float) -> int:
             return code
         before = path
     assert before is not None
+    network = out / "network.safetensors"
+    known = network.read_bytes() if network.exists() else b""
+    strip(before, network, f"demos/train_policy.py --seed {seed}")
+    if network.read_bytes() != known:  # critics of another network
+        for critic in out.glob("critic-*.safetensors"):
+            critic.unlink()
+    critic = out / f"critic-{len(ROUNDS)}.safetensors"
+    if code := train_critic(network, out, budget):
+        return code
     policy = out / "policy.safetensors"
-    strip(before, policy, f"demos/train_policy.py --seed {seed}")
+    shutil.copyfile(critic, policy)
     print(f"{policy}: judge it with qwop-eval {policy}")
+    return 0
+
+
+def train_critic(network: Path, out: Path, budget: float) -> int:
+    """Do the rounds that are not done yet: a round is done when its critic exists. Returns an exit code."""
+    runs: list[Path] = []
+    judge = network
+    for number, each in enumerate(ROUNDS, 1):
+        runs.append(out / f"runs-{number}.h5")
+        critic = out / f"critic-{number}.safetensors"
+        if not critic.exists():
+            runs[-1].unlink(missing_ok=True)  # of a round that was stopped
+            episodes = str(max(1, round(budget * each.episodes)))
+            play = [str(judge), "--lookahead", *each.flags.split(), "--episodes", episodes]
+            play += ["--save", str(runs[-1])]
+            learn = ["critic", str(network), *map(str, runs), "--out", str(critic)]
+            print(f"\nround {number}\n$ qwop-eval {shlex.join(play)}", flush=True)
+            print(f"$ qwop-policy {shlex.join(learn)}", flush=True)
+            if code := qwop_eval(play) or qwop_policy(learn):
+                return code
+        judge = critic
     return 0
 
 

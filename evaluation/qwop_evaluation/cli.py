@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -57,7 +57,9 @@ class EvaluationConfig:
     lookahead: Annotated[Flag, _ONE_MODE] = False
     """Simulate continuations in the embedded game before acting, and follow the best."""
     candidates: int | None = None
-    """Continuations that --lookahead simulates, 16 without this flag."""
+    """Continuations that --lookahead simulates, 32 without this flag."""
+    value_weight: float | None = None
+    """Meters that a unit of the critic's value counts for --lookahead, 1 without this flag."""
     unperturbed: Flag = False
     """Play without the idle frames and repeated decisions of protocol P."""
     numpy: Flag = False
@@ -99,6 +101,7 @@ class EvaluationConfig:
         require(self.temperature > 0, f"--temperature {self.temperature}: expected a number above 0")
         require(self.temperature == 1 or self.sample, "--temperature needs --sample")
         require(self.candidates is None or self.lookahead, "--candidates needs --lookahead")
+        require(self.value_weight is None or self.lookahead, "--value-weight needs --lookahead")
         require(self.game == "real" or not self.watch, "--watch needs --game real")
         require(self.game == "real" or not self.native, "--native needs --game real")
         for flag, given in (("--ray", self.cluster.ray), ("--tasks", self.cluster.tasks)):
@@ -127,7 +130,11 @@ def _evaluate(config: EvaluationConfig) -> None:
     reference = [] if config.against is None else list(DatasetReader(config.against, config.against_where))
     lookahead = None
     if config.lookahead:
-        lookahead = Lookahead() if config.candidates is None else Lookahead(config.candidates)
+        lookahead = Lookahead()
+        if config.candidates is not None:
+            lookahead = replace(lookahead, candidates=config.candidates)
+        if config.value_weight is not None:
+            lookahead = replace(lookahead, value_weight=config.value_weight)
     writer = None
     if config.save is not None:
         config.save.parent.mkdir(parents=True, exist_ok=True)

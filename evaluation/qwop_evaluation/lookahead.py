@@ -8,6 +8,7 @@ policy follows the sequence that got farthest; its critic judges the state at th
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -28,21 +29,24 @@ FINISH_WORTH, SECOND_WORTH = 1000.0, 20.0
 
 @dataclass(frozen=True)
 class Lookahead:
-    """Settings of the look-ahead. Raises ValueError for counts below 1."""
+    """Settings of the look-ahead. Raises ValueError for counts below 1 and a weight below 0."""
 
-    candidates: int = 16
+    candidates: int = 32
     """Continuations to simulate: the policy's best actions, and draws from its distribution."""
     segment: int = 8
     """Frames between two choices, rounded up to whole decisions."""
     horizon: int = 40
     """Frames to simulate for each continuation, rounded up to whole decisions."""
-    value_weight: float = 0.5
-    """Meters per unit of the critic's value. 0: only the distance counts."""
+    value_weight: float = 1.0
+    """Meters per unit of the critic's value. 1 for a critic of `qwop-policy critic`, about 0.5 for one that
+    PPO left. 0: only the distance counts."""
 
     def __post_init__(self) -> None:
         for name in ("candidates", "segment", "horizon"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be 1 or more")
+        if not 0 <= self.value_weight < math.inf:
+            raise ValueError(f"value_weight is {self.value_weight:g}: it must be 0 or more")
 
 
 class Planner:

@@ -144,10 +144,16 @@ def _initial_policy(config: PPOFinetuneConfig | ExpertFinetuneConfig, setup: Tra
         assert isinstance(setup.clone.network, ActorCritic)
         policy = copy.deepcopy(setup.clone.network)
         if config.fresh_critic:
-            generator.manual_seed(seed)
-            policy.value = ActorCritic(FEATURE_SIZE, policy.num_actions, policy.hidden, generator).value
+            _renew_critic(policy, seed)
             policy.rescale_values(0.0, 1.0)
     return policy
+
+
+def _renew_critic(policy: ActorCritic, seed: int) -> None:
+    """Give a policy a critic with new weights."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = policy.feature_size, policy.num_actions, policy.hidden
+    policy.value = ActorCritic(*sizes, generator).value
 
 
 def ppo_demonstrations(config: PPOFinetuneConfig, setup: TrainingSetup) -> ppo.Demonstrations | None:
@@ -264,6 +270,11 @@ def _read_clone(config: FinetuneConfig, path: Path) -> Clone:
     learner = config.learner
     if isinstance(learner, PQNConfig) and learner.reference_kl_coef > 0 and isinstance(network, QNetwork):
         raise CheckpointError(f"{path}: holds action values, no probabilities: add --reference-kl-coef 0")
+    if isinstance(network, ActorCritic) and "critic" in checkpoint.metadata:
+        # `qwop-policy critic` made it: it knows the distance of recorded runs, not this training's reward.
+        _renew_critic(network, learner.seed)
+        network.value_mean.zero_()
+        network.value_std.fill_(1.0)
     return Clone(network, spec)
 
 

@@ -129,6 +129,11 @@ def touchdowns(raw: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int64], NDArr
     return frames[last_of_its_foot], feet[last_of_its_foot]
 
 
+def torso_x(raw: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return the torso's place along the track [T], m, of raw observations [T, 60]."""
+    return raw[:, _TORSO_X].astype(np.float64) / UNITS_PER_METER
+
+
 def torso_pitch(raw: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Lean of the torso from the vertical, degrees, forward positive: raw [..., 60] -> [...]."""
     return np.degrees(geometry.torso_tilt(raw).astype(np.float64))
@@ -180,7 +185,7 @@ def gait_metrics(raw: NDArray[np.floating[Any]], keys: NDArray[np.uint8] | None 
 
     return GaitMetrics(
         frames=len(raw),
-        distance=float(raw[-1, _TORSO_X]) / UNITS_PER_METER,
+        distance=float(torso_x(raw[-1:])[0]),
         knee_near=float(near.mean()),
         knee_longest=longest_run(near) * FRAME_SECONDS,
         upright=float(upright(raw).mean()),

@@ -1,7 +1,8 @@
-"""`qwop-policy`: what a checkpoint holds, its ONNX export, and the Hugging Face Hub."""
+"""`qwop-policy`: what a checkpoint holds, a critic for look-ahead, ONNX export, and the Hugging Face Hub."""
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ from tqdm import tqdm
 
 from qwop_cli import CommandError, check_outputs, json_text, parse_config, run_command
 from qwop_cli.hub import check_access
+from qwop_datasets import DatasetError
+from qwop_policy.critic_config import CriticConfig
 from qwop_policy.exporting import export_onnx
 from qwop_policy.graph import import_onnx
 from qwop_policy.information import policy_info
@@ -38,6 +41,47 @@ class Info:
         """Run the subcommand."""
         info = policy_info(self.checkpoint)
         print(json_text(info.as_json()) if self.json else info)
+
+
+@dataclass(frozen=True)
+class Critic:
+    """Train a new critic for a policy on recorded runs: look-ahead and search judge states by it.
+
+    The policy itself stays as it is. Record runs with `qwop-eval CHECKPOINT --lookahead --save RUNS.h5`.
+    """
+
+    checkpoint: Checkpoint
+    """Policy that gets the critic."""
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUNS.h5...")]
+    """Datasets of runs to learn from."""
+    out: Path
+    """Checkpoint to write."""
+    fit: tyro.conf.OmitArgPrefixes[CriticConfig] = field(default_factory=CriticConfig)
+    force: Flag = False
+    """Replace a file that exists."""
+
+    def run(self) -> None:
+        """Run the subcommand."""
+        if not self.runs:
+            raise CommandError("RUNS.h5: name at least one dataset")
+        inputs = {"CHECKPOINT": self.checkpoint, **{f"RUNS.h5 {path}": path for path in self.runs}}
+        check_outputs({"--out": self.out}, inputs=inputs)
+        if self.out.exists() and not self.force:
+            raise CommandError(f"{self.out}: exists; --force replaces it")
+        from qwop_policy.critic import checkpoint_parts, train_critic  # needs PyTorch
+        from qwop_rl_core import Policy, save_checkpoint
+
+        policy = Policy.load(self.checkpoint)
+        hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.runs if path.is_file()]
+        with tqdm(desc="gradient steps", disable=None, leave=False) as bar:
+
+            def show(done: int, steps: int) -> None:
+                bar.total = steps
+                bar.update(done - bar.n)
+
+            trained = train_critic(policy, self.runs, self.fit, show)
+        save_checkpoint(self.out, *checkpoint_parts(policy, trained, self.fit, hashes))
+        print(f"{self.out}: {trained}")
 
 
 @dataclass(frozen=True)
@@ -143,12 +187,13 @@ class Pull:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns its exit code: 0, or 2 after one line about what is wrong."""
-    return run_command(PROGRAM, lambda: _run(arguments), CheckpointError)
+    return run_command(PROGRAM, lambda: _run(arguments), CheckpointError, DatasetError, ValueError)
 
 
 def _run(arguments: Sequence[str] | None) -> None:
-    description = "Describe, export and share policies."
-    parse_config(PROGRAM, Info | Export | Push | Pull, arguments, description=description).run()
+    description = "Describe policies, train their critics, export and share them."
+    subcommands = Info | Critic | Export | Push | Pull
+    parse_config(PROGRAM, subcommands, arguments, description=description).run()
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ class BeamConfig:
     """Continuations of one run that may be kept. Without a limit, all runs soon share one start."""
     temperature: float = 1.0
     """Temperature of the proposals: above 1 they stray further from the policy's best action."""
-    value_weight: float = 0.3
+    value_weight: float = 0.7
     """Meters that a unit of the critic's value at the end of the look-ahead counts; 0 ignores the critic."""
     hold: int = 1
     """Frames for which keys are held at least. With 3, 0.1 s, a person could play the run."""

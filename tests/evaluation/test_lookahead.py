@@ -105,7 +105,7 @@ def test_eval_command(tmp_path, capsys):
     assert cli.main([str(path), "--lookahead", "--candidates", "3", *short]) == 0
     assert "protocol P, lookahead 3 actions, seeds 0 to 1" in capsys.readouterr().out
     assert cli.main(["--lookahead", str(path), *short, "--json"]) == 0
-    assert '"actions": "lookahead 16"' in capsys.readouterr().out
+    assert '"actions": "lookahead 32"' in capsys.readouterr().out
 
 
 def test_mistakes_are_one_line(tmp_path, capsys):
@@ -114,6 +114,8 @@ def test_mistakes_are_one_line(tmp_path, capsys):
         ([str(path), "--lookahead"], "a Q-network has no distribution"),
         (["--lookahead", "--candidates", "0"], "candidates is 0: it must be 1 or more"),
         (["--candidates", "4"], "--candidates needs --lookahead"),
+        (["--lookahead", "--value-weight", "nan"], "value_weight is nan: it must be 0 or more"),
+        (["--value-weight", "1"], "--value-weight needs --lookahead"),
     ):
         assert cli.main(arguments) == 2
         error = capsys.readouterr().err

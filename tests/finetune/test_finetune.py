@@ -30,6 +30,7 @@ from qwop_finetune.demonstrations import DemonstratedStarts, load_demonstrations
 from qwop_finetune.drills import KEPT, WEIGHTS, Drills
 from qwop_finetune.environment import TrainingEnv, make_environment, training_figures
 from qwop_finetune.forgetting import ForgettingMeter, GaitGuard
+from qwop_finetune.initialization import initial_ppo_state, initialize
 from qwop_finetune.resume import check_unchanged
 from qwop_game import (
     ACTION_SETS,
@@ -830,6 +831,22 @@ def test_another_frame_skip_if_asked_for(tmp_path):
     arguments = ["--init", str(clone(tmp_path / "clone.st")), "--out", str(out), *PPO, "--total-steps", "128"]
     assert cli.main([*arguments, "--frame-skip", "1", "--change-frame-skip", "--fresh-critic"]) == 0
     assert load_checkpoint(out).metadata["frame_skip"] == 1
+
+
+def test_training_begins_with_a_new_critic_where_the_stored_one_judges_recorded_runs(tmp_path):
+    network = ActorCritic(FEATURE_SIZE, 9, (16,), torch.Generator().manual_seed(1))
+    network.value_mean.fill_(3.0)
+    network.value_std.fill_(2.0)
+    path = clone(tmp_path / "planner.st", network, critic={"gamma": 0.98})
+    config = cli.parse(["--init", str(path), "--out", str(tmp_path / "out.st"), *PPO])
+    assert isinstance(config, PPOFinetuneConfig)
+    setup = initialize(config)
+    begun = initial_ppo_state(dataclasses.replace(config, environment=setup.config.environment), setup).policy
+    setup.envs.close()
+    assert float(begun.value_std) == 1.0 and float(begun.value_mean) == 0.0
+    weights = {name: torch.equal(w, network.state_dict()[name]) for name, w in begun.state_dict().items()}
+    assert not weights["value.0.weight"]
+    assert all(same for name, same in weights.items() if name.startswith(("policy", "normalizer")))
 
 
 def test_a_training_goes_on_elsewhere(tmp_path, demos, capsys, monkeypatch):

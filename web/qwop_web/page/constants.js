@@ -1411,12 +1411,12 @@ export default {
  "keyNames": "QWOP",
  "kneeNear": 0.12,
  "lookahead": {
-  "candidates": 16,
+  "candidates": 32,
   "finishWorth": 1000.0,
   "horizon": 40,
   "secondWorth": 20.0,
   "segment": 8,
-  "value_weight": 0.5
+  "value_weight": 1.0
  },
  "parts": [
   "torso",
