@@ -592,7 +592,7 @@ def report(config: ReferenceConfig, results: KeptResults[dict[str, Any]]) -> Non
     stored = {
         "task": config.task,
         "decisions": config.decisions,
-        "machine": "two cores of a shared AMD EPYC, AVX-512 or AVX2, no AMX; one thread for each training",
+        "machine": "shared AMD EPYCs, AVX-512 or AVX2; some seeds on a shared Intel Xeon; one thread each",
         "trainings": found,
         "tuning": collected(results, "tune"),
     }

@@ -22,13 +22,13 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from qwop_datasets import Decisions, Episode, load_decisions
 from qwop_game import PolicySpec
 from qwop_game.gait import torso_x
 from qwop_policy.critic_config import CriticConfig
 from qwop_rl_core import ActorCritic, CheckpointError, Policy, one_thread
-from qwop_rl_core.losses import value_loss
 
 END_SHARE = 0.01
 """A run that is cut short or finishes says little about its last states: those of which more than this share
@@ -167,7 +167,7 @@ def _fit(
         order = torch.randperm(len(inputs), generator=generator)
         for start in range(0, len(order), config.batch_size):
             batch = order[start : start + config.batch_size]
-            loss = value_loss(network.value(inputs[batch]).squeeze(-1), standardized[batch])
+            loss = functional.mse_loss(network.value(inputs[batch]).squeeze(-1), standardized[batch])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
