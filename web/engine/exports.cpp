@@ -13,7 +13,7 @@
 
 using qwop::Game;
 
-constexpr int GAMES = 32;
+constexpr int GAMES = 64;
 constexpr int MAX_START_ROWS = 1 << 16;
 
 static Game games[GAMES];
