@@ -105,11 +105,11 @@ class Round:
 
 ROUNDS = (
     # PPO's critic judges. It values the runs without look-ahead, so its weight is small; no run falls.
-    Round(192, "--seed 20000 --value-weight 0.5"),
+    Round(192, "--seed 20000 --candidates 16 --value-weight 0.5"),
     # The new critic has seen no fall, and leads into some. From these it learns what to avoid.
-    Round(320, "--seed 21000 --value-weight 0.7"),
+    Round(320, "--seed 21000 --candidates 16 --value-weight 0.7"),
     # The more continuations there are, the more often one is chosen that the critic overestimates.
-    Round(256, "--seed 23000 --candidates 32"),
+    Round(256, "--seed 23000"),
 )
 
 

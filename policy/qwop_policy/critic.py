@@ -22,13 +22,12 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from qwop_datasets import Decisions, Episode, load_decisions
 from qwop_game import PolicySpec
 from qwop_game.gait import torso_x
 from qwop_policy.critic_config import CriticConfig
-from qwop_rl_core import ActorCritic, CheckpointError, Policy, one_thread
+from qwop_rl_core import ActorCritic, CheckpointError, Policy, one_thread, value_loss
 
 END_SHARE = 0.01
 """A run that is cut short or finishes says little about its last states: those of which more than this share
@@ -107,16 +106,19 @@ def distance_to_come(episode: Episode, decisions: Decisions, config: CriticConfi
         decisions: its M decisions; K = M after a fall, else so many that the run's end hardly matters.
         config: discount and cost of a fall.
     """
-    x = torso_x(episode.raw_observations)
+    gained = np.diff(torso_x(episode.raw_observations))
     fell = episode.terminated and not episode.success
-    following = np.zeros(len(x))
-    total = -config.fall_cost if fell else 0.0
-    for frame in range(len(x) - 2, -1, -1):
-        total = float(x[frame + 1] - x[frame]) + (config.gamma * total if frame < len(x) - 2 else total)
+    if fell:
+        gained[-1] -= config.fall_cost
+    following = np.zeros(len(gained))
+    total = 0.0
+    for frame in reversed(range(len(gained))):
+        total = float(gained[frame]) + config.gamma * total
         following[frame] = total
     starts = decisions.starts
     if not fell:
-        starts = starts[starts < len(x) - math.log(END_SHARE) / math.log(config.gamma)]
+        unknown = math.log(END_SHARE) / math.log(config.gamma)  # frames
+        starts = starts[starts < len(episode.raw_observations) - unknown]
     return following[starts].astype(np.float32)
 
 
@@ -167,7 +169,7 @@ def _fit(
         order = torch.randperm(len(inputs), generator=generator)
         for start in range(0, len(order), config.batch_size):
             batch = order[start : start + config.batch_size]
-            loss = functional.mse_loss(network.value(inputs[batch]).squeeze(-1), standardized[batch])
+            loss = value_loss(network.value(inputs[batch]).squeeze(-1), standardized[batch])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

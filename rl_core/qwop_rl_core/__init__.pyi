@@ -24,7 +24,7 @@ from .dqn import DQNConfig
 from .errors import TrainingError
 from .expert_iteration import ExpertIterationConfig
 from .logging import EVENTS, Logger, default_log_directory, set_aside
-from .losses import entropy, kl_between, log_prob
+from .losses import entropy, kl_between, log_prob, value_loss
 from .networks import ActorCritic, QNetwork
 from .numpy_policy import NumpyPolicy
 from .policy import Policy, sample_actions
@@ -77,4 +77,5 @@ __all__ = [
     "select_device",
     "set_aside",
     "to_numpy",
+    "value_loss",
 ]
