@@ -146,9 +146,11 @@ def train(out: Path, seed: int, budget: float) -> int:
         before = path
     assert before is not None
     network = out / "network.safetensors"
-    known = network.read_bytes() if network.exists() else b""
+    known = load_checkpoint(network).tensors if network.exists() else {}
     strip(before, network, f"demos/train_policy.py --seed {seed}")
-    if network.read_bytes() != known:  # critics of another network
+    made = load_checkpoint(network).tensors
+    if not (known.keys() == made.keys() and all(known[name].equal(made[name]) for name in made)):
+        # critics of another network
         for critic in out.glob("critic-*.safetensors"):
             critic.unlink()
     critic = out / f"critic-{len(ROUNDS)}.safetensors"
