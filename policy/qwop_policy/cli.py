@@ -66,8 +66,7 @@ class Critic:
             raise CommandError("RUNS.h5: name at least one dataset")
         inputs = {"CHECKPOINT": self.checkpoint, **{f"RUNS.h5 {path}": path for path in self.runs}}
         check_outputs({"--out": self.out}, inputs=inputs)
-        if self.out.exists() and not self.force:
-            raise CommandError(f"{self.out}: exists; --force replaces it")
+        _check_absent(self.out, self.force)
         from qwop_policy.critic import checkpoint_parts, train_critic  # needs PyTorch
         from qwop_rl_core import Policy, save_checkpoint
 
@@ -105,8 +104,7 @@ class Export:
             raise CommandError(f"--episodes {self.episodes}: expected 0 or more")
         import_onnx()
         check_outputs({"OUTPUT.onnx": self.output}, inputs={"CHECKPOINT": self.checkpoint})
-        if self.output.exists() and not self.force:
-            raise CommandError(f"{self.output}: exists; --force replaces it")
+        _check_absent(self.output, self.force)
         self.output.parent.mkdir(parents=True, exist_ok=True)
         with tqdm(total=self.episodes, desc="episodes over", disable=None, leave=False) as bar:
 
@@ -183,6 +181,12 @@ class Pull:
         check_outputs({"OUTPUT": self.output})
         got = pull_policy(self.repository, self.output, self.file, self.revision)
         print(f"{self.output}: {got.name} of {self.repository}, commit {got.commit}")
+
+
+def _check_absent(path: Path, force: bool) -> None:
+    """Raise CommandError if a file exists that may not be replaced."""
+    if path.exists() and not force:
+        raise CommandError(f"{path}: exists; --force replaces it")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -27,7 +27,7 @@ from qwop_datasets import Decisions, Episode, load_decisions
 from qwop_game import PolicySpec
 from qwop_game.gait import torso_x
 from qwop_policy.critic_config import CriticConfig
-from qwop_rl_core import ActorCritic, CheckpointError, Policy, one_thread, value_loss
+from qwop_rl_core import ActorCritic, CheckpointError, Policy, one_thread, prefixed, value_loss
 
 END_SHARE = 0.01
 """A run that is cut short or finishes says little about its last states: those of which more than this share
@@ -135,8 +135,7 @@ def checkpoint_parts(
     """
     kept = {name: value for name, value in policy.metadata.items() if name not in ("training", "finetune")}
     critic = {**asdict(config), "runs": fit.runs, "decisions": fit.decisions, "runs_sha256": list(runs)}
-    tensors = {f"network.{name}": tensor for name, tensor in fit.network.state_dict().items()}
-    return tensors, {**kept, "critic": critic}
+    return prefixed("network", fit.network.state_dict()), {**kept, "critic": critic}
 
 
 def _training(values: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:

@@ -13,7 +13,7 @@ from qwop_evaluation import Lookahead, evaluate, shipped_policy_path
 from qwop_game.gait import torso_x
 from qwop_policy import CriticConfig, distance_to_come, train_critic
 from qwop_policy.cli import main
-from qwop_rl_core import ActorCritic, CheckpointError, Policy, QNetwork, load_checkpoint, save_checkpoint
+from qwop_rl_core import ActorCritic, CheckpointError, Policy, QNetwork, load_checkpoint, prefixed, save_checkpoint
 
 DEMOS = Path(__file__).parents[2] / "demos"
 SHORT = ["--epochs", "1", "--batch-size", "256"]
@@ -140,7 +140,7 @@ def test_a_q_network_has_no_critic(runs, tmp_path):
     shipped = Policy.load(shipped_policy_path())
     assert isinstance(shipped.network, ActorCritic)
     network = QNetwork.from_policy(shipped.network)
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    tensors = prefixed("network", network.state_dict())
     metadata = {name: value for name, value in shipped.metadata.items() if name not in ("kind", "hidden")}
     path = tmp_path / "q.safetensors"
     save_checkpoint(path, tensors, {**metadata, **network.architecture})
