@@ -13,7 +13,15 @@ from qwop_evaluation import Lookahead, evaluate, shipped_policy_path
 from qwop_game.gait import torso_x
 from qwop_policy import CriticConfig, distance_to_come, train_critic
 from qwop_policy.cli import main
-from qwop_rl_core import ActorCritic, CheckpointError, Policy, QNetwork, load_checkpoint, prefixed, save_checkpoint
+from qwop_rl_core import (
+    ActorCritic,
+    CheckpointError,
+    Policy,
+    QNetwork,
+    load_checkpoint,
+    prefixed,
+    save_checkpoint,
+)
 
 DEMOS = Path(__file__).parents[2] / "demos"
 SHORT = ["--epochs", "1", "--batch-size", "256"]
