@@ -38,7 +38,7 @@ EPOCH_NAMES = {
 }
 # Settings that have no effect with a method. Giving one is an error.
 _UNUSED = {
-    "bc": ("dagger", "self_imitation", "adversarial", "expert", "init"),
+    "bc": ("dagger", "self_imitation", "adversarial", "expert"),
     "self-imitation": ("dagger", "adversarial", "expert", "resume", "epochs", "patience"),
     "dagger": ("self_imitation", "adversarial", "init", "resume", "epochs", "patience"),
     "gail": ("dagger", "self_imitation", "expert", "resume", "epochs", "patience", "balance", "l2_coef"),
@@ -78,7 +78,7 @@ def clone(
         method: "bc" (behavioral cloning), "self-imitation", "dagger", "gail" or "airl".
         expert: dagger: policy checkpoint that says what the clone should have done. It has the clone's frame
             skip and action set.
-        init: self-imitation, gail, airl: clone to start from, with the same layers.
+        init: policy to start from, with the same layers; not for dagger. Its critic stays as it is.
         dagger: settings of dagger; None: the defaults.
         adversarial: settings of gail and airl; None: the defaults.
         self_imitation: settings of self-imitation; None: the defaults.
@@ -124,11 +124,14 @@ def clone(
     if checkpoint is not None:
         check_same_data(checkpoint.metadata, out, dataset, sha256)
     cloning = Cloning(config, decisions)
-    expert_network = None if expert is None else _load_network(Path(expert), cloning)
+    expert_network = None if expert is None else _load_network(Path(expert), cloning)[0]
+    kept: dict[str, Any] = {}  # the critic's metadata
     if init is not None:
-        cloning.start_from(_load_network(Path(init), cloning, hidden=list(config.hidden)))
+        first, kept = _load_network(Path(init), cloning, hidden=list(config.hidden))
+        cloning.start_from(first)
     if checkpoint is not None:
         cloning.resume(checkpoint, out)
+        init, kept = checkpoint.metadata["made"].get("init"), checkpoint.metadata
 
     metadata: dict[str, Any] = {
         **cloning.network.architecture,
@@ -147,6 +150,7 @@ def clone(
             **({"self_imitation": config_json(self_imitation)} if method == "self-imitation" else {}),
             **({} if init is None else {"init": str(init)}),
         },
+        **({"critic": kept["critic"]} if "critic" in kept else {}),
     }
 
     def save() -> None:
@@ -203,17 +207,22 @@ def check_method(method: str, config: CloneConfig, given: dict[str, Any]) -> Non
                 ".*" if name in ("dagger", "adversarial", "self_imitation") else ""
             )
             raise CommandError(f"--{flag} has no effect with --method {method}: omit it")
+    if given["resume"] and given["init"] is not None:
+        raise CommandError("--init has no effect with --resume: omit it")
     if method == "dagger" and given["expert"] is None:
         raise CommandError("--method dagger needs --expert CHECKPOINT, a policy that corrects the clone")
 
 
-def _load_network(path: Path, cloning: Cloning, **expected: Any) -> ActorCritic:
+def _load_network(path: Path, cloning: Cloning, **expected: Any) -> tuple[ActorCritic, dict[str, Any]]:
     """Load a policy that decides as the clone does.
 
     Args:
         path: its checkpoint.
         cloning: the cloning that uses it.
         **expected: what its metadata must have besides.
+
+    Returns:
+        Its network and its metadata.
 
     Raises:
         CheckpointError: it can't be read, or does not fit.
@@ -225,4 +234,4 @@ def _load_network(path: Path, cloning: Cloning, **expected: Any) -> ActorCritic:
     except (CheckpointError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from None
     assert isinstance(policy.network, ActorCritic)
-    return policy.network
+    return policy.network, policy.metadata

@@ -7,7 +7,7 @@ are independent tasks, and the result does not depend on where they run.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,10 @@ class SearchConfig:
     """Seed of the random draws."""
     passes: int = 2
     """Passes from the start; later ones begin along the best run."""
+    passes_along: int | None = None
+    """Passes along the best run. By default as many as the frames allow."""
+    one_per_pass: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Keep only the fastest run of each pass. The others are nearly the same, and train a policy to less."""
     meters: float = FINISH
     """Length of the run in meters."""
     parallel: int = 1
@@ -53,8 +57,9 @@ class SearchConfig:
             raise ValueError(f"frames is {self.frames}: it must be 1 or more")
         if self.parallel < 1:
             raise ValueError(f"parallel is {self.parallel}: it must be 1 or more")
-        if self.passes < 0:
-            raise ValueError(f"passes is {self.passes}: it can't be negative")
+        for name in ("passes", "passes_along"):
+            if (getattr(self, name) or 0) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}: it can't be negative")
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}: it must be 0 or more")
         if not 1 <= self.meters <= FINISH:
@@ -73,7 +78,7 @@ class Best:
     passes: int = 0
     """Passes begun so far."""
 
-    def add(self, found: list[Found], keep: int) -> bool:
+    def add(self, found: Sequence[Found], keep: int) -> bool:
         """Add runs and keep the fastest `keep`. Returns whether there is a new fastest one."""
         before = self.runs[0].seconds if self.runs else np.inf
         runs = {run.keys.tobytes(): run for run in [*self.runs, *found]}
@@ -143,9 +148,11 @@ def search(
             best.add([best.policys_run], keep)
         moments = np.random.default_rng([config.seed, 0])
         stopped = False
-        while best.frames < config.frames and not stopped:
+        last = np.inf if config.passes_along is None else config.passes + config.passes_along
+        while best.frames < config.frames and best.passes < last and not stopped:
             frames = -(-(config.frames - best.frames) // config.parallel)
-            numbers = range(best.passes + 1, best.passes + 1 + config.parallel)
+            count = int(min(config.parallel, last - best.passes))
+            numbers = range(best.passes + 1, best.passes + 1 + count)
             passes = [_next_pass(n, config, best, player, moments, frames) for n in numbers]
             best.passes += len(passes)
             stopped = _play_round(passes, beam, config, best, keep, on_segment, cluster, kept)
@@ -165,6 +172,7 @@ def _play_round(
 ) -> bool:
     """Play the passes of a round, and add what they find to `best`. Returns whether `on_segment` ended it."""
     runs_before, frames_before = best.runs, best.frames
+    kept_of_each = 1 if config.one_per_pass else None
     stopped = False
 
     def watch(progress: SearchProgress) -> bool:
@@ -204,12 +212,12 @@ def _play_round(
             done[index] = result
             frames_before += result.frames
             best.frames = frames_before
-            best.add(result.found, keep)
+            best.add(result.found[:kept_of_each], keep)
             if stopped:
                 break
     best.runs = runs_before  # again, in their order: of equally fast runs the first one stays first
     for index in sorted(done):
-        best.add(done[index].found, keep)
+        best.add(done[index].found[:kept_of_each], keep)
     return stopped
 
 

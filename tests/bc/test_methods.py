@@ -205,6 +205,26 @@ def test_each_method_writes_a_checkpoint_that_plays(arguments, dataset, tmp_path
     assert f"made with --method {method}, which can't be resumed" in capsys.readouterr().err
 
 
+def test_a_policy_is_cloned_on_and_keeps_its_critic(dataset, tmp_path, capsys):
+    network = constant_policy(QP)
+    critic = {"gamma": 0.98, "runs": 3}
+    first, out = stored(tmp_path / "first.safetensors", network, critic=critic), tmp_path / "on.safetensors"
+    command = [str(dataset), "--out", str(out), "--hidden", "8", "--batch-size", "16", "--play-every", "0"]
+    command += ["--device", "cpu"]
+    assert main([*command, "--init", str(first), "--epochs", "1"]) == 0, capsys.readouterr().err
+    policy = Policy.load(out)
+    before, after = network.state_dict(), policy.network.state_dict()
+    for name, tensor in before.items():
+        learned = name.startswith("policy")
+        assert torch.equal(after[name], tensor) is not learned, name
+    assert policy.metadata["critic"] == critic and policy.metadata["made"]["init"] == str(first)
+
+    # Continued, it still says where it began.
+    assert main([*command, "--resume", "--epochs", "2"]) == 0, capsys.readouterr().err
+    metadata = Policy.load(out).metadata
+    assert metadata["critic"] == critic and metadata["made"]["init"] == str(first)
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -226,6 +246,9 @@ def test_each_method_writes_a_checkpoint_that_plays(arguments, dataset, tmp_path
             "E: frame_skip is 4, expected 2",
         ),
         (["--method", "gail", "--init", "E", "--hidden", "16"], "E: the checkpoint has hidden [8]; [16]"),
+        (["--init", "E", "--hidden", "8", "--frame-skip", "2"], "E: frame_skip is 4, expected 2"),
+        (["--init", "E", "--resume"], "--init has no effect with --resume"),
+        (["--method", "dagger", "--expert", "E", "--init", "E"], "--init has no effect with --method dagger"),
     ],
 )
 def test_mistakes_are_one_line(arguments, expected, dataset, tmp_path, monkeypatch, capsys):

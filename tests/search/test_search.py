@@ -81,6 +81,21 @@ def test_a_pass_can_start_along_a_known_run(player):
         assert replay_keys([run.keys])[0].times[-1] == run.seconds
 
 
+@pytest.mark.parametrize("parallel", [1, 2])
+def test_one_run_of_each_pass_from_the_start(player, parallel):
+    wanted: dict[str, Any] = {"passes": 3, "passes_along": 0, "frames": 10**9, "meters": 2.0}
+    best = found(player, keep=9, one_per_pass=True, parallel=parallel, **wanted)
+    assert best.passes == 3 and best.frames < 10**6
+    # The policy's own run, and of each pass the fastest.
+    alone = [found(player, keep=9, **{**wanted, "passes": n}).runs for n in (1, 2, 3)]
+    assert len(alone[0]) > 2
+    assert len(best.runs) == 4
+    assert best.policys_run is not None
+    assert best.policys_run.keys.tolist() in [run.keys.tolist() for run in best.runs]
+    assert best.runs[0].keys.tolist() == alone[2][0].keys.tolist()
+    assert alone[0][0].keys.tolist() in [run.keys.tolist() for run in best.runs]
+
+
 def test_keys_are_held_as_long_as_asked(player):
     beam = replace(SMALL, hold=3)
     runs = found(player, beam=beam, keep=3).runs + found(player, beam=beam, passes=1, meters=10.0).runs
@@ -193,6 +208,7 @@ def write_policy(path: str, network: ActorCritic | QNetwork) -> None:
         (["text"], "text: not a readable checkpoint"),
         (["q.safetensors"], "has no distribution to draw from"),
         (["--frames", "0"], "frames is 0"),
+        (["--passes-along", "-1"], "passes_along is -1: it can't be negative"),
         (["--frames", "many"], "--frames: many is not a whole number"),
         (["--seed", "-1"], "seed is -1"),
         (["--minutes", "0"], "--minutes 0: expected more than 0"),

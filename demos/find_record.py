@@ -1,0 +1,131 @@
+"""Search for a record with a policy that learns from the search: search, clone what was found, search again.
+
+    python demos/find_record.py --seed 0 --out runs/record
+
+Expert iteration (Anthony et al. 2017) with a beam search as the expert, in the undisturbed game. First the
+critic is trained on runs that look ahead and finish: one that has seen no fall suits a search best, because
+the beam drops what falls. In every round, short searches from the start line give some runs, and the policy
+of the round before learns from the runs of the last two rounds. A long search with the last policy follows.
+A command that was stopped goes on with what is missing. The result is OUT/records.h5.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from qwop_bc.cli import main as qwop_bc
+from qwop_cli import CommandError, parse_config, run_command
+from qwop_datasets.cli import main as qwop_data
+from qwop_evaluation.cli import main as qwop_eval
+from qwop_policy.cli import main as qwop_policy
+from qwop_rl_core import CheckpointError
+from qwop_search.cli import main as qwop_search
+
+PROGRAM = "find_record"
+
+LOOK_AHEAD = "--lookahead --seed 20000 --only-finished"
+PASSES = "--passes-along 0 --one-per-pass --width 16 --frames 1000000000"
+CLONE = (
+    "--frame-skip 1 --batch-size 512 --learning-rate 3e-4 --epochs 6 --patience 6 --validation 0.1 "
+    "--play-every 0 --threads 1 --device cpu"
+)
+LAST = "--width 128 --keep 4"
+
+
+@dataclass(frozen=True)
+class RecordConfig:
+    """Search for a record with a policy that learns from the search."""
+
+    policy: Path = Path("demos/policy.safetensors")
+    """Policy to start from, with a decision in every frame."""
+    seed: int = 0
+    """Seed of the searches and the clones."""
+    out: Path = Path("runs/record")
+    """Folder to fill."""
+    lookahead_episodes: int = 192
+    """Runs that train the critic."""
+    rounds: int = 6
+    """Rounds of search and cloning."""
+    passes: int = 32
+    """Short searches of a round."""
+    frames: int = 45_000_000
+    """Frames of the last search."""
+
+    def __post_init__(self) -> None:
+        for name in ("lookahead_episodes", "rounds", "passes", "frames"):
+            if getattr(self, name) < 1:
+                raise CommandError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected 1 or more")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Returns its exit code."""
+    return run_command(
+        PROGRAM, lambda: find_record(parse_config(PROGRAM, RecordConfig, arguments)), CheckpointError
+    )
+
+
+def find_record(config: RecordConfig) -> int:
+    """Do all steps that are not done yet. Returns the exit code of the first one that fails, else 0."""
+    config.out.mkdir(parents=True, exist_ok=True)
+    for step in steps(config):
+        if code := step.run():
+            return code
+    return 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command that writes one file. It is done when the file exists."""
+
+    command: Callable[[Sequence[str]], int]
+    words: str
+    """The command, with {} for each input and OUT for the output."""
+    inputs: Sequence[Path]
+    output: Path
+
+    def run(self) -> int:
+        """Run the command unless it is done. Returns its exit code."""
+        if self.output.exists():
+            return 0
+        unfinished = self.output.with_stem(f"{self.output.stem}-unfinished")
+        unfinished.unlink(missing_ok=True)
+        inputs = iter(map(str, self.inputs))
+        words = [next(inputs) if word == "{}" else word for word in self.words.split()]
+        words = [str(unfinished) if word == "OUT" else word for word in words]
+        print(f"\n$ {shlex.join(words)}", flush=True)
+        if code := self.command(words[1:]):
+            return code
+        unfinished.rename(self.output)
+        return 0
+
+
+def steps(config: RecordConfig) -> list[Step]:
+    """Return all steps, in order."""
+    out, passes = config.out, f"--passes {config.passes} --keep {config.passes} {PASSES}"
+    lookahead, policy = out / "lookahead.h5", out / "policy-0.safetensors"
+    play = f"qwop-eval {{}} {LOOK_AHEAD} --episodes {config.lookahead_episodes} --save OUT"
+    made = [
+        Step(qwop_eval, play, [config.policy], lookahead),
+        Step(qwop_policy, "qwop-policy critic {} {} --out OUT", [config.policy, lookahead], policy),
+    ]
+    runs: list[Path] = []
+    for number in range(1, config.rounds + 1):
+        seed = f"--seed {config.seed + number}"
+        runs.append(out / f"runs-{number}.h5")
+        made.append(Step(qwop_search, f"qwop-search {{}} {passes} {seed} --out OUT", [policy], runs[-1]))
+        learned = runs[-1]
+        if number > 1:
+            learned = out / f"learned-{number}.h5"
+            made.append(Step(qwop_data, "qwop-data merge OUT {} {}", runs[-2:], learned))
+        before, policy = policy, out / f"policy-{number}.safetensors"
+        clone = f"qwop-bc {{}} --init {{}} --logdir {{}} {CLONE} {seed} --force --out OUT"
+        made.append(Step(qwop_bc, clone, [learned, before, out / "logs" / str(number)], policy))
+    last = f"qwop-search {{}} {LAST} --frames {config.frames} --seed {config.seed} --out OUT"
+    return [*made, Step(qwop_search, last, [policy], out / "records.h5")]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
