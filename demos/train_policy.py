@@ -19,7 +19,14 @@ from qwop_cli import check_outputs, parse_config, run_command
 from qwop_evaluation.cli import main as qwop_eval
 from qwop_finetune.cli import main as qwop_finetune
 from qwop_policy.cli import main as qwop_policy
-from qwop_rl_core import CheckpointError, load_checkpoint, prefixed, save_checkpoint, section
+from qwop_rl_core import (
+    CheckpointError,
+    load_checkpoint,
+    prefixed,
+    save_checkpoint,
+    section,
+    without_training,
+)
 
 PROGRAM = "train_policy"
 
@@ -206,9 +213,8 @@ def arguments(stage: Stage, path: Path, before: Path | None, seed: int, steps: i
 def strip(trained: Path, policy: Path, made_by: str) -> None:
     """Write a checkpoint with only the network and the metadata that it needs to play."""
     tensors, metadata = load_checkpoint(trained)
-    kept = {name: value for name, value in metadata.items() if name not in ("training", "finetune")}
     network = prefixed("network", section(tensors, "network"))
-    save_checkpoint(policy, network, {**kept, "made_by": made_by})
+    save_checkpoint(policy, network, {**without_training(metadata), "made_by": made_by})
 
 
 if __name__ == "__main__":

@@ -125,13 +125,14 @@ def clone(
         check_same_data(checkpoint.metadata, out, dataset, sha256)
     cloning = Cloning(config, decisions)
     expert_network = None if expert is None else _load_network(Path(expert), cloning)[0]
-    kept: dict[str, Any] = {}  # the critic's metadata
+    earlier: dict[str, Any] = {}  # metadata of the checkpoint that this one begins with
     if init is not None:
-        first, kept = _load_network(Path(init), cloning, hidden=list(config.hidden))
+        first, earlier = _load_network(Path(init), cloning, hidden=list(config.hidden))
         cloning.start_from(first)
     if checkpoint is not None:
         cloning.resume(checkpoint, out)
-        init, kept = checkpoint.metadata["made"].get("init"), checkpoint.metadata
+        init = checkpoint.metadata["made"].get("init")
+        earlier = checkpoint.metadata
 
     metadata: dict[str, Any] = {
         **cloning.network.architecture,
@@ -150,7 +151,7 @@ def clone(
             **({"self_imitation": config_json(self_imitation)} if method == "self-imitation" else {}),
             **({} if init is None else {"init": str(init)}),
         },
-        **({"critic": kept["critic"]} if "critic" in kept else {}),
+        **({"critic": earlier["critic"]} if "critic" in earlier else {}),
     }
 
     def save() -> None:

@@ -41,7 +41,7 @@ from qwop_cli import CommandError, check_outputs, json_text, parse_config, run_c
 from qwop_datasets import DatasetError, DatasetReader, Episode, write_dataset
 from qwop_evaluation import CheckpointPlayer
 from qwop_game import DEFAULT_TRIG
-from qwop_rl_core import CheckpointError, load_checkpoint, section, to_numpy
+from qwop_rl_core import CheckpointError, load_checkpoint, section, to_numpy, without_training
 
 PROGRAM = "qwop-benchmark"
 Flag = tyro.conf.FlagCreatePairsOff[bool]
@@ -408,7 +408,6 @@ def _of_policy(path: Path, task: Task, name: str, sample: bool) -> Submission:
     arrays: dict[str, NDArray[Any]] = {
         f"network.{key}": to_numpy(tensor) for key, tensor in section(tensors, "network").items()
     }
-    kept = {key: value for key, value in metadata.items() if key not in ("training", "finetune", "cloning")}
     return Submission(
         task,
         "policy",
@@ -416,7 +415,7 @@ def _of_policy(path: Path, task: Task, name: str, sample: bool) -> Submission:
         frame_skip=player.frame_skip,
         action_set=player.action_set,
         sample=sample,
-        policy=kept,
+        policy=without_training(metadata),
         network=arrays,
     )
 

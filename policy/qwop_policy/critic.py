@@ -27,7 +27,15 @@ from qwop_datasets import Decisions, Episode, load_decisions
 from qwop_game import PolicySpec
 from qwop_game.gait import torso_x
 from qwop_policy.critic_config import CriticConfig
-from qwop_rl_core import ActorCritic, CheckpointError, Policy, one_thread, prefixed, value_loss
+from qwop_rl_core import (
+    ActorCritic,
+    CheckpointError,
+    Policy,
+    one_thread,
+    prefixed,
+    value_loss,
+    without_training,
+)
 
 END_SHARE = 0.01
 """A run that is cut short or finishes says little about its last states: those of which more than this share
@@ -133,8 +141,8 @@ def checkpoint_parts(
         config: settings of the regression.
         runs: SHA-256 of the datasets.
     """
-    kept = {name: value for name, value in policy.metadata.items() if name not in ("training", "finetune")}
     critic = {**asdict(config), "runs": fit.runs, "decisions": fit.decisions, "runs_sha256": list(runs)}
+    kept = without_training(policy.metadata)
     return prefixed("network", fit.network.state_dict()), {**kept, "critic": critic}
 
 

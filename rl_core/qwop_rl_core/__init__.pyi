@@ -18,6 +18,7 @@ from .checkpoint_file import (
     load_header,
     prefixed,
     section,
+    without_training,
 )
 from .devices import one_thread, select_device, to_numpy
 from .dqn import DQNConfig
@@ -78,4 +79,5 @@ __all__ = [
     "set_aside",
     "to_numpy",
     "value_loss",
+    "without_training",
 ]

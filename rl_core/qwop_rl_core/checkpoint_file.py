@@ -271,6 +271,11 @@ def section(tensors: Mapping[str, Value], prefix: str) -> dict[str, Value]:
     return {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
+def without_training(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a checkpoint without the state and the settings of its training."""
+    return {name: value for name, value in metadata.items() if name not in ("training", "finetune")}
+
+
 def expected_arrays(architecture: Mapping[str, Any]) -> dict[str, Kind]:
     """Return the arrays that a network of this architecture consists of.
 

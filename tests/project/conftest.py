@@ -1,6 +1,7 @@
-"""The scripts of benchmarks/ as modules."""
+"""The scripts of benchmarks/ and demos/ as modules."""
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,21 @@ def load_benchmark() -> Iterator[Callable[[str], ModuleType]]:
         yield importlib.import_module
     for path in BENCHMARKS.glob("*.py"):
         sys.modules.pop(path.stem, None)
+
+
+@pytest.fixture
+def load_demo(monkeypatch) -> Callable[[str], ModuleType]:
+    """The function that imports a script of demos/ by name, each time anew."""
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(name, BENCHMARKS.parent / "demos" / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)  # dataclasses look their module up
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture(scope="module")

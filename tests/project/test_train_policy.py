@@ -1,6 +1,5 @@
 """`demos/train_policy.py`: stages follow each other, each goes on where it was left, and the result plays."""
 
-import importlib.util
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,18 +15,12 @@ from qwop_rl_core import Policy, load_checkpoint
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = Path(__file__).parents[2] / "demos" / "train_policy.py"
 TINY = " --num-envs 8 --rollout-length 16 --minibatch-size 64 --hidden 16"
 
 
 @pytest.fixture
-def train_policy(monkeypatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("train_policy", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "train_policy", module)  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def train_policy(load_demo) -> ModuleType:
+    return load_demo("train_policy")
 
 
 def test_every_stage_is_a_training_that_qwop_finetune_knows(train_policy):
