@@ -4,9 +4,10 @@
 
 Expert iteration (Anthony et al. 2017) with a beam search as the expert, in the undisturbed game. First the
 critic is trained on runs that look ahead and finish: one that has seen no fall suits a search best, because
-the beam drops what falls. In every round, short searches from the start line give some runs, and the policy
-of the round before learns from the runs of the last two rounds. A long search with the last policy follows.
-A command that was stopped goes on with what is missing. The result is OUT/records.h5.
+the beam drops what falls. In every round, short searches from the start line give some runs. The policy of
+the round before learns from those of the last two rounds, and a new critic from those of the last four as
+well. A long search with the last policy follows. A command that was stopped goes on with what is missing.
+The result is OUT/records.h5.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ CLONE = (
     "--frame-skip 1 --batch-size 512 --learning-rate 3e-4 --epochs 6 --patience 6 --validation 0.1 "
     "--play-every 0 --threads 1 --device cpu"
 )
+CRITIC_ROUNDS = 4
 LAST = "--width 128 --keep 4"
 
 
@@ -47,7 +49,7 @@ class RecordConfig:
     """Folder to fill."""
     lookahead_episodes: int = 192
     """Runs that train the critic."""
-    rounds: int = 6
+    rounds: int = 8
     """Rounds of search and cloning."""
     passes: int = 32
     """Short searches of a round."""
@@ -120,9 +122,12 @@ def steps(config: RecordConfig) -> list[Step]:
         if number > 1:
             learned = out / f"learned-{number}.h5"
             made.append(Step(qwop_data, "qwop-data merge OUT {} {}", runs[-2:], learned))
-        before, policy = policy, out / f"policy-{number}.safetensors"
-        clone = f"qwop-bc {{}} --init {{}} --logdir {{}} {CLONE} {seed} --force --out OUT"
-        made.append(Step(qwop_bc, clone, [learned, before, out / "logs" / str(number)], policy))
+        clone = out / f"clone-{number}.safetensors"
+        words = f"qwop-bc {{}} --init {{}} --logdir {{}} {CLONE} {seed} --force --out OUT"
+        made.append(Step(qwop_bc, words, [learned, policy, out / "logs" / str(number)], clone))
+        policy, judged = out / f"policy-{number}.safetensors", [lookahead, *runs[-CRITIC_ROUNDS:]]
+        words = f"qwop-policy critic {{}} {'{} ' * len(judged)}--out OUT"
+        made.append(Step(qwop_policy, words, [clone, *judged], policy))
     last = f"qwop-search {{}} {LAST} --frames {config.frames} --seed {config.seed} --out OUT"
     return [*made, Step(qwop_search, last, [policy], out / "records.h5")]
 

@@ -25,12 +25,13 @@ def test_each_search_has_the_policy_that_learned_from_the_one_before(find_record
     command += ["--lookahead-episodes", "1", "--passes", "2", "--frames", "20000"]
     assert find_record.main(command) == 0, capsys.readouterr().err
     made = {path.name for path in out.iterdir()}
-    policies = [load_checkpoint(out / f"policy-{number}.safetensors").metadata for number in range(3)]
+    networks = ["policy-0", "clone-1", "policy-1", "clone-2", "policy-2"]
     assert made == {"lookahead.h5", "logs", "learned-2.h5", "records.h5", "runs-1.h5", "runs-2.h5"} | {
-        f"policy-{number}.safetensors" for number in range(3)
+        f"{name}.safetensors" for name in networks
     }
-    assert policies[0]["critic"] == policies[1]["critic"] == policies[2]["critic"]
-    assert policies[2]["made"]["init"] == str(out / "policy-1.safetensors")
+    found = {name: load_checkpoint(out / f"{name}.safetensors").metadata for name in networks}
+    assert [found[name]["critic"]["runs"] for name in networks] == [1, 1, 3, 3, 5]
+    assert found["policy-2"]["made"]["init"] == str(out / "policy-1.safetensors")
     with DatasetReader(out / "learned-2.h5") as learned, DatasetReader(out / "records.h5") as records:
         assert len(learned) == 4
         assert records[0].verified == "exact" and records[0].distance >= 5
@@ -48,7 +49,7 @@ def test_each_search_has_the_policy_that_learned_from_the_one_before(find_record
     (out / "policy-2.safetensors").unlink()
     assert find_record.main(command) == 0
     printed = capsys.readouterr().out
-    assert "$ qwop-bc" in printed and "$ qwop-search" in printed and "$ qwop-eval" not in printed
+    assert "$ qwop-policy" in printed and "$ qwop-search" in printed and "$ qwop-bc" not in printed
 
 
 def test_numbers_out_of_range_are_one_line(find_record, capsys):
