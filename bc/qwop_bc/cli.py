@@ -41,7 +41,7 @@ class Options:
     """dagger: policy checkpoint that says what the clone should have done, with the clone's frame skip and
     action set. A person can't be the expert: the clone asks up to 30 times a second."""
     init: Path | None = None
-    """Policy to start from, with its critic; not for dagger. Default: a new network."""
+    """Policy to start from; not for dagger. With bc its critic stays as it is. Default: a new network."""
     dagger: DaggerConfig = field(default_factory=DaggerConfig)
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
     self_imitation: SelfImitationConfig = field(default_factory=SelfImitationConfig)

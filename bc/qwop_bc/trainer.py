@@ -78,7 +78,7 @@ def clone(
         method: "bc" (behavioral cloning), "self-imitation", "dagger", "gail" or "airl".
         expert: dagger: policy checkpoint that says what the clone should have done. It has the clone's frame
             skip and action set.
-        init: policy to start from, with the same layers; not for dagger. Its critic stays as it is.
+        init: policy to start from, with the same layers; not for dagger. With bc its critic stays as it is.
         dagger: settings of dagger; None: the defaults.
         adversarial: settings of gail and airl; None: the defaults.
         self_imitation: settings of self-imitation; None: the defaults.
@@ -151,7 +151,7 @@ def clone(
             **({"self_imitation": config_json(self_imitation)} if method == "self-imitation" else {}),
             **({} if init is None else {"init": str(init)}),
         },
-        **({"critic": earlier["critic"]} if "critic" in earlier else {}),
+        **({"critic": earlier["critic"]} if method == "bc" and "critic" in earlier else {}),
     }
 
     def save() -> None:
