@@ -142,14 +142,6 @@ LEARNERS: dict[str, Learner] = {
         rates("3e-4", "6e-4", "1e-3"),
         flags=f"--algorithm expert-iteration {REWARD} --threads 1",
     ),
-    "self-imitation": Learner(
-        "Self-imitation from a clone of `expert`",
-        tuple(f"--self-imitation.best-share {share}" for share in (0.15, 0.25, 0.5)),
-        "expert",
-        clone=True,
-        command="qwop-bc",
-        flags=f"--method self-imitation {CLONE} --play-every 0 --batch-size 512 --threads 1",
-    ),
     "dagger": Learner(
         "DAgger with the shipped policy as the expert",
         rates("5e-4", "1e-3", "2e-3"),
@@ -303,10 +295,7 @@ def commands(learner: Learner, training: Training, folder: Path, out: Path) -> l
         made.append(["qwop-bc", data, "--out", clone, "--force", *shlex.split(f"{CLONING} {CLONE}"), *seed])
     if learner.command == "qwop-bc":
         command = ["qwop-bc", data, "--out", str(out), "--force", *setting, *seed]
-        if "self-imitation" in learner.flags:
-            rounds = max(1, training.decisions // (128 * 600))  # 128 games of 40 s, two frames a decision
-            command += ["--init", clone, "--self-imitation.rounds", str(rounds)]
-        elif "dagger" in learner.flags:
+        if "dagger" in learner.flags:
             episodes = max(1, training.decisions // 10 // 1400)  # ten rounds of runs of 1,400 frames
             command += ["--expert", str(shipped_policy_path()), "--dagger.episodes", str(episodes)]
         return [*made, command]
@@ -592,7 +581,7 @@ def report(config: ReferenceConfig, results: KeptResults[dict[str, Any]]) -> Non
     stored = {
         "task": config.task,
         "decisions": config.decisions,
-        "machine": "shared AMD EPYCs, AVX-512 or AVX2; some seeds on a shared Intel Xeon; one thread each",
+        "machine": "shared AMD EPYCs, AVX-512 or AVX2, and a shared Intel Xeon; one thread each",
         "trainings": found,
         "tuning": collected(results, "tune"),
     }

@@ -49,7 +49,7 @@ class RecordConfig:
     """Folder to fill."""
     lookahead_episodes: int = 192
     """Runs that train the critic."""
-    rounds: int = 8
+    rounds: int = 10
     """Rounds of search and cloning."""
     passes: int = 32
     """Short searches of a round."""
