@@ -25,9 +25,9 @@ def test_an_edited_figure_is_named_with_what_was_computed(claims):
     text = claims.pages()[claim.page]
     figures = claims.CHECKS["record"]()
     assert claims.problem(claim, text, figures) is None
-    edited = text.replace("**40.17 s** for 100 m", "**40.71 s** for 100 m")
+    edited = text.replace("**37.87 s** for 100 m", "**38.71 s** for 100 m")
     assert edited != text
-    assert "says 40.71 for time_3" in claims.problem(claim, edited, figures)
+    assert "says 38.71 for time_3" in claims.problem(claim, edited, figures)
     assert "no longer says" in claims.problem(claim, "", figures)
 
 
