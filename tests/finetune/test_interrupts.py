@@ -160,8 +160,8 @@ def test_train_policy_saves_the_stage(tmp_path):
 @posix
 def test_eval_saves_what_is_over(tmp_path):
     out = tmp_path / "runs.h5"
-    # the file is there just before the play begins
-    flags = ["--episodes", "5000", "--max-seconds", "1", "--save", out]
+    # The file is there just before the play begins. Shorter episodes would be thousands: long to write.
+    flags = ["--episodes", "5000", "--max-seconds", "5", "--save", out]
     code, said = stopped(signal.SIGTERM, out, "qwop-eval", *flags, later=2.0)
     assert code == 143
     with DatasetReader(out) as runs:
