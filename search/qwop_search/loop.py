@@ -7,7 +7,7 @@ are independent tasks, and the result does not depend on where they run.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ class Best:
     passes: int = 0
     """Passes begun so far."""
 
-    def add(self, found: Sequence[Found], keep: int) -> bool:
+    def add(self, found: list[Found], keep: int) -> bool:
         """Add runs and keep the fastest `keep`. Returns whether there is a new fastest one."""
         before = self.runs[0].seconds if self.runs else np.inf
         runs = {run.keys.tobytes(): run for run in [*self.runs, *found]}
@@ -172,7 +172,6 @@ def _play_round(
 ) -> bool:
     """Play the passes of a round, and add what they find to `best`. Returns whether `on_segment` ended it."""
     runs_before, frames_before = best.runs, best.frames
-    kept_of_each = 1 if config.one_per_pass else None
     stopped = False
 
     def watch(progress: SearchProgress) -> bool:
@@ -212,12 +211,12 @@ def _play_round(
             done[index] = result
             frames_before += result.frames
             best.frames = frames_before
-            best.add(result.found[:kept_of_each], keep)
+            best.add(result.found, keep)
             if stopped:
                 break
     best.runs = runs_before  # again, in their order: of equally fast runs the first one stays first
     for index in sorted(done):
-        best.add(done[index].found[:kept_of_each], keep)
+        best.add(done[index].found, keep)
     return stopped
 
 
@@ -269,7 +268,7 @@ def _play_pass(
         )
 
     found = beam.run([config.seed, task.number], task.known, ends)
-    return PassResult(found, frames)
+    return PassResult(found[:1] if config.one_per_pass else found, frames)
 
 
 def _save_pass(path: Path, result: PassResult) -> None:

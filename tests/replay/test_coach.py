@@ -114,7 +114,7 @@ def test_a_key_without_rhythm_is_named(records):
 
 def test_tempo_and_step_length_give_the_speed(records):
     steps = tempo(records[3])
-    assert 2.4 < steps.step_meters < 2.6
+    assert 2.5 < steps.step_meters < 2.6
     assert steps.speed == pytest.approx(steps.steps_per_minute / 60 * steps.step_meters)
     assert math.isnan(tempo(moved_at([0.0, 0.0])).speed)
 
