@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qwop_bc.cli import main as qwop_bc
-from qwop_cli import CommandError, parse_config, run_command
+from qwop_cli import CommandError, check_outputs, parse_config, run_command
 from qwop_datasets.cli import main as qwop_data
 from qwop_evaluation.cli import main as qwop_eval
 from qwop_policy.cli import main as qwop_policy
@@ -71,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def find_record(config: RecordConfig) -> int:
     """Do all steps that are not done yet. Returns the exit code of the first one that fails, else 0."""
+    check_outputs({"--out": config.out / "records.h5"})
     config.out.mkdir(parents=True, exist_ok=True)
     for step in steps(config):
         if code := step.run():

@@ -52,6 +52,11 @@ def test_each_search_has_the_policy_that_learned_from_the_one_before(find_record
     assert "$ qwop-policy" in printed and "$ qwop-search" in printed and "$ qwop-bc" not in printed
 
 
-def test_numbers_out_of_range_are_one_line(find_record, capsys):
+def test_mistakes_are_one_line(find_record, tmp_path, capsys):
+    file = tmp_path / "file"
+    file.touch()
+    assert find_record.main(["--out", str(file)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("find_record: --out") and error.count("\n") == 1
     assert find_record.main(["--rounds", "0"]) == 2
     assert capsys.readouterr().err == "find_record: --rounds 0: expected 1 or more\n"
