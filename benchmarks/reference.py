@@ -96,10 +96,11 @@ def rates(*values: str) -> tuple[str, ...]:
     return tuple(f"--learning-rate {value}" for value in values)
 
 
-def d3rlpy(algorithm: str, tier: str, settings: tuple[str, ...]) -> Learner:
+def d3rlpy(algorithm: str, tier: str) -> Learner:
     """A learner of d3rlpy on a tier. It needs an environment of its own, see docs/benchmark/reference.md."""
-    title = f"d3rlpy's {algorithm} of `{tier}`"
-    return Learner(title, settings, tier, decisions=False, command="d3rlpy", flags=algorithm)
+    settings = ("2.5e-4", "5e-4", "1e-3") if algorithm == "BC" else ("0.3", "1", "4")
+    title, name = f"d3rlpy's discrete {algorithm} of `{tier}`", f"discrete {algorithm}"
+    return Learner(title, settings, tier, decisions=False, command="d3rlpy", flags=name)
 
 
 LEARNERS: dict[str, Learner] = {
@@ -149,10 +150,10 @@ LEARNERS: dict[str, Learner] = {
         command="qwop-bc",
         flags="--method dagger --frame-skip 1 --play-every 0 --batch-size 512 --threads 1",
     ),
-    "d3rlpy-bc": d3rlpy("discrete BC", "expert", ("2.5e-4", "5e-4", "1e-3")),
-    "d3rlpy-cql": d3rlpy("discrete CQL", "expert", ("0.3", "1", "4")),
-    "d3rlpy-bc-mixed": d3rlpy("discrete BC", "mixed", ("2.5e-4", "5e-4", "1e-3")),
-    "d3rlpy-cql-mixed": d3rlpy("discrete CQL", "mixed", ("0.3", "1", "4")),
+    "d3rlpy-bc": d3rlpy("BC", "expert"),
+    "d3rlpy-cql": d3rlpy("CQL", "expert"),
+    **{f"d3rlpy-bc-{tier}": d3rlpy("BC", tier) for tier in ("mixed", "medium", "scrape", "search")},
+    **{f"d3rlpy-cql-{tier}": d3rlpy("CQL", tier) for tier in ("mixed", "medium", "scrape", "search")},
 }
 
 

@@ -12,10 +12,11 @@ The result is OUT/records.h5.
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from steps import Step, run_steps
 
 from qwop_bc.cli import main as qwop_bc
 from qwop_cli import CommandError, check_outputs, parse_config, run_command
@@ -55,9 +56,11 @@ class RecordConfig:
     """Short searches of a round."""
     frames: int = 45_000_000
     """Frames of the last search."""
+    hold: int = 1
+    """Frames for which every search holds keys at least. With 3, 0.1 s, a person could play the runs."""
 
     def __post_init__(self) -> None:
-        for name in ("lookahead_episodes", "rounds", "passes", "frames"):
+        for name in ("lookahead_episodes", "rounds", "passes", "frames", "hold"):
             if getattr(self, name) < 1:
                 raise CommandError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected 1 or more")
 
@@ -73,41 +76,13 @@ def find_record(config: RecordConfig) -> int:
     """Do all steps that are not done yet. Returns the exit code of the first one that fails, else 0."""
     check_outputs({"--out": config.out / "records.h5"})
     config.out.mkdir(parents=True, exist_ok=True)
-    for step in steps(config):
-        if code := step.run():
-            return code
-    return 0
-
-
-@dataclass(frozen=True)
-class Step:
-    """A command that writes one file. It is done when the file exists."""
-
-    command: Callable[[Sequence[str]], int]
-    words: str
-    """The command, with {} for each input and OUT for the output."""
-    inputs: Sequence[Path]
-    output: Path
-
-    def run(self) -> int:
-        """Run the command unless it is done. Returns its exit code."""
-        if self.output.exists():
-            return 0
-        unfinished = self.output.with_stem(f"{self.output.stem}-unfinished")
-        unfinished.unlink(missing_ok=True)
-        inputs = iter(map(str, self.inputs))
-        words = [next(inputs) if word == "{}" else word for word in self.words.split()]
-        words = [str(unfinished) if word == "OUT" else word for word in words]
-        print(f"\n$ {shlex.join(words)}", flush=True)
-        if code := self.command(words[1:]):
-            return code
-        unfinished.rename(self.output)
-        return 0
+    return run_steps(steps(config))
 
 
 def steps(config: RecordConfig) -> list[Step]:
     """Return all steps, in order."""
-    out, passes = config.out, f"--passes {config.passes} --keep {config.passes} {PASSES}"
+    out, hold = config.out, f"--hold {config.hold}"
+    passes = f"--passes {config.passes} --keep {config.passes} {PASSES} {hold}"
     lookahead, policy = out / "lookahead.h5", out / "policy-0.safetensors"
     play = f"qwop-eval {{}} {LOOK_AHEAD} --episodes {config.lookahead_episodes} --save OUT"
     made = [
@@ -129,7 +104,7 @@ def steps(config: RecordConfig) -> list[Step]:
         policy, judged = out / f"policy-{number}.safetensors", [lookahead, *runs[-CRITIC_ROUNDS:]]
         words = f"qwop-policy critic {{}} {'{} ' * len(judged)}--out OUT"
         made.append(Step(qwop_policy, words, [clone, *judged], policy))
-    last = f"qwop-search {{}} {LAST} --frames {config.frames} --seed {config.seed} --out OUT"
+    last = f"qwop-search {{}} {LAST} {hold} --frames {config.frames} --seed {config.seed} --out OUT"
     return [*made, Step(qwop_search, last, [policy], out / "records.h5")]
 
 

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from steps import Step, run_steps
+
 from qwop_cli import check_outputs, parse_config, run_command
 from qwop_evaluation.cli import main as qwop_eval
 from qwop_finetune.cli import main as qwop_finetune
@@ -157,37 +159,31 @@ def train(out: Path, seed: int, budget: float) -> int:
     strip(before, network, f"demos/train_policy.py --seed {seed}")
     made = load_checkpoint(network).tensors
     if not (known.keys() == made.keys() and all(known[name].equal(made[name]) for name in made)):
-        # critics of another network
-        for critic in out.glob("critic-*.safetensors"):
-            critic.unlink()
-    critic = out / f"critic-{len(ROUNDS)}.safetensors"
-    if code := train_critic(network, out, budget):
+        for old in (*out.glob("runs-*.h5"), *out.glob("critic-*.safetensors")):
+            old.unlink()  # of another network
+    rounds = critic_steps(network, out, budget)
+    if code := run_steps(rounds):
         return code
     policy = out / "policy.safetensors"
-    shutil.copyfile(critic, policy)
+    shutil.copyfile(rounds[-1].output, policy)
     print(f"{policy}: judge it with qwop-eval {policy}")
     return 0
 
 
-def train_critic(network: Path, out: Path, budget: float) -> int:
-    """Do the rounds that are not done yet: a round is done when its critic exists. Returns an exit code."""
+def critic_steps(network: Path, out: Path, budget: float) -> list[Step]:
+    """Return the steps of all rounds, in order; the last one writes the last critic."""
+    made: list[Step] = []
     runs: list[Path] = []
     judge = network
     for number, each in enumerate(ROUNDS, 1):
         runs.append(out / f"runs-{number}.h5")
-        critic = out / f"critic-{number}.safetensors"
-        if not critic.exists():
-            runs[-1].unlink(missing_ok=True)  # of a round that was stopped
-            episodes = str(max(1, round(budget * each.episodes)))
-            play = [str(judge), "--lookahead", *each.flags.split(), "--episodes", episodes]
-            play += ["--save", str(runs[-1])]
-            learn = ["critic", str(network), *map(str, runs), "--out", str(critic)]
-            print(f"\nround {number}\n$ qwop-eval {shlex.join(play)}", flush=True)
-            print(f"$ qwop-policy {shlex.join(learn)}", flush=True)
-            if code := qwop_eval(play) or qwop_policy(learn):
-                return code
-        judge = critic
-    return 0
+        episodes = max(1, round(budget * each.episodes))
+        play = f"qwop-eval {{}} --lookahead {each.flags} --episodes {episodes} --save OUT"
+        made.append(Step(qwop_eval, play, [judge], runs[-1]))
+        judge = out / f"critic-{number}.safetensors"
+        learn = f"qwop-policy critic {{}} {'{} ' * number}--out OUT"
+        made.append(Step(qwop_policy, learn, [network, *runs], judge))
+    return made
 
 
 def run(stage: Stage, path: Path, before: Path | None, seed: int, steps: int) -> int:

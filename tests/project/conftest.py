@@ -27,8 +27,11 @@ def load_benchmark() -> Iterator[Callable[[str], ModuleType]]:
 def load_demo(monkeypatch) -> Callable[[str], ModuleType]:
     """The function that imports a script of demos/ by name, each time anew."""
 
+    demos = BENCHMARKS.parent / "demos"
+    monkeypatch.syspath_prepend(demos)
+
     def load(name: str) -> ModuleType:
-        spec = importlib.util.spec_from_file_location(name, BENCHMARKS.parent / "demos" / f"{name}.py")
+        spec = importlib.util.spec_from_file_location(name, demos / f"{name}.py")
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         monkeypatch.setitem(sys.modules, name, module)  # dataclasses look their module up

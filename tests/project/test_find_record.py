@@ -2,8 +2,9 @@
 
 import pytest
 
-from qwop_datasets import DatasetReader
+from qwop_datasets import DatasetReader, segment_lengths
 from qwop_evaluation import shipped_policy_path
+from qwop_game import canonical_keys
 from qwop_rl_core import load_checkpoint
 
 pytestmark = pytest.mark.slow
@@ -22,7 +23,7 @@ def find_record(load_demo, monkeypatch):
 def test_each_search_has_the_policy_that_learned_from_the_one_before(find_record, tmp_path, capsys):
     out = tmp_path / "a folder"
     command = ["--policy", str(shipped_policy_path()), "--out", str(out), "--seed", "3", "--rounds", "2"]
-    command += ["--lookahead-episodes", "1", "--passes", "2", "--frames", "20000"]
+    command += ["--lookahead-episodes", "1", "--passes", "2", "--frames", "20000", "--hold", "3"]
     assert find_record.main(command) == 0, capsys.readouterr().err
     made = {path.name for path in out.iterdir()}
     networks = ["policy-0", "clone-1", "policy-1", "clone-2", "policy-2"]
@@ -35,6 +36,8 @@ def test_each_search_has_the_policy_that_learned_from_the_one_before(find_record
     with DatasetReader(out / "learned-2.h5") as learned, DatasetReader(out / "records.h5") as records:
         assert len(learned) == 4
         assert records[0].verified == "exact" and records[0].distance >= 5
+        for run in [*learned, *records]:
+            assert segment_lengths(canonical_keys(run.keys))[:-1].min() >= 3
 
     # All is done: nothing is repeated. What is missing is made again.
     before = (out / "records.h5").read_bytes()

@@ -69,7 +69,9 @@ def test_stages_follow_each_other_and_go_on_where_they_were_left(train_policy, t
     monkeypatch.setattr(train_policy, "STAGES", tuple(stages))
     assert train_policy.main() == 0
     printed = capsys.readouterr().out
-    assert f"--resume {tmp_path / stages[-1].name}.safetensors" in printed and "round 2" in printed
+    assert (
+        f"--resume {tmp_path / stages[-1].name}.safetensors" in printed and "runs-2-unfinished.h5" in printed
+    )
     longer = load_checkpoint(tmp_path / f"{stages[-1].name}.safetensors")
     assert longer.metadata["training"]["steps"] == 512
 
