@@ -86,6 +86,8 @@ def from_clone(title: str, group: str, flags: str) -> Arm:
 
 
 FROM_NOTHING, FROM_CLONE, DQN = 1_500_000, 1_000_000, 300_000
+FEW_UPDATES = "--steps-per-update 64 --batch-size 256 --learning-rate 2e-4"
+"""Settings of DQN with which the study was made; qwop-finetune has better ones now."""
 
 ARMS: dict[str, Arm] = {
     "default": from_nothing("`default`", "default"),
@@ -103,8 +105,10 @@ ARMS: dict[str, Arm] = {
     "bare": Arm(
         "then PPO, no anchors", (CLONE, ANCHORS), f"{MAIN_REWARD} {NO_ANCHORS}", FROM_CLONE, clone="clone"
     ),
-    "dqn": Arm("then DQN", (CLONE,), f"--algorithm dqn {MAIN_REWARD}", DQN, clone="clone"),
-    "ddqn": Arm("then Double DQN", (CLONE,), f"--algorithm ddqn {MAIN_REWARD}", DQN, clone="clone"),
+    "dqn": Arm("then DQN", (CLONE,), f"--algorithm dqn {MAIN_REWARD} {FEW_UPDATES}", DQN, clone="clone"),
+    "ddqn": Arm(
+        "then Double DQN", (CLONE,), f"--algorithm ddqn {MAIN_REWARD} {FEW_UPDATES}", DQN, clone="clone"
+    ),
     "anchored-default": from_clone(
         "PPO on `default`, anchored", DEFAULT_AGAIN, f"--reward default {WARM_UP}"
     ),

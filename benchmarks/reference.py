@@ -120,7 +120,7 @@ LEARNERS: dict[str, Learner] = {
         rates("1.25e-4", "2.5e-4", "5e-4"),
         "expert",
         clone=True,
-        flags=f"--algorithm ddqn {FAST} --threads 1",
+        flags=f"--algorithm ddqn {FAST} --steps-per-update 64 --batch-size 256 --threads 1",
     ),
     "pqn-clone": Learner(
         "PQN from a clone of `expert`",

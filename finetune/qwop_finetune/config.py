@@ -255,6 +255,15 @@ DQN_FROM_NOTHING = DQNSettings(
 # A policy that already runs needs little exploration: a run has 700 decisions, and even one random decision
 # in a hundred makes it fall. Measurements: docs/experiments/dqn.md.
 LITTLE_EXPLORATION = {"total_steps": 300_000, "exploration_start": 0.01, "exploration_end": 0.002}
+# More and smaller gradient steps than from nothing: otherwise values change so quickly until the end that the
+# policy finishes less often than the clone it started from.
+DQN_FROM_CLONE = {
+    "total_steps": 1_000_000,
+    "steps_per_update": 16,
+    "batch_size": 512,
+    "learning_rate": 1.25e-4,
+    "update_normalizer": False,
+}
 PQN_FROM_NOTHING = PQNConfig(learning_rate=3e-4, q_lambda=0.9)
 # The KL divergence from the clone keeps the values' errors from changing its actions.
 PQN_FROM_CLONE = {
@@ -288,7 +297,7 @@ def defaults(algorithm: str, from_checkpoint: bool, with_demonstrations: bool) -
     if from_checkpoint or with_demonstrations:
         learner = dataclasses.replace(learner, **LITTLE_EXPLORATION)
     if from_checkpoint:
-        learner = dataclasses.replace(learner, update_normalizer=False)
+        learner = dataclasses.replace(learner, **DQN_FROM_CLONE)
     if with_demonstrations:
         updates = DQN_PRETRAINING_OF_CLONES if from_checkpoint else DQN_PRETRAINING_FROM_NOTHING
         learner = dataclasses.replace(learner, pretrain_updates=updates)
