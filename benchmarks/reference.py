@@ -1,8 +1,7 @@
 """Train the benchmark's reference learners, tune them alike, and test each on ten training seeds.
 
-    python benchmarks/reference.py --task 100m-v1 --seeds 10            # everything; what is done is kept
-    python benchmarks/reference.py --learners bc ppo --seeds 3          # some of it
     python benchmarks/reference.py --extend --seeds 10                  # what the stored results lack
+    python benchmarks/reference.py --extend --learners bc ppo --seeds 3 # of some learners
     python benchmarks/reference.py --extend --all-tasks --seeds 3       # scores of stored results elsewhere
     python benchmarks/reference.py --report                             # only the tables and the profiles
 
@@ -10,13 +9,15 @@ Each learner has three settings. Each is trained once on a quarter of the budget
 tuning episodes, 0 to 99. The best one is trained with every seed on the whole budget and scored on the test
 episodes, 100 to 199, with its best actions: on the task, and on all other tasks. Nothing is chosen by these.
 One result of one training is one file in --tasks (default: runs/reference), so the same command continues
-after a stop, and --ray HOST:PORT trains on a cluster. --decisions is the budget; learners from data alone
+after a stop, and --ray HOST:PORT trains on a cluster. Without --extend it begins anew, once
+benchmarks/results/reference-TASK.json is removed. --decisions is the budget; learners from data alone
 make no decision in the game.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import shlex
@@ -510,9 +511,13 @@ def reference(config: ReferenceConfig) -> None:
     results = kept(config)
     if config.extend:
         restore(config, results)
-    chosen = config.learners or tuple(LEARNERS)
+    elif lost := trainings_of_stored(config) - {path.stem for path in results.folder.glob("*.json")}:
+        raise CommandError(
+            f"{stored_path(config)} has {len(lost)} trainings that {results.folder} lacks: begin with them "
+            "(--extend), or remove the file"
+        )
     if not config.report:
-        for name in chosen:
+        for name in config.learners or trainable():
             best = best_setting(name, results, config)
             seeds = range(config.seeds)
             trainings = [Training(name, best, seed, config.decisions, False) for seed in seeds]
@@ -520,6 +525,23 @@ def reference(config: ReferenceConfig) -> None:
             if config.all_tasks:
                 test_on_all_tasks(config, results, trainings)
     report(config, results)
+
+
+def trainable() -> list[str]:
+    """Return the names of all learners, without those of d3rlpy where it is not installed."""
+    if importlib.util.find_spec("d3rlpy") is not None:
+        return list(LEARNERS)
+    print("d3rlpy is not installed: without its learners (docs/benchmark/reference.md)", file=sys.stderr)
+    return [name for name, learner in LEARNERS.items() if learner.command != "d3rlpy"]
+
+
+def trainings_of_stored(config: ReferenceConfig) -> set[str]:
+    """Return the names of the tested trainings in benchmarks/results."""
+    path = stored_path(config)
+    if not path.exists():
+        return set()
+    trainings: dict[str, list[dict[str, Any]]] = json.loads(path.read_text(encoding="utf-8"))["trainings"]
+    return {f"{name}-seed-{result['seed']}" for name, results in trainings.items() for result in results}
 
 
 def test_on_all_tasks(

@@ -1,4 +1,5 @@
 from .env import TaskEnv, TaskVectorEnv, make_task
+from .games import start_keys
 from .plays import Played, RandomKeys, ReplayError, check_choices, play, record, replay
 from .registration import register_tasks
 from .scoreboard import scoreboard_table
@@ -49,6 +50,7 @@ __all__ = [
     "register_tasks",
     "replay",
     "scoreboard_table",
+    "start_keys",
     "task_of",
     "tier_episodes",
     "tier_keys",

@@ -128,6 +128,8 @@ class Run:
     """Draw actions from the policy; otherwise take the best one."""
     frame_skip: int = 4
     """Frames of a decision, with --python and --random."""
+    action_set: str = "distinct"
+    """Action set, with --python and --random: distinct, full or reduced."""
     observation: Literal["features", "qwop_gym"] = "features"
     """What --python sees."""
     save: Path | None = None
@@ -148,11 +150,11 @@ class Run:
             seeds = range(seeds.start, seeds.start + self.episodes)
         if self.python is not None:
             made = _function(self.python)
-            played = _recorded(task, made, seeds, self.frame_skip, self.observation, self.python)
+            played = _recorded(task, made, seeds, self, self.python)
         elif self.policy is not None:
             played = play(task, CheckpointPlayer(self.policy), list(seeds), self.sample)
         else:
-            played = play(task, RandomKeys(self.frame_skip), list(seeds), sample=True)
+            played = play(task, RandomKeys(self.frame_skip, self.action_set), list(seeds), sample=True)
         name = self.python or (self.policy.name if self.policy else "random keys")
         verified = Verified(Submission(task, "recorded", name), tuple(played))
         if self.save is not None:
@@ -178,12 +180,14 @@ class Submit:
     """One run of a dataset, by a person or a search, without disturbances."""
     episode: int = 0
     """Number of the run in --keys."""
-    file: tuple[Path, ...] = ()
-    """Files that --python consists of: code and weights."""
+    file: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    """A file that --python consists of, code or weights. Repeat it for each."""
     sample: Flag = False
     """Draw actions from --policy; otherwise take the best one."""
     frame_skip: int = 4
     """Frames of a decision of --python."""
+    action_set: str = "distinct"
+    """Action set of --python: distinct, full or reduced."""
     observation: Literal["features", "qwop_gym"] = "features"
     """What --python sees."""
     decisions: int = 0
@@ -239,9 +243,11 @@ class Submit:
         if len(files) < len(self.file):
             raise CommandError("--file: two files have the same name; rename one")
         made = _function(python)
-        promise = Submission(task, "recorded", self.name, frame_skip=self.frame_skip, files=files)
+        promise = Submission(
+            task, "recorded", self.name, frame_skip=self.frame_skip, action_set=self.action_set, files=files
+        )
         seeds = cast("list[int]", promise.seeds())
-        played = _recorded(task, made, seeds, self.frame_skip, self.observation, python)
+        played = _recorded(task, made, seeds, self, python)
         keys, scores = [run.keys for run in played], [run.score for run in played]
         return replace(promise, keys=keys, scores=scores)
 
@@ -379,11 +385,12 @@ def _function(spec: str) -> MakePolicy:
 
 
 def _recorded(
-    task: Task, made: MakePolicy, seeds: Sequence[int], frame_skip: int, observation: str, spec: str
+    task: Task, made: MakePolicy, seeds: Sequence[int], flags: Run | Submit, spec: str
 ) -> list[Played]:
-    TaskEnv(task.id, frame_skip, observation=observation).close()  # its errors are the user's flags
+    seen = flags.frame_skip, flags.action_set, flags.observation
+    TaskEnv(task.id, *seen).close()  # its errors are the user's flags
     try:
-        return record(task, made, seeds, frame_skip, observation=observation)
+        return record(task, made, seeds, *seen)
     except Exception as error:  # of the user's own code
         raise CommandError(f"--python {spec}: {type(error).__name__}: {error}") from error
 

@@ -119,7 +119,8 @@ class TaskEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
 class TaskVectorEnv(VectorEnv):
     """`num_envs` games of a task, stepped together. A game that ends begins anew in the same step.
 
-    Options are those of `TaskEnv`. All episodes have training seeds, which `reset(seed)` determines.
+    Options are those of `TaskEnv`. Episodes have training seeds, which `reset(seed)` determines; after a list
+    of seeds, the first episode of each game is the benchmark's episode of that seed.
     infos["final_obs"] and infos["final_info"], with masks, are those of ended episodes, as Gymnasium 1 has
     them in AutoresetMode.SAME_STEP; infos["_final"] has observation, score, is_success, meters and frames of
     every game before resets, float32 [N, D] and [N].
@@ -156,13 +157,21 @@ class TaskVectorEnv(VectorEnv):
     def reset(
         self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Start episodes in all games. A seed (of a list the first one) seeds the draw of training seeds."""
+        """Start episodes in all games.
+
+        A list of seeds, one for each game, names the benchmark's episodes, as the seed of `TaskEnv` does. One
+        number seeds the draw of training seeds. So does the list's first one, for the episodes that follow.
+        """
         if options:
             raise ValueError(f"reset takes no options, got {', '.join(map(repr, options))}")
+        if isinstance(seed, list) and len(seed) != self.num_envs:
+            raise ValueError(f"reset got {len(seed)} seeds for {self.num_envs} games")
         first = seed[0] if isinstance(seed, list) else seed
         if first is not None:
             self._np_random, self._np_random_seed = seeding.np_random(int(first))
         self._begin(np.ones(self.num_envs, bool))
+        if isinstance(seed, list):
+            self.games.begin([int(each) for each in seed])
         return self.games.observations(), {}
 
     def step(

@@ -29,9 +29,9 @@ def unpacked(data: NDArray[np.uint8], lengths: NDArray[np.int64]) -> list[NDArra
     Raises:
         ValueError: the lengths do not fit the bytes.
     """
-    keys = np.stack([data & 15, data >> 4], axis=1).reshape(-1).astype(np.uint8)
     if data.dtype != np.uint8 or data.ndim != 1 or lengths.dtype != np.int64 or lengths.ndim != 1:
         raise ValueError("the keys are not uint8 [B] with lengths int64 [N]")
+    keys = np.stack([data & 15, data >> 4], axis=1).reshape(-1).astype(np.uint8)
     total = sum(lengths.tolist())  # exact: lengths of a hostile file may overflow an int64
     if (lengths < 0).any() or len(keys) != total + total % 2:
         raise ValueError(f"the keys have {len(keys)} frames, the lengths say {total}")

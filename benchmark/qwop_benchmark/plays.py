@@ -20,6 +20,9 @@ LANES = 128
 TOLERANCE = 1e-3
 """How much worse than the best action's score that of a recorded action may be. Another processor rounds
 matrix products in another way, so two nearly equal actions may swap."""
+MAX_SWAPS = 1 / 2000
+"""Share of the decisions in which they may. Otherwise a network whose scores are all nearly equal would
+choose any keys."""
 DRAW_TOLERANCE = 1e-5
 """The same for the number in [0, 1) that picks the action of a sampled policy."""
 
@@ -186,9 +189,12 @@ def check_choices(
         sample: whether actions were drawn.
 
     Raises:
-        ReplayError: at some frame the policy chooses other keys, and its choice is not close.
+        ReplayError: at some frame the policy chooses other keys, and its choice is not close; or it does so
+            too often.
     """
     masks = action_masks(player.action_set)
+    decisions = swaps = 0
+    swapped = ""
     for first in range(0, len(keys), LANES):
         batch, several = keys[first : first + LANES], seeds[first : first + LANES]
         games = TaskGames(task, len(batch), player.frame_skip, player.action_set)
@@ -204,8 +210,11 @@ def check_choices(
                 scores = player.scores(games.observations(deciding))
                 chosen = wanted[deciding]
                 known = masks[chosen] == held[deciding]
-                if sample and player.samples:
-                    uniform = games.choices()[deciding]
+                drawn = sample and player.samples
+                uniform = games.choices()[deciding] if drawn else None
+                other = np.flatnonzero(chosen != choose(scores, uniform))
+                decisions, swaps = decisions + len(deciding), swaps + len(other)
+                if uniform is not None:
                     close = np.zeros(len(deciding), bool)
                     for shift in (-DRAW_TOLERANCE, DRAW_TOLERANCE):
                         close |= chosen == choose(scores, np.clip(uniform + shift, 0.0, 1.0))
@@ -213,14 +222,18 @@ def check_choices(
                     of_chosen = scores[np.arange(len(deciding)), chosen]
                     close = of_chosen >= scores.max(axis=1) - TOLERANCE
                 wrong = np.flatnonzero(~(known & close))
-                if len(wrong):
-                    i = int(deciding[wrong[0]])
-                    raise ReplayError(
+                for i in deciding[np.append(wrong, other)][:1]:
+                    differs = (
                         f"episode {first + i} (seed {several[i]}): at frame {int(games.frames[i])} the "
                         "policy chooses other keys than those recorded"
                     )
+                    if len(wrong):
+                        raise ReplayError(differs)
+                    swapped = swapped or differs
             games.step(wanted)
         games.close()
+    if swaps > 1 + MAX_SWAPS * decisions:
+        raise ReplayError(f"{swapped}, and so it does in {swaps} of {decisions} decisions")
 
 
 def _by_frame(games: TaskGames, batch: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:

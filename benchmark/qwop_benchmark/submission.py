@@ -32,7 +32,7 @@ from qwop_benchmark.packing import packed, unpacked
 from qwop_benchmark.tasks import SCOREBOARD_EPISODES, SCOREBOARD_SEEDS, Task, task_of
 from qwop_cli import write_whole
 from qwop_datasets import name_problem
-from qwop_game import ACTION_SETS
+from qwop_game import ACTION_SETS, canonical_keys
 
 FORMAT = 1
 MAX_BYTES = 16 << 20
@@ -41,6 +41,8 @@ MAX_HEADER = 1 << 20
 """Largest header that is read, bytes."""
 MAX_TEXT = 300
 """Longest text of a provenance, characters."""
+MAX_SCORE = 1e6
+"""No run has such a score, or one as far below 0."""
 KEY = "qwop_benchmark"
 Kind = Literal["policy", "recorded", "run"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -114,12 +116,16 @@ class Submission:
 
     @property
     def content(self) -> str:
-        """SHA-256 of what plays: the same for two submissions that differ in their texts only."""
+        """SHA-256 of what plays.
+
+        It is the same for two submissions that differ only in their texts, or in keys that have no effect: W
+        with Q, P with O, and those of the last frame.
+        """
         digest = hashlib.sha256(self.task.id.encode())
         for name, tensor in sorted(self.network.items()):
             digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode() + tensor.tobytes())
         for run in self.keys:
-            digest.update(len(run).to_bytes(8, "little") + run.tobytes())
+            digest.update(len(run).to_bytes(8, "little") + canonical_keys(run[:-1]).tobytes())
         return digest.hexdigest()
 
 
@@ -271,7 +277,8 @@ def parse_submission(whole: bytes, where: str) -> Submission:
     require(isinstance(about["policy"], dict), "policy is no object")
     require(isinstance(about["scores"], list), "scores is no list")
     scores: list[Any] = about["scores"]
-    require(all(type(score) in (int, float) for score in scores), "a score is no number")
+    good = all(type(score) in (int, float) and abs(score) < MAX_SCORE for score in scores)
+    require(good, f"a score is no number below {MAX_SCORE:g}")
     require(isinstance(about["files"], dict), "files is no object")
     files: dict[str, Any] = about["files"]
     digits = all(

@@ -30,3 +30,9 @@ def change_keys(file, episode, frame, mask):
     at = int(file.arrays["lengths"][:episode].sum()) + frame
     byte = file.arrays["keys"][at // 2]
     file.arrays["keys"][at // 2] = byte & 0xF0 | mask if at % 2 == 0 else byte & 0x0F | mask << 4
+
+
+def key_of(file, frame):
+    """Return the keys of one frame, in the first episode."""
+    byte = int(file.arrays["keys"][frame // 2])
+    return byte & 15 if frame % 2 == 0 else byte >> 4

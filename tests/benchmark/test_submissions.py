@@ -9,7 +9,7 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
-from files import ROOT, WALKER, File, change_keys
+from files import ROOT, WALKER, File, change_keys, key_of
 
 from qwop_benchmark import (
     SCOREBOARD_SEEDS,
@@ -156,6 +156,8 @@ def test_frames_beyond_the_end_and_the_limit(submissions, tmp_path, capsys):
         ("run", "name", "x" * 65, "at most 64"),
         ("run", "name", 5, "the name is empty"),
         ("run", "scores", [True], "a score is no number"),
+        ("run", "scores", [10**400], "a score is no number"),
+        ("run", "scores", [-1e7], "a score is no number"),
         ("run", "scores", [1.0, 2.0], "2 scores"),
         ("run", "scores", {}, "scores is no list"),
         ("run", "budget", {"decisions": -1}, "no whole number"),
@@ -198,6 +200,13 @@ def test_lengths_that_do_not_fit(submissions, tmp_path, capsys, lengths):
     file = File(submissions["run"])
     file.arrays["lengths"] = np.array(lengths, np.int64)
     refused(file.write(tmp_path / "lengths"), "the lengths say", capsys)
+
+
+def test_keys_of_another_type(submissions, tmp_path, capsys):
+    file = File(submissions["run"])
+    for wrong in (file.arrays["keys"].astype(np.float32), file.arrays["keys"].astype(np.int64)):
+        file.arrays["keys"] = wrong
+        refused(file.write(tmp_path / "keys"), "the keys are not uint8", capsys)
 
 
 def test_lengths_whose_sum_overflows(submissions, tmp_path, capsys):
@@ -334,6 +343,16 @@ def test_the_table_has_verified_entries_only(submissions, tmp_path, capsys):
     assert qwop_benchmark(["table", str(folder)]) == 2
     assert "a duplicate of" in capsys.readouterr().err
 
+    # W has no effect beside Q, and the last frame's keys have none on the score
+    frames = int(copied.arrays["lengths"][0])
+    first = next(i for i in range(frames) if key_of(copied, i) & 3 == 1)
+    for frame, mask in ((first, key_of(copied, first) | 2), (frames - 1, key_of(copied, frames - 1) ^ 8)):
+        change_keys(copied, 0, frame, mask)
+        assert qwop_benchmark(["verify", str(copied.write(tmp_path / "copied")), "--entry", entry]) == 0
+        capsys.readouterr()
+        assert qwop_benchmark(["table", str(folder)]) == 2
+        assert "a duplicate of" in capsys.readouterr().err
+
     file = File(folder / "copied.entry.safetensors")
     file.arrays["submission"] = file.arrays["submission"][:-9]
     file.write(folder / "copied.entry.safetensors")
@@ -373,6 +392,7 @@ def test_entries_are_no_submissions_and_keys_beside_keys(submissions, tmp_path, 
             "RuntimeError: no weights here",
         ),
         (["submit", "100m-v1", "--name", "x", "--out", "o", "--python", "a:b"], "needs --file"),
+        (["run", "100m-v1", "--random", "--action-set", "none"], "action_set"),
         (["submit", "100m-v1", "--name", "", "--out", "o", "--keys", RECORDS], "name is empty"),
         (
             ["submit", "hurdle-v1", "--name", "x", "--out", "o", "--keys", RECORDS],
@@ -406,6 +426,20 @@ def test_mistakes_end_in_one_line(words, said, capsys, monkeypatch, tmp_path):
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 1 and said in captured.err, captured.err
     assert not (tmp_path / "o").exists()
+
+
+def test_every_named_file_is_committed_to(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    files = [tmp_path / name for name in ("code.py", "weights.npz")]
+    for file in files:
+        file.write_text(file.name, encoding="utf-8")
+    out = tmp_path / "theirs.safetensors"
+    words = ["submit", "10m-v1", "--python", WALKER, "--name", "walker", "--out", str(out)]
+    for file in files:
+        words += ["--file", str(file)]
+    assert qwop_benchmark([*words, "--action-set", "full"]) == 0, capsys.readouterr().err
+    submission = read_submission(out)
+    assert set(submission.files) == {"code.py", "weights.npz"} and submission.action_set == "full"
 
 
 def test_run_saves_what_it_played(tmp_path, capsys, monkeypatch):

@@ -88,6 +88,31 @@ def test_sampled_choices_are_checked_too(policy):
         check_choices(task, policy, keys, range(4), sample=False)
 
 
+class NearlyEqual:
+    """A network that prefers nothing: its scores are those of another, made small."""
+
+    samples = True
+
+    def __init__(self, policy, factor):
+        self.policy, self.factor = policy, factor
+        self.frame_skip, self.action_set = policy.frame_skip, policy.action_set
+
+    def scores(self, features):
+        return self.policy.scores(features) * self.factor
+
+
+@pytest.mark.parametrize("factor", [1e-6, 0.0])
+def test_a_network_that_would_choose_any_keys_is_refused(policy, factor):
+    task, shrunken = task_of("10m-v1"), NearlyEqual(policy, factor)
+    own = [run.keys for run in play(task, shrunken, range(4))]
+    check_choices(task, shrunken, own, range(4))
+    found = [run.keys for run in play(task, policy, range(4), sample=True)]
+    with pytest.raises(
+        ReplayError, match=r"chooses other keys than those recorded, and so it does in \d+ of"
+    ):
+        check_choices(task, shrunken, found, range(4))
+
+
 def test_each_start_at_30_m_is_a_runner_at_30_m():
     task = task_of("hurdle-v1")
     assert len(start_keys(task)) == 20
@@ -205,6 +230,19 @@ def test_the_vector_environment_plays_the_same_episodes():
                 seen, _ = env.reset(seed=envs.games.disturbances[i].seed)
             assert np.array_equal(seen, observations[i])
     assert ended >= 6
+
+
+def test_a_list_of_seeds_names_the_episodes_of_the_vector_environment():
+    envs, single = TaskVectorEnv(3, "10m-v1"), TaskEnv("10m-v1")
+    observations, _ = envs.reset(seed=[7, 0, 2**40])
+    assert [d.seed for d in envs.games.disturbances] == [7, 0, 2**40]
+    for i, seed in enumerate((7, 0, 2**40)):
+        assert np.array_equal(single.reset(seed=seed)[0], observations[i])
+    for _ in range(100):
+        envs.step(np.full(3, 5))
+    assert all(1_000_000 <= d.seed < 2_000_000 for d in envs.games.disturbances)  # those that follow
+    with pytest.raises(ValueError, match="2 seeds for 3 games"):
+        envs.reset(seed=[1, 2])
 
 
 def changed(frame, value):

@@ -63,7 +63,11 @@ def test_a_stopped_reference_continues_with_the_best_setting(reference, tmp_path
     stored = json.loads((tmp_path / "results" / "reference-100m-v1.json").read_text(encoding="utf-8"))
     assert [t["score"] for t in stored["trainings"]["ppo"]] == [9.0, 10.0]
 
-    elsewhere = ["--learners", "ppo", "--tasks", str(tmp_path / "other"), "--extend"]
+    anew = ["--learners", "ppo", "--tasks", str(tmp_path / "other")]
+    assert reference.main([*anew, "--seeds", "1"]) == 2  # it would overwrite two trainings by one
+    assert "has 2 trainings that" in capsys.readouterr().err and len(trained) == 5
+
+    elsewhere = [*anew, "--extend"]
     assert reference.main([*elsewhere, "--seeds", "3"]) == 0
     assert trained[5:] == ["ppo-seed-2"]  # all else comes from the stored results
     assert reference.main([*elsewhere[:-2], str(tmp_path / "third"), "--extend", "--decisions", "7"]) == 2
@@ -118,8 +122,12 @@ def test_a_policy_is_tested_on_all_tasks_once(reference, monkeypatch):
 def test_without_d3rlpy_one_line_says_where_to_look(reference, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "d3rlpy", None)
     monkeypatch.setattr(reference, "tier_file", lambda folder, tier: tmp_path / f"{tier}.h5")
+    monkeypatch.setattr(reference, "RESULTS", tmp_path / "results")
     assert reference.main(["--learners", "d3rlpy-bc", "--tasks", str(tmp_path / "kept")]) == 2
     assert "docs/benchmark/reference.md" in capsys.readouterr().err
+    kept = reference.trainable()
+    assert [name for name in reference.LEARNERS if not name.startswith("d3rlpy")] == kept
+    assert "without its learners" in capsys.readouterr().err
 
 
 def test_the_table_and_the_profile(reference):
