@@ -1,4 +1,4 @@
-"""What a cloning came to, and the table that `qwop-bc` prints at the end."""
+"""Result of a cloning, and the table that `qwop-bc` prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Self-imitation: the clone plays, goes back where it fails, and trains on its decisions that led on.
+"""Self-imitation: the clone plays, goes back where it fails, and trains on its best decisions.
 
 The exact simulator takes a runner back to where it was some seconds before a fall. So a clone that falls in
 most of its runs still sees whole runs, and the states before falls many times. Which decisions led on is

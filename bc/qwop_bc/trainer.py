@@ -1,4 +1,4 @@
-"""From a dataset of episodes to a policy checkpoint, read from the top in `clone`."""
+"""Make a policy checkpoint from a dataset of episodes. Start reading at `clone`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the policy lies that comes with the project."""
+"""Path of the shipped policy."""
 
 from __future__ import annotations
 

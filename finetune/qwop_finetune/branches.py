@@ -1,4 +1,4 @@
-"""Copies of the training's games, which expert iteration plays on from where those are."""
+"""Copies of the training's games, in which expert iteration searches."""
 
 from __future__ import annotations
 

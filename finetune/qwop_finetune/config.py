@@ -46,7 +46,7 @@ class EnvironmentConfig:
     """
 
     reward: Fixed[str] = "stride"
-    """Reward by name, or a sum such as stride+0.5*alternation; qwop-rewards lists them."""
+    """Reward by name, or a sum such as stride+0.5*alternation; docs/guides/finetuning.md lists the terms."""
     reward_option: Fixed[tyro.conf.UseAppendAction[tuple[str, ...]]] = ()
     """Option of the reward, NAME=VALUE, such as power=1.6."""
     demo_starts: Fixed[float] = 0.0
@@ -188,7 +188,7 @@ class FinetuneConfig:
 class PPOFinetuneConfig(FinetuneConfig):
     """Train a runner with PPO, from a clone (--init) or from nothing.
 
-    Flags and defaults depend on --algorithm, --init and --resume: put --help behind them to see which hold.
+    Flags and defaults depend on --algorithm, --init and --resume: add --help after them to see which apply.
     """
 
     learner: tyro.conf.OmitArgPrefixes[PPOConfig] = field(default_factory=PPOConfig)
@@ -198,7 +198,7 @@ class PPOFinetuneConfig(FinetuneConfig):
 class ExpertFinetuneConfig(FinetuneConfig):
     """Train a runner with expert iteration, from a clone (--init) or from nothing.
 
-    Flags and defaults depend on --algorithm, --init and --resume: put --help behind them to see which hold.
+    Flags and defaults depend on --algorithm, --init and --resume: add --help after them to see which apply.
     """
 
     algorithm: Fixed[Algorithm] = "expert-iteration"
@@ -209,7 +209,7 @@ class ExpertFinetuneConfig(FinetuneConfig):
 class DQNFinetuneConfig(FinetuneConfig):
     """Train a runner with DQN or Double DQN, from a clone (--init) or from nothing.
 
-    Flags and defaults depend on --algorithm, --init and --resume: put --help behind them to see which hold.
+    Flags and defaults depend on --algorithm, --init and --resume: add --help after them to see which apply.
     """
 
     algorithm: Fixed[Algorithm] = "ddqn"
@@ -220,7 +220,7 @@ class DQNFinetuneConfig(FinetuneConfig):
 class PQNFinetuneConfig(FinetuneConfig):
     """Train a runner with PQN, from a clone (--init) or from nothing.
 
-    Flags and defaults depend on --algorithm, --init and --resume: put --help behind them to see which hold.
+    Flags and defaults depend on --algorithm, --init and --resume: add --help after them to see which apply.
     """
 
     algorithm: Fixed[Algorithm] = "pqn"

@@ -1,4 +1,4 @@
-"""How Ctrl-C and other signals end a training: with a checkpoint."""
+"""Save a checkpoint when Ctrl-C or another signal ends a training."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ planned returns as well):
 
     V(s_t) = sum_k gamma^k (x_{t+k+1} - x_{t+k} - cost of a fall in frame t+k+1)    x: the torso's place, m
 
-Nothing follows a fall.
+The sum ends at a fall.
 Play with look-ahead, train the critic on these runs, look ahead with it. The policy stays as it is.
 """
 

@@ -415,7 +415,7 @@ def call_json(capsys: pytest.CaptureFixture[str], command: str, arguments: list[
 
 def test_the_glossary_has_every_name_of_eval_json(capsys: pytest.CaptureFixture[str]) -> None:
     result = call_json(capsys, "qwop-eval", ["--episodes", "1", "--max-seconds", "3", "--json"])
-    assert glossary("`qwop-eval --json`") == set(result) | set(result["runs"][0])
+    assert glossary("JSON of `qwop-eval`") == set(result) | set(result["runs"][0])
 
 
 def test_the_glossary_has_every_name_of_data_info_json(capsys: pytest.CaptureFixture[str]) -> None:
