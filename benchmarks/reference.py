@@ -432,7 +432,7 @@ def with_d3rlpy(learner: Learner, training: Training, data: Path) -> NetworkPlay
             learning_rate=3e-4, alpha=setting, gamma=0.995, target_update_interval=1000, **shared
         )
     demonstrations = load_demonstrations(data, D3RLPY_FRAME_SKIP, "distinct")
-    columns = demonstrations.transitions("stride", {"knee_seconds": 0})
+    columns = demonstrations.transitions("stride", {"knee_seconds": "none"})  # else scraping would cut runs
     dataset = d3rlpy.dataset.MDPDataset(
         columns.observation,
         columns.action,

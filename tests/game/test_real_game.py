@@ -721,6 +721,10 @@ def test_the_parity_command_counts_and_names_what_it_compared(with_provenance, t
         counted, named = capsys.readouterr().out.splitlines()
         assert counted.startswith("1 episodes, 0 of them over 100 m, 60 frames; 0 of 5612 doubles differ")
         assert named == f"netscape 4.08, sine and cosine {how}, game's file SHA-256 bb"
+    # qwop-data convert --to npz writes the keys of all runs in one array, beside others
+    np.savez(keys, keys=drawn_keys(585, frames=60), times=np.zeros(61))
+    assert main(parity) == 2
+    assert "one uint8 array of key masks for each run" in capsys.readouterr().err
 
 
 def test_plans_for_the_real_game_are_made_in_the_embedded_one(with_provenance):

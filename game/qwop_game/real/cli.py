@@ -248,8 +248,8 @@ def _recorded_keys(path: Path) -> list[NDArray[np.uint8]]:
     except (OSError, ValueError) as error:
         raise RealGameError(f"{path}: {error}") from None
     keys = [array for array in arrays if array.dtype == np.uint8 and array.ndim == 1]
-    if not keys:
-        raise RealGameError(f"{path}: has no uint8 array of key masks")
+    if not keys or len(keys) < len(arrays):
+        raise RealGameError(f"{path}: expected nothing but one uint8 array of key masks for each run")
     return keys
 
 
