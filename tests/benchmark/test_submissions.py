@@ -4,7 +4,11 @@ import hashlib
 import json
 import os
 import pickle
+import re
+import shlex
+import shutil
 import zipfile
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -23,6 +27,7 @@ from qwop_benchmark.arrays import save_arrays
 from qwop_benchmark.cli import main as qwop_benchmark
 from qwop_benchmark.submission import MAX_BYTES
 from qwop_datasets import DatasetReader, verify_episodes
+from qwop_evaluation import shipped_policy_path
 from qwop_rl_core import load_checkpoint, save_checkpoint
 
 RECORDS = "demos/records.h5"
@@ -450,3 +455,23 @@ def test_run_saves_what_it_played(tmp_path, capsys, monkeypatch):
     with DatasetReader(tmp_path / "runs.h5") as runs:
         assert [run.provenance["seed"] for run in runs] == [0, 1, 2]
         assert all(check.exact for check in verify_episodes(list(runs)))
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_run_in_its_order(tmp_path, capsys, monkeypatch):
+    """With the example of use.md as mine.py, and the shipped policy as runner.safetensors."""
+    use, submit = ((ROOT / "docs/benchmark" / name).read_text("utf-8") for name in ("use.md", "submit.md"))
+    example = re.search(r"```python\n(def make_policy.*?)```", use, re.DOTALL)
+    assert example is not None
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demos").mkdir()
+    shutil.copy(ROOT / RECORDS, tmp_path / "demos")
+    shutil.copy(shipped_policy_path(), "runner.safetensors")
+    Path("mine.py").write_text(example[1], encoding="utf-8")
+    Path("weights.npz").write_bytes(b"weights")
+    commands = re.findall(r"^    qwop-benchmark (.+)$", submit, re.MULTILINE)
+    commands = [words for words in commands if "benchmark/scoreboard" not in words]
+    assert len(commands) == 7
+    for words in commands:
+        assert qwop_benchmark(shlex.split(words)) == 0, (words, capsys.readouterr().err)
+    assert read_submission(Path("theirs.safetensors")).files.keys() == {"mine.py", "weights.npz"}

@@ -446,7 +446,14 @@ def test_the_guide_lists_every_reward_term() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/quickstart.md", "docs/guides/datasets.md", "docs/guides/other-tools.md"]
+    "page",
+    [
+        "README.md",
+        "docs/quickstart.md",
+        "docs/guides/datasets.md",
+        "docs/guides/other-tools.md",
+        "docs/benchmark/use.md",
+    ],
 )
 def test_the_python_examples_run(page: str, tmp_path: Path) -> None:
     if page.endswith("other-tools.md"):
