@@ -53,6 +53,7 @@ from qwop_rl_core import (
     save_checkpoint,
 )
 from qwop_rl_core.checkpoint import prefixed
+from qwop_rl_core.dqn import DQNConfig
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "glibc-fma_runs.npz"
 SMALL = "--num-envs 8 --threads 1 --device cpu".split()
@@ -408,6 +409,17 @@ def test_settings_survive_the_checkpoint():
         run = cli.parse([*arguments, "--reward-option", "power=2", "--hidden", "64", "32"])
         assert isinstance(run, kind) and from_plain(to_plain(run)) == run
     assert run.hidden == (64, 32) and run.environment.reward_option == ("power=2",)
+
+
+@pytest.mark.parametrize("algorithm", ["dqn", "ddqn"])
+def test_dqn_takes_more_and_smaller_steps_from_a_clone(algorithm):
+    words = ["--algorithm", algorithm, "--demos", "d.h5"]
+    new, clone = cli.parse(words).learner, cli.parse([*words, "--init", "c.st"]).learner
+    assert isinstance(new, DQNConfig) and isinstance(clone, DQNConfig)
+    assert clone.total_steps / clone.steps_per_update > 10 * new.total_steps / new.steps_per_update
+    assert clone.learning_rate < new.learning_rate and clone.batch_size > new.batch_size
+    assert clone.exploration_start == new.exploration_start == 0.01
+    assert cli.parse(["--algorithm", algorithm]).learner.exploration_start == 1.0
 
 
 def flat(plain: dict) -> dict:
