@@ -692,22 +692,27 @@ def draw_profiles(stored: dict[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     at = np.linspace(-5.0, 110.0, 231)
-    figure, axis = plt.subplots(figsize=(11, 4.6), constrained_layout=True)
-    for number, (name, trainings) in enumerate(by_score(stored)):
-        scores = np.array([t["scores"] for t in trainings])  # [trainings, episodes]
-        drawn = np.random.default_rng(0).integers(0, len(scores), (500, len(scores)))
-        bands = np.array([profile(scores[rows].reshape(-1), at) for rows in drawn])
-        low, high = np.percentile(bands, [2.5, 97.5], axis=0)
-        color, dashes = COLORS[number % len(COLORS)], ("-", "--", ":")[number // len(COLORS)]
-        title = LEARNERS[name].title.replace("`", "")
-        axis.plot(at, profile(scores.reshape(-1), at), color=color, linestyle=dashes, label=title)
-        axis.fill_between(at, low, high, color=color, alpha=0.15, linewidth=0)
-    axis.set_xlabel("score of an episode: 0 random keys, 50 a finish, 100 the human record")
-    axis.set_ylabel("share of episodes with a higher score")
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.set_xlim(-5, 110)
-    axis.set_ylim(0, 1.01)
-    axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure, axes = plt.subplots(2, figsize=(11, 9.2), constrained_layout=True)
+    for axis, plays in zip(axes, (False, True), strict=True):
+        drawn = [
+            (name, trainings) for name, trainings in by_score(stored) if LEARNERS[name].decisions is plays
+        ]
+        for number, (name, trainings) in enumerate(drawn):
+            scores = np.array([t["scores"] for t in trainings])  # [trainings, episodes]
+            rows = np.random.default_rng(0).integers(0, len(scores), (500, len(scores)))
+            bands = np.array([profile(scores[chosen].reshape(-1), at) for chosen in rows])
+            low, high = np.percentile(bands, [2.5, 97.5], axis=0)
+            color, dashes = COLORS[number % len(COLORS)], ("-", "--", ":")[number // len(COLORS)]
+            title = LEARNERS[name].title.replace("`", "")
+            axis.plot(at, profile(scores.reshape(-1), at), color=color, linestyle=dashes, label=title)
+            axis.fill_between(at, low, high, color=color, alpha=0.15, linewidth=0)
+        axis.set_title("learners that play" if plays else "learners from data alone", loc="left")
+        axis.set_ylabel("share of episodes with a higher score")
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.set_xlim(-5, 110)
+        axis.set_ylim(0, 1.01)
+        axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes[-1].set_xlabel("score of an episode: 0 random keys, 50 a finish, 100 the human record")
     figure.savefig(path, dpi=90)
     plt.close(figure)
 
