@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from gymnasium.envs import registration
-
 from qwop_benchmark.tasks import TASKS
 
 
 def register_tasks() -> None:
-    """Register every task once. Gymnasium's plugin entry point calls it."""
+    """Register every task once. Importing the package does, and so does Gymnasium 0.29's entry point."""
+    from gymnasium.envs import registration  # 0.29 imports this module in its own import
+
     for task in TASKS.values():
         if task.env_id not in registration.registry:
             registration.register(

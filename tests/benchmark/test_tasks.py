@@ -1,6 +1,8 @@
 """The tasks: starts, rules, scores, disturbances, environments."""
 
 import hashlib
+import subprocess
+import sys
 
 import gymnasium
 import numpy as np
@@ -185,6 +187,13 @@ def test_environments_are_gymnasium_s(name):
     env = gymnasium.make(task_of(name).env_id)
     check_env(env.unwrapped, skip_render_check=True)
     env.close()
+
+
+@pytest.mark.parametrize("first", ["qwop_benchmark, gymnasium", "gymnasium, qwop_benchmark"])
+def test_an_import_registers_the_tasks(first):
+    """Gymnasium 0.29 imports the package in its own import, by an entry point; Gymnasium 1 has none."""
+    code = f"import {first}; gymnasium.spec('qwop_benchmark/QWOP-10m-v1')"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_rewards_of_an_episode_add_up_to_its_score(policy):
