@@ -100,8 +100,8 @@ def rates(*values: str) -> tuple[str, ...]:
 def d3rlpy(algorithm: str, tier: str) -> Learner:
     """A learner of d3rlpy on a tier. It needs an environment of its own, see docs/benchmark/reference.md."""
     settings = ("2.5e-4", "5e-4", "1e-3") if algorithm == "BC" else ("0.3", "1", "4")
-    title, name = f"d3rlpy's discrete {algorithm} of `{tier}`", f"discrete {algorithm}"
-    return Learner(title, settings, tier, decisions=False, command="d3rlpy", flags=name)
+    title = f"d3rlpy's discrete {algorithm} of `{tier}`"
+    return Learner(title, settings, tier, decisions=False, command="d3rlpy", flags=algorithm)
 
 
 LEARNERS: dict[str, Learner] = {
@@ -425,7 +425,7 @@ def with_d3rlpy(learner: Learner, training: Training, data: Path) -> NetworkPlay
         "observation_scaler": d3rlpy.preprocessing.StandardObservationScaler(),
         "encoder_factory": d3rlpy.models.VectorEncoderFactory([256, 256]),
     }
-    if learner.flags == "discrete BC":
+    if learner.flags == "BC":
         config: Any = d3rlpy.algos.DiscreteBCConfig(learning_rate=setting, beta=0.0, **shared)
     else:
         config = d3rlpy.algos.DiscreteCQLConfig(
@@ -452,13 +452,13 @@ def with_d3rlpy(learner: Learner, training: Training, data: Path) -> NetworkPlay
         logger_adapter=d3rlpy.logging.NoopAdapterFactory(),
     )
     modules = learned.impl.modules
-    network = modules.imitator if learner.flags == "discrete BC" else modules.q_funcs[0]
+    network = modules.imitator if learner.flags == "BC" else modules.q_funcs[0]
     network.eval()
 
     def logits(features: torch.Tensor) -> torch.Tensor:
         scaled = learned.observation_scaler.transform(features)
         out = network(scaled)
-        return out.logits if learner.flags == "discrete BC" else out.q_value
+        return out.logits if learner.flags == "BC" else out.q_value
 
     return NetworkPlayer(logits, frame_skip=D3RLPY_FRAME_SKIP)
 

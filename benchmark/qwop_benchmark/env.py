@@ -169,9 +169,7 @@ class TaskVectorEnv(VectorEnv):
         first = seed[0] if isinstance(seed, list) else seed
         if first is not None:
             self._np_random, self._np_random_seed = seeding.np_random(int(first))
-        self._begin(np.ones(self.num_envs, bool))
-        if isinstance(seed, list):
-            self.games.begin([int(each) for each in seed])
+        self._begin(np.ones(self.num_envs, bool), seed if isinstance(seed, list) else None)
         return self.games.observations(), {}
 
     def step(
@@ -206,11 +204,12 @@ class TaskVectorEnv(VectorEnv):
         """Free the games."""
         self.games.close()
 
-    def _begin(self, mask: NDArray[np.bool_]) -> None:
+    def _begin(self, mask: NDArray[np.bool_], seeds: list[int] | None = None) -> None:
+        """Start episodes in the games of `mask`: those of the seeds, or training episodes."""
         low, high = TRAINING_SEEDS.start, TRAINING_SEEDS.stop
         drawn = self.np_random.integers(low, high, int(mask.sum())).tolist()
-        seeds: list[int | None] = [drawn.pop() if begins else None for begins in mask.tolist()]
-        self.games.begin(seeds, mask)
+        training: list[int | None] = [drawn.pop() if begins else None for begins in mask.tolist()]
+        self.games.begin(training if seeds is None else [int(seed) for seed in seeds], mask)
         self._scored[mask] = 0.0
 
     def _finals(

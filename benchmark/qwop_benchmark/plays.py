@@ -20,11 +20,11 @@ LANES = 128
 TOLERANCE = 1e-3
 """How much worse than the best action's score that of a recorded action may be. Another processor rounds
 matrix products in another way, so two nearly equal actions may swap."""
-MAX_SWAPS = 1 / 2000
-"""Share of the decisions in which they may. Otherwise a network whose scores are all nearly equal would
-choose any keys."""
 DRAW_TOLERANCE = 1e-5
 """The same for the number in [0, 1) that picks the action of a sampled policy."""
+MAX_SWAPS = 1 / 2000
+"""Share of the decisions in which actions may swap. Otherwise a network whose scores are all nearly equal
+would choose any keys."""
 
 MakePolicy: TypeAlias = Callable[[], Callable[[NDArray[np.float32]], Any]]
 """Any Python policy: called once for each episode, it returns a function of an observation float32 [D] that
@@ -212,8 +212,8 @@ def check_choices(
                 known = masks[chosen] == held[deciding]
                 drawn = sample and player.samples
                 uniform = games.choices()[deciding] if drawn else None
-                other = np.flatnonzero(chosen != choose(scores, uniform))
-                decisions, swaps = decisions + len(deciding), swaps + len(other)
+                other = chosen != choose(scores, uniform)
+                decisions, swaps = decisions + len(deciding), swaps + int(other.sum())
                 if uniform is not None:
                     close = np.zeros(len(deciding), bool)
                     for shift in (-DRAW_TOLERANCE, DRAW_TOLERANCE):
@@ -221,15 +221,15 @@ def check_choices(
                 else:
                     of_chosen = scores[np.arange(len(deciding)), chosen]
                     close = of_chosen >= scores.max(axis=1) - TOLERANCE
-                wrong = np.flatnonzero(~(known & close))
-                for i in deciding[np.append(wrong, other)][:1]:
-                    differs = (
+                wrong = ~(known & close)
+                if wrong.any() or (other.any() and not swapped):
+                    i = int(deciding[(wrong if wrong.any() else other).argmax()])
+                    swapped = (
                         f"episode {first + i} (seed {several[i]}): at frame {int(games.frames[i])} the "
                         "policy chooses other keys than those recorded"
                     )
-                    if len(wrong):
-                        raise ReplayError(differs)
-                    swapped = swapped or differs
+                if wrong.any():
+                    raise ReplayError(swapped)
             games.step(wanted)
         games.close()
     if swaps > 1 + MAX_SWAPS * decisions:
