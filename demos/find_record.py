@@ -50,7 +50,7 @@ class RecordConfig:
     """Folder to fill."""
     lookahead_episodes: int = 192
     """Runs that train the critic."""
-    rounds: int = 10
+    rounds: int = 24
     """Rounds of search and cloning."""
     passes: int = 32
     """Short searches of a round."""

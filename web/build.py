@@ -22,6 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tyro
 
 from qwop_cli import parse_config, run_command
@@ -36,6 +37,7 @@ from qwop_game import (
     TRACK_Y,
     TRIG_VARIANTS,
     UNITS_PER_METER,
+    canonical_keys,
     encoder,
     scenery,
 )
@@ -59,6 +61,7 @@ from qwop_game.rules import (
 )
 
 PROGRAM = "web/build.py"
+PERSON_FRAMES = 3  # keys that are all held so long, 0.1 s, could be a person's
 ROOT = Path(__file__).resolve().parents[1]
 ENGINE, PAGE = ROOT / "game" / "engine", ROOT / "web" / "qwop_web" / "page"
 SOURCES = [
@@ -228,7 +231,8 @@ def ghosts() -> list[dict[str, Any]]:
 
 
 def _ghost_name(episode: Episode) -> str:
-    if "--hold" in str(episode.provenance.get("command", "")):
+    changes = np.flatnonzero(np.diff(canonical_keys(episode.keys)))
+    if np.diff(changes).min() >= PERSON_FRAMES:
         return "keys held 0.1 s"
     return {"policy": "the policy", "search": "the search"}[episode.source]
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from qwop_benchmark.env import TaskEnv
 from qwop_benchmark.games import TaskGames, start_keys
 from qwop_benchmark.plays import MakePolicy, Played, RandomKeys, play, record
-from qwop_benchmark.scoreboard import put_table, scoreboard_table, verified_entries
+from qwop_benchmark.scoreboard import SUFFIX, put_table, scoreboard_table, verified_entries
 from qwop_benchmark.submission import (
     TEXTS,
     Budget,
@@ -268,6 +268,8 @@ class Verify:
     def run(self) -> None:
         """Run the subcommand."""
         check_outputs({"--entry": self.entry}, inputs={"FILE": self.file})
+        if self.entry is not None and not self.entry.name.endswith(SUFFIX):
+            raise CommandError(f"--entry {self.entry}: expected NAME{SUFFIX}; a scoreboard has no others")
         whole, _, about = read_arrays(self.file)
         if "entry" in about:
             if self.entry is not None or self.salt:

@@ -81,7 +81,7 @@ def test_the_sections_add_up_to_the_time_between_the_runs(records):
     ends = [float(time_at(slow, np.array([100.0]))[0]), fast.time]
     assert result.lost == pytest.approx(ends[0] - ends[1], abs=1e-9)
     assert result.sections[6].lost == max(section.lost for section in result.sections)
-    assert result.advice()[0].startswith("From 60 to 70 m you lose 2.4 s, 27% of all")
+    assert result.advice()[0].startswith("From 60 to 70 m you lose 2.4 s, 26% of all")
 
 
 def test_sections_count_from_the_reset_wherever_the_recording_begins(records):
@@ -114,7 +114,7 @@ def test_a_key_without_rhythm_is_named(records):
 
 def test_tempo_and_step_length_give_the_speed(records):
     steps = tempo(records[3])
-    assert 2.5 < steps.step_meters < 2.6
+    assert 2.55 < steps.step_meters < 2.65
     assert steps.speed == pytest.approx(steps.steps_per_minute / 60 * steps.step_meters)
     assert math.isnan(tempo(moved_at([0.0, 0.0])).speed)
 
