@@ -1,3 +1,4 @@
+from .average import average_policies
 from .critic import CriticFit, distance_to_come, train_critic
 from .critic_config import CriticConfig
 from .exporting import ExportCheck, OnnxSession, check_onnx, export_onnx
@@ -11,6 +12,7 @@ __all__ = [
     "OnnxSession",
     "PolicyInfo",
     "ShareConfig",
+    "average_policies",
     "check_onnx",
     "distance_to_come",
     "export_onnx",

@@ -1,4 +1,4 @@
-"""`qwop-policy`: what a checkpoint holds, a critic for look-ahead, ONNX export, and the Hugging Face Hub."""
+"""`qwop-policy`: what a checkpoint holds, critics for look-ahead, means of policies, ONNX, the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -81,6 +81,35 @@ class Critic:
             trained = train_critic(policy, self.runs, self.fit, show)
         save_checkpoint(self.out, *checkpoint_parts(policy, trained, self.fit, hashes))
         print(f"{self.out}: {trained}")
+
+
+@dataclass(frozen=True)
+class Average:
+    """Write the mean of several policies' weights, which often plays better than each of them.
+
+    They must be fine-tunings of one policy, with other seeds or settings. The critics are averaged as well;
+    before looking ahead, train a new one (`qwop-policy critic`).
+    """
+
+    checkpoints: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT CHECKPOINT...")
+    ]
+    """Policies to average, two or more."""
+    out: Path
+    """Checkpoint to write."""
+    force: Flag = False
+    """Replace a file that exists."""
+
+    def run(self) -> None:
+        """Run the subcommand."""
+        inputs = {f"CHECKPOINT {path}": path for path in self.checkpoints}
+        check_outputs({"--out": self.out}, inputs=inputs)
+        _check_absent(self.out, self.force)
+        from qwop_policy.average import average_policies  # needs PyTorch
+        from qwop_rl_core import save_checkpoint
+
+        save_checkpoint(self.out, *average_policies(self.checkpoints))
+        print(f"{self.out}: the mean of {len(self.checkpoints)} policies")
 
 
 @dataclass(frozen=True)
@@ -195,8 +224,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> None:
-    description = "Describe policies, train their critics, export and share them."
-    subcommands = Info | Critic | Export | Push | Pull
+    description = "Describe policies, train their critics, average, export and share them."
+    subcommands = Info | Critic | Average | Export | Push | Pull
     parse_config(PROGRAM, subcommands, arguments, description=description).run()
 
 
