@@ -1,4 +1,4 @@
-"""`qwop-policy`: what a checkpoint holds, critics for look-ahead, means of policies, ONNX, the Hugging Face Hub."""
+"""`qwop-policy`: what a checkpoint holds, critics for look-ahead, means of policies, ONNX, the Hub."""
 
 from __future__ import annotations
 
