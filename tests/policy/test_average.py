@@ -1,11 +1,14 @@
 """`qwop-policy average`: the mean of fine-tunings of one policy."""
 
 import hashlib
+import statistics
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from qwop_evaluation import evaluate
 from qwop_game import PolicySpec
 from qwop_policy import average_policies
 from qwop_policy.cli import main
@@ -78,3 +81,11 @@ def test_policies_that_have_no_mean_are_refused(policies, tmp_path, capsys):
     (tmp_path / "mean.safetensors").write_bytes(b"mine")
     assert main(["average", *map(str, policies), "--out", out]) == 2
     assert capsys.readouterr().err.endswith("exists; --force replaces it\n")
+
+
+def test_the_fast_policy_is_a_mean_and_runs():
+    fast = Path(__file__).parents[2] / "demos" / "fast.safetensors"
+    assert len(load_checkpoint(fast).metadata["average_of"]) == 3
+    episodes = evaluate(fast, seed=30_000, episodes=64).episodes
+    seconds = [episode.time for episode in episodes if episode.success]
+    assert len(seconds) >= 58 and statistics.median(seconds) < 45
