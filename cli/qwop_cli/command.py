@@ -75,7 +75,7 @@ def run_command(program: str, command: Callable[[], int | None], *expected_error
         is printed after "interrupted".
     """
     try:
-        with interrupts(_interrupt):
+        with interrupts(_interrupt), _dropped_interrupts_again():
             return command() or 0
     except (CommandError, *expected_errors) as error:
         print(f"{program}: {escape_unprintable(' '.join(str(error).split()))}", file=sys.stderr)
@@ -165,6 +165,37 @@ def set_handlers(handlers: SignalHandlers) -> None:
 
 def _interrupt(number: int, _frame: object) -> None:
     raise Interrupted(number)
+
+
+@contextlib.contextmanager
+def _dropped_interrupts_again() -> Generator[None]:
+    """Within the block, send a signal again if Python drops the `Interrupted` that it raised.
+
+    It drops exceptions in destructors and in callbacks of weak references, which have no caller.
+    """
+    before = sys.unraisablehook
+
+    def hook(dropped: sys.UnraisableHookArgs) -> None:
+        if isinstance(dropped.exc_value, Interrupted):
+            timer = threading.Timer(0.01, send_again, (dropped.exc_value.signal,))
+            timer.daemon = True
+            timer.start()
+        else:
+            before(dropped)
+
+    def send_again(number: int) -> None:
+        if sys.unraisablehook is not hook:  # the command is over
+            return
+        if hasattr(signal, "pthread_kill"):
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
+        else:
+            signal.raise_signal(number)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def check_outputs(

@@ -1,6 +1,9 @@
 """A config dataclass as a command line."""
 
 import io
+import signal
+import time
+import weakref
 from dataclasses import dataclass
 
 import pytest
@@ -109,3 +112,29 @@ def test_a_bundled_file_is_in_the_package_or_in_the_checkout(tmp_path, monkeypat
         path.parent.mkdir()
         path.write_bytes(b"")
         assert bundled_file("some_package", "x.h5") == path
+
+
+@pytest.mark.parametrize("in_destructor", [False, True])
+def test_a_signal_that_python_drops_is_sent_again(in_destructor, capsys):
+    """An exception in the callback of a weak reference, or in a destructor, does not reach the command."""
+    dropped = []
+
+    def interrupt(_reference=None):
+        signal.raise_signal(signal.SIGINT)
+        dropped.append("the handler did not raise")
+
+    class Resource:
+        if in_destructor:
+            __del__ = interrupt
+
+    def command():
+        resource = Resource()
+        reference = None if in_destructor else weakref.ref(resource, interrupt)
+        del resource
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            time.sleep(0.001)
+        return reference and 0
+
+    assert run_command("prog", command) == 130
+    assert capsys.readouterr().err == "prog: interrupted\n" and not dropped

@@ -151,7 +151,7 @@ def test_the_command_writes_report_plot_and_page(tmp_path, capsys):
 def test_the_command_compares_the_two_fastest_runs_by_default(capsys):
     assert main([str(RECORDS), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert (result["name"], result["reference_name"]) == ("records 3", "records 2")
+    assert (result["name"], result["reference_name"]) == ("records 3", "records 4")
     assert result["runs"] == result["finished"] == 5
 
 
