@@ -177,25 +177,25 @@ def _dropped_interrupts_again() -> Generator[None]:
 
     def hook(dropped: sys.UnraisableHookArgs) -> None:
         if isinstance(dropped.exc_value, Interrupted):
-            timer = threading.Timer(0.01, send_again, (dropped.exc_value.signal,))
-            timer.daemon = True
-            timer.start()
+            later = threading.Timer(0.01, _send_to_main_thread, (dropped.exc_value.signal,))
+            later.daemon = True
+            later.start()
         else:
             before(dropped)
-
-    def send_again(number: int) -> None:
-        if sys.unraisablehook is not hook:  # the command is over
-            return
-        if hasattr(signal, "pthread_kill"):
-            signal.pthread_kill(threading.main_thread().ident or 0, number)
-        else:
-            signal.raise_signal(number)
 
     sys.unraisablehook = hook
     try:
         yield
     finally:
         sys.unraisablehook = before
+
+
+def _send_to_main_thread(number: int) -> None:
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, number)  # also ends a wait
+    else:
+        signal.raise_signal(number)
 
 
 def check_outputs(

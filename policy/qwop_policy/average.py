@@ -16,9 +16,8 @@ from typing import Any
 
 import torch
 
+from qwop_game import PolicySpec
 from qwop_rl_core import CheckpointError, Policy, prefixed, without_training
-
-_PLAYS = ("action_set", "frame_skip", "observation", "feature_version")
 
 
 def average_policies(
@@ -36,7 +35,7 @@ def average_policies(
     Raises:
         CheckpointError: a checkpoint can't be read, or does not play as the first one does or has other
             layers.
-        ValueError: there are fewer than two.
+        ValueError: there are fewer than two, or this release can't play one.
     """
     if len(checkpoints) < 2:
         raise ValueError("name two or more checkpoints")
@@ -57,4 +56,4 @@ def average_policies(
 
 def _kind(policy: Policy) -> dict[str, Any]:
     """Return the network's layers and how it plays."""
-    return {**policy.network.architecture, **{name: policy.metadata.get(name) for name in _PLAYS}}
+    return {**policy.network.architecture, **PolicySpec.from_metadata(policy.metadata).metadata()}

@@ -114,9 +114,13 @@ def test_a_bundled_file_is_in_the_package_or_in_the_checkout(tmp_path, monkeypat
         assert bundled_file("some_package", "x.h5") == path
 
 
+@pytest.mark.parametrize("inside", [False, True])
 @pytest.mark.parametrize("in_destructor", [False, True])
-def test_a_signal_that_python_drops_is_sent_again(in_destructor, capsys):
-    """An exception in the callback of a weak reference, or in a destructor, does not reach the command."""
+def test_a_signal_that_python_drops_is_sent_again(in_destructor, inside, capsys):
+    """An exception in the callback of a weak reference, or in a destructor, does not reach the command.
+
+    inside: the signal comes in a command that another command runs, and that ends at once.
+    """
     dropped = []
 
     def interrupt(_reference=None):
@@ -127,14 +131,17 @@ def test_a_signal_that_python_drops_is_sent_again(in_destructor, capsys):
         if in_destructor:
             __del__ = interrupt
 
-    def command():
+    def drop():
         resource = Resource()
         reference = None if in_destructor else weakref.ref(resource, interrupt)
         del resource
+        return reference and 0
+
+    def command():
+        assert (run_command("inner", drop) if inside else drop() or 0) == 0
         until = time.monotonic() + 20
         while time.monotonic() < until:
             time.sleep(0.001)
-        return reference and 0
 
     assert run_command("prog", command) == 130
     assert capsys.readouterr().err == "prog: interrupted\n" and not dropped
