@@ -75,8 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def find_record(config: RecordConfig) -> int:
     """Do all steps that are not done yet. Returns the exit code of the first one that fails, else 0."""
     check_outputs({"--out": config.out / "records.h5"})
-    config.out.mkdir(parents=True, exist_ok=True)
-    return run_steps(steps(config))
+    return run_steps(steps(config), config.out)
 
 
 def steps(config: RecordConfig) -> list[Step]:

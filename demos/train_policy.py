@@ -1,34 +1,29 @@
-"""Train the shipped policy from nothing, in stages: each `qwop-finetune` starts from the one before.
+"""Train the shipped policy from nothing, in one go.
 
     python demos/train_policy.py --seed 0 --out runs/policy
 
-Then rounds of runs that look ahead train the critic by which they look ahead (`qwop-policy critic`). Ctrl-C
-stops it with a checkpoint, and the same command resumes it exactly. The result, OUT/policy.safetensors, has
-the network and no state of the training.
+PPO trains a runner in stages, each from the one before. A search for a record with this runner finds a
+faster gait, and a clone of what it finds falls often; PPO makes it safe again. Of several trainings with
+other seeds, the mean of the weights is kept. Last, rounds of runs that look ahead train the critic by which
+the policy looks ahead. Ctrl-C stops it with a checkpoint, and the same command resumes it exactly. The
+result, OUT/policy.safetensors, has the network and no state of the training.
 """
 
 from __future__ import annotations
 
-import shlex
-import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from steps import Step, run_steps
+from find_record import RecordConfig
+from find_record import steps as search_steps
+from steps import Step, Training, run_steps
 
 from qwop_cli import check_outputs, parse_config, run_command
 from qwop_evaluation.cli import main as qwop_eval
 from qwop_finetune.cli import main as qwop_finetune
 from qwop_policy.cli import main as qwop_policy
-from qwop_rl_core import (
-    CheckpointError,
-    load_checkpoint,
-    prefixed,
-    save_checkpoint,
-    section,
-    without_training,
-)
+from qwop_rl_core import CheckpointError, load_checkpoint, save_checkpoint
 
 PROGRAM = "train_policy"
 
@@ -102,6 +97,29 @@ STAGES = (
     ),
 )
 
+SEARCH = RecordConfig(rounds=8)
+"""The search for a faster gait. Its last, long search is left out."""
+
+# From the search's policy, the stages with a decision in every frame once more.
+SAFE_STAGES = (
+    replace(STAGES[2], name="7-frames", flags=f"{STAGES[2].flags} --fresh-critic"),
+    replace(STAGES[3], name="8-polish"),
+    replace(STAGES[4], name="9-pace"),
+    replace(STAGES[5], name="10-hurdle"),
+)
+
+BRANCHES = 4
+"""Trainings of a fork, each with a seed of its own. The mean of their weights is its result."""
+
+# A training with a higher cost of falls falls less often and is slower. The mean of several falls as rarely
+# and is not slower.
+FORK = Stage(
+    "fork",
+    5_000_000,
+    STAGES[5].flags.replace("fall_cost=20", "fall_cost=35") + " --drill-falls 0.3",
+)
+FORKS = (replace(FORK, name="11-fork"), replace(FORK, name="12-fork"))
+
 
 @dataclass(frozen=True)
 class Round:
@@ -145,29 +163,66 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def train(out: Path, seed: int, budget: float) -> int:
-    """Run all stages in turn. Returns the exit code of the first one that fails, else 0."""
-    check_outputs({"--out": out / "policy.safetensors"})
-    before = None
-    for stage in STAGES:
-        path = out / f"{stage.name}.safetensors"
-        if code := run(stage, path, before, seed, round(budget * stage.steps)):
-            return code
-        before = path
-    assert before is not None
-    network = out / "network.safetensors"
-    known = load_checkpoint(network).tensors if network.exists() else {}
-    strip(before, network, f"demos/train_policy.py --seed {seed}")
-    made = load_checkpoint(network).tensors
-    if not (known.keys() == made.keys() and all(known[name].equal(made[name]) for name in made)):
-        for old in (*out.glob("runs-*.h5"), *out.glob("critic-*.safetensors")):
-            old.unlink()  # of another network
-    rounds = critic_steps(network, out, budget)
-    if code := run_steps(rounds):
-        return code
+    """Do all steps that are not done yet. Returns the exit code of the first one that fails, else 0."""
     policy = out / "policy.safetensors"
-    shutil.copyfile(rounds[-1].output, policy)
+    check_outputs({"--out": policy})
+    made = steps(out, seed, budget)
+    if code := run_steps(made, out):
+        return code
+    tensors, metadata = load_checkpoint(made[-1].output)
+    save_checkpoint(policy, tensors, {**metadata, "made_by": f"demos/train_policy.py --seed {seed}"})
     print(f"{policy}: judge it with qwop-eval {policy}")
     return 0
+
+
+def steps(out: Path, seed: int, budget: float) -> list[Step]:
+    """Return all steps, in order."""
+
+    def shorter(stages: Sequence[Stage]) -> list[Stage]:
+        return [replace(stage, steps=round(budget * stage.steps)) for stage in stages]
+
+    made = trainings(shorter(STAGES), None, out, seed)
+    search = replace(
+        SEARCH,
+        policy=made[-1].output,
+        seed=seed,
+        out=out / "search",
+        lookahead_episodes=max(1, round(budget * SEARCH.lookahead_episodes)),
+        passes=max(1, round(budget * SEARCH.passes)),
+    )
+    made += search_steps(search)[:-1]
+    made += trainings(shorter(SAFE_STAGES), made[-1].output, out, seed)
+    for stage in shorter(FORKS):
+        made += fork(stage, made[-1].output, out, seed)
+    return made + critic_steps(made[-1].output, out, budget)
+
+
+def trainings(stages: Sequence[Stage], before: Path | None, out: Path, seed: int) -> list[Step]:
+    """Return a training for each stage, which starts from the one before."""
+    made: list[Step] = []
+    for stage in stages:
+        made.append(training(stage, before, out / f"{stage.name}.safetensors", seed))
+        before = made[-1].output
+    return made
+
+
+def training(stage: Stage, before: Path | None, output: Path, seed: int) -> Step:
+    """Return the training of a stage. It starts from the policy `before`, if any."""
+    words = f"qwop-finetune {stage.flags} {EVERY_STAGE} --seed {seed} --total-steps {stage.steps}"
+    if before is not None:
+        words += f" --init {{}} {LATER_STAGES}"
+    return Training(qwop_finetune, f"{words} --out OUT", [before] if before else [], output)
+
+
+def fork(stage: Stage, before: Path, out: Path, seed: int) -> list[Step]:
+    """Return trainings with different seeds from one policy, then the mean of their weights."""
+    branches = [
+        training(stage, before, out / f"{stage.name}-{branch}.safetensors", seed + branch)
+        for branch in range(1, BRANCHES + 1)
+    ]
+    words = f"qwop-policy average {'{} ' * BRANCHES}--out OUT"
+    mean = Step(qwop_policy, words, [each.output for each in branches], out / f"{stage.name}.safetensors")
+    return [*branches, mean]
 
 
 def critic_steps(network: Path, out: Path, budget: float) -> list[Step]:
@@ -184,33 +239,6 @@ def critic_steps(network: Path, out: Path, budget: float) -> list[Step]:
         learn = f"qwop-policy critic {{}} {'{} ' * number}--out OUT"
         made.append(Step(qwop_policy, learn, [network, *runs], judge))
     return made
-
-
-def run(stage: Stage, path: Path, before: Path | None, seed: int, steps: int) -> int:
-    """Start or resume a stage; do nothing if it is done. Returns the command's exit code."""
-    if path.exists():
-        if load_checkpoint(path).metadata["training"]["steps"] >= steps:
-            return 0
-        command = ["--resume", str(path), "--total-steps", str(steps)]
-    else:
-        command = arguments(stage, path, before, seed, steps)
-    print(f"\n{stage.name}\n$ qwop-finetune {shlex.join(command)}", flush=True)
-    return qwop_finetune(command)
-
-
-def arguments(stage: Stage, path: Path, before: Path | None, seed: int, steps: int) -> list[str]:
-    """Return the arguments of `qwop-finetune` that start a stage."""
-    flags = [*stage.flags.split(), *EVERY_STAGE.split(), "--seed", str(seed)]
-    if before is not None:
-        flags += ["--init", str(before), *LATER_STAGES.split()]
-    return [*flags, "--total-steps", str(steps), "--out", str(path)]
-
-
-def strip(trained: Path, policy: Path, made_by: str) -> None:
-    """Write a checkpoint with only the network and the metadata that it needs to play."""
-    tensors, metadata = load_checkpoint(trained)
-    network = prefixed("network", section(tensors, "network"))
-    save_checkpoint(policy, network, {**without_training(metadata), "made_by": made_by})
 
 
 if __name__ == "__main__":

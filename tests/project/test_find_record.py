@@ -27,8 +27,10 @@ def test_each_search_has_the_policy_that_learned_from_the_one_before(find_record
     assert find_record.main(command) == 0, capsys.readouterr().err
     made = {path.name for path in out.iterdir()}
     networks = ["policy-0", "clone-1", "policy-1", "clone-2", "policy-2"]
-    assert made == {"lookahead.h5", "logs", "learned-2.h5", "records.h5", "runs-1.h5", "runs-2.h5"} | {
-        f"{name}.safetensors" for name in networks
+    assert made == {"commands.json", "lookahead.h5", "logs", "learned-2.h5", "records.h5"} | {
+        "runs-1.h5",
+        "runs-2.h5",
+        *(f"{name}.safetensors" for name in networks),
     }
     found = {name: load_checkpoint(out / f"{name}.safetensors").metadata for name in networks}
     assert [found[name]["critic"]["runs"] for name in networks] == [1, 1, 3, 3, 5]
