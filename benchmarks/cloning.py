@@ -29,14 +29,14 @@ from typing import Annotated, Any, Literal, get_args
 import numpy as np
 import torch
 import tyro
-from studies import kept_results
+from studies import EXPERT, kept_results
 
 from qwop_bc import CloneConfig, Cloning, agreement, split_decisions
 from qwop_cli import CommandError, check_outputs, json_text, parse_config, run_command
 from qwop_cli.cluster import ClusterOptions, map_tasks
 from qwop_cli.writing import write_whole
 from qwop_datasets import DatasetReader, Decisions, load_decisions, write_compact_dataset
-from qwop_evaluation import CheckpointPlayer, bootstrap_interval, play, shipped_policy_path, summarize
+from qwop_evaluation import CheckpointPlayer, bootstrap_interval, play, summarize
 from qwop_game import ACTION_SETS, KEY_NAMES
 from qwop_rl_core import ActorCritic, Policy
 
@@ -52,14 +52,14 @@ FEW = f"--batch-size 128 {COMMON}"
 EPOCHS_OF_FEW = {1: 200, 3: 120, 10: 50, 30: 20}
 ADVERSARIAL = "--threads 1 --adversarial.reports 5 --adversarial.steps"
 EXPERT_FRAME_SKIP = 1
-"""Frame skip of the shipped policy. DAgger's clone must have the frame skip of its expert."""
+"""Frame skip of EXPERT. DAgger's clone must have the frame skip of its expert."""
 
 Table = Literal["demos", "balance", "skip", "methods"]
 Arm = tuple[int, int, str]  # demonstrations, frame skip, further arguments of qwop-bc
 
 
 def arms(table: Table, quick: bool) -> dict[str, Arm]:
-    """Return the arms of a table by name. EXPERT is the shipped policy, CLONE the seed's own clone."""
+    """Return the arms of a table by name. EXPERT is expert.safetensors, CLONE the seed's own clone."""
     everything: Arm = (DEMONSTRATIONS, 2, MANY)
     if table == "demos":
         few = {f"{n} demos": (n, 2, f"{FEW} --epochs {epochs}") for n, epochs in EPOCHS_OF_FEW.items()}
@@ -136,9 +136,7 @@ def train(shared: tuple[Path, int], training: tuple[str, Arm, int]) -> dict[str,
     path = dataset(folder, count, seed)
     words = [str(path), "--frame-skip", str(frame_skip), "--seed", str(seed), *more.split()]
     words = [
-        {"EXPERT": str(shipped_policy_path()), "CLONE": str(folder / f"100-demos-{seed}.safetensors")}.get(
-            w, w
-        )
+        {"EXPERT": str(EXPERT), "CLONE": str(folder / f"100-demos-{seed}.safetensors")}.get(w, w)
         for w in words
     ]
     words += ["--out", str(out), "--force"]

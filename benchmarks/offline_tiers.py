@@ -18,14 +18,14 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 from safetensors.numpy import save
-from studies import run_once
+from studies import EXPERT, run_once
 
 from qwop_benchmark.packing import packed
 from qwop_benchmark.resources import data_file
 from qwop_benchmark.tiers import TIERS, content_sha256
 from qwop_cli import CommandError, parse_config, run_command
 from qwop_datasets import DatasetReader
-from qwop_evaluation import CheckpointPlayer, play, shipped_policy_path
+from qwop_evaluation import CheckpointPlayer, play
 from qwop_rl_core import CheckpointError
 
 PROGRAM = "offline_tiers"
@@ -66,13 +66,13 @@ def trained(folder: Path, name: str, flags: str) -> Path:
 
 
 def searched(folder: Path) -> list[NDArray[np.uint8]]:
-    """Search from the shipped policy with several seeds."""
+    """Search from the expert with several seeds."""
     runs: list[NDArray[np.uint8]] = []
     for seed in SEARCH_SEEDS:
         out = folder / f"search-{seed}.h5"
         if not out.with_suffix(".done").exists():
             out.unlink(missing_ok=True)
-        command = ["qwop-search", "--out", str(out), "--seed", str(seed), *SEARCH.split()]
+        command = ["qwop-search", str(EXPERT), "--out", str(out), "--seed", str(seed), *SEARCH.split()]
         search_once(command, out)
         with DatasetReader(out) as found:
             runs += [np.array(episode.keys) for episode in found]
@@ -105,7 +105,7 @@ def make(name: str, folder: Path) -> list[NDArray[np.uint8]]:
     policy = {
         "scrape": lambda: trained(folder, "scrape", SCRAPER),
         "medium": lambda: trained(folder, "medium", MEDIUM),
-        "expert": shipped_policy_path,
+        "expert": lambda: EXPERT,
     }[name]()
     return played(policy, FIRST_SEED[name])
 

@@ -32,7 +32,7 @@ import numpy as np
 import torch
 import tyro
 from numpy.typing import NDArray
-from studies import COLORS, insert_tables, table_mark
+from studies import COLORS, EXPERT, insert_tables, table_mark
 
 from qwop_benchmark import TASKS, TEST_SEEDS, TUNING_SEEDS, Task, play, task_of, tier_episodes
 from qwop_benchmark.plays import Scores
@@ -43,7 +43,6 @@ from qwop_evaluation import (
     CheckpointPlayer,
     bootstrap_interval,
     interquartile_mean,
-    shipped_policy_path,
 )
 from qwop_stride.run import MODULES
 
@@ -145,7 +144,7 @@ LEARNERS: dict[str, Learner] = {
         flags=f"--algorithm expert-iteration {REWARD} --threads 1",
     ),
     "dagger": Learner(
-        "DAgger with the shipped policy as the expert",
+        "DAgger, asking the policy that played `expert`",
         rates("5e-4", "1e-3", "2e-3"),
         "expert",
         command="qwop-bc",
@@ -299,7 +298,7 @@ def commands(learner: Learner, training: Training, folder: Path, out: Path) -> l
         command = ["qwop-bc", data, "--out", str(out), "--force", *setting, *seed]
         if "dagger" in learner.flags:
             episodes = max(1, training.decisions // 10 // 1400)  # ten rounds of runs of 1,400 frames
-            command += ["--expert", str(shipped_policy_path()), "--dagger.episodes", str(episodes)]
+            command += ["--expert", str(EXPERT), "--dagger.episodes", str(episodes)]
         return [*made, command]
     command = ["qwop-finetune", "--out", str(out), "--force", *setting, *seed]
     command += ["--total-steps", str(training.decisions), "--device", "cpu"]

@@ -35,6 +35,10 @@ from qwop_evaluation import (
 )
 from qwop_stride.run import MODULES
 
+EXPERT = Path(__file__).with_name("expert.safetensors")
+"""The policy that DAgger asks, and whose runs the tier `expert` holds. It was the shipped one until November
+2026, and stays the same here, so that results can be compared."""
+
 FINAL_SEEDS, CURVE_SEEDS = range(100), range(1000, 1040)
 FIGURES = (
     "finish_rate",

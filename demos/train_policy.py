@@ -3,8 +3,8 @@
     python demos/train_policy.py --seed 0 --out runs/policy
 
 PPO trains a runner in stages, each from the one before. A search for a record with this runner finds a
-faster gait, and a clone of what it finds falls often; PPO makes it safe again. Of several trainings with
-other seeds, the mean of the weights is kept. Last, rounds of runs that look ahead train the critic by which
+faster gait, and a clone of what it finds falls often; PPO makes it safe again. Of several trainings from
+there, the mean of the weights is kept. Last, rounds of runs that look ahead train the critic by which
 the policy looks ahead. Ctrl-C stops it with a checkpoint, and the same command resumes it exactly. The
 result, OUT/policy.safetensors, has the network and no state of the training.
 """
@@ -39,6 +39,11 @@ class Stage:
 
 EVERY_STAGE = "--precision bfloat16 --threads 2 --device cpu"  # two threads have the bits of one
 LATER_STAGES = "--update-normalizer --reference-kl-coef 0"
+LARGE_BATCHES = (
+    "--frame-skip 1 --reward stride+0.15*upright --reward-option step_cost=0.05 "
+    "--reward-option knee_seconds=0.25 --critic-warmup-steps 60000 --learning-rate 4e-4 "
+    "--entropy-coef 0.0003 --rollout-length 128 --minibatch-size 8192"
+)
 STAGES = (
     # A knee near the track ends the episode at once. A policy that can't scrape learns to stand, then to
     # stride.
@@ -70,55 +75,66 @@ STAGES = (
     Stage(
         "4-polish",
         5_000_000,
-        "--frame-skip 1 --reward stride+0.15*upright --reward-option step_cost=0.05 "
-        "--reward-option fall_cost=15 --reward-option knee_seconds=0.25 --drills 0.85 "
-        "--critic-warmup-steps 60000 "
-        "--learning-rate 4e-4 --gamma 0.995 --gae-lambda 0.975 --entropy-coef 0.0003 "
-        "--rollout-length 128 --minibatch-size 8192",
+        f"{LARGE_BATCHES} --reward-option fall_cost=15 --drills 0.85 --gamma 0.995 --gae-lambda 0.975",
     ),
     # The same with a still higher cost of falls. The learning rate starts at its first value again.
     Stage(
         "5-pace",
         7_000_000,
-        "--frame-skip 1 --reward stride+0.15*upright --reward-option step_cost=0.05 "
-        "--reward-option fall_cost=18 --reward-option knee_seconds=0.25 --drills 0.85 "
-        "--learning-rate 4e-4 --gamma 0.995 --gae-lambda 0.975 --entropy-coef 0.0003 "
-        "--rollout-length 128 --minibatch-size 8192",
+        f"{LARGE_BATCHES} --reward-option fall_cost=18 --drills 0.85 --gamma 0.995 --gae-lambda 0.975",
     ),
     # A runner that drags the hurdle along falls over it 5 to 30 m later, and can't observe it. Drills and
     # horizon are long enough to connect such falls with the approach to the hurdle.
     Stage(
         "6-hurdle",
         4_000_000,
-        "--frame-skip 1 --reward stride+0.15*upright --reward-option step_cost=0.05 "
-        "--reward-option fall_cost=20 --reward-option knee_seconds=0.25 --drills 0.8 --drill-meters 55 "
-        "--learning-rate 4e-4 --gamma 0.9985 --gae-lambda 0.98 --entropy-coef 0.0003 "
-        "--rollout-length 128 --minibatch-size 8192",
+        f"{LARGE_BATCHES} --reward-option fall_cost=20 --drills 0.8 --drill-meters 55 "
+        "--gamma 0.9985 --gae-lambda 0.98",
     ),
 )
 
-SEARCH = RecordConfig(rounds=8)
+SEARCH = RecordConfig(rounds=12)
 """The search for a faster gait. Its last, long search is left out."""
 
-# From the search's policy, the stages with a decision in every frame once more.
+# The search's policy is fast and falls often. The cost of falls grows again, and then the horizon.
 SAFE_STAGES = (
-    replace(STAGES[2], name="7-frames", flags=f"{STAGES[2].flags} --fresh-critic"),
-    replace(STAGES[3], name="8-polish"),
-    replace(STAGES[4], name="9-pace"),
-    replace(STAGES[5], name="10-hurdle"),
+    Stage(
+        "7-frames",
+        8_000_000,
+        STAGES[2].flags.replace("fall_cost=6", "fall_cost=8") + " --fresh-critic",
+    ),
+    replace(STAGES[4], name="8-pace"),
+    Stage(
+        "9-drills",
+        8_000_000,
+        f"{LARGE_BATCHES} --reward-option fall_cost=20 --drills 0.8 --drill-meters 30 "
+        "--gamma 0.997 --gae-lambda 0.975",
+    ),
 )
 
-BRANCHES = 4
-"""Trainings of a fork, each with a seed of its own. The mean of their weights is its result."""
-
-# A training with a higher cost of falls falls less often and is slower. The mean of several falls as rarely
-# and is not slower.
-FORK = Stage(
-    "fork",
-    5_000_000,
-    STAGES[5].flags.replace("fall_cost=20", "fall_cost=35") + " --drill-falls 0.3",
+# From the last of these, each with a seed of its own. With a higher cost of falls and longer drills they fall
+# less often and are slower. The mean of their weights, and of those that they start from, falls as rarely and
+# is not slower.
+BRANCHES = (
+    Stage(
+        "10-branch-1",
+        8_000_000,
+        f"{LARGE_BATCHES} --reward-option fall_cost=25 --drills 0.7 --drill-meters 40 "
+        "--gamma 0.998 --gae-lambda 0.975",
+    ),
+    Stage(
+        "10-branch-2",
+        8_000_000,
+        f"{LARGE_BATCHES} --reward-option fall_cost=25 --drills 0.8 --drill-meters 55 --drill-falls 0.2 "
+        "--gamma 0.9985 --gae-lambda 0.985 --learning-rate 3e-4",
+    ),
+    Stage(
+        "10-branch-3",
+        8_000_000,
+        f"{LARGE_BATCHES} --reward-option fall_cost=30 --drills 0.8 --drill-meters 55 "
+        "--gamma 0.9985 --gae-lambda 0.98",
+    ),
 )
-FORKS = (replace(FORK, name="11-fork"), replace(FORK, name="12-fork"))
 
 
 @dataclass(frozen=True)
@@ -192,8 +208,7 @@ def steps(out: Path, seed: int, budget: float) -> list[Step]:
     )
     made += search_steps(search)[:-1]
     made += trainings(shorter(SAFE_STAGES), made[-1].output, out, seed)
-    for stage in shorter(FORKS):
-        made += fork(stage, made[-1].output, out, seed)
+    made += mean_of_branches(shorter(BRANCHES), made[-1].output, out, seed)
     return made + critic_steps(made[-1].output, out, budget)
 
 
@@ -214,15 +229,15 @@ def training(stage: Stage, before: Path | None, output: Path, seed: int) -> Step
     return Training(qwop_finetune, f"{words} --out OUT", [before] if before else [], output)
 
 
-def fork(stage: Stage, before: Path, out: Path, seed: int) -> list[Step]:
-    """Return trainings with different seeds from one policy, then the mean of their weights."""
+def mean_of_branches(stages: Sequence[Stage], before: Path, out: Path, seed: int) -> list[Step]:
+    """Return a training with each stage from one policy, then the mean of all their weights, and its own."""
     branches = [
-        training(stage, before, out / f"{stage.name}-{branch}.safetensors", seed + branch)
-        for branch in range(1, BRANCHES + 1)
+        training(stage, before, out / f"{stage.name}.safetensors", seed + branch)
+        for branch, stage in enumerate(stages, 1)
     ]
-    words = f"qwop-policy average {'{} ' * BRANCHES}--out OUT"
-    mean = Step(qwop_policy, words, [each.output for each in branches], out / f"{stage.name}.safetensors")
-    return [*branches, mean]
+    averaged = [before, *(step.output for step in branches)]
+    words = f"qwop-policy average {'{} ' * len(averaged)}--out OUT"
+    return [*branches, Step(qwop_policy, words, averaged, out / "mean.safetensors")]
 
 
 def critic_steps(network: Path, out: Path, budget: float) -> list[Step]:

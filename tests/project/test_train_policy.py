@@ -46,7 +46,7 @@ def test_every_stage_is_a_training_that_qwop_finetune_knows(train_policy):
     skips = [run.environment.frame_skip for run in trained]
     assert skips == sorted(skips, reverse=True) and skips[-1] == 1
     seeds = [run.learner.seed for run in trained]
-    assert seeds == [7] * len(stages) + [8, 9, 10, 11] * len(train_policy.FORKS)
+    assert seeds == [7] * len(stages) + [8, 9, 10]
     # After the search the critic, which learned for looking ahead, is a new one.
     assert [run.fresh_critic for run in trained].index(True, 2) == len(train_policy.STAGES)
 
@@ -54,7 +54,7 @@ def test_every_stage_is_a_training_that_qwop_finetune_knows(train_policy):
 @pytest.fixture
 def tiny(train_policy, tmp_path, monkeypatch) -> ModuleType:
     """The script with trainings of 256 steps, a search that copies the policy, and two critics."""
-    for name in ("STAGES", "SAFE_STAGES", "FORKS"):
+    for name in ("STAGES", "SAFE_STAGES", "BRANCHES"):
         few = [replace(stage, steps=256, flags=stage.flags + TINY) for stage in getattr(train_policy, name)]
         monkeypatch.setattr(train_policy, name, tuple(few))
     first, *others = train_policy.STAGES
@@ -77,7 +77,7 @@ def tiny(train_policy, tmp_path, monkeypatch) -> ModuleType:
     return train_policy
 
 
-def test_the_policy_is_the_mean_of_the_last_fork_with_the_last_critic(tiny, tmp_path):
+def test_the_policy_is_the_mean_of_the_branches_with_the_last_critic(tiny, tmp_path, monkeypatch, capsys):
     assert tiny.main() == 0
     paths = [tmp_path / f"{stage.name}.safetensors" for stage in (*tiny.STAGES, *tiny.SAFE_STAGES)]
     begun = [load_checkpoint(path).metadata["finetune"]["config"]["init"] for path in paths]
@@ -87,8 +87,8 @@ def test_the_policy_is_the_mean_of_the_last_fork_with_the_last_critic(tiny, tmp_
     assert not (tmp_path / "search" / "records.h5").exists()
 
     policy = load_checkpoint(tmp_path / "policy.safetensors")
-    mean = load_checkpoint(tmp_path / f"{tiny.FORKS[-1].name}.safetensors")
-    assert len(mean.metadata["average_of"]) == tiny.BRANCHES
+    mean = load_checkpoint(tmp_path / "mean.safetensors")
+    assert len(mean.metadata["average_of"]) == 4
     assert all(name.startswith("network.") for name in policy.tensors)
     same = {name: torch.equal(tensor, mean.tensors[name]) for name, tensor in policy.tensors.items()}
     assert {name for name, equal in same.items() if equal} >= {n for n in same if ".value" not in n}
@@ -98,9 +98,7 @@ def test_the_policy_is_the_mean_of_the_last_fork_with_the_last_critic(tiny, tmp_
     player = Policy.load(tmp_path / "policy.safetensors")
     assert player.act(np.zeros((2, FEATURE_SIZE), np.float32)).shape == (2,)
 
-
-def test_what_is_done_is_not_repeated_and_what_was_stopped_goes_on(tiny, tmp_path, monkeypatch, capsys):
-    assert tiny.main() == 0
+    # All is done: nothing is repeated.
     capsys.readouterr()
     assert tiny.main() == 0
     assert "$ qwop-" not in capsys.readouterr().out
@@ -130,7 +128,7 @@ def test_what_is_done_is_not_repeated_and_what_was_stopped_goes_on(tiny, tmp_pat
 
 
 def test_a_folder_of_other_settings_and_damaged_files_are_one_line(tiny, tmp_path, capsys):
-    assert tiny.main() == 0
+    assert tiny.run_steps(tiny.steps(tmp_path, 3, 1.0)[:1], tmp_path) == 0
     capsys.readouterr()
     first = tmp_path / f"{tiny.STAGES[0].name}.safetensors"
     for flags in (["--seed", "4"], ["--seed", "3", "--budget", "0.5"]):
