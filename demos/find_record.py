@@ -81,7 +81,8 @@ def find_record(config: RecordConfig) -> int:
 def steps(config: RecordConfig) -> list[Step]:
     """Return all steps, in order."""
     out, hold = config.out, f"--hold {config.hold}"
-    passes = f"--passes {config.passes} --keep {config.passes} {PASSES} {hold}"
+    count = config.passes
+    passes = f"--passes {count} --parallel {count} --keep {count} {PASSES} {hold}"
     lookahead, policy = out / "lookahead.h5", out / "policy-0.safetensors"
     play = f"qwop-eval {{}} {LOOK_AHEAD} --episodes {config.lookahead_episodes} --save OUT"
     made = [

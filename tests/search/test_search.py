@@ -1,5 +1,6 @@
 """The beam search and `qwop-search`."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,9 @@ def test_seed_and_budget_decide_the_run_and_threads_do_not(player):
     assert [run.keys.tolist() for run in one.runs] == [run.keys.tolist() for run in two.runs]
     assert (one.frames, one.passes) == (two.frames, two.passes)
     assert found(player).runs[0].keys.tolist() == found(player).runs[0].keys.tolist()
+    beside = [found(player, threads=n, parallel=3, passes=3, keep=9) for n in (1, 3)]
+    first, second = ([run.keys.tolist() for run in best.runs] for best in beside)
+    assert first == second and (beside[0].frames, beside[0].passes) == (beside[1].frames, beside[1].passes)
     other = found(player, seed=1)
     assert other.runs[0].keys.tolist() != found(player).runs[0].keys.tolist()
 
@@ -193,6 +197,23 @@ def test_interrupted_it_keeps_the_best_run_so_far(tmp_path, capsys, monkeypatch)
     with DatasetReader(out) as runs:
         assert len(runs) == 1
         assert (runs[0].source, runs[0].verified, runs[0].provenance["passes"]) == ("search", "exact", 2)
+
+
+def test_interrupted_it_stops_the_passes_of_all_threads(player):
+    best, calls = Best(), []
+
+    def interrupt(progress):
+        calls.append(best.passes)
+        raise KeyboardInterrupt
+
+    config = SearchConfig(frames=10**9, parallel=2, beam=BeamConfig(width=64, children=16))
+    with pytest.raises(KeyboardInterrupt):
+        search(player, config, best, threads=2, on_segment=interrupt)
+    assert calls == [2] and best.runs == [best.policys_run]
+    for thread in threading.enumerate():
+        if thread.name.startswith("ThreadPoolExecutor"):
+            thread.join(10)
+            assert not thread.is_alive()
 
 
 def write_policy(path: str, network: ActorCritic | QNetwork) -> None:

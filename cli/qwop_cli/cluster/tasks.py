@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from functools import partial
 from typing import Any, TypeVar
 
@@ -34,6 +41,7 @@ def map_tasks(
     kept: KeptResults[R] | None = None,
     names: Sequence[str] | None = None,
     workers: int = 1,
+    threads: bool = False,
     cpus: int = 1,
     poll: Callable[[], bool] | None = None,
     unit: str = "task",
@@ -42,18 +50,19 @@ def map_tasks(
 ) -> Generator[tuple[int, R]]:
     """Call function(shared, task) for every task, and yield (index, result) as the tasks end.
 
-    The calls run in this process, in a pool of processes, or on Ray's nodes. They are the same calls, so a
-    deterministic function gives the same results everywhere. Ray repeats a task whose process or node died.
-    A task that raises does not stop the others: the error comes after all other results.
+    The calls run in this process, in a pool of processes or threads, or on Ray's nodes. They are the same
+    calls, so a deterministic function gives the same results everywhere. Ray repeats a task whose process or
+    node died. A task that raises does not stop the others: the error comes after all other results.
 
     Args:
-        function: for a pool or Ray, a function of an installed module, or of the script that runs.
+        function: for processes or Ray, a function of an installed module, or of the script that runs.
         shared: what all tasks need, sent to each node once.
         tasks: one argument for each call.
         options: Ray's address.
         kept: results on disk: tasks that are there are not called again, and new results are added.
         names: names of the tasks in `kept`, without repeats; their indices if None.
         workers: processes without Ray; 1: this one.
+        threads: the workers are threads of this process. When the map ends early, the calls that run go on.
         cpus: cores that a task uses on Ray.
         poll: called about twice a second while tasks run elsewhere; True ends the map early.
         unit: what the progress bar counts.
@@ -92,7 +101,9 @@ def map_tasks(
             bar.refresh()  # so that its time goes on before the first task has ended
             return poll is not None and poll()
 
-        for index, result in _outcomes(function, shared, tasks, todo, options, workers, cpus, refresh):
+        for index, result in _outcomes(
+            function, shared, tasks, todo, options, workers, threads, cpus, refresh
+        ):
             if isinstance(result, _Failure):
                 failures.append((index, result.error))
                 continue
@@ -125,6 +136,7 @@ def _outcomes(
     todo: Sequence[int],
     options: ClusterOptions | None,
     workers: int,
+    threads: bool,
     cpus: int,
     poll: Callable[[], bool] | None,
 ) -> Iterator[tuple[int, R | _Failure]]:
@@ -144,7 +156,7 @@ def _outcomes(
             else:
                 yield index, result
     else:
-        yield from _in_pool(partial(function, shared), tasks, todo, workers, poll)
+        yield from _in_pool(partial(function, shared), tasks, todo, workers, threads, poll)
 
 
 def _in_pool(
@@ -152,10 +164,15 @@ def _in_pool(
     tasks: Sequence[T],
     todo: Sequence[int],
     workers: int,
+    threads: bool,
     poll: Callable[[], bool] | None,
 ) -> Iterator[tuple[int, R | _Failure]]:
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(todo)), context)
+    count = min(workers, len(todo))
+    pool: Executor
+    if threads:
+        pool = ThreadPoolExecutor(count)
+    else:
+        pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
     jobs: dict[Future[Any], int] = {pool.submit(function, tasks[i]): i for i in todo}
     try:
         pending = set(jobs)
