@@ -93,7 +93,7 @@ STAGES = (
     ),
 )
 
-SEARCH = RecordConfig(rounds=12)
+SEARCH = RecordConfig(rounds=18)
 """The search for a faster gait. Its last, long search is left out."""
 
 # The search's policy is fast and falls often. The cost of falls grows again, and then the horizon.
