@@ -65,7 +65,7 @@ def test_the_continuation_that_gets_furthest_is_followed():
 
 def test_the_shipped_policy_does_not_fall_where_it_can_look_ahead():
     player = CheckpointPlayer(shipped_policy_path())
-    falls = 106  # at 78 m, without
+    falls = 215  # at 59 m, without
     (without,) = play(player, [falls])
     (episode,) = play(player, [falls], lookahead=Lookahead(candidates=4))
     assert (without.success, episode.success) == (False, True)

@@ -283,9 +283,9 @@ def test_every_file_and_link_exists(path: Path) -> None:
         to = (path.parent / target).resolve() if target else path
         if not to.exists() or (anchor and to.suffix == ".md" and anchor not in anchors_of(to)):
             wrong.append(link)
-    # Files named in code, from the repository's root.
+    # Files named in code, from the repository's root; after a colon (git show COMMIT:FILE), one of the past.
     for name in re.findall(
-        rf"(?<![\w./-])((?:{'|'.join(FOLDERS)})/[\w./-]+\.(?:py|md|h5|json|hpp|cpp|safetensors|ipynb))", text
+        rf"(?<![\w./:-])((?:{'|'.join(FOLDERS)})/[\w./-]+\.(?:py|md|h5|json|hpp|cpp|safetensors|ipynb))", text
     ):
         if not (ROOT / name).exists() and name != "datasets/__init__.py":  # which must not exist
             wrong.append(name)

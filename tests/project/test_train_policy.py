@@ -136,11 +136,11 @@ def test_a_folder_of_other_settings_and_damaged_files_are_one_line(tiny, tmp_pat
         error = capsys.readouterr().err
         assert error.startswith(f"train_policy: {first} has other settings (qwop-finetune ")
         assert error.count("\n") == 1
-    assert json.loads((tmp_path / "commands.json").read_text())[first.name].endswith("256 --out OUT")
+    assert json.loads((tmp_path / "commands.json").read_text(encoding="utf-8"))[first.name].endswith("256 --out OUT")
 
     first.write_bytes(b"damaged")
     assert tiny.main() == 2
     assert "not a readable checkpoint" in capsys.readouterr().err
-    (tmp_path / "commands.json").write_text("{")
+    (tmp_path / "commands.json").write_text("{", encoding="utf-8")
     assert tiny.main() == 2
     assert "commands.json: not readable" in capsys.readouterr().err
