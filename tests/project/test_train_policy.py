@@ -136,7 +136,8 @@ def test_a_folder_of_other_settings_and_damaged_files_are_one_line(tiny, tmp_pat
         error = capsys.readouterr().err
         assert error.startswith(f"train_policy: {first} has other settings (qwop-finetune ")
         assert error.count("\n") == 1
-    assert json.loads((tmp_path / "commands.json").read_text(encoding="utf-8"))[first.name].endswith("256 --out OUT")
+    commands = json.loads((tmp_path / "commands.json").read_text(encoding="utf-8"))
+    assert commands[first.name].endswith("256 --out OUT")
 
     first.write_bytes(b"damaged")
     assert tiny.main() == 2
