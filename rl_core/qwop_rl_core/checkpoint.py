@@ -1,7 +1,8 @@
 """Checkpoints: one safetensors file of named tensors, with JSON metadata in its header. Nothing is pickled.
 
-Tensors named `network.*` are the network that plays. All others (`optimizer.*`, `generator`, `environment.*`,
-`buffer.*`) are for an exact resume of the training. `checkpoint_file` reads the file without PyTorch.
+Tensors named `network.*` are the network that plays. All others (`optimizer.*`, `newest.*`, `generator`,
+`environment.*`, `buffer.*`) are for an exact resume of the training. `checkpoint_file` reads the file without
+PyTorch.
 """
 
 from __future__ import annotations

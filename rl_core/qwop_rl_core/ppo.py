@@ -29,7 +29,9 @@ Anchors for fine-tuning a cloned policy, each off by default:
 15. KL to a reference policy; its coefficient halves every reference_kl_half_life steps.
 16. Demonstrations in the policy loss (DAPG, Rajeswaran et al. 2018); their weight halves likewise.
 
-17. Started by torchrun, each process has a share of the environments; ranks.py merges what they compute.
+17. A checkpoint can play a running mean of the policy's weights (Polyak and Juditsky 1992), off by default.
+    The training does not notice: it plays and learns with the newest weights.
+18. Started by torchrun, each process has a share of the environments; ranks.py merges what they compute.
 """
 
 from __future__ import annotations
@@ -100,6 +102,8 @@ class PPOConfig:
     """Bound of the gradient's norm, for the policy and the value network each."""
     target_kl: float = 0.0
     """Stop an iteration's updates once the policy moved further than 1.5 times this (nats); 0: never."""
+    average_steps: float = 0.0
+    """Checkpoints play the mean of the policy's weights over some so many steps; 0: its newest weights."""
     update_normalizer: bool = True
     """Update the observation statistics with every rollout; off: keep those of the initial policy."""
     critic_warmup_steps: int = 0
@@ -131,7 +135,7 @@ class PPOConfig:
         check_choice(self, "precision", PRECISIONS)
         check_fraction(self, "gamma", "gae_lambda")
         check_positive(self, "learning_rate", "clip", "max_grad_norm")
-        check_not_negative(self, "target_kl", "critic_warmup_steps", "reference_kl_coef")
+        check_not_negative(self, "target_kl", "average_steps", "critic_warmup_steps", "reference_kl_coef")
         check_not_negative(self, "reference_kl_half_life", "demo_coef", "demo_half_life", "threads")
 
 
@@ -236,8 +240,10 @@ def train(
             normalizer_done()
             if config.update_normalizer and not warming_up:  # [2]
                 policy.normalizer.load_state_dict(next_normalizer.state_dict())
-            state.steps += len(targets.actions) * num_ranks()  # [17]
+            state.steps += len(targets.actions) * num_ranks()  # [18]
             state.iteration += 1
+            if state.average is not None:  # [17]
+                state.average.update_parameters(policy.policy)
 
             metrics = {f"ppo/{name}": float(total) / max(updates, 1) for name, total in sums.items()}
             if not all(math.isfinite(value) for value in metrics.values()):

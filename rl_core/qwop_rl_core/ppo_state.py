@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from qwop_rl_core.checkpoint import (
     Checkpoint,
@@ -22,8 +24,9 @@ from qwop_rl_core.checkpoint import (
 from qwop_rl_core.devices import select_device, select_precision
 from qwop_rl_core.networks import ActorCritic
 from qwop_rl_core.optimizer import flat_adam
-from qwop_rl_core.ranks import seed_of_rank, whole_of_share
+from qwop_rl_core.ranks import num_ranks, seed_of_rank, whole_of_share
 from qwop_rl_core.run_state import (
+    Stateful,
     capture_parts,
     load_run,
     part_of_rank,
@@ -53,6 +56,16 @@ class PPOState:
     """Environment steps done."""
     iteration: int = 0
     """Rollouts done."""
+    average: AveragedModel | None = None
+    """Running mean of the "policy" network's weights, which checkpoints play; None: they play the newest."""
+
+    def playing(self) -> ActorCritic:
+        """Return the network that a checkpoint plays: `policy`, or a copy of it with the mean weights."""
+        if self.average is None:
+            return self.policy
+        network = copy.deepcopy(self.policy)
+        network.policy.load_state_dict(self.average.module.state_dict())
+        return network
 
     def optimizer_tensors(self) -> dict[str, Tensor]:
         """Return the moments of both optimizers, by their names in a checkpoint."""
@@ -63,11 +76,15 @@ class PPOState:
 
     def capture(self) -> dict[str, Any]:
         """Return a copy of the networks and their optimizers, for `roll_back`."""
-        return capture_parts({"network": self.policy, **self.optimizers})
+        return capture_parts(self._parts())
 
     def roll_back(self, captured: Mapping[str, Any]) -> None:
         """Return networks and optimizers to a capture; steps, schedules and environments stay."""
-        restore_parts({"network": self.policy, **self.optimizers}, captured)
+        restore_parts(self._parts(), captured)
+
+    def _parts(self) -> dict[str, Stateful]:
+        average = {} if self.average is None else {"average": self.average}
+        return {"network": self.policy, **self.optimizers, **average}
 
 
 def start(config: PPOConfig, envs: Environments, policy: ActorCritic) -> PPOState:
@@ -86,7 +103,28 @@ def start(config: PPOConfig, envs: Environments, policy: ActorCritic) -> PPOStat
     """
     device = select_device(config.device)
     policy.to(device).compute_in(select_precision(config.precision, device))
-    return PPOState(**new_parts(config, envs, policy, device))
+    state = PPOState(**new_parts(config, envs, policy, device))
+    if config.average_steps > 0:
+        steps = config.num_envs * config.rollout_length * num_ranks()
+        state.average = AveragedModel(policy.policy, avg_fn=running_mean(steps / config.average_steps))
+    return state
+
+
+def running_mean(rate: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """Return a function that moves a mean towards a new value.
+
+        mean + max(rate, 1 / (count + 1)) (new - mean)
+
+    The first 1 / rate values weigh the same; after that, each weighs 1 - rate times as much as the next one.
+
+    Args:
+        rate: above 0.
+    """
+
+    def move(mean: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+        return torch.lerp(mean, new, min(max(rate, 1.0 / (int(count) + 1)), 1.0))
+
+    return move
 
 
 def new_parts(
@@ -126,13 +164,15 @@ def save_state(
     Raises:
         CheckpointError: the file cannot be written.
     """
+    newest = {} if state.average is None else prefixed("newest", state.policy.policy.state_dict())
     save_run(
         path,
-        network=state.policy,
+        network=state.playing(),
         state=state,
         envs=envs,
         config=whole_of_share(config),
         tensors={
+            **newest,
             **state.optimizer_tensors(),
             "generator": state.generator.get_state(),
         },
@@ -172,6 +212,13 @@ def resume(
         if "generator" in checkpoint.tensors:  # not after a change of the number of ranks
             state.generator.set_state(checkpoint.tensors["generator"])
         restore_run(checkpoint, state, envs, "iteration")
+        newest = section(checkpoint.tensors, "newest")
+        if newest:  # the stored network is their mean
+            if not all(torch.isfinite(tensor).all() for tensor in newest.values()):
+                raise ValueError("a weight is not finite")
+            policy.policy.load_state_dict(newest)
+        if state.average is not None:
+            state.average.n_averaged.fill_(state.iteration)
     return state
 
 

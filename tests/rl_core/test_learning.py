@@ -5,6 +5,7 @@ Budgets and seeds are fixed; CartPole takes some five seconds an algorithm on on
 
 import dataclasses
 import itertools
+import math
 
 import gymnasium
 import numpy as np
@@ -349,10 +350,12 @@ def test_dqn_same_seed_same_weights():
     assert torch.equal(weights(train_dqn(config).network), weights(train_dqn(config).network))
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_resumed_ppo_equals_an_uninterrupted_one(tmp_path, precision):
+@pytest.mark.parametrize(
+    "options", [{}, {"precision": "bfloat16"}, {"average_steps": 512}], ids=["float32", "bfloat16", "average"]
+)
+def test_resumed_ppo_equals_an_uninterrupted_one(tmp_path, options):
     path = tmp_path / "state.safetensors"
-    config = dataclasses.replace(PPO_SMALL, total_steps=2048, target_kl=0.05, precision=precision)
+    config = dataclasses.replace(PPO_SMALL, total_steps=2048, target_kl=0.05, **options)
 
     def stop_half_way(progress):
         if progress.steps == 1024:
@@ -368,10 +371,49 @@ def test_resumed_ppo_equals_an_uninterrupted_one(tmp_path, precision):
     ppo.train(config, envs, state, callback=lambda p: logged.append(p.steps))
     assert logged[0] == 1024 + 128 and state.steps == whole.steps
     assert torch.equal(weights(state.policy), weights(whole.policy))
+    assert torch.equal(weights(state.playing()), weights(whole.playing()))
     assert torch.equal(state.generator.get_state(), whole.generator.get_state())
     assert (state.statistics.episode_return == whole.statistics.episode_return).all()
     # the same file plays
     assert Policy.load(path).metadata["action_set"] == "symbols"
+
+
+def test_a_checkpoint_plays_the_mean_of_the_weights(tmp_path):
+    path = tmp_path / "state.safetensors"
+    newest, mean, rolled_back = [], None, []
+
+    def callback(progress):
+        nonlocal mean
+        state = progress.state
+        newest.append(weights(state.policy.policy))
+        # of the first 512 steps, four iterations, all weigh the same; then each 3/4 of the next one
+        mean = newest[-1] if mean is None else mean + max(1 / len(newest), 1 / 4) * (newest[-1] - mean)
+        assert torch.allclose(weights(state.playing().policy), mean, atol=1e-6)
+        assert len(newest) == 1 or not torch.allclose(newest[-1], mean, atol=1e-4)
+        if progress.steps == 512:
+            assert torch.allclose(mean, torch.stack(newest).mean(0), atol=1e-6)
+            rolled_back.append((state.capture(), weights(state.playing())))
+            progress.save(path, {})
+
+    state = train_ppo(dataclasses.replace(PPO_SMALL, total_steps=1024, average_steps=512), callback=callback)
+    stored = Policy.load(path).network
+    assert torch.equal(weights(stored), rolled_back[0][1]) and not torch.equal(
+        weights(stored.policy), newest[3]
+    )
+    state.roll_back(rolled_back[0][0])
+    assert torch.equal(weights(state.playing()), weights(stored))
+    # the training takes no notice
+    without = train_ppo(dataclasses.replace(PPO_SMALL, total_steps=1024))
+    assert torch.equal(weights(without.policy.policy), newest[-1]) and without.playing() is without.policy
+
+    # without averaging it goes on from the newest weights
+    config = dataclasses.replace(PPO_SMALL, total_steps=1024)
+    resumed = ppo.train(config, envs := Identity(8), ppo.resume(config, envs, load_checkpoint(path)))
+    assert torch.equal(weights(resumed.policy), weights(without.policy))
+    checkpoint = load_checkpoint(path)
+    checkpoint.tensors["newest.0.weight"][0, 0] = math.nan
+    with pytest.raises(CheckpointError, match="damaged checkpoint, a weight is not finite"):
+        ppo.resume(config, Identity(8), checkpoint)
 
 
 @pytest.mark.parametrize("steps", [256, 640])
@@ -682,6 +724,7 @@ def test_rewards_that_are_not_numbers_stop_the_training():
     [
         (ppo.PPOConfig, {"total_steps": 0}, "total_steps is 0"),
         (ppo.PPOConfig, {"gamma": 1.5}, "gamma is 1.5"),
+        (ppo.PPOConfig, {"average_steps": -1.0}, "average_steps is -1"),
         (ppo.PPOConfig, {"precision": "half"}, "precision is 'half'"),
         (ppo.PPOConfig, {"learning_rate": float("nan")}, "learning_rate is nan"),
         (dqn.DQNConfig, {"batch_size": -1}, "batch_size is -1"),
