@@ -12,7 +12,7 @@ from qwop_cli import CommandError
 from qwop_finetune.config import FinetuneConfig, OnResume, from_plain
 from qwop_rl_core import Checkpoint, CheckpointError, load_checkpoint
 
-FIXED_OF_LEARNER = ("num_envs", "seed")
+FIXED_OF_LEARNER = ("num_envs", "seed", "optimizer")
 """Settings of the learning algorithm that must keep their values; its config knows no `OnResume`."""
 
 
@@ -52,7 +52,7 @@ def check_unchanged(before: FinetuneConfig, now: FinetuneConfig) -> None:
     changed = [
         *_changed(before, now),
         *_changed(before.environment, now.environment),
-        *(n for n in FIXED_OF_LEARNER if getattr(before.learner, n) != getattr(now.learner, n)),
+        *(n for n in FIXED_OF_LEARNER if getattr(before.learner, n, None) != getattr(now.learner, n, None)),
     ]
     if changed:
         flag = "--" + changed[0].replace("_", "-")

@@ -34,6 +34,7 @@ from qwop_rl_core.checkpoint_file import (
     short_message,
 )
 from qwop_rl_core.networks import ActorCritic, QNetwork, build_network
+from qwop_rl_core.optimizer import Muon
 
 __all__ = [
     "Checkpoint",
@@ -183,6 +184,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
         if key == "step" and (value.shape != () or not value.is_floating_point()):
             raise ValueError(f"optimizer.{name} is {value.dtype} {list(value.shape)}, not one float")
         state.setdefault(number, {})[key] = value.clone()
-    if any(entry.keys() != {"step", "exp_avg", "exp_avg_sq"} for entry in state.values()):
+    names = {"step", "exp_avg", "exp_avg_sq", *(("momentum",) if isinstance(optimizer, Muon) else ())}
+    if any(entry.keys() != names for entry in state.values()):
         raise ValueError("the optimizer's moments are not complete")
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

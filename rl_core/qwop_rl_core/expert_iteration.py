@@ -34,6 +34,7 @@ from tqdm import tqdm
 
 from qwop_rl_core.config_checks import (
     check_at_least_one,
+    check_choice,
     check_fraction,
     check_not_negative,
     check_positive,
@@ -43,7 +44,7 @@ from qwop_rl_core.errors import TrainingError
 from qwop_rl_core.expert_iteration_state import ExpertState, resume, save_state, start
 from qwop_rl_core.logging import Logger
 from qwop_rl_core.losses import cross_entropy, entropy, kl_between, value_loss
-from qwop_rl_core.optimizer import optimizer_step, set_learning_rate
+from qwop_rl_core.optimizer import OPTIMIZERS, OptimizerName, optimizer_step, set_learning_rate
 from qwop_rl_core.policy import sample_actions
 from qwop_rl_core.ppo_rollout import in_units_of_critic
 from qwop_rl_core.returns import gae
@@ -78,8 +79,10 @@ class ExpertIterationConfig:
     """Passes over the searched states."""
     minibatch_size: int = 512
     """Searched states per gradient step."""
+    optimizer: OptimizerName = "adam"
+    """adam or muon."""
     learning_rate: float = 1e-3
-    """Adam's step size at the start."""
+    """Adam's step size at the start; Muon's is in the same units."""
     anneal_learning_rate: bool = True
     """Let the step size fall linearly to 0 at the end of the budget."""
     gamma: float = 0.995
@@ -104,6 +107,7 @@ class ExpertIterationConfig:
     def __post_init__(self) -> None:
         check_at_least_one(self, "total_steps", "num_envs", "rollout_length", "search_actions")
         check_at_least_one(self, "search_rollouts", "search_horizon", "epochs", "minibatch_size")
+        check_choice(self, "optimizer", OPTIMIZERS)
         check_fraction(self, "gamma", "search_lambda")
         check_positive(self, "search_temperature", "learning_rate", "max_grad_norm")
         check_not_negative(self, "total_frames", "entropy_coef", "critic_warmup_steps", "threads")

@@ -6,7 +6,7 @@ marks the line, here, in ppo_rollout.py ([5] to [9]) or in ppo_anchors.py ([15],
  2. Observations are normalized by running statistics that are part of the policy. They change only between
     iterations, so a rollout and its update see the same normalization, and ratios start at exactly 1.
  3. Adam with epsilon 1e-5, one for each network, over all of its weights as one vector (optimizer.py): a few
-    large operations instead of many small ones.
+    large operations instead of many small ones. Or Muon.
  4. The learning rate falls linearly to zero over the budget, counted in environment steps.
  5. Actions are sampled under inference mode into preallocated arrays. Values are computed once for the whole
     rollout, not at every step: half the inference work, in batches that keep the cores busy.
@@ -60,7 +60,7 @@ from qwop_rl_core.errors import TrainingError
 from qwop_rl_core.logging import Logger
 from qwop_rl_core.losses import demonstration_loss, kl_between, log_prob_and_entropy, ppo_loss, value_loss
 from qwop_rl_core.networks import ActorCritic
-from qwop_rl_core.optimizer import optimizer_step, set_learning_rate
+from qwop_rl_core.optimizer import OPTIMIZERS, OptimizerName, optimizer_step, set_learning_rate
 from qwop_rl_core.ppo_anchors import Anchors, Demonstrations, make_anchors
 from qwop_rl_core.ppo_rollout import Minibatch, Rollout, collect_rollout, compute_targets, minibatches
 from qwop_rl_core.ppo_state import PPOState, resume, save_state, start
@@ -86,8 +86,10 @@ class PPOConfig:
     """Passes over each rollout."""
     minibatch_size: int = 2048
     """Samples per gradient step."""
+    optimizer: OptimizerName = "adam"
+    """adam, or muon: from nothing it needs fewer epochs and smaller minibatches (docs/design/trainer.md)."""
     learning_rate: float = 3e-4
-    """Adam's step size at the start."""
+    """Adam's step size at the start; Muon's is in the same units."""
     anneal_learning_rate: bool = True
     """Let the learning rate fall linearly to zero at total_steps."""
     gamma: float = 0.995
@@ -133,6 +135,7 @@ class PPOConfig:
         check_at_least_one(self, "total_steps", "num_envs", "rollout_length", "epochs")
         check_at_least_one(self, "minibatch_size", "demo_batch_size")
         check_choice(self, "precision", PRECISIONS)
+        check_choice(self, "optimizer", OPTIMIZERS)
         check_fraction(self, "gamma", "gae_lambda")
         check_positive(self, "learning_rate", "clip", "max_grad_norm")
         check_not_negative(self, "target_kl", "average_steps", "critic_warmup_steps", "reference_kl_coef")

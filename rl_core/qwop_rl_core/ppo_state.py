@@ -23,7 +23,7 @@ from qwop_rl_core.checkpoint import (
 )
 from qwop_rl_core.devices import select_device, select_precision
 from qwop_rl_core.networks import ActorCritic
-from qwop_rl_core.optimizer import flat_adam
+from qwop_rl_core.optimizer import flat_optimizer
 from qwop_rl_core.ranks import num_ranks, seed_of_rank, whole_of_share
 from qwop_rl_core.run_state import (
     Stateful,
@@ -136,8 +136,8 @@ def new_parts(
     return {
         "policy": policy,
         "optimizers": {
-            "policy": flat_adam(policy.policy, config.learning_rate),  # detail 3 of ppo.py
-            "value": flat_adam(policy.value, config.learning_rate),
+            name: flat_optimizer(network, config.learning_rate, config.optimizer)  # detail 3 of ppo.py
+            for name, network in (("policy", policy.policy), ("value", policy.value))
         },
         "generator": torch.Generator(device).manual_seed(seed_of_rank(config.seed)),
         "statistics": EpisodeStatistics(config.num_envs),

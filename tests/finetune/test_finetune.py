@@ -515,6 +515,7 @@ def test_a_training_of_an_earlier_release_goes_on_with_the_same_bits(tmp_path, d
         (["--max-seconds", "9"], "max-seconds"),
         (["--num-envs", "4"], "num-envs"),
         (["--seed", "4"], "seed"),
+        (["--optimizer", "muon"], "optimizer"),
         (["--init", "c.st"], "init"),
     ],
 )

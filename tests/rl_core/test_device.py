@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from qwop_rl_core import ActorCritic, PPOConfig
-from qwop_rl_core.optimizer import flat_adam
+from qwop_rl_core.optimizer import OPTIMIZERS, OptimizerName, flat_optimizer
 from qwop_rl_core.ppo import update_critic, update_policy
 from qwop_rl_core.ppo_anchors import Anchors
 from qwop_rl_core.ppo_rollout import Minibatch, Rollout, compute_targets
@@ -23,13 +23,15 @@ ELSEWHERE = torch.device("meta")
 STEPS, GAMES, FEATURES = 4, 6, 5
 
 
-def state_on(device: torch.device, precision: torch.dtype) -> PPOState:
+def state_on(device: torch.device, precision: torch.dtype, optimizer: OptimizerName = "adam") -> PPOState:
     """Return the state of a PPO training with its networks and optimizers on a device."""
     policy = ActorCritic(FEATURES, 9, (16, 16), torch.Generator().manual_seed(0)).to(device)
     policy.compute_in(precision)
-    optimizers = {name: flat_adam(getattr(policy, name), 1e-3) for name in ("policy", "value")}
-    for optimizer in optimizers.values():
-        optimizer.param_groups[0]["fused"] = device.type == "cpu"  # the one kernel that "meta" lacks
+    optimizers = {
+        name: flat_optimizer(getattr(policy, name), 1e-3, optimizer) for name in ("policy", "value")
+    }
+    for one in optimizers.values():
+        one.param_groups[0]["fused"] = device.type == "cpu"  # the one kernel that "meta" lacks
     return PPOState(
         policy=policy,
         optimizers=optimizers,
@@ -39,10 +41,12 @@ def state_on(device: torch.device, precision: torch.dtype) -> PPOState:
     )
 
 
-def learn(device: torch.device, precision: torch.dtype) -> dict[str, torch.Tensor]:
+def learn(
+    device: torch.device, precision: torch.dtype, optimizer: OptimizerName = "adam"
+) -> dict[str, torch.Tensor]:
     """Compute the targets of a rollout and take a step of both networks. Returns the figures."""
     config = PPOConfig(num_envs=GAMES, rollout_length=STEPS, target_kl=0.0)
-    state = state_on(device, precision)
+    state = state_on(device, precision, optimizer)
     rollout = Rollout.allocate(STEPS, GAMES, state.policy, device)
     with torch.no_grad():
         rollout.inputs.copy_(state.policy.normalizer(rollout.features))
@@ -63,9 +67,10 @@ def learn(device: torch.device, precision: torch.dtype) -> dict[str, torch.Tenso
     return {**figures, "value_loss": update_critic(config, state, batch)}
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_an_iteration_stays_on_its_device(precision):
-    figures = learn(ELSEWHERE, precision)
+def test_an_iteration_stays_on_its_device(precision, optimizer):
+    figures = learn(ELSEWHERE, precision, optimizer)
     assert {figure.device for figure in figures.values()} == {ELSEWHERE}
     assert "value_loss" in figures and "policy_loss" in figures
 

@@ -220,9 +220,10 @@ def test_same_seed_same_weights():
     assert not torch.equal(weights(train(config).policy), weights(other.policy))
 
 
-def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path):
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, optimizer):
     path = tmp_path / "state.safetensors"
-    config = dataclasses.replace(SMALL, total_steps=1024, critic_warmup_steps=128)
+    config = dataclasses.replace(SMALL, total_steps=1024, critic_warmup_steps=128, optimizer=optimizer)
 
     def stop_half_way(progress):
         if progress.steps == 512:

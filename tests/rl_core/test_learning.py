@@ -184,10 +184,12 @@ def cartpole_return(network, episodes=20, seed=10_000):
 
 
 @pytest.mark.learning
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_ppo_learns_identity(precision):
+@pytest.mark.parametrize(
+    ("precision", "optimizer"), [("float32", "adam"), ("bfloat16", "adam"), ("float32", "muon")]
+)
+def test_ppo_learns_identity(precision, optimizer):
     returns = []
-    config = dataclasses.replace(PPO_SMALL, precision=precision)
+    config = dataclasses.replace(PPO_SMALL, precision=precision, optimizer=optimizer)
     state = train_ppo(config, callback=lambda p: returns.append(p.metrics["episode/return"]))
     assert state.policy.policy.precision == getattr(torch, precision)
     assert symbols_named(state.policy) == 1.0
@@ -351,7 +353,9 @@ def test_dqn_same_seed_same_weights():
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"precision": "bfloat16"}, {"average_steps": 512}], ids=["float32", "bfloat16", "average"]
+    "options",
+    [{}, {"precision": "bfloat16"}, {"average_steps": 512}, {"optimizer": "muon"}],
+    ids=["float32", "bfloat16", "average", "muon"],
 )
 def test_resumed_ppo_equals_an_uninterrupted_one(tmp_path, options):
     path = tmp_path / "state.safetensors"
@@ -725,6 +729,7 @@ def test_rewards_that_are_not_numbers_stop_the_training():
         (ppo.PPOConfig, {"total_steps": 0}, "total_steps is 0"),
         (ppo.PPOConfig, {"gamma": 1.5}, "gamma is 1.5"),
         (ppo.PPOConfig, {"average_steps": -1.0}, "average_steps is -1"),
+        (ppo.PPOConfig, {"optimizer": "sgd"}, "optimizer is 'sgd'; choose one of adam, muon"),
         (ppo.PPOConfig, {"precision": "half"}, "precision is 'half'"),
         (ppo.PPOConfig, {"learning_rate": float("nan")}, "learning_rate is nan"),
         (dqn.DQNConfig, {"batch_size": -1}, "batch_size is -1"),
