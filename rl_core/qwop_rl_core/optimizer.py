@@ -108,12 +108,13 @@ def orthogonalize(matrix: Tensor) -> Tensor:
         float32 [m, n]. Singular values of a hundredth of the norm or less stay small.
     """
     a, b, c = POLYNOMIAL
-    x: Tensor = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    x = x.div(torch.linalg.vector_norm(x) + 1e-7)
+    wide = matrix.shape[0] <= matrix.shape[1]
+    x = matrix if wide else matrix.t()
+    x = x.div(x.square().sum().sqrt() + 1e-7)
     for _ in range(POLYNOMIAL_STEPS):
-        gram = x.mm(x.T)
+        gram = x.mm(x.t())
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x if matrix.shape[0] <= matrix.shape[1] else x.T
+    return x if wide else x.t()
 
 
 def optimizer_step(loss: Tensor, optimizer: torch.optim.Optimizer, max_grad_norm: float) -> None:
