@@ -37,9 +37,9 @@ def check_positive(config: object, *names: str) -> None:
 
 
 def check_not_negative(config: object, *names: str) -> None:
-    """Check that settings are 0 or more. See `check_at_least_one`."""
+    """Check that settings are 0 or more; NaN is not. See `check_at_least_one`."""
     for name in names:
-        if getattr(config, name) < 0:
+        if not getattr(config, name) >= 0:
             raise TrainingError(f"{name} is {getattr(config, name)}; expected 0 or more")
 
 

@@ -729,6 +729,7 @@ def test_rewards_that_are_not_numbers_stop_the_training():
         (ppo.PPOConfig, {"total_steps": 0}, "total_steps is 0"),
         (ppo.PPOConfig, {"gamma": 1.5}, "gamma is 1.5"),
         (ppo.PPOConfig, {"average_steps": -1.0}, "average_steps is -1"),
+        (ppo.PPOConfig, {"reference_kl_coef": float("nan")}, "reference_kl_coef is nan"),
         (ppo.PPOConfig, {"optimizer": "sgd"}, "optimizer is 'sgd'; choose one of adam, muon"),
         (ppo.PPOConfig, {"precision": "half"}, "precision is 'half'"),
         (ppo.PPOConfig, {"learning_rate": float("nan")}, "learning_rate is nan"),
