@@ -41,10 +41,12 @@ ENOUGH = 0.9
 MAX_KNEE, MIN_UPRIGHT = 0.02, 0.9
 FIRST_SEED = 10_000  # of the episodes; trainings and qwop-eval's default use small seeds
 # A knee near the track ends the episode, so the policy can't scrape and learns to stride.
-FROM_NOTHING = (
-    "--frame-skip 4 --reward stride --reward-option knee_seconds=0 --hidden 128 128 --learning-rate 1e-3"
+FROM_NOTHING = "--frame-skip 4 --reward stride --reward-option knee_seconds=0 --hidden 128 128"
+PPO_FROM_NOTHING = (
+    "--optimizer muon --learning-rate 1.5e-3 --epochs 1 --minibatch-size 512 --rollout-length 16 "
+    "--average-steps 200000"
 )
-STEPS: dict[Start, int] = {"nothing": 8_000_000, "demonstrations": 3_000_000}
+STEPS: dict[Start, int] = {"nothing": 3_000_000, "demonstrations": 3_000_000}
 CLONE_EPOCHS = 20
 TARGET_SECONDS: dict[Start, int] = {"nothing": 300, "demonstrations": 120}
 
@@ -70,7 +72,7 @@ class TimingConfig:
     every: int = 500_000
     """Environment steps between two evaluations."""
     steps: int | None = None
-    """Environment steps of a training at most. Without this flag, 8 million from nothing, else 3 million."""
+    """Environment steps of a training at most. Without this flag, 3 million."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print a JSON list instead of a table."""
     cluster: tyro.conf.OmitArgPrefixes[ClusterOptions] = field(default_factory=ClusterOptions)
@@ -92,7 +94,7 @@ def commands(start: Start, folder: Path, seed: int, config: TimingConfig) -> lis
         return [[*finetune, "--algorithm", "expert-iteration", *FROM_NOTHING.split(), *steps]]
     speed = ["--precision", "auto", *steps]
     if start == "nothing":
-        return [finetune + FROM_NOTHING.split() + speed]
+        return [finetune + FROM_NOTHING.split() + PPO_FROM_NOTHING.split() + speed]
     clone = folder / "clone.safetensors"
     demos = str(bundled_demos())
     cloning = ["qwop-bc", demos, "--out", str(clone), "--epochs", str(CLONE_EPOCHS), "--seed", str(seed)]

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from qwop_evaluation import shipped_policy_path
+from qwop_finetune.cli import parse as parse_finetuning
 from qwop_game import Simulator
 from qwop_game.rules import FLAG_FALLEN, FLAG_GAME_ENDED
 from qwop_rl_core import Policy
@@ -107,6 +108,20 @@ def test_time_to_runner_takes_starts_between_flags(monkeypatch: pytest.MonkeyPat
     assert script.main(["--seeds", "1"]) == 0
     expected = [("demonstrations", 0), ("demonstrations", 1), ("nothing", 0), ("demonstrations", 0)]
     assert trained == expected
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "expert-iteration"])
+def test_time_to_runner_trains_from_nothing_with_either_learner(
+    algorithm: str, tmp_path: Path, load_benchmark
+) -> None:
+    script = load_benchmark("time_to_runner")
+    config = script.TimingConfig(algorithm=algorithm, every=1000)
+    (command,) = script.commands("nothing", tmp_path, 3, config)
+    settings = parse_finetuning(command[1:])
+    learner = settings.learner
+    assert (settings.algorithm, settings.hidden) == (algorithm, (128, 128))
+    assert (learner.seed, learner.total_steps) == (3, script.STEPS["nothing"])
+    assert getattr(learner, "optimizer", None) == ("muon" if algorithm == "ppo" else "adam")
 
 
 def test_loader_measures_in_a_fresh_process(load_benchmark) -> None:
