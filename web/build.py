@@ -4,7 +4,8 @@
     python web/build.py --check    # compare with the files there; exit code 1 where they differ
 
 The files are committed, so that nobody needs a compiler to play. zig comes from PyPI (ziglang); the same
-version gives the same bytes on any machine.
+version gives the same bytes on any machine. manifest.json says from which sources, flags and version the
+engine there was compiled: where these are the same, it is not compiled again, unless --compile is given.
 """
 
 from __future__ import annotations
@@ -111,6 +112,8 @@ class BuildConfig:
 
     check: tyro.conf.FlagCreatePairsOff[bool] = False
     """Compare with the committed files instead of writing them; exit code 1 where they differ."""
+    compile: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Compile the engine even if the one there was compiled from the same sources: two minutes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -121,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def write_or_check(config: BuildConfig) -> bool:
     """Returns whether a file differs."""
     wrong: list[str] = []
-    for name, content in build().items():
+    for name, content in build(config.compile).items():
         path = PAGE / name
         if config.check:
             if not path.is_file() or path.read_bytes() != content:
@@ -134,23 +137,36 @@ def write_or_check(config: BuildConfig) -> bool:
     return bool(wrong)
 
 
-def build() -> dict[str, bytes]:
+def build(always_compile: bool = False) -> dict[str, bytes]:
     """File name -> content. Raises SystemExit where zig is missing or does not compile."""
-    engine = compiled_engine()
+    engine = None if always_compile else unchanged_engine()
+    if engine is None:
+        engine = compiled_engine()
     note = "// Made by web/build.py from the Python packages. Do not edit."
     constants = f"{note}\nexport default {_json(page_constants())};\n"
-    manifest = {
-        "zig": metadata.version("ziglang"),
-        "flags": FLAGS,
-        "sources_sha256": sources_digest(),
-        "engine_sha256": hashlib.sha256(engine).hexdigest(),
-    }
+    manifest = made_from() | {"engine_sha256": hashlib.sha256(engine).hexdigest()}
     return {
         "engine.wasm": engine,
         "ghosts.js": f"{note}\nexport default {_json(ghosts())};\n".encode(),
         "constants.js": constants.encode(),
         "manifest.json": (_json(manifest) + "\n").encode(),
     }
+
+
+def made_from() -> dict[str, Any]:
+    """What decides the module's bytes."""
+    return {"zig": metadata.version("ziglang"), "flags": FLAGS, "sources_sha256": sources_digest()}
+
+
+def unchanged_engine() -> bytes | None:
+    """The committed module, if it is the one that the manifest describes, from what would be compiled now."""
+    try:
+        manifest = json.loads((PAGE / "manifest.json").read_text(encoding="utf-8"))
+        engine = (PAGE / "engine.wasm").read_bytes()
+    except (OSError, ValueError):
+        return None
+    same = made_from() | {"engine_sha256": hashlib.sha256(engine).hexdigest()}
+    return engine if manifest == same else None
 
 
 def compiled_engine() -> bytes:

@@ -5,7 +5,7 @@ import importlib.util
 import itertools
 import json
 import os
-import subprocess
+import shutil
 import sys
 from pathlib import Path
 
@@ -178,20 +178,43 @@ def test_the_manifest_names_these_sources():
     assert manifest["flags"] == build.FLAGS
 
 
-@pytest.mark.slow
-def test_the_page_is_what_the_sources_give():
+COMPILE = "QWOP_TEST_COMPILE"
+"""Set: compile the page's engine again, two minutes, and compare it byte by byte."""
+
+
+def needs_the_zig_of_the_page() -> None:
     manifest = json.loads((PAGE / "manifest.json").read_text(encoding="utf-8"))
     if importlib.util.find_spec("ziglang") is None:
         pytest.skip("no ziglang here")
     if importlib.metadata.version("ziglang") != manifest["zig"]:
         pytest.skip(f"ziglang is not {manifest['zig']}")
-    result = subprocess.run(
-        [sys.executable, str(ROOT / "web" / "build.py"), "--check"],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.slow
+def test_the_page_is_what_the_sources_give(capsys: pytest.CaptureFixture[str]) -> None:
+    needs_the_zig_of_the_page()
+    flags = ["--compile"] if os.environ.get(COMPILE) else []
+    assert load_build().main(["--check", *flags]) == 0, capsys.readouterr().out
+
+
+def test_the_engine_of_other_sources_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_the_zig_of_the_page()
+    build = load_build()
+    monkeypatch.setattr(build, "compiled_engine", lambda: b"compiled")
+    engine = (PAGE / "engine.wasm").read_bytes()
+    assert build.build()["engine.wasm"] == engine
+    assert build.build(always_compile=True)["engine.wasm"] == b"compiled"
+    for name, damaged in (("engine.wasm", engine[:-1]), ("manifest.json", b"{"), ("manifest.json", None)):
+        page = tmp_path / f"{name}-{damaged is None}"
+        shutil.copytree(PAGE, page)
+        (page / name).unlink() if damaged is None else (page / name).write_bytes(damaged)
+        monkeypatch.setattr(build, "PAGE", page)
+        assert build.build()["engine.wasm"] == b"compiled"
+    monkeypatch.setattr(build, "PAGE", PAGE)
+    for name, other in (("FLAGS", [*build.FLAGS, "-g"]), ("sources_digest", lambda: "0" * 64)):
+        with monkeypatch.context() as changed:
+            changed.setattr(build, name, other)
+            assert build.build()["engine.wasm"] == b"compiled"
 
 
 def test_wrong_flags_of_the_build_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
