@@ -46,7 +46,6 @@ PPO_FROM_NOTHING = (
     "--optimizer muon --learning-rate 1.5e-3 --epochs 1 --minibatch-size 512 --rollout-length 16 "
     "--average-steps 200000"
 )
-STEPS: dict[Start, int] = {"nothing": 3_000_000, "demonstrations": 3_000_000}
 CLONE_EPOCHS = 20
 TARGET_SECONDS: dict[Start, int] = {"nothing": 300, "demonstrations": 120}
 
@@ -71,25 +70,23 @@ class TimingConfig:
     """Episodes of an evaluation."""
     every: int = 500_000
     """Environment steps between two evaluations."""
-    steps: int | None = None
-    """Environment steps of a training at most. Without this flag, 3 million."""
+    steps: int = 3_000_000
+    """Environment steps of a training at most."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print a JSON list instead of a table."""
     cluster: tyro.conf.OmitArgPrefixes[ClusterOptions] = field(default_factory=ClusterOptions)
 
     def __post_init__(self) -> None:
-        for name in ("seeds", "threads", "episodes", "every"):
+        for name in ("seeds", "threads", "episodes", "every", "steps"):
             if getattr(self, name) < 1:
                 raise CommandError(f"--{name} {getattr(self, name)}: expected 1 or more")
-        if self.steps is not None and self.steps < 1:
-            raise CommandError(f"--steps {self.steps}: expected 1 or more")
 
 
 def commands(start: Start, folder: Path, seed: int, config: TimingConfig) -> list[list[str]]:
     """Return the commands of a training, in order. They write checkpoints to `folder` and below."""
     finetune = ["qwop-finetune", "--out", str(folder / "runner.safetensors"), "--keep-checkpoints"]
     finetune += ["--checkpoint-every", str(config.every), "--seed", str(seed)]
-    steps = ["--threads", str(config.threads), "--total-steps", str(config.steps or STEPS[start])]
+    steps = ["--threads", str(config.threads), "--total-steps", str(config.steps)]
     if start == "nothing" and config.algorithm == "expert-iteration":
         return [[*finetune, "--algorithm", "expert-iteration", *FROM_NOTHING.split(), *steps]]
     speed = ["--precision", "auto", *steps]

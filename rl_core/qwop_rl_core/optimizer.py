@@ -88,7 +88,9 @@ class Muon(torch.optim.Adam):
         before = [weights[part].clone() for part, _ in self._matrices]
         super().step()
         state = self.state[weights]
-        momentum = state.setdefault("momentum", torch.zeros_like(weights))
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(weights)
+        momentum = state["momentum"]
         momentum.lerp_(weights.grad, 1.0 - MOMENTUM)
         update = weights.grad.lerp(momentum, MOMENTUM)
         for (part, shape), values in zip(self._matrices, before, strict=True):
