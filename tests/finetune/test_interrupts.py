@@ -161,7 +161,7 @@ def test_train_policy_saves_the_stage(tmp_path):
 def test_eval_saves_what_is_over(tmp_path):
     out = tmp_path / "runs.h5"
     # The file is there just before the play begins. Shorter episodes would be thousands: long to write.
-    flags = ["--episodes", "5000", "--max-seconds", "5", "--save", out]
+    flags = ["--episodes", "5000", "--max-seconds", "10", "--save", out]
     code, said = stopped(signal.SIGTERM, out, "qwop-eval", *flags, later=2.0)
     assert code == 143
     with DatasetReader(out) as runs:
