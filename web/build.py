@@ -144,7 +144,7 @@ def build(always_compile: bool = False) -> dict[str, bytes]:
         engine = compiled_engine()
     note = "// Made by web/build.py from the Python packages. Do not edit."
     constants = f"{note}\nexport default {_json(page_constants())};\n"
-    manifest = made_from() | {"engine_sha256": hashlib.sha256(engine).hexdigest()}
+    manifest = manifest_of(engine)
     return {
         "engine.wasm": engine,
         "ghosts.js": f"{note}\nexport default {_json(ghosts())};\n".encode(),
@@ -153,9 +153,14 @@ def build(always_compile: bool = False) -> dict[str, bytes]:
     }
 
 
-def made_from() -> dict[str, Any]:
-    """What decides the module's bytes."""
-    return {"zig": metadata.version("ziglang"), "flags": FLAGS, "sources_sha256": sources_digest()}
+def manifest_of(engine: bytes) -> dict[str, Any]:
+    """What the module would be compiled from now, and the module's digest."""
+    return {
+        "zig": metadata.version("ziglang"),
+        "flags": FLAGS,
+        "sources_sha256": sources_digest(),
+        "engine_sha256": hashlib.sha256(engine).hexdigest(),
+    }
 
 
 def unchanged_engine() -> bytes | None:
@@ -165,8 +170,7 @@ def unchanged_engine() -> bytes | None:
         engine = (PAGE / "engine.wasm").read_bytes()
     except (OSError, ValueError):
         return None
-    same = made_from() | {"engine_sha256": hashlib.sha256(engine).hexdigest()}
-    return engine if manifest == same else None
+    return engine if manifest == manifest_of(engine) else None
 
 
 def compiled_engine() -> bytes:
